@@ -1,0 +1,113 @@
+# What people call. Each target calls a tool that also works by itself: dvc, bentoml, pytest, ruff.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+PYTHON ?= python3
+PORT ?= 3000
+BIN := .venv/bin
+# The stages run `python` as they find it, and so do dvc and bentoml.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export BENTOML_DO_NOT_TRACK := True
+STORE := python deploy/local/store.py
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links pyproject.toml
+TAG = $$(python -m service.version)
+
+# pip's own output, cut down to a count that runs.
+pip_install = pip install --require-hashes -r $(1) | awk -v all=$$(grep -c == $(1)) \
+	'/^(Collecting|Requirement already)/ { printf "\rinstall: %d of %d packages", ++n, all; fflush() } \
+	/^Installing/ { printf "\ninstall: unpacking them\n"; fflush() } END { print "" }'
+
+.DEFAULT_GOAL := help
+.PHONY: help run test install install-dev check fmt clean store store-down repro push pull register \
+	serve bento image verify bench lock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: install ## all of it, from nothing: environment, S3 store, repro, push, register, serve on :3000
+	@$(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
+	trap 'exit 130' INT; trap 'exit 143' TERM; \
+	$(MAKE) --no-print-directory store repro push register; \
+	python -m service.example $(PORT) & \
+	bentoml serve --port $(PORT)
+
+test: install-dev ## every test that this machine can run, from nothing
+	pytest $(TESTS)
+
+install: .venv/.installed ## the environment in .venv, from the lock with its hashes
+install-dev: .venv/.installed-dev ## that, and what tests and checks need
+
+.venv/.installed: requirements.txt
+	@echo "install: .venv from requirements.txt, a minute or two"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else \
+		"error: Python " + sys.version.split()[0] + "; Cairn needs 3.11 to 3.14: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(call pip_install,requirements.txt)
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@echo "install: what tests need, from requirements-dev.txt"
+	@$(call pip_install,requirements-dev.txt)
+	@touch $@
+
+check: install-dev ## lint, format, types; rewrites nothing
+	ruff check
+	ruff format --check
+	mypy
+
+fmt: install-dev ## rewrite what the linter and the formatter can
+	ruff check --fix
+	ruff format
+
+clean: ## remove the environment, caches and builds; data and the store's objects stay
+	rm -rf .venv build dvc_plots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+store: install ## start the local S3 store, if it is what DVC's remote points to
+	@$(STORE) start
+
+store-down: install ## stop it; its objects stay in .store
+	@$(STORE) stop
+
+repro: install ## dvc repro
+	dvc repro
+
+push: install ## dvc push
+	@$(STORE) check
+	dvc push
+
+pull: install ## dvc pull
+	@$(STORE) check
+	dvc pull
+
+register: install ## put the model that dvc.lock names into the BentoML store, if it lacks it
+	@python -m stages.register
+
+serve: install ## bentoml serve on :3000
+	bentoml serve --port $(PORT)
+
+bento: install ## bentoml build, if this model and code have no Bento yet
+	@bentoml get $(TAG) >/dev/null 2>&1 || bentoml build
+
+image: bento ## bentoml containerize
+	@mkdir -p build
+	TMPDIR=$(CURDIR)/build bentoml containerize $(TAG)
+
+verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \
+	cd "$$folder/clone" && export BENTOML_HOME="$$folder/bentoml" && for threads in 1 2; do \
+		echo "verify: dvc repro --force on $$threads thread(s)"; \
+		OMP_NUM_THREADS=$$threads OPENBLAS_NUM_THREADS=$$threads dvc repro --force --quiet && \
+		git diff --exit-code && test -z "$$(git status --porcelain)" || exit 1; \
+	done && echo "verify: every hash is the one in dvc.lock"
+
+bench: install-dev ## the benchmarks; writes bench/results
+	python -m bench.pipeline
+
+lock: install-dev ## resolve pyproject.toml anew into the requirements files
+	$(LOCK) --extra serve --extra pipeline --extra tools -o requirements.txt
+	$(LOCK) --extra serve -c requirements.txt -o requirements-serve.txt
+	$(LOCK) --extra serve --extra pipeline --extra tools --extra dev -c requirements.txt \
+		-o requirements-dev.txt

@@ -1,0 +1,1 @@
+"""What runs in the container: nothing here imports pandas or scikit-learn."""

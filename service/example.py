@@ -1,0 +1,71 @@
+"""A row that the contract allows, to show and to try the service with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from http import HTTPStatus
+from http.client import HTTPConnection
+
+from service.rows import Row
+from stages import contract
+from stages.contract import Column, Contract
+from stages.paths import CONTRACT
+
+WAIT = 60.0
+
+
+def main() -> None:
+    """Wait until a service at localhost:PORT is ready, then print how to call it."""
+    port = int(sys.argv[1])
+    if not ready(port, WAIT):
+        sys.exit(f"error: nothing ready on port {port} after {WAIT:.0f} s")
+    url = f"http://localhost:{port}"
+    print(f"\nserving on {url}; Ctrl-C stops it. Try it:\n\n{curl(url)}\n", flush=True)
+
+
+def example(terms: Contract) -> Row:
+    """A row from the middle of the training data."""
+    return {column.name: _middle(column) for column in terms.columns}
+
+
+def _middle(column: Column) -> float | str | bool | None:
+    """The median of a number, the commonest of the other kinds."""
+    histogram = column.histogram
+    if column.kind in {"number", "integer"}:
+        edges = histogram.edges if histogram else ()
+        middle = edges[len(edges) // 2] if edges else 0.0
+        return int(middle) if column.kind == "integer" else middle
+    counts = histogram.counts if histogram else (1,)
+    place = counts.index(max(counts))
+    return column.categories[place] if column.kind == "category" else bool(place)
+
+
+def curl(url: str) -> str:
+    """The command line that sends the example to a service."""
+    values = list(example(contract.read(CONTRACT)).values())
+    body = shlex.quote(json.dumps({"features": values}))
+    return f"curl {url}/predict -H 'Content-Type: application/json' -d {body}"
+
+
+def ready(port: int, seconds: float) -> bool:
+    """Whether a service on the port became ready within that time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        connection = HTTPConnection("localhost", port, timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == HTTPStatus.OK:
+                return True
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.2)
+    return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The pipeline: raw, processed, features, train, and what they share."""

@@ -1,0 +1,73 @@
+"""The fitted Pipeline as an ONNX graph, and the proof that both say the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from stages.console import CairnError
+from stages.inference import INPUT, Predictions
+
+TOLERANCE = 1e-5
+
+
+def to_onnx(pipeline: Pipeline, width: int) -> bytes:
+    """Convert a fitted Pipeline over `width` float32 features into a serialized ONNX graph.
+
+    Raises
+    ------
+    CairnError
+        Where skl2onnx has no converter for a step.
+    """
+    from skl2onnx import convert_sklearn  # noqa: PLC0415 - two seconds that `parity` need not pay
+    from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
+
+    estimator = pipeline.steps[-1][1]
+    try:
+        graph = convert_sklearn(
+            pipeline,
+            name="cairn",
+            initial_types=[(INPUT, FloatTensorType([None, width]))],
+            options={id(estimator): {"zipmap": False}},
+        )
+    except Exception as error:  # skl2onnx raises many kinds, some of them plain RuntimeError
+        reason = str(error).strip().splitlines()[0]
+        raise CairnError(
+            f"train.estimator: {type(estimator).__name__} cannot be converted to ONNX: {reason}"
+        ) from error
+    return bytes(graph.SerializeToString())
+
+
+def sklearn_predictions(pipeline: Pipeline, features: NDArray[np.float32]) -> Predictions:
+    """What the Pipeline says of the rows of an n × k matrix."""
+    return Predictions(pipeline.predict(features), pipeline.predict_proba(features))
+
+
+def check_parity(part: str, sklearn: Predictions, onnx: Predictions) -> float:
+    """Hold ONNX to what scikit-learn says.
+
+    Returns
+    -------
+    float
+        The largest difference of a probability.
+
+    Raises
+    ------
+    CairnError
+        Where a label differs, or a probability by more than TOLERANCE: on how many rows of
+        `part`, and the worst of them.
+    """
+    gaps = np.abs(sklearn.probabilities - onnx.probabilities).max(axis=1)
+    gaps = np.where(np.isfinite(gaps), gaps, np.inf)
+    bad = (gaps > TOLERANCE) | (sklearn.labels != onnx.labels)
+    if bad.any():
+        row = int(np.argmax(np.where(bad, gaps, -1)))
+        raise CairnError(
+            f"train: ONNX and scikit-learn differ on {int(bad.sum()):,} of {len(bad):,} {part} "
+            f"rows; worst is {part} row {row}: scikit-learn says class {sklearn.labels[row]} with "
+            f"{sklearn.probabilities[row].tolist()}, ONNX {onnx.labels[row]} with "
+            f"{onnx.probabilities[row].tolist()} (allowed difference {TOLERANCE}); "
+            "another estimator, or train.scale the other way round, may convert exactly"
+        )
+    return float(gaps.max())

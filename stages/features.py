@@ -1,0 +1,107 @@
+"""features: make the model's numbers of each row, and split the rows.
+
+The service imports this module for `features` and `matrix`, so pandas and scikit-learn are
+imported only where the stage runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import console, contract, params
+from stages.console import CairnError, say
+from stages.contract import Column, Contract
+from stages.paths import PROCESSED, TERMS, TEST, TRAIN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def main() -> None:
+    """Turn data/processed into data/features."""
+    import pandas as pd  # noqa: PLC0415
+
+    block = params.load().features
+    terms = contract.read(TERMS)
+    rows = pd.read_parquet(PROCESSED)
+    say(f"features: making {len(terms.columns)} features of {len(rows):,} rows")
+    made = pd.DataFrame(features({str(name): rows[name] for name in rows}, terms))
+    made[terms.target.name] = codes(rows[terms.target.name], terms)
+    train, test = split(made, terms.target.name, block.test_size, block.seed)
+    TRAIN.parent.mkdir(parents=True, exist_ok=True)
+    for part, path in (train, TRAIN), (test, TEST):
+        part.to_parquet(path, index=False)
+        say(f"features: {len(part):,} rows in {path}")
+
+
+def features(columns: Mapping[str, Any], terms: Contract) -> dict[str, NDArray[np.float32]]:
+    """The model's input of each row, from that row alone.
+
+    Parameters
+    ----------
+    columns
+        Column name → n values; a DataFrame is such a mapping, and so is what the service makes
+        of a request. A missing value is None, NaN or NA.
+    terms
+        Says which columns there are, in which order, and their categories.
+
+    Returns
+    -------
+    dict
+        Feature name → n float32: numbers as they are, booleans 0 and 1, categories as their
+        place in the contract, NaN where a value is missing.
+    """
+    return {column.name: _numbers(columns[column.name], column) for column in terms.columns}
+
+
+def _numbers(values: Any, column: Column) -> NDArray[np.float32]:
+    """One column's values as float32."""
+    if column.kind == "category":
+        codes = column.codes
+        values = [codes.get(value, np.nan) for value in np.asarray(values, dtype=object)]
+    return np.asarray(values, dtype=np.float32)
+
+
+def matrix(columns: Mapping[str, Any], terms: Contract) -> NDArray[np.float32]:
+    """`features` as the n × k matrix that the model takes."""
+    return np.stack(list(features(columns, terms).values()), axis=1)
+
+
+def codes(labels: pd.Series[Any], terms: Contract) -> pd.Series[Any]:
+    """Each label as its place in the contract's classes."""
+    places = {label: place for place, label in enumerate(terms.target.classes)}
+    return labels.map(places).astype("int64")
+
+
+def split(
+    rows: pd.DataFrame, target: str, test_size: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to train and to test on, each class in both in proportion.
+
+    Raises
+    ------
+    CairnError
+        Where the rows of some class do not go round.
+    """
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+
+    try:
+        train, test = train_test_split(
+            rows, test_size=test_size, random_state=seed, stratify=rows[target]
+        )
+    except ValueError as error:
+        counts = rows[target].value_counts().sort_index()
+        rare = ", ".join(f"class {place} has {count}" for place, count in counts.items())
+        raise CairnError(
+            f"features.test_size: {test_size} of {len(rows)} rows cannot be split by class "
+            f"({rare}): {error}"
+        ) from None
+    return train, test
+
+
+if __name__ == "__main__":
+    console.run(main)

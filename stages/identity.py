@@ -1,0 +1,120 @@
+"""Where a model comes from: the chain from git and dvc.lock to the bytes that serve."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages import params
+from stages.console import CairnError
+from stages.params import Train
+from stages.paths import CONTRACT, ENVIRONMENT, METRICS, MODEL, ONNX
+
+LOCK = Path("dvc.lock")
+# What the service reads and the tag is made from. The pickled Pipeline is for people.
+FILES = (CONTRACT, ENVIRONMENT, METRICS, ONNX)
+
+
+def sha256(folder: Path) -> str:
+    """SHA-256, in hex, over the names and contents of the model's files in a folder.
+
+    Raises
+    ------
+    CairnError
+        Where one is missing.
+    """
+    whole = hashlib.sha256()
+    for name in sorted(path.name for path in FILES):
+        whole.update(f"{digest(folder / name, 'sha256')}  {name}\n".encode())
+    return whole.hexdigest()
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """A file's hash in hex; a CairnError where there is no file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except FileNotFoundError:
+        raise CairnError(
+            f"no model: {path} is missing; run `dvc repro` to train one, or `dvc pull` to fetch it"
+        ) from None
+
+
+def fresh(block: Train) -> dict[str, Any]:
+    """The chain of what `train` has just made with these params, before it is in dvc.lock."""
+    before = {name: stage for name, stage in lock().items() if name != "train"}
+    return _chain(before, {**_params(before), "train": block.model_dump()})
+
+
+def locked() -> dict[str, Any]:
+    """The chain of the model in data/model, which must be the one that dvc.lock names.
+
+    Raises
+    ------
+    CairnError
+        Where there is none, or another one.
+    """
+    stages = lock()
+    named = {out["path"]: out["md5"] for out in stages.get("train", {}).get("outs", ())}
+    for path in FILES:
+        if named.get(path.as_posix()) != digest(path, "md5"):
+            raise CairnError(
+                f"{path} is not the one that dvc.lock names: run `dvc checkout` for the model of "
+                "this commit, or `dvc repro` to train it anew"
+            )
+    return _chain(stages, _params(stages))
+
+
+def lock() -> dict[str, Any]:
+    """The stages of dvc.lock, by name; none where there is no such file."""
+    if not LOCK.is_file():
+        return {}
+    content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
+    return dict(content["stages"])
+
+
+def _params(stages: dict[str, Any]) -> dict[str, Any]:
+    """The params with which the stages ran, by block."""
+    read = (stage.get("params", {}).get(params.PATH.name, {}) for stage in stages.values())
+    return {name: block for blocks in read for name, block in blocks.items()}
+
+
+def _chain(stages: dict[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
+    """The chain, as BentoML keeps it and `GET /model` answers it."""
+    return {
+        "sha256": sha256(MODEL),
+        "git": git(),
+        "dvc": {name: _hashes(stage) for name, stage in stages.items()},
+        "params": blocks,
+        "metrics": json.loads(METRICS.read_bytes()),
+        "versions": json.loads(ENVIRONMENT.read_bytes()),
+    }
+
+
+def _hashes(stage: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What went into a stage and what came out, path → MD5, as dvc.lock has it."""
+    return {
+        side: {entry["path"]: entry["md5"] for entry in stage.get(side, ())}
+        for side in ("deps", "outs")
+    }
+
+
+def git() -> dict[str, Any]:
+    """The commit that is checked out, and whether tracked files differ from it."""
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit or "none", "dirty": bool(changed)}
+
+
+def _git(*arguments: str) -> str:
+    """What git answers; empty outside a repository, or without git."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

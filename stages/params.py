@@ -1,0 +1,105 @@
+"""params.yaml as frozen, strict, typed models: one block per stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stages.console import CairnError
+
+PATH = Path("params.yaml")
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Block(BaseModel):
+    """A block that takes no other keys, no other types, and never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Raw(Block):
+    """Where the table comes from."""
+
+    source: Name
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+
+
+class Processed(Block):
+    """What the columns are and what becomes of a bad row."""
+
+    target: Name
+    drop: list[Name]
+    bad_rows: Literal["fail", "set_aside"]
+    max_categories: Annotated[int, Field(ge=2, le=1000)]
+
+
+class Features(Block):
+    """How the rows are split."""
+
+    test_size: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Train(Block):
+    """What is fitted and under which name it is kept."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    estimator: Annotated[str, Field(pattern=r"^sklearn(\.\w+)+$")]
+    arguments: dict[str, Any]
+    scale: bool
+    seed: Seed
+
+
+class Params(Block):
+    """The whole file."""
+
+    raw: Raw
+    processed: Processed
+    features: Features
+    train: Train
+
+
+def load(path: Path = PATH) -> Params:
+    """Read and check the whole file.
+
+    Raises
+    ------
+    CairnError
+        For each wrong key or value: the key, what came, what is allowed.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CairnError(f"{path}: no such file; run from the top of the repository") from None
+    except yaml.YAMLError as error:
+        raise CairnError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(dict(problem)) for problem in error.errors()]
+        raise CairnError("\n       ".join(f"{path}: {text}" for text in problems)) from None
+
+
+def _problem(problem: dict[str, Any]) -> str:
+    """One of pydantic's problems as: key, what came, what is allowed."""
+    *parents, last = problem["loc"] or ("the file",)
+    key = ".".join(map(str, (*parents, last)))
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; allowed here: {', '.join(_keys(parents))}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; add it"
+    allowed = problem["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return f"{key}: got {problem['input']!r}; allowed: {allowed}"
+
+
+def _keys(parents: list[str | int]) -> list[str]:
+    """The keys that the block at `parents` takes."""
+    block: type[BaseModel] = Params
+    for parent in parents:
+        block = block.model_fields[str(parent)].annotation  # type: ignore[assignment]
+    return list(block.model_fields)

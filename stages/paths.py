@@ -1,0 +1,20 @@
+"""Where each stage keeps what it makes, from the top of the repository."""
+
+from pathlib import Path
+
+RAW = Path("data/raw/table.csv")
+
+PROCESSED = Path("data/processed/table.parquet")
+TERMS = Path("data/processed/contract.json")
+REPORT = Path("data/processed/report.json")
+
+TRAIN = Path("data/features/train.parquet")
+TEST = Path("data/features/test.parquet")
+
+MODEL = Path("data/model")
+PIPELINE = MODEL / "pipeline.joblib"
+ONNX = MODEL / "model.onnx"
+CONTRACT = MODEL / "contract.json"
+METRICS = MODEL / "metrics.json"
+ENVIRONMENT = MODEL / "environment.json"
+PLOTS = MODEL / "plots"

@@ -1,0 +1,121 @@
+"""The project as a user has it: a clean clone, run once with the real tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_ports
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A clone of the repository with a home of its own.
+
+    Attributes
+    ----------
+    root, env
+        The folder that commands run in, and their environment: this Python's tools first on the
+        PATH, a BentoML store of its own, nothing of the user's.
+    """
+
+    root: Path
+    env: dict[str, str]
+
+    def run(
+        self, *arguments: str, check: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; its output is kept, and shown where it fails."""
+        done = subprocess.run(
+            arguments,
+            cwd=self.root,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(arguments)} → {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def git(self, *arguments: str) -> str:
+        """Run git and return what it prints."""
+        return self.run("git", *arguments).stdout.strip()
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a user who has just this Python and an empty home."""
+    home.mkdir(parents=True, exist_ok=True)
+    tools = str(Path(sys.executable).parent)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "BENTOML_", "DVC_", "GIT_", "COV_", "PYTEST_"))
+    }
+    return {
+        **kept,
+        "HOME": str(home),
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{who}_EMAIL": "test@example.org" for who in ("AUTHOR", "COMMITTER")},
+    }
+
+
+def clone(into: Path) -> Project:
+    """The working tree, its uncommitted changes included, as one commit of a new repository."""
+    project = Project(into / "clone", environment(into / "home"))
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, project.root / name)
+    project.git("init", "--quiet", "--initial-branch", "main")
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "all")
+    return project
+
+
+def copy(project: Project, into: Path) -> Project:
+    """A copy of a project, its data and home with it, to change at will; the store is shared."""
+    ignore = shutil.ignore_patterns(".store")
+    shutil.copytree(project.root, into / "clone", symlinks=True, ignore=ignore)
+    shutil.copytree(project.env["HOME"], into / "home", symlinks=True)
+    return Project(into / "clone", {**project.env, "HOME": str(into / "home")})
+
+
+def use_port(project: Project, port: int) -> None:
+    """Move the embedded store of a project to a port of its own."""
+    endpoint = f"http://127.0.0.1:{port}"
+    project.run("dvc", "remote", "modify", "--local", "embedded", "endpointurl", endpoint)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A clean clone after `make store`'s, `dvc repro`'s and `dvc push`'s work; read it only."""
+    made = clone(tmp_path_factory.mktemp("project"))
+    use_port(made, free_ports())
+    made.run("python", "deploy/local/store.py", "start")
+    try:
+        made.run("dvc", "repro")
+        made.run("dvc", "push")
+        yield made
+    finally:
+        made.run("python", "deploy/local/store.py", "stop")

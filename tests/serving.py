@@ -1,0 +1,50 @@
+"""`bentoml serve`, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from service.example import ready
+from tests.conftest import Project
+from tests.ports import free_ports
+
+WAIT = 60.0
+
+# A malignant tumour of the Wisconsin table, the one in the README.
+MALIGNANT = [
+    17.99, 10.38, 122.8, 1001.0, 0.1184, 0.2776, 0.3001, 0.1471, 0.2419, 0.0787,
+    1.095, 0.9053, 8.589, 153.4, 0.006399, 0.04904, 0.05373, 0.01587, 0.03003, 0.006193,
+    25.38, 17.33, 184.6, 2019.0, 0.1622, 0.6656, 0.7119, 0.2654, 0.4601, 0.1189,
+]  # fmt: skip
+
+
+@contextmanager
+def served(project: Project, *arguments: str) -> Iterator[httpx.Client]:
+    """Serve a project until the block ends; yields a client of it, once it is ready."""
+    port = free_ports(1)
+    log = project.root.parent / "serve.log"
+    command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w+") as file:
+        server = subprocess.Popen(
+            command, cwd=project.root, env=project.env, stdout=file, stderr=file, process_group=0
+        )
+        try:
+            if not ready(port, WAIT):
+                pytest.fail(f"bentoml serve does not become ready:\n{log.read_text()}")
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                yield client
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(timeout=30)
+            finally:
+                if server.poll() is None:
+                    os.killpg(server.pid, signal.SIGKILL)
+                    server.wait()

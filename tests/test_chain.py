@@ -1,0 +1,169 @@
+"""The main job end to end: table → DVC → S3 → BentoML store → /predict, each part the real one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Project, copy
+from tests.serving import MALIGNANT, served
+
+pytestmark = pytest.mark.slow
+
+
+def locked_model(project: Project) -> str:
+    """MD5 of the ONNX graph that dvc.lock names."""
+    lock = yaml.safe_load((project.root / "dvc.lock").read_text())
+    outs = {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
+    return str(outs["data/model/model.onnx"])
+
+
+def identity(client: Any) -> dict[str, Any]:
+    return dict(client.get("/model").json())
+
+
+def edit(project: Project, old: str, new: str) -> None:
+    """Change one line of params.yaml, as a user would."""
+    path = project.root / "params.yaml"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def empty_home(project: Project, folder: Path) -> Project:
+    """The same clone on another machine: no BentoML store, no caches in the home folder."""
+    folder.mkdir()
+    return replace(project, env={**project.env, "HOME": str(folder)})
+
+
+def test_repro_leaves_git_clean(project: Project) -> None:
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_cache_and_remote_are_in_sync(project: Project) -> None:
+    assert "in sync" in project.run("dvc", "status", "--cloud").stdout
+    assert "up to date" in project.run("dvc", "status").stdout
+
+
+def test_repro_with_nothing_to_do_runs_nothing(project: Project) -> None:
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+
+
+def test_another_machine_pulls_and_serves_without_training(
+    project: Project, tmp_path: Path
+) -> None:
+    other = empty_home(copy(project, tmp_path), tmp_path / "other")
+    shutil.rmtree(other.root / ".dvc" / "cache")
+    other.git("clean", "-fdxq", "data")
+    assert not (other.root / "data/model/model.onnx").exists()
+    other.run("dvc", "pull")
+    assert "up to date" in other.run("dvc", "status").stdout
+    with served(other) as client:
+        row = dict(zip(names(client), MALIGNANT, strict=True))
+        bodies = {"features": MALIGNANT}, row, {"features": [MALIGNANT]}, {"records": [row]}
+        one, flat, many, records = (client.post("/predict", json=body).json() for body in bodies)
+        chain = identity(client)
+    assert one["prediction"] == flat["prediction"] == 0
+    assert many["predictions"] == records["predictions"] == [0]
+    assert one["confidence"] == one["probabilities"]["0"] > 0.5
+    assert chain["dvc"]["train"]["outs"]["data/model/model.onnx"] == locked_model(other)
+    assert chain["git"] == {"commit": other.git("rev-parse", "HEAD"), "dirty": False}
+    assert one["model_version"] == chain["model_version"] == f"cairn:{chain['sha256'][:12]}"
+
+
+def names(client: Any) -> list[str]:
+    return [column["name"] for column in identity(client)["contract"]["columns"]]
+
+
+def test_a_stage_restored_from_the_run_cache_is_served_too(
+    project: Project, tmp_path: Path
+) -> None:
+    restored = empty_home(copy(project, tmp_path), tmp_path / "other")
+    shutil.rmtree(restored.root / "data" / "model")
+    restored.git("checkout", "--quiet", "--", "data")
+    (restored.root / "dvc.lock").unlink()
+    said = restored.run("dvc", "repro").stdout
+    assert "Stage 'train' is cached - skipping run" in said
+    assert restored.git("status", "--porcelain") == ""
+    with served(restored) as client:
+        found = identity(client)["dvc"]["train"]["outs"]["data/model/model.onnx"]
+    assert found == locked_model(restored)
+
+
+def test_an_older_commit_serves_its_own_model(project: Project, tmp_path: Path) -> None:
+    changed = copy(project, tmp_path)
+    with served(changed) as client:
+        first = identity(client)
+    edit(changed, "n_estimators: 100", "n_estimators: 20")
+    changed.run("dvc", "repro")
+    diff = json.loads(changed.run("dvc", "metrics", "diff", "--json").stdout)
+    assert diff["data/model/metrics.json"]["test.log_loss"]["diff"] != 0
+    changed.git("commit", "--quiet", "--all", "--message", "fewer trees")
+    with served(changed) as client:
+        second = identity(client)
+    changed.git("checkout", "--quiet", "HEAD~1")
+    refused = changed.run("bentoml", "serve", "--port", "1", check=False)
+    assert refused.returncode
+    assert "is not the one that dvc.lock names: run `dvc checkout`" in refused.stderr
+    changed.run("dvc", "checkout")
+    with served(changed) as client:
+        third = identity(client)
+    assert first["params"]["train"]["arguments"] == {"n_estimators": 100}
+    assert second["params"]["train"]["arguments"] == {"n_estimators": 20}
+    assert first == third
+    assert first["model_version"] != second["model_version"]
+    models = json.loads(changed.run("bentoml", "models", "list", "--output", "json").stdout)
+    assert {model["tag"] for model in models} == {first["model_version"], second["model_version"]}
+
+
+def test_a_missing_model_ends_serve_at_once_with_one_line(project: Project, tmp_path: Path) -> None:
+    bare = copy(project, tmp_path)
+    (bare.root / "data/model/model.onnx").unlink()
+    done = bare.run("bentoml", "serve", "--port", "1", check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: no model: data/model/model.onnx is missing; run `dvc repro` to train one, "
+        "or `dvc pull` to fetch it"
+    )
+
+
+def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
+    metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
+    scores = metrics[""]["data"]["data/model/metrics.json"]["data"]["test"]
+    assert scores["rows"] == 114
+    assert 0.9 < scores["accuracy"] <= 1
+    shown = project.run("dvc", "plots", "show", "--json", "--out", str(tmp_path))
+    plots = json.loads(shown.stdout)
+    assert {"confusion", "roc", "precision_recall", "calibration", "importance"} == {
+        name.split("::")[-1] for name in plots["data"]
+    }
+    assert not plots.get("errors")
+
+
+def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path: Path) -> None:
+    built = copy(project, tmp_path)
+    tag = built.run("make", "--no-print-directory", "bento", *here()).stdout
+    tag = built.run("python", "-m", "service.version").stdout.strip()
+    listed = json.loads(built.run("bentoml", "list", "--output", "json").stdout)
+    assert [bento["tag"] for bento in listed] == [tag]
+    assert re.fullmatch(r"cairn:[0-9a-f]{12}-[0-9a-f]{12}", tag)
+    again = built.run("make", "--no-print-directory", "bento", *here())
+    assert "already exists" not in again.stdout + again.stderr
+    with served(replace(built, root=tmp_path), tag) as client:
+        answer = client.post("/predict", json={"features": MALIGNANT}).json()
+    assert answer["prediction"] == 0
+    path = built.root / "service" / "rows.py"
+    path.write_text(path.read_text() + "# another Bento\n")
+    assert built.run("python", "-m", "service.version").stdout.strip() != tag
+
+
+def here() -> tuple[str, ...]:
+    """Have make take this environment for the one that it would set up."""
+    return ("--old-file=.venv/.installed", "--assume-old=.venv/.installed")

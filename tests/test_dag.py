@@ -1,0 +1,122 @@
+"""dvc.yaml says what the code does: every import, every params block, every path."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import paths
+from tests.conftest import ROOT
+
+DAG: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES: dict[str, Any] = DAG["stages"]
+LOCKFILE = "requirements.txt"
+
+
+def tree(module: Path) -> ast.Module:
+    return ast.parse((ROOT / module).read_text())
+
+
+def imports(module: Path) -> set[Path]:
+    """The project's modules that a module imports itself, wherever in it."""
+    names = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = {Path(*name.split(".")) for name in names}
+    candidates = {path.with_suffix(".py") for path in files} | {p / "__init__.py" for p in files}
+    return {path for path in candidates if (ROOT / path).is_file()}
+
+
+def reached(module: Path) -> set[str]:
+    """The project's modules that run when a module runs, itself among them."""
+    found: set[Path] = set()
+    waiting = {module, module.parent / "__init__.py"}
+    while waiting:
+        found |= waiting
+        waiting = set().union(*map(imports, waiting)) - found
+    return {path.as_posix() for path in found}
+
+
+def blocks(module: Path) -> set[str]:
+    """The blocks of params.yaml that a stage reads: X in `params.load().X`."""
+    return {
+        node.attr
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "params.load()"
+    }
+
+
+def used_paths(module: Path) -> set[str]:
+    """The paths that a stage takes from stages.paths."""
+    return {
+        getattr(paths, alias.name).as_posix()
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ImportFrom) and node.module == "stages.paths"
+        for alias in node.names
+    }
+
+
+def listed(entries: list[Any]) -> set[str]:
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def module_of(stage: str) -> Path:
+    command = STAGES[stage]["cmd"]
+    assert command == f"python -m stages.{stage}"
+    return Path("stages", f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_list_each_module_that_runs_and_the_lock_of_the_environment(stage: str) -> None:
+    code = {dep for dep in listed(STAGES[stage]["deps"]) if not dep.startswith("data/")}
+    assert code == reached(module_of(stage)) | {LOCKFILE}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_list_each_block_that_is_read(stage: str) -> None:
+    assert set(STAGES[stage]["params"]) == blocks(module_of(stage)) == {stage}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_paths_are_deps_or_outs(stage: str) -> None:
+    entry = STAGES[stage]
+    data = {dep for dep in listed(entry["deps"]) if dep.startswith("data/")}
+    assert used_paths(module_of(stage)) == data | outs(stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_says_its_postcondition(stage: str) -> None:
+    assert STAGES[stage]["desc"]
+
+
+def outs(stage: str) -> set[str]:
+    return listed(STAGES[stage]["outs"]) | listed(STAGES[stage].get("metrics", []))
+
+
+def test_every_data_dep_is_another_stages_out() -> None:
+    made = set().union(*map(outs, STAGES))
+    needed = {d for s in STAGES.values() for d in listed(s["deps"]) if d.startswith("data/")}
+    assert needed <= made
+
+
+def test_plots_are_of_files_that_train_makes() -> None:
+    folder = paths.PLOTS.as_posix()
+    files = {path for plot in DAG["plots"] for entry in plot.values() for path in entry["y"]}
+    assert {Path(path).stem for path in files} == {
+        "confusion", "roc", "precision_recall", "calibration", "importance",
+    }  # fmt: skip
+    assert all(path.startswith(f"{folder}/") for path in files)
+
+
+def test_the_walk_of_imports_sees_functions_and_both_forms() -> None:
+    """Were `reached` blind, the test of deps would hold of nothing."""
+    assert Path("stages/identity.py") in imports(Path("service/model.py"))
+    assert Path("stages/paths.py") in imports(Path("stages/raw.py"))
+    assert "stages/inference.py" in reached(Path("stages/evaluate.py"))

@@ -1,0 +1,73 @@
+"""The folders are what the design says, and the parts keep apart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.test_dag import imports, reached
+
+TOP = {
+    "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "params.yaml", "dvc.yaml",
+    "dvc.lock", "bentofile.yaml", "requirements.txt", "requirements-serve.txt",
+    "requirements-dev.txt", "stages", "service", "data", "deploy", "bench", "tests",
+    ".ci", ".dvc", ".dvcignore", ".github", ".gitignore",
+}  # fmt: skip
+
+
+def tracked() -> set[str]:
+    """What git has, or would have."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+
+
+def test_nothing_else_stands_at_the_top() -> None:
+    assert {name.split("/")[0] for name in tracked()} == TOP
+
+
+def test_git_holds_no_data_but_small_text() -> None:
+    data = {name for name in tracked() if name.startswith("data/")}
+    assert {name for name in data if not name.endswith((".gitignore", ".json"))} == set()
+    assert all((ROOT / name).stat().st_size < 100_000 for name in data)
+
+
+def test_stages_never_import_the_service() -> None:
+    modules = (ROOT / "stages").glob("*.py")
+    assert not any(
+        path.parts[0] != "stages"
+        for module in modules
+        for path in imports(module.relative_to(ROOT))
+    )
+
+
+@pytest.mark.slow
+def test_the_service_runs_without_pandas_and_scikit_learn() -> None:
+    """Import all that is shipped in the Bento, and see what came with it."""
+    code = (
+        "import sys; import service.front, service.example, service.version;"
+        "print(*sorted({'pandas', 'sklearn', 'dvc', 'skl2onnx', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not done.stdout.split()
+
+
+def test_the_bento_includes_what_the_service_imports() -> None:
+    include = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    shipped = {p.relative_to(ROOT) for glob in include for p in ROOT.glob(glob.lstrip("/"))}
+    brought = {"stages/identity.py", "stages/register.py"}  # for a project, not for a Bento
+    module = (ROOT / "service" / "service.py").relative_to(ROOT)
+    assert reached(module) - brought <= {path.as_posix() for path in shipped}
+
+
+def test_no_address_of_a_registry_in_the_locks() -> None:
+    for name in ("requirements.txt", "requirements-serve.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        assert text.count("==") <= text.count("--hash=sha256:")
