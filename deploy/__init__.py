@@ -1,0 +1,1 @@
+"""Where Cairn runs: one folder for each place."""

@@ -1,0 +1,1 @@
+"""On the machine of whoever works on it."""
