@@ -91,9 +91,11 @@ serve: install ## bentoml serve on :3000
 bento: install ## bentoml build, if this model and code have no Bento yet
 	@bentoml get $(TAG) >/dev/null 2>&1 || bentoml build
 
+# BentoML renders the Dockerfile in the system's temporary folder, and refuses a template outside
+# the current one; it also asks for BuildKit, which not every client has.
 image: bento ## bentoml containerize
-	@mkdir -p build
-	TMPDIR=$(CURDIR)/build bentoml containerize $(TAG)
+	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
+	tag=$(TAG); cd / && bentoml containerize "$$tag"
 
 verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \

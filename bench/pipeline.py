@@ -1,0 +1,71 @@
+"""What DVC costs: `dvc repro` against the four scripts run by hand, and with nothing to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from bench.machine import machine, versions
+
+RUNS = 5
+RESULT = Path("bench/results/pipeline.json")
+STAGES = ("raw", "processed", "features", "train")
+COLD, HAND, NOTHING = "dvc repro, cold", "four scripts by hand", "dvc repro, nothing to do"
+
+
+def main() -> None:
+    """Time each way RUNS times, in turns, in clean clones, and write the medians."""
+    taken: dict[str, list[float]] = {COLD: [], HAND: [], NOTHING: []}
+    for run in range(RUNS):
+        print(f"bench: run {run + 1} of {RUNS}", flush=True)
+        for name, seconds in once().items():
+            taken[name].append(seconds)
+    middle = {name: round(median(times), 2) for name, times in taken.items()}
+    result = {
+        "machine": machine(),
+        "versions": versions("dvc", "scikit-learn", "skl2onnx"),
+        "seconds": {name: [round(t, 2) for t in times] for name, times in taken.items()},
+        "median_seconds": middle,
+        "dvc_over_hand": round(middle[COLD] / middle[HAND], 3),
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(middle, indent=2))
+
+
+def once() -> dict[str, float]:
+    """One run of each way, in seconds, each in a clean clone of HEAD."""
+    with tempfile.TemporaryDirectory() as folder:
+        by_dvc, by_hand = clone(Path(folder, "dvc")), clone(Path(folder, "hand"))
+        return {
+            HAND: timed(by_hand, *([sys.executable, "-m", f"stages.{name}"] for name in STAGES)),
+            COLD: timed(by_dvc, ["dvc", "repro"]),
+            NOTHING: timed(by_dvc, ["dvc", "repro"]),
+        }
+
+
+def clone(into: Path) -> Path:
+    """A clean clone of HEAD, without data."""
+    subprocess.run(["git", "clone", "--quiet", ".", into], check=True)
+    return into
+
+
+def timed(folder: Path, *commands: list[str]) -> float:
+    """Seconds that the commands take, one after the other, with a model store of their own."""
+    env = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    start = time.perf_counter()
+    for command in commands:
+        subprocess.run(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, check=True)
+    seconds = time.perf_counter() - start
+    shutil.rmtree(folder / "bentoml", ignore_errors=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
