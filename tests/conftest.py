@@ -87,10 +87,20 @@ def clone(into: Path) -> Project:
         if (ROOT / name).is_file():
             (project.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, project.root / name)
+    adopt_environment(project.root / ".venv")
     project.git("init", "--quiet", "--initial-branch", "main")
     project.git("add", "--all")
     project.git("commit", "--quiet", "--message", "all")
     return project
+
+
+def adopt_environment(folder: Path) -> None:
+    """Have the project's own targets find this Python's environment as the one they set up."""
+    folder.mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / name).symlink_to(Path(sys.prefix, name))
+    for stamp in (".installed", ".installed-dev"):
+        (folder / stamp).touch()
 
 
 def copy(project: Project, into: Path) -> Project:

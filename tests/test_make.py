@@ -1,0 +1,106 @@
+"""`make run`, as a user calls it, twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.example import ready
+from tests.conftest import ROOT, Project, clone, use_port
+from tests.ports import free_ports
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+@contextmanager
+def make_run(project: Project, port: int) -> Iterator[Path]:
+    """`make run` until the block ends with Ctrl-C; yields what it prints, once it serves."""
+    log = project.root.parent / "run.log"
+    with log.open("w") as file:
+        running = subprocess.Popen(
+            ["make", "run", f"PORT={port}"],
+            cwd=project.root,
+            env=project.env,
+            stdout=file,
+            stderr=file,
+            process_group=0,
+        )
+        try:
+            if not ready(port, 120):
+                pytest.fail(log.read_text())
+            wait_for(lambda: "Try it" in log.read_text())
+            yield log
+            # A terminal sends Ctrl-C to all in the foreground.
+            os.killpg(running.pid, signal.SIGINT)
+            running.wait(timeout=30)
+            wait_for(lambda: not alive(running.pid))
+        finally:
+            if alive(running.pid):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+def wait_for(true: object, seconds: float = 30) -> None:
+    """Wait until something is true, and fail if it does not become so."""
+    end = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_run_serves_and_a_second_one_finds_all_as_it_was(tmp_path: Path) -> None:
+    project = clone(tmp_path)
+    store, port = free_ports(), free_ports(1)
+    use_port(project, store)
+    with make_run(project, port) as log:
+        text = log.read_text()
+        assert f"serving on http://localhost:{port}" in text
+        [line] = re.findall(r"^curl .*$", text, re.MULTILINE)
+        answer = project.run(*shlex.split(line)).stdout
+        assert json.loads(answer)["prediction"] in {0, 1}
+        assert "in sync" in project.run("dvc", "status", "--cloud").stdout
+    assert not listens(store)
+    assert not listens(port)
+    assert project.git("status", "--porcelain") == ""
+    with make_run(project, port) as log:
+        text = log.read_text()
+        assert text.count("didn't change, skipping") == 4
+        assert "Everything is up to date" in text
+    assert not listens(store)
+
+
+def test_help_lists_every_target() -> None:
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [phony] = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
+    targets = set(phony.replace("\\\n", " ").split())
+    assert targets == set(re.findall(r"^  make ([a-z-]+)", shown, re.MULTILINE))
+    designed = (
+        "run test install check fmt clean store store-down repro push pull register serve bento "
+        "image verify bench"
+    )
+    assert targets >= set(designed.split())
