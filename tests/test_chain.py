@@ -134,6 +134,52 @@ def test_a_missing_model_ends_serve_at_once_with_one_line(project: Project, tmp_
     )
 
 
+def test_iris_is_one_edit_away(project: Project, tmp_path: Path) -> None:
+    iris = copy(project, tmp_path)
+    edit(iris, "source: sklearn:breast_cancer", "source: sklearn:iris")
+    iris.run("dvc", "repro")
+    flower = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+    with served(iris) as client:
+        answer = client.post("/predict", json=flower).json()
+        columns = identity(client)["contract"]["columns"]
+    assert answer["prediction"] == 0
+    assert set(answer["probabilities"]) == {"0", "1", "2"}
+    assert {column["unit"] for column in columns} == {"cm"}
+
+
+def test_a_csv_of_ones_own_with_texts_booleans_and_gaps(project: Project, tmp_path: Path) -> None:
+    own = copy(project, tmp_path)
+    lines = [
+        f"{n},{n % 60 if n % 7 else ''},{'basic' if n % 3 else 'plus'},{n % 2 == 0},"
+        f"{'yes' if n % 3 == 0 else 'no'}"
+        for n in range(120)
+    ]
+    table = "Customer Id,age (years),plan,active,churned"
+    (own.root / "churn.csv").write_text("\n".join([table, *lines]) + "\n")
+    edit(own, "source: sklearn:breast_cancer", "source: churn.csv")
+    edit(own, "target: target", "target: churned")
+    edit(own, "drop: []", "drop: [Customer Id]")
+    own.run("dvc", "repro")
+    with served(own) as client:
+        rows = [{"plan": "plus", "active": True}, {"age": 30, "plan": "basic", "active": False}]
+        answer = client.post("/predict", json={"records": rows}).json()
+        wrong = client.post("/predict", json={"plan": "gold", "active": "yes"})
+    assert answer["predictions"] == ["yes", "no"]
+    assert wrong.status_code == 422
+    assert {problem["column"]: problem["allowed"] for problem in wrong.json()["detail"]} == {
+        "plan": ["basic", "plus"],
+        "active": "true or false",
+    }
+
+
+def test_bentomls_own_client_calls_it(project: Project) -> None:
+    code = "import bentoml, sys; client = bentoml.SyncHTTPClient(sys.argv[1]);"
+    call = f"print(client.predict(features=[{MALIGNANT}, {MALIGNANT}])['predictions'])"
+    with served(project) as client:
+        said = project.run("python", "-c", code + call, str(client.base_url)).stdout
+    assert said.strip() == "[0, 0]"
+
+
 def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
     scores = metrics[""]["data"]["data/model/metrics.json"]["data"]["test"]
