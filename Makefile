@@ -1,7 +1,6 @@
 # What people call. Each target calls a tool that also works by itself: dvc, bentoml, pytest, ruff.
 
 SHELL := /bin/bash
-.SHELLFLAGS := -o pipefail -ec
 PYTHON ?= python3
 PORT ?= 3000
 BIN := .venv/bin
@@ -15,7 +14,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 TAG = $$(python -m service.version)
 
 # pip's own output, cut down to a count that runs.
-pip_install = pip install --require-hashes -r $(1) | awk -v all=$$(grep -c == $(1)) \
+pip_install = set -o pipefail; pip install --require-hashes -r $(1) | awk -v all=$$(grep -c == $(1)) \
 	'/^(Collecting|Requirement already)/ { printf "\rinstall: %d of %d packages", ++n, all; fflush() } \
 	/^Installing/ { printf "\ninstall: unpacking them\n"; fflush() } END { print "" }'
 
@@ -24,10 +23,10 @@ pip_install = pip install --require-hashes -r $(1) | awk -v all=$$(grep -c == $(
 	serve bento image verify bench lock
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install ## all of it, from nothing: environment, S3 store, repro, push, register, serve on :3000
-	@$(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
+	@set -e; $(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
 	trap 'exit 130' INT; trap 'exit 143' TERM; \
 	$(MAKE) --no-print-directory store repro push register; \
 	python -m service.example $(PORT) & \
@@ -95,7 +94,7 @@ bento: install ## bentoml build, if this model and code have no Bento yet
 # the current one; it also asks for BuildKit, which not every client has.
 image: bento ## bentoml containerize
 	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
-	tag=$(TAG); cd / && bentoml containerize "$$tag"
+	tag=$(TAG) && cd / && bentoml containerize "$$tag"
 
 verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \

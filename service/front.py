@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -31,8 +32,9 @@ SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class Front:
     """ASGI middleware: answers ROUTES, hands everything else to `app`."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, predictor: Callable[[], Predictor] | None = None) -> None:
         self.app = app
+        self.predictor = predictor or loaded
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -43,9 +45,9 @@ class Front:
         method, answer = route
         identifier = request_id(scope)
         try:
-            if scope["method"] != method:
+            if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
                 raise Refused(405, f"{scope['path']} answers {method}, not {scope['method']}")
-            content = await answer(_predictor(), scope, receive, identifier)
+            content = await answer(self.predictor(), scope, receive, identifier)
             status = 200
         except Refused as refused:
             content = {
@@ -53,7 +55,9 @@ class Front:
                 "detail": [problem.model_dump() for problem in refused.detail],
             }
             status = refused.status
-        await respond(send, status, content, identifier)
+        methods = b"GET, HEAD" if method == "GET" else method.encode()
+        allow = [(b"allow", methods)] if status == HTTPStatus.METHOD_NOT_ALLOWED else []
+        await respond(send, status, content, [(b"x-request-id", identifier.encode()), *allow])
 
 
 async def predict(
@@ -66,7 +70,7 @@ async def predict(
     body = await read(scope, receive)
     rows = predictor.reader.read(body)
     answer = predictor.predict(rows, identifier)
-    if parse_qs(scope["query_string"]).get(b"echo") == [b"true"]:
+    if parse_qs(scope["query_string"].decode("latin-1")).get("echo") == ["true"]:
         return {**answer, "input": orjson.loads(body)}
     return answer
 
@@ -110,13 +114,15 @@ async def read(scope: Message, receive: Receive) -> bytes:
             return bytes(body)
 
 
-async def respond(send: Send, status: int, content: dict[str, Any], identifier: str) -> None:
+async def respond(
+    send: Send, status: int, content: dict[str, Any], extra: list[tuple[bytes, bytes]]
+) -> None:
     """Send an answer as JSON."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", identifier.encode()),
+        *extra,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -133,7 +139,7 @@ def header(scope: Message, name: bytes) -> bytes:
     return next((value for key, value in scope["headers"] if key == name), b"")
 
 
-def _predictor() -> Predictor:
+def loaded() -> Predictor:
     """What the service of this process has loaded."""
     service: Any = bentoml.get_current_service()
     return service.predictor  # type: ignore[no-any-return]

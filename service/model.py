@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,3 +32,8 @@ def served_tag() -> str:
         return register.register(identity.locked())
     except CairnError as error:
         sys.exit(f"error: {error}")
+
+
+def chain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a model comes from, as `stages.register` put it into the store's metadata."""
+    return {**metadata, "params": json.loads(metadata["params"])}

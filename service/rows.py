@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import orjson
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from service.errors import Problem, Refused
@@ -16,6 +17,7 @@ SHAPES = (
     'an object with a value for each column, {"records": [such objects]}, '
     '{"features": [values in the order of the columns]} or {"features": [[…], …]}'
 )
+MAX_ROWS = 10_000
 LISTED = 100
 LONGEST = 100
 # Beyond float32 a number is infinite to the model.
@@ -31,6 +33,13 @@ class Rows(NamedTuple):
     single: bool
 
 
+class Problems(NamedTuple):
+    """What is wrong with one row: the number of places, and each of them, described on demand."""
+
+    number: int
+    described: Iterable[Problem]
+
+
 class Reader:
     """Reads requests by a contract, with a pydantic model made of it once.
 
@@ -42,7 +51,10 @@ class Reader:
 
     def __init__(self, terms: Contract) -> None:
         self.terms = terms
-        self.schema: TypeAdapter[list[Row]] = TypeAdapter(list[row_type(terms)])  # type: ignore[arg-type, misc]
+        row: Any = row_type(terms)
+        rows: Any = list[row]
+        self._row: TypeAdapter[Row] = TypeAdapter(row)
+        self._rows: TypeAdapter[list[Row]] = TypeAdapter(Annotated[rows, FailFast()])
 
     def read(self, body: bytes) -> Rows:
         """Parse the body of a request.
@@ -50,7 +62,8 @@ class Reader:
         Raises
         ------
         Refused
-            400 where it is no JSON; 422 with each problem where it breaks the contract.
+            400 where it is no JSON, 413 where it has too many rows, 422 with each problem where
+            it breaks the contract.
         """
         try:
             content = orjson.loads(body)
@@ -59,68 +72,75 @@ class Reader:
         return self.check(content)
 
     def check(self, content: Any) -> Rows:
-        """Hold the parsed body to the contract; raises Refused (422) as `read` does."""
+        """Hold the parsed body to the contract; raises Refused (413, 422) as `read` does."""
         rows, single = self._shape(content)
         try:
-            return Rows(self.schema.validate_python(rows), single)
-        except ValidationError as error:
-            problems = [self._problem(dict(found)) for found in error.errors(include_url=False)]
-            raise refusal(problems) from None
+            return Rows(self._rows.validate_python(rows), single)
+        except ValidationError:
+            raise refusal(self._problems(place, row) for place, row in enumerate(rows)) from None
 
     def _shape(self, content: Any) -> tuple[list[Any], bool]:
         """The rows as objects, whichever of the four shapes they came in."""
         if not isinstance(content, dict):
-            raise refusal([_whole("wrong shape", type(content).__name__, SHAPES)])
-        keys = set(content)
-        if keys == {"features"} and isinstance(content["features"], list):
-            values = content["features"]
-            single = not (values and isinstance(values[0], list))
-            return self._named([values] if single else values), single
-        if keys == {"records"} and isinstance(content["records"], list):
-            if not content["records"]:
-                raise refusal([_whole("no rows", [], "at least one row")])
-            return content["records"], False
-        return [content], True
+            raise _refused("wrong shape", short(content), SHAPES)
+        [key] = content if len(content) == 1 else [None]
+        values = content[key] if key in {"features", "records"} else None
+        if not isinstance(values, list):
+            return [content], True
+        single = key == "features" and not (values and isinstance(values[0], list))
+        rows = [values] if single else values
+        if not rows:
+            raise _refused("no rows", [], "at least one row")
+        if len(rows) > MAX_ROWS:
+            raise Refused(413, f"{len(rows):,} rows; send at most {MAX_ROWS:,} at once")
+        return (self._named(rows) if key == "features" else rows), single
 
-    def _named(self, rows: Sequence[Any]) -> list[Row]:
+    def _named(self, rows: list[Any]) -> list[Row]:
         """Rows given by the order of their values, as objects."""
         names = self.terms.names
-        allowed = f"a list of {len(names)} values: {', '.join(names)}"
-        problems = [
-            Problem(row=place, column=None, problem=problem, got=got, allowed=allowed)
-            for place, row in enumerate(rows)
-            for problem, got in _misfit(row, len(names))
-        ]
-        if problems:
-            raise refusal(problems)
+        if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
+            raise refusal(self._misfits(place, row) for place, row in enumerate(rows))
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _problem(self, found: dict[str, Any]) -> Problem:
-        """One of pydantic's errors in the service's words."""
-        row, *rest = found["loc"]
-        if not rest:
-            return Problem(
-                row=row, column=None, problem="wrong type", got=short(found["input"]),
-                allowed="an object with a value for each column",
-            )  # fmt: skip
-        name = str(rest[0])
+    def _misfits(self, place: int, row: Any) -> Problems:
+        """What is wrong with the shape of one row that came as a list: one thing, or nothing."""
+        names = self.terms.names
+        wanted = f"a list of {len(names)} values: {', '.join(names)}"
+        if not isinstance(row, list):
+            return Problems(1, [_row_problem(place, "wrong type", short(row), wanted)])
+        if len(row) != len(names):
+            return Problems(1, [_row_problem(place, "wrong number of values", len(row), wanted)])
+        return Problems(0, [])
+
+    def _problems(self, place: int, row: Any) -> Problems:
+        """What is wrong with one row."""
+        wanted = f"an object with a value for each of {', '.join(self.terms.names)}"
+        if isinstance(row, dict) and len(row) > len(self.terms.names) + LISTED:
+            # To describe each of them would take seconds.
+            return Problems(1, [_row_problem(place, "too many columns", len(row), wanted)])
+        try:
+            self._row.validate_python(row)
+        except ValidationError as error:
+            if not isinstance(row, dict):
+                return Problems(1, [_row_problem(place, "wrong type", short(row), wanted)])
+            found = error.errors(include_url=False, include_context=False)
+            return Problems(len(found), (self._problem(place, dict(one)) for one in found))
+        return Problems(0, [])
+
+    def _problem(self, place: int, found: dict[str, Any]) -> Problem:
+        """One of pydantic's errors in a row, in the service's words."""
+        name = str(found["loc"][0])
         column = next((column for column in self.terms.columns if column.name == name), None)
+        got = None if found["type"] == "missing" else short(found["input"])
         if column is None:
-            return Problem(
-                row=row, column=name, problem="unknown column", got=short(found["input"]),
-                allowed=list(self.terms.names),
-            )  # fmt: skip
-        if found["type"] == "missing":
-            return Problem(
-                row=row, column=name, problem="missing column", got=None, allowed=allowed(column)
-            )
-        return Problem(
-            row=row, column=name, problem=_WORDS.get(found["type"], "wrong type"),
-            got=short(found["input"]), allowed=allowed(column),
-        )  # fmt: skip
+            problem, wanted = "unknown column", list(self.terms.names)
+        else:
+            problem, wanted = _WORDS.get(found["type"], "wrong type"), allowed(column)
+        return Problem(row=place, column=name, problem=problem, got=got, allowed=wanted)
 
 
 _WORDS = {
+    "missing": "missing column",
     "finite_number": "not a finite number",
     "greater_than_equal": "out of range",
     "less_than_equal": "out of range",
@@ -172,31 +192,33 @@ def allowed(column: Column) -> Any:
     return f"{text}, or null" if column.missing else text
 
 
-def refusal(problems: list[Problem]) -> Refused:
-    """A 422 of these problems, of which the first LISTED are named."""
-    count = len(problems)
-    sentence = f"the request breaks the contract in {count} place{'s' if count > 1 else ''}"
+def refusal(rows: Iterable[Problems]) -> Refused:
+    """A 422 of what is wrong with each row: all of it counted, the first LISTED described."""
+    count, listed = 0, list[Problem]()
+    for problems in rows:
+        count += problems.number
+        if len(listed) < LISTED:
+            listed += islice(problems.described, LISTED - len(listed))
+    sentence = f"the request breaks the contract in {count:,} place{'s' if count > 1 else ''}"
     if count > LISTED:
         sentence += f", of which the first {LISTED} are listed"
-    return Refused(422, sentence, problems[:LISTED])
+    return Refused(422, sentence, listed)
 
 
 def short(value: Any) -> Any:
-    """A value as an answer may repeat it: cut where it is long."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    """A value as an answer may repeat it: a long text is cut, a list or an object is not shown."""
+    if isinstance(value, list | dict):
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]}…"
+    return value
 
 
-def _misfit(row: Any, width: int) -> list[tuple[str, Any]]:
-    """What is wrong with one row that came as a list; nothing, or one problem and what came."""
-    if not isinstance(row, list):
-        return [("wrong type", short(row))]
-    if len(row) != width:
-        return [("wrong number of values", len(row))]
-    return []
+def _row_problem(place: int, problem: str, got: Any, wanted: str) -> Problem:
+    return Problem(row=place, column=None, problem=problem, got=got, allowed=wanted)
 
 
-def _whole(problem: str, got: Any, allowed: Any) -> Problem:
-    return Problem(row=None, column=None, problem=problem, got=got, allowed=allowed)
+def _refused(problem: str, got: Any, wanted: str) -> Refused:
+    """A 422 of one problem with the request as a whole."""
+    whole = Problem(row=None, column=None, problem=problem, got=got, allowed=wanted)
+    return refusal([Problems(1, [whole])])

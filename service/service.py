@@ -10,7 +10,7 @@ import bentoml
 import orjson
 
 from service.front import Front
-from service.model import served_tag
+from service.model import chain, served_tag
 from service.predictor import Predictor
 from service.version import NAME, pin
 
@@ -29,7 +29,7 @@ class Cairn:
 
     def __init__(self) -> None:
         stored = self.model
-        self.predictor = Predictor(Path(stored.path), str(stored.tag), dict(stored.info.metadata))
+        self.predictor = Predictor(Path(stored.path), str(stored.tag), chain(stored.info.metadata))
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(

@@ -60,7 +60,7 @@ def scores(rows: Scored, classes: int) -> dict[str, float]:
 
 def plots(pipeline: Pipeline, test: Scored, terms: Contract, seed: int) -> dict[str, pd.DataFrame]:
     """The points of each plot, by its name, from what was said of the test rows."""
-    names = np.asarray([str(label) for label in terms.target.classes])
+    names = np.asarray(terms.target.keys)
     confusion = pd.DataFrame({"actual": names[test.truth], "predicted": names[test.said.labels]})
     return {
         "confusion": confusion,

@@ -1,6 +1,6 @@
 """features: make the model's numbers of each row, and split the rows.
 
-The service imports this module for `features` and `matrix`, so pandas and scikit-learn are
+The service imports this module for `features` and `matrix`, so what its image has not is
 imported only where the stage runs.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import console, contract, params
+from stages import console, contract
 from stages.console import CairnError, say
 from stages.contract import Column, Contract
 from stages.paths import PROCESSED, TERMS, TEST, TRAIN
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Turn data/processed into data/features."""
     import pandas as pd  # noqa: PLC0415
+
+    from stages import params  # noqa: PLC0415
 
     block = params.load().features
     terms = contract.read(TERMS)
@@ -89,18 +91,27 @@ def split(
     """
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
+    classes = rows[target]
     try:
         train, test = train_test_split(
-            rows, test_size=test_size, random_state=seed, stratify=rows[target]
+            rows, test_size=test_size, random_state=seed, stratify=classes
         )
     except ValueError as error:
-        counts = rows[target].value_counts().sort_index()
-        rare = ", ".join(f"class {place} has {count}" for place, count in counts.items())
-        raise CairnError(
-            f"features.test_size: {test_size} of {len(rows)} rows cannot be split by class "
-            f"({rare}): {error}"
-        ) from None
+        raise _unsplittable(classes, test_size, str(error)) from None
+    for name, part in ("train", train), ("test", test):
+        if part[target].nunique() < classes.nunique():
+            raise _unsplittable(classes, test_size, f"a class has no row to {name} on")
     return train, test
+
+
+def _unsplittable(classes: pd.Series[Any], test_size: float, reason: str) -> CairnError:
+    """Why the rows do not go round: the rarest classes, by their code, and what to do."""
+    counts = classes.value_counts(ascending=True).head(3)
+    rare = ", ".join(f"class {code} has {count}" for code, count in counts.items())
+    return CairnError(
+        f"features.test_size: {test_size} of {len(classes):,} rows cannot be split by class "
+        f"({rare}): {reason}; add rows, leave the class out, or change the share"
+    )
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from stages import params
 from stages.console import CairnError
-from stages.params import Train
 from stages.paths import CONTRACT, ENVIRONMENT, METRICS, MODEL, ONNX
 
 LOCK = Path("dvc.lock")
+PARAMS = "params.yaml"
 # What the service reads and the tag is made from. The pickled Pipeline is for people.
 FILES = (CONTRACT, ENVIRONMENT, METRICS, ONNX)
 
@@ -45,10 +44,10 @@ def digest(path: Path, algorithm: str) -> str:
         ) from None
 
 
-def fresh(block: Train) -> dict[str, Any]:
-    """The chain of what `train` has just made with these params, before it is in dvc.lock."""
+def fresh(block: dict[str, Any]) -> dict[str, Any]:
+    """The chain of what `train` has just made with this block, before it is in dvc.lock."""
     before = {name: stage for name, stage in lock().items() if name != "train"}
-    return _chain(before, {**_params(before), "train": block.model_dump()})
+    return _chain(before, {**_params(before), "train": block})
 
 
 def locked() -> dict[str, Any]:
@@ -74,13 +73,18 @@ def lock() -> dict[str, Any]:
     """The stages of dvc.lock, by name; none where there is no such file."""
     if not LOCK.is_file():
         return {}
-    content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
-    return dict(content["stages"])
+    try:
+        content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
+        return dict(content["stages"])
+    except (yaml.YAMLError, TypeError, KeyError, ValueError):
+        raise CairnError(
+            f"{LOCK} is not what DVC wrote; `git checkout {LOCK}` brings back the committed one"
+        ) from None
 
 
 def _params(stages: dict[str, Any]) -> dict[str, Any]:
     """The params with which the stages ran, by block."""
-    read = (stage.get("params", {}).get(params.PATH.name, {}) for stage in stages.values())
+    read = (stage.get("params", {}).get(PARAMS, {}) for stage in stages.values())
     return {name: block for blocks in read for name, block in blocks.items()}
 
 

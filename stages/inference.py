@@ -38,10 +38,12 @@ def session(graph: bytes) -> ort.InferenceSession:
 def predict(model: ort.InferenceSession, features: NDArray[np.float32]) -> Predictions:
     """What the graph says of the rows of an n × k matrix.
 
-    Where the best classes tie, the first of them is the label, as it is in scikit-learn: in
-    float32 the votes of an even number of trees may miss the tie by the last bit.
+    Where the best classes tie, the first of them is the label, as it is for scikit-learn's
+    forests: in float32 the votes of an even number of trees may miss the tie by the last bit.
     """
     labels, shares = model.run(None, {INPUT: features})
-    probabilities = shares.clip(0, 1)  # a sum in float32 may come out a bit above one
+    probabilities = np.clip(shares, 0, 1, out=shares)  # float32 may add up to a bit beyond
     best = probabilities >= probabilities.max(axis=1, keepdims=True) - TIE
-    return Predictions(np.where(best.sum(axis=1) > 1, best.argmax(axis=1), labels), probabilities)
+    if np.count_nonzero(best) > len(best):
+        labels = np.where(best.sum(axis=1) > 1, best.argmax(axis=1), labels)
+    return Predictions(labels, probabilities)

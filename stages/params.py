@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML  # what DVC reads the file with
+from ruamel.yaml.error import YAMLError
 
 from stages.console import CairnError
 
@@ -73,11 +74,16 @@ def load(path: Path = PATH) -> Params:
         For each wrong key or value: the key, what came, what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CairnError(f"{path}: no such file; run from the top of the repository") from None
-    except yaml.YAMLError as error:
-        raise CairnError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise CairnError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
+    except YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f"line {place.line + 1}: " if place else ""
+        reason = getattr(error, "problem", None) or str(error)
+        raise CairnError(f"{path}: {line}not YAML: {reason.splitlines()[0]}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pandas.api import types
 from stages import console, contract, params
 from stages.console import CairnError, say
 from stages.contract import Column, Contract, Kind, Label, Target
+from stages.params import Processed
 from stages.paths import PROCESSED, RAW, REPORT, TERMS
 
 DTYPES: dict[Kind, str] = {
@@ -38,27 +38,31 @@ class Title(NamedTuple):
     unit: str | None
 
 
+class Held(NamedTuple):
+    """Rows that keep a contract, the contract, and why the others were set aside."""
+
+    rows: pd.DataFrame
+    terms: Contract
+    problems: pd.DataFrame
+
+
 def main() -> None:
     """Turn data/raw into data/processed."""
     block = params.load().processed
     say(f"processed: parsing {RAW}")
     header, table = read(RAW)
     titles = [title(text) for text in header]
-    frame, units = named(table, titles), dict(titles)
-    terms = infer(without(frame, block.drop), units, block.target, block.max_categories)
-    rows = typed(frame, terms)
-    say(f"processed: checking {len(rows):,} rows × {len(terms.columns)} columns")
-    problems = check(rows, terms)
-    if block.bad_rows == "fail" and len(problems):
-        raise CairnError(
-            f"{describe(problems)}; mend {RAW}'s source, or set processed.bad_rows: set_aside"
-        )
-    kept = rows[~rows.index.isin(problems["row"])]
+    frame = without(named(table, titles), block.drop)
+    say(f"processed: checking {len(frame):,} rows × {len(frame.columns) - 1} columns")
+    held = hold(frame, dict(titles), block)
+    for text in rounded(frame, held.terms):
+        say(f"processed: {text}")
+    counts = report(len(frame), held.problems)
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
-    kept.to_parquet(PROCESSED, index=False)
-    contract.write(terms, TERMS)
-    REPORT.write_text(json.dumps(report(rows, problems), indent=2) + "\n", encoding="utf-8")
-    say(f"processed: {len(kept):,} rows kept, {len(rows) - len(kept):,} set aside, in {PROCESSED}")
+    held.rows.to_parquet(PROCESSED, index=False)
+    contract.write(held.terms, TERMS)
+    REPORT.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    say(f"processed: {counts['kept']:,} rows in {PROCESSED}, {counts['set_aside']:,} set aside")
 
 
 def read(path: Path) -> tuple[list[str], pd.DataFrame]:
@@ -67,7 +71,8 @@ def read(path: Path) -> tuple[list[str], pd.DataFrame]:
     Returns
     -------
     list of str, DataFrame
-        The header as it stands, and the rows with the types that pandas infers.
+        The header as it stands, and the rows with the types that pandas infers, each of which
+        knows missing values.
 
     Raises
     ------
@@ -75,23 +80,35 @@ def read(path: Path) -> tuple[list[str], pd.DataFrame]:
         Where the file is no table: what is wrong, and on which line if it is known.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
-        with warnings.catch_warnings():
-            # Lines longer than the header: pandas would drop what stands over with a warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, index_col=False, low_memory=False)
+        header = even(path)
+        frame = pd.read_csv(path, dtype_backend="numpy_nullable", low_memory=False)
     except FileNotFoundError:
         raise CairnError(f"{path}: no such file; run `dvc repro`") from None
     except UnicodeDecodeError as error:
         raise CairnError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
     except (csv.Error, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise CairnError(f"{path}: not a CSV table: {str(error).strip()}") from None
-    except pd.errors.ParserWarning:
-        raise CairnError(f"{path}: its rows have more fields than its header") from None
     if frame.empty:
         raise CairnError(f"{path}: a header and no rows")
     return header, frame
+
+
+def even(path: Path) -> list[str]:
+    """The header of a CSV file; a CairnError where a line has more or fewer fields than it.
+
+    pandas fills short lines up with missing values and says nothing.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        header: list[str] = []
+        for line in lines:
+            header = header or line
+            if line and len(line) != len(header):
+                raise CairnError(
+                    f"{path}: line {lines.line_num:,} has {len(line)} fields, the header "
+                    f"{len(header)}"
+                )
+    return header
 
 
 def title(text: str) -> Title:
@@ -118,18 +135,39 @@ def named(frame: pd.DataFrame, titles: Sequence[Title]) -> pd.DataFrame:
 
 def without(frame: pd.DataFrame, drop: Sequence[str]) -> pd.DataFrame:
     """The frame less the columns `drop`, each named as in the header or as an identifier."""
-    names = [title(name).name for name in drop]
-    for name in names:
-        _known(name, "processed.drop", frame)
-    return frame.drop(columns=names)
+    return frame.drop(columns=[_known(name, "processed.drop", frame) for name in drop])
+
+
+def hold(frame: pd.DataFrame, units: dict[str, str | None], block: Processed) -> Held:
+    """Infer the contract and hold every row to it.
+
+    Raises
+    ------
+    CairnError
+        Where a row breaks it and `bad_rows` says to fail, or no row keeps it.
+    """
+    terms = infer(frame, units, block.target, block.max_categories)
+    rows = typed(frame, terms)
+    problems = check(rows, terms)
+    if problems.empty:
+        return Held(rows, terms, problems)
+    if block.bad_rows == "fail":
+        raise CairnError(
+            f"{describe(problems)}; mend the source, or set processed.bad_rows: set_aside"
+        )
+    kept = frame[~frame.index.isin(problems["row"])]
+    if kept.empty:
+        raise CairnError(f"no row is left: {describe(problems)}")
+    # A class, a category or a gap may have gone with the rows.
+    terms = infer(kept, units, block.target, block.max_categories)
+    return Held(typed(kept, terms), terms, problems)
 
 
 def infer(
     frame: pd.DataFrame, units: dict[str, str | None], target: str, max_categories: int
 ) -> Contract:
     """The contract that the rows themselves suggest; a CairnError where they suggest none."""
-    target = title(target).name
-    _known(target, "processed.target", frame)
+    target = _known(target, "processed.target", frame)
     features = frame.drop(columns=target)
     if not len(features.columns):
         raise CairnError(f"{RAW}: no column is left beside the target {target!r}")
@@ -140,9 +178,12 @@ def infer(
     )
 
 
-def _known(name: str, key: str, frame: pd.DataFrame) -> None:
-    if name not in frame:
+def _known(name: str, key: str, frame: pd.DataFrame) -> str:
+    """A column's name as an identifier, given that way or as in the header."""
+    found = title(name).name
+    if found not in frame:
         raise CairnError(f"{key}: got {name!r}; the columns are {', '.join(frame.columns)}")
+    return found
 
 
 def _column(values: pd.Series[Any], unit: str | None, max_categories: int) -> Column:
@@ -174,10 +215,11 @@ def _kind(present: pd.Series[Any]) -> Kind:
 def _classes(target: pd.Series[Any], max_categories: int) -> tuple[Label, ...]:
     """The distinct labels, sorted; a CairnError where they are not what a classifier predicts."""
     present = target.dropna()
-    if types.is_float_dtype(present) and not (present % 1 == 0).all():
+    number = types.is_numeric_dtype(present) and not types.is_bool_dtype(present)
+    if number and not ((present % 1 == 0) & (present.abs() < 2**63)).all():
         raise CairnError(
-            f"target {target.name!r} has fractions; Cairn predicts classes: whole numbers, "
-            "texts or booleans"
+            f"target {target.name!r} has numbers that name no class; Cairn predicts classes: whole "
+            "numbers within 64 bits, texts or booleans"
         )
     labels: list[Label] = sorted(pd.Series(present, dtype=_label_dtype(present)).unique().tolist())
     if len(labels) not in range(2, max_categories + 1):
@@ -257,13 +299,25 @@ def describe(problems: pd.DataFrame) -> str:
     return f"{problems['row'].nunique():,} bad rows: {'; '.join(parts)}"
 
 
-def report(rows: pd.DataFrame, problems: pd.DataFrame) -> dict[str, Any]:
+def rounded(frame: pd.DataFrame, terms: Contract) -> list[str]:
+    """A sentence for each column of whole numbers that float32 cannot tell apart."""
+    whole = [frame[column.name] for column in terms.columns if column.kind == "integer"]
+    before = {str(values.name): values.nunique() for values in whole}
+    after = {str(values.name): values.astype("float32").nunique() for values in whole}
+    return [
+        f"column {name!r}: float32 makes {after[name]:,} of {count:,} distinct whole numbers"
+        for name, count in before.items()
+        if after[name] < count
+    ]
+
+
+def report(rows: int, problems: pd.DataFrame) -> dict[str, Any]:
     """The counts that DVC shows as metrics: rows in all, kept, set aside, and why."""
     aside = int(problems["row"].nunique())
     counts = Counter(zip(problems["column"], problems["problem"], strict=True))
     return {
-        "rows": len(rows),
-        "kept": len(rows) - aside,
+        "rows": rows,
+        "kept": rows - aside,
         "set_aside": aside,
         "problems": {f"{column}: {problem}": count for (column, problem), count in counts.items()},
     }

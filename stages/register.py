@@ -5,6 +5,7 @@ DVC is the truth: an entry can be deleted at any time, and comes back the same.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,11 +13,10 @@ from typing import Any
 
 import bentoml
 import yaml
-from bentoml.exceptions import NotFound
 from filelock import FileLock
 
 from stages import console, identity
-from stages.console import CairnError, say
+from stages.console import say
 from stages.paths import RAW
 
 HEX = 12
@@ -53,18 +53,15 @@ def register(chain: dict[str, Any]) -> str:
 
 
 def find(tag: str, sha256: str) -> bentoml.Model | None:
-    """The store's entry of this content; one that was cut short or damaged is removed."""
+    """The store's entry of this content; what is left of one cut short or damaged is removed."""
+    folder = _store() / tag.replace(":", "/")
     try:
         entry = bentoml.models.get(tag)
-    except NotFound:
-        shutil.rmtree(_store() / tag.replace(":", "/"), ignore_errors=True)
-        return None
-    try:
         if identity.sha256(Path(entry.path)) == sha256:
             return entry
-    except CairnError:
+    except Exception:  # noqa: BLE001, S110 - whatever is wrong with it, it can be made anew
         pass
-    bentoml.models.delete(tag)
+    shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
@@ -85,13 +82,9 @@ def annotate(entry: Path, chain: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def metadata(value: Any) -> Any:
-    """The chain as BentoML's metadata take it, which know no None."""
-    if isinstance(value, dict):
-        return {key: metadata(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [metadata(part) for part in value]
-    return "null" if value is None else value
+def metadata(chain: dict[str, Any]) -> dict[str, Any]:
+    """The chain as BentoML keeps it: the params as JSON, for its metadata know no null."""
+    return {**chain, "params": json.dumps(chain["params"], default=str)}
 
 
 def labels(chain: dict[str, Any]) -> dict[str, str]:
@@ -102,8 +95,8 @@ def labels(chain: dict[str, Any]) -> dict[str, str]:
 
 def _store() -> Path:
     """The folder of BentoML's models, made if there is none yet."""
-    home = os.environ.get("BENTOML_HOME", Path.home() / "bentoml")
-    folder = Path(home) / "models"
+    home = os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))
+    folder = Path(home).expanduser() / "models"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from stages import console, contract, evaluate, export, identity, inference, params, register
 from stages.console import CairnError, say
-from stages.contract import Column, Contract, Histogram
+from stages.contract import Column, Contract, Histogram, Target
 from stages.evaluate import Scored
 from stages.inference import Predictions
 from stages.params import Train
@@ -83,7 +83,7 @@ def main() -> None:
     for name, frame in points.items():
         frame.to_csv(PLOTS / f"{name}.csv", index=False, lineterminator="\n")
     say(f"train: accuracy {metrics['test']['accuracy']:.3f} on {len(y_test):,} test rows")
-    say(f"train: registered as {register.register(identity.fresh(block))}")
+    say(f"train: registered as {register.register(identity.fresh(block.model_dump()))}")
 
 
 def write(content: dict[str, Any], path: Path) -> None:
@@ -107,10 +107,10 @@ def fit(
     CairnError
         Where the estimator does not take the rows as they are.
     """
-    pipeline = Pipeline([*prepare(terms, scale=block.scale), ("model", model(block))])
+    pipeline = Pipeline([*prepare(terms, scale=block.scale), ("model", model(block, terms))])
     try:
         return pipeline.fit(features, classes)
-    except ValueError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise CairnError(f"train.estimator: {block.estimator} cannot be fitted: {error}") from None
 
 
@@ -120,14 +120,14 @@ def prepare(terms: Contract, *, scale: bool) -> list[tuple[str, BaseEstimator]]:
     categories = [i for i, column in enumerate(terms.columns) if column.kind == "category"]
     steps: list[BaseEstimator] = []
     if any(terms.columns[i].missing for i in numbers):
-        steps.append(SimpleImputer(strategy="median"))
+        steps.append(SimpleImputer(strategy="median", keep_empty_features=True))
     if scale:
         steps.append(StandardScaler())
     if not (steps or categories):
         return []
     # A category that is missing is one more category, coded beside the known ones.
     hot = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value=-1.0),
+        SimpleImputer(strategy="constant", fill_value=-1.0, keep_empty_features=True),
         OneHotEncoder(handle_unknown="ignore", sparse_output=False),
     )
     columns = ColumnTransformer(
@@ -139,7 +139,7 @@ def prepare(terms: Contract, *, scale: bool) -> list[tuple[str, BaseEstimator]]:
     return [("prepare", columns)]
 
 
-def model(block: Train) -> BaseEstimator:
+def model(block: Train, terms: Contract) -> BaseEstimator:
     """The estimator that params.yaml names, seeded, and calibrated if it has no probabilities.
 
     Raises
@@ -155,8 +155,13 @@ def model(block: Train) -> BaseEstimator:
             f"train.arguments: {kind.__name__} takes no {', '.join(unknown)}; "
             f"it takes {', '.join(allowed)}"
         )
+    needed = [name for name, parameter in allowed.items() if parameter.default is parameter.empty]
+    if set(needed) - set(block.arguments):
+        raise CairnError(
+            f"train.estimator: {kind.__name__} needs {', '.join(needed)} in train.arguments"
+        )
     seed = {"random_state": block.seed} if "random_state" in allowed else {}
-    estimator = kind(**{**seed, **block.arguments})
+    estimator = kind(**{**seed, **block.arguments, **_class_weight(block, terms)})
     return estimator if hasattr(estimator, "predict_proba") else CalibratedClassifierCV(estimator)
 
 
@@ -165,21 +170,42 @@ def _classifier(name: str) -> type[BaseEstimator]:
     module, _, attribute = name.rpartition(".")
     try:
         kind = getattr(import_module(module), attribute)
-        if is_classifier(kind()):
-            return kind  # type: ignore[no-any-return]
-    except (ImportError, AttributeError, TypeError):
-        pass
+    except (ImportError, AttributeError):
+        kind = None
+    if isinstance(kind, type) and issubclass(kind, ClassifierMixin):
+        return kind
     raise CairnError(
         f"train.estimator: got {name}; allowed: the dotted name of a scikit-learn classifier, "
         "such as sklearn.linear_model.LogisticRegression"
     )
 
 
+def _class_weight(block: Train, terms: Contract) -> dict[str, dict[int, float]]:
+    """Weights given by label, as the estimator takes them: by the code of the class."""
+    weights = block.arguments.get("class_weight")
+    if not isinstance(weights, dict):
+        return {}
+    codes = {label: code for code, label in enumerate(terms.target.classes)}
+    unknown = [label for label in weights if label not in codes]
+    if unknown:
+        raise CairnError(
+            f"train.arguments.class_weight: no class {unknown[0]!r}; the classes are "
+            f"{', '.join(map(repr, codes))}"
+        )
+    return {"class_weight": {codes[label]: weight for label, weight in weights.items()}}
+
+
 def predictions(
     part: str, pipeline: Pipeline, graph: bytes, features: NDArray[np.float32]
 ) -> Predictions:
     """What ONNX, and so the service, says of the rows, proved against scikit-learn."""
-    onnx = inference.predict(inference.session(graph), features)
+    try:
+        onnx = inference.predict(inference.session(graph), features)
+    except Exception as error:  # ONNX Runtime raises kinds of its own, of no common parent
+        reason = str(error).strip().splitlines()[0]
+        raise CairnError(
+            f"train.estimator: {pipeline[-1]} cannot be run by ONNX Runtime: {reason}"
+        ) from error
     gap = export.check_parity(part, export.sklearn_predictions(pipeline, features), onnx)
     say(f"train: ONNX agrees on {len(features):,} {part} rows, to {gap:.0e}")
     return onnx
@@ -192,8 +218,8 @@ def seen(terms: Contract, features: NDArray[np.float32], classes: NDArray[np.int
         for i, column in enumerate(terms.columns)
     )
     counts = np.bincount(classes, minlength=len(terms.target.classes)).tolist()
-    target = terms.target.model_copy(update={"counts": tuple(counts)})
-    return terms.model_copy(update={"columns": columns, "target": target})
+    target = Target(name=terms.target.name, classes=terms.target.classes, counts=tuple(counts))
+    return Contract(columns=columns, target=target)
 
 
 def histogram(values: NDArray[np.float32], column: Column) -> Histogram:
@@ -202,7 +228,8 @@ def histogram(values: NDArray[np.float32], column: Column) -> Histogram:
     edges: NDArray[np.float32] = np.empty(0, dtype=np.float32)
     if column.kind in {"number", "integer"}:
         shares = np.linspace(0, 1, BUCKETS + 1)[1:-1]
-        edges = np.unique(np.quantile(present, shares, method="inverted_cdf"))
+        if len(present):
+            edges = np.unique(np.quantile(present, shares, method="inverted_cdf"))
         counts = np.bincount(np.searchsorted(edges, present), minlength=len(edges) + 1)
     else:
         counts = np.bincount(present.astype(np.int64), minlength=len(column.categories) or 2)

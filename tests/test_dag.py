@@ -22,10 +22,10 @@ def tree(module: Path) -> ast.Module:
     return ast.parse((ROOT / module).read_text())
 
 
-def imports(module: Path) -> set[Path]:
-    """The project's modules that a module imports itself, wherever in it."""
+def imports(module: Path, *, inside: bool = True) -> set[Path]:
+    """The project's modules that a module imports itself, inside its functions too or not."""
     names = set()
-    for node in ast.walk(tree(module)):
+    for node in ast.walk(tree(module)) if inside else tree(module).body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -35,13 +35,13 @@ def imports(module: Path) -> set[Path]:
     return {path for path in candidates if (ROOT / path).is_file()}
 
 
-def reached(module: Path) -> set[str]:
+def reached(module: Path, *, inside: bool = True) -> set[str]:
     """The project's modules that run when a module runs, itself among them."""
     found: set[Path] = set()
     waiting = {module, module.parent / "__init__.py"}
     while waiting:
         found |= waiting
-        waiting = set().union(*map(imports, waiting)) - found
+        waiting = set().union(*(imports(path, inside=inside) for path in waiting)) - found
     return {path.as_posix() for path in found}
 
 

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import math
+import tracemalloc
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from service.errors import Problem, Refused
+from service.rows import LISTED, LONGEST, MAX_ROWS, Reader
+from stages.contract import Column, Contract, Target
+from tests import small
+
+TERMS = Contract(
+    columns=(
+        Column(name="n", kind="number", minimum=0, maximum=10),
+        Column(name="i", kind="integer", missing=True),
+        Column(name="b", kind="boolean"),
+        Column(name="c", kind="category", categories=("1", "x"), missing=True),
+    ),
+    target=Target(name="y", classes=(0, 1)),
+)
+READER = Reader(TERMS)
+GOOD = {"n": 1.5, "i": 2, "b": True, "c": "x"}
+
+
+def read(content: Any, reader: Reader = READER) -> list[dict[str, Any]]:
+    return reader.read(orjson.dumps(content)).rows
+
+
+def refusal(content: Any, reader: Reader = READER) -> Refused:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    with pytest.raises(Refused) as error:
+        reader.read(body)
+    return error.value
+
+
+def problem(content: Any, reader: Reader = READER) -> Problem:
+    found = refusal(content, reader)
+    assert found.status == 422
+    assert found.error == "the request breaks the contract in 1 place"
+    (one,) = found.detail
+    return one
+
+
+def shapes(terms: Contract, rows: list[dict[str, Any]]) -> list[Any]:
+    """Every body that says these rows."""
+    lists = [[row[name] for name in terms.names] for row in rows]
+    bodies: list[Any] = [{"records": rows}, {"features": lists}]
+    return bodies + ([rows[0], {"features": lists[0]}] if len(rows) == 1 else [])
+
+
+@settings(max_examples=50)
+@given(request=small.requests())
+def test_rows_that_keep_the_contract_are_the_same_in_every_shape(
+    request: tuple[Contract, list[dict[str, Any]]],
+) -> None:
+    terms, rows = request
+    reader = Reader(terms)
+    for body in shapes(terms, rows):
+        found = read(body, reader)
+        assert found == rows
+        assert [list(row) for row in found] == [list(terms.names)] * len(rows)
+    sparse = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    assert read({"records": sparse}, reader) == sparse
+
+
+@settings(max_examples=50)
+@given(request=small.requests(), data=st.data())
+def test_one_wrong_value_is_one_problem_that_names_its_row_and_column(
+    request: tuple[Contract, list[dict[str, Any]]], data: st.DataObject
+) -> None:
+    terms, rows = request
+    row = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.sampled_from(terms.columns))
+    value = data.draw(small.wrong(column))
+    # A list that begins with a list is many rows, whatever was meant.
+    assume(column != terms.columns[0] or not isinstance(value, list))
+    broken = [{**good, column.name: value} if place == row else good
+              for place, good in enumerate(rows)]  # fmt: skip
+    for body in shapes(terms, broken):
+        found = problem(body, Reader(terms))
+        assert (found.row, found.column) == (row, column.name)
+        assert found.got == (value if not isinstance(value, list | dict | str) else found.got)
+        assert found.allowed
+
+
+@pytest.mark.parametrize(
+    ("rows", "single"),
+    [
+        ({"features": [1.5, 2, True, "x"]}, True),
+        ({"features": [[1.5, 2, True, "x"]]}, False),
+        (GOOD, True),
+        ({"records": [GOOD]}, False),
+    ],
+)
+def test_a_list_of_one_row_is_a_list(rows: Any, single: bool) -> None:  # noqa: FBT001
+    assert READER.read(orjson.dumps(rows)) == ([GOOD], single)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "what", "got", "allowed"),
+    [
+        ("n", "1", "wrong type", "1", "a number (float32) at least 0 and at most 10"),
+        ("n", True, "wrong type", True, "a number (float32) at least 0 and at most 10"),
+        ("n", None, "wrong type", None, "a number (float32) at least 0 and at most 10"),
+        ("n", [1], "wrong type", "a list of 1", "a number (float32) at least 0 and at most 10"),
+        ("n", -0.5, "out of range", -0.5, "a number (float32) at least 0 and at most 10"),
+        ("n", 11, "out of range", 11, "a number (float32) at least 0 and at most 10"),
+        ("i", 0.5, "not a whole number", 0.5, "a whole number, or null"),
+        ("i", 1e39, "out of range", 1e39, "a whole number, or null"),
+        ("b", 1, "wrong type", 1, "true or false"),
+        ("b", "true", "wrong type", "true", "true or false"),
+        ("c", "y", "unknown category", "y", ["1", "x", None]),
+        ("c", 1, "unknown category", 1, ["1", "x", None]),
+    ],
+)
+def test_a_problem_says_what_is_wrong_what_came_and_what_is_allowed(
+    column: str, value: Any, what: str, got: Any, allowed: Any
+) -> None:
+    found = problem({**GOOD, column: value})
+    assert found == Problem(row=0, column=column, problem=what, got=got, allowed=allowed)
+
+
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    assert read({**GOOD, "i": 3.0})[0]["i"] == 3
+
+
+def test_both_ends_of_a_range_are_in_it() -> None:
+    assert [row["n"] for row in read({"records": [{**GOOD, "n": 0}, {**GOOD, "n": 10}]})] == [0, 10]
+
+
+def test_a_number_may_be_as_large_as_float32_holds() -> None:
+    wide = Reader(TERMS.model_copy(update={"columns": (Column(name="n", kind="number"),)}))
+    assert read({"n": 3.4028234663852886e38}, wide) == [{"n": 3.4028234663852886e38}]
+    assert problem({"n": 3.41e38}, wide).problem == "out of range"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("column", ["n", "i"])
+def test_what_json_cannot_say_is_no_number(column: str, value: float) -> None:
+    with pytest.raises(Refused) as error:
+        READER.check({**GOOD, column: value})
+    assert [one.problem for one in error.value.detail] == ["not a finite number"]
+
+
+def test_a_column_that_may_be_missing_may_be_left_out_and_another_may_not() -> None:
+    assert read({"n": 1, "b": False}) == [{"n": 1, "b": False}]
+    assert problem({"n": 1}) == Problem(
+        row=0, column="b", problem="missing column", got=None, allowed="true or false"
+    )
+
+
+def test_an_unknown_column_is_named_with_those_that_are_known() -> None:
+    assert problem({**GOOD, "z": 1}) == Problem(
+        row=0, column="z", problem="unknown column", got=1, allowed=["n", "i", "b", "c"]
+    )
+
+
+def test_every_problem_of_every_row_is_named_at_once() -> None:
+    found = refusal({"records": [{**GOOD, "n": "x", "b": 0}, GOOD, {**GOOD, "c": "y"}]})
+    assert found.error == "the request breaks the contract in 3 places"
+    assert [(one.row, one.column) for one in found.detail] == [(0, "n"), (0, "b"), (2, "c")]
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "what", "got"),
+    [
+        ({"features": []}, 0, "wrong number of values", 0),
+        ({"features": [1, 2, True]}, 0, "wrong number of values", 3),
+        ({"features": [1, 2, True, "x", 0]}, 0, "wrong number of values", 5),
+        ({"features": [[1, 2, True, "x"], [1]]}, 1, "wrong number of values", 1),
+        ({"features": [[1, 2, True, "x"], {"n": 1}]}, 1, "wrong type", "an object of 1"),
+        ({"records": [GOOD, 7]}, 1, "wrong type", 7),
+        ({"records": [GOOD, []]}, 1, "wrong type", "a list of 0"),
+        ({"records": []}, None, "no rows", []),
+        ([GOOD], None, "wrong shape", "a list of 1"),
+        (None, None, "wrong shape", None),
+        (1, None, "wrong shape", 1),
+        ("features", None, "wrong shape", "features"),
+        ("x" * 1000, None, "wrong shape", "x" * LONGEST + "…"),
+    ],
+)
+def test_what_is_no_row_is_a_problem_of_the_row_or_of_the_whole(
+    content: Any, row: int | None, what: str, got: Any
+) -> None:
+    found = problem(content)
+    assert (found.row, found.column, found.problem, found.got) == (row, None, what, got)
+
+
+def test_a_row_of_the_wrong_length_names_the_columns_in_order() -> None:
+    assert problem({"features": [1]}).allowed == "a list of 4 values: n, i, b, c"
+
+
+def test_a_column_may_bear_the_name_of_a_shape() -> None:
+    columns = tuple(Column(name=name, kind="number") for name in ("features", "records"))
+    reader = Reader(Contract(columns=columns, target=TERMS.target))
+    assert reader.read(b'{"features": 1, "records": 2}') == ([{"features": 1, "records": 2}], True)
+    alone = Reader(Contract(columns=columns[:1], target=TERMS.target))
+    assert alone.read(b'{"features": 1}') == ([{"features": 1}], True)
+    assert alone.read(b'{"features": [1]}') == ([{"features": 1}], True)
+    assert alone.read(b'{"records": [{"features": 1}]}') == ([{"features": 1}], False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"\xff",
+        b'{"n": NaN}',
+        b'{"n": Infinity}',
+        b'{"n": 1e999}',
+        b'{"n": "\\ud800"}',
+        b'{"n": 1',
+        b"{'n': 1}",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_json_is_400_and_says_where(body: bytes) -> None:
+    found = refusal(body)
+    assert found.status == 400
+    assert found.error.startswith("the body is not JSON: ")
+    assert found.detail == []
+
+
+@given(body=st.binary(max_size=50))
+def test_no_bytes_do_more_than_be_refused(body: bytes) -> None:
+    assert refusal(body).status in {400, 422}
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | small.TEXTS,
+    lambda parts: (
+        st.lists(parts, max_size=4)
+        | st.dictionaries(st.sampled_from([*GOOD, "features", "records"]) | small.TEXTS, parts)
+    ),
+    max_leaves=10,
+)
+
+
+@given(content=JSON | st.fixed_dictionaries({"features": JSON}) | st.lists(JSON).map(
+    lambda rows: {"records": rows}))  # fmt: skip
+def test_no_json_does_more_than_be_refused_with_problems_that_json_can_hold(content: Any) -> None:
+    found = None
+    try:
+        READER.read(orjson.dumps(content))
+    except Refused as refused:
+        found = refused
+    if found:
+        assert found.status == 422
+        assert found.detail
+        assert orjson.dumps([one.model_dump() for one in found.detail])
+
+
+BAD = {"n": "x", "b": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "places", "rows"),
+    [
+        ({"features": [[]] * 101}, "101", list(range(100))),
+        ({"features": [[1.5, 2, True, "x"], *[[]] * 1100]}, "1,100", list(range(1, 101))),
+        ({"records": [BAD] * 51}, "102", [row for row in range(50) for _ in "nb"]),
+        (
+            {"records": [{}, GOOD, *[BAD] * 60]},
+            "122",
+            [0, 0, *[i for i in range(2, 51) for _ in "nb"]],
+        ),
+        (
+            {"records": [{**GOOD, "n": ""}, *[BAD] * 60]},
+            "121",
+            [0, *[i for i in range(1, 50) for _ in "nb"], 50],
+        ),
+        ({"records": [3] * 200}, "200", list(range(100))),
+    ],
+)
+def test_of_many_problems_the_first_are_listed_and_all_are_counted(
+    content: Any, places: str, rows: list[int]
+) -> None:
+    found = refusal(content)
+    assert found.error == (
+        f"the request breaks the contract in {places} places, of which the first 100 are listed"
+    )
+    assert [one.row for one in found.detail] == rows
+
+
+def test_a_hundred_problems_are_all_listed() -> None:
+    found = refusal({"records": [BAD] * 50})
+    assert found.error == "the request breaks the contract in 100 places"
+    assert len(found.detail) == LISTED
+
+
+def test_every_column_that_is_unknown_is_a_problem_up_to_a_limit() -> None:
+    found = refusal({**GOOD, **{f"z{place}": 1 for place in range(LISTED)}})
+    assert found.error == "the request breaks the contract in 100 places"
+    assert {one.problem for one in found.detail} == {"unknown column"}
+
+
+def test_too_many_columns_in_a_row_are_one_problem() -> None:
+    wide = {**GOOD, **{f"z{place}": 1 for place in range(LISTED + 1)}}
+    found = refusal({"records": [wide, BAD]})
+    assert found.error == "the request breaks the contract in 3 places"
+    assert found.detail[0] == Problem(
+        row=0,
+        column=None,
+        problem="too many columns",
+        got=len(wide),
+        allowed="an object with a value for each of n, i, b, c",
+    )
+    assert [(one.row, one.column) for one in found.detail[1:]] == [(1, "n"), (1, "b")]
+
+
+@pytest.mark.parametrize("key", ["features", "records"])
+@pytest.mark.parametrize("row", [GOOD, [1.5, 2, True, "x"], [], 3])
+def test_more_rows_than_the_limit_are_413_whatever_they_are(key: str, row: Any) -> None:
+    rows = [[], *[row] * MAX_ROWS] if key == "features" else [row] * (MAX_ROWS + 1)
+    found = refusal({key: rows})
+    assert (found.status, found.detail) == (413, [])
+    assert "10,001 rows" in found.error
+    assert "at most 10,000" in found.error
+
+
+def test_as_many_rows_as_the_limit_are_read() -> None:
+    assert len(read({"records": [GOOD] * MAX_ROWS})) == MAX_ROWS
+    assert len(read({"features": [list(GOOD.values())] * MAX_ROWS})) == MAX_ROWS
+
+
+def test_many_values_of_one_row_are_no_rows() -> None:
+    found = problem({"features": [1.5] * (MAX_ROWS + 1)})
+    assert (found.row, found.problem, found.got) == (0, "wrong number of values", MAX_ROWS + 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        ("x" * LONGEST, "x" * LONGEST),
+        ("x" * (LONGEST + 1), "x" * LONGEST + "…"),
+        (["x" * 1000], "a list of 1"),
+        ({"a": 1, "b": ["x" * 1000]}, "an object of 2"),
+    ],
+)
+def test_a_long_value_is_cut_short(value: Any, got: str) -> None:
+    assert problem({**GOOD, "n": value}).got == got
+
+
+def test_a_deeply_nested_value_is_one_problem() -> None:
+    body = b'{"n": %s, "b": true}' % (b"[" * 300 + b"]" * 300)
+    found = problem(body)
+    assert (found.column, found.got) == ("n", "a list of 1")
+    assert orjson.dumps(found.model_dump())
+
+
+def test_a_small_body_takes_little_memory_whatever_is_wrong_with_it() -> None:
+    body = b'{"records": [%s]}' % b",".join([b"{}"] * 5000)
+    tracemalloc.start()
+    try:
+        refusal(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 2**20

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import Pipeline
+
+from stages import export, inference
+from stages.console import CairnError
+from stages.inference import Predictions
+from tests import small
+
+
+def said(labels: list[int], *probabilities: tuple[float, float]) -> Predictions:
+    return Predictions(np.array(labels), np.array(probabilities))
+
+
+TWO = said([0, 1], (0.9, 0.1), (0.2, 0.8))
+
+
+def test_what_agrees_passes_with_its_largest_difference() -> None:
+    near = said([0, 1], (0.9 + 4e-6, 0.1 - 4e-6), (0.2 - 9e-6, 0.8 + 9e-6))
+    assert export.check_parity("test", TWO, TWO) == 0
+    assert export.check_parity("test", TWO, near) == pytest.approx(9e-6)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        said([0, 1], (0.9, 0.1), (0.2 + 2e-5, 0.8 - 2e-5)),
+        said([0, 1], (0.9, 0.1), (np.nan, 0.8)),
+        said([0, 1], (0.9, 0.1), (0.2, np.inf)),
+        said([0, 0], (0.9, 0.1), (0.2, 0.8)),
+    ],
+)
+def test_what_differs_fails_with_the_row(other: Predictions) -> None:
+    for one, two in ((TWO, other), (other, TWO)):
+        with pytest.raises(CairnError) as error:
+            export.check_parity("test", one, two)
+        assert "differ on 1 of 2 test rows; worst is test row 1" in str(error.value)
+
+
+def test_the_worst_of_several_rows_is_shown_with_what_both_say() -> None:
+    other = said([0, 1], (0.8, 0.2), (0.5, 0.5))
+    with pytest.raises(CairnError) as error:
+        export.check_parity("train", TWO, other)
+    assert "differ on 2 of 2 train rows; worst is train row 1" in str(error.value)
+    assert "scikit-learn says class 1 with [0.2, 0.8], ONNX 1 with [0.5, 0.5]" in str(error.value)
+    assert "allowed difference 1e-05" in str(error.value)
+
+
+def test_a_graph_says_what_its_pipeline_says() -> None:
+    fitted = small.fitted()
+    onnx = inference.predict(inference.session(fitted.graph), fitted.features)
+    sklearn = export.sklearn_predictions(fitted.pipeline, fitted.features)
+    assert export.check_parity("train", sklearn, onnx) < 1e-6
+
+
+def test_the_same_pipeline_gives_the_same_bytes() -> None:
+    assert export.to_onnx(small.fitted().pipeline, 5) == small.fitted().graph
+
+
+def test_an_estimator_that_onnx_does_not_know_is_named() -> None:
+    pipeline = Pipeline([("model", DummyClassifier())]).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(CairnError) as error:
+        export.to_onnx(pipeline, 1)
+    assert "train.estimator: DummyClassifier cannot be converted to ONNX" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

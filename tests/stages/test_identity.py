@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import identity
+from stages.console import CairnError
+from stages.paths import CONTRACT, MODEL, ONNX, PIPELINE
+from tests import small
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    small.save(MODEL)
+    return tmp_path
+
+
+def lock(**changes: Any) -> None:
+    """Write a dvc.lock that names the model in data/model."""
+    outs = [
+        {"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
+        for path in identity.FILES
+    ]
+    stages = {
+        "raw": {
+            "outs": [{"path": "data/raw/table.csv", "md5": "r" * 32}],
+            "params": {"params.yaml": {"raw": {"source": "t.csv", "sha256": None}}},
+        },
+        "train": {
+            "deps": [{"path": "stages/train.py", "md5": "t" * 32}],
+            "outs": outs,
+            "params": {"params.yaml": {"train": {"name": "small"}}},
+        },
+        **changes,
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_the_hash_is_that_of_the_names_and_contents() -> None:
+    before = identity.sha256(MODEL)
+    lines = [
+        f"{hashlib.sha256((MODEL / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("contract.json", "environment.json", "metrics.json", "model.onnx")
+    ]
+    assert before == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("path", identity.FILES)
+def test_another_content_of_any_file_is_another_hash(path: Path) -> None:
+    before = identity.sha256(MODEL)
+    path.write_bytes(path.read_bytes() + b" ")
+    assert identity.sha256(MODEL) != before
+
+
+def test_what_the_service_does_not_read_is_not_in_the_hash() -> None:
+    before = identity.sha256(MODEL)
+    PIPELINE.write_bytes(b"pickle")
+    assert identity.sha256(MODEL) == before
+
+
+def test_the_same_files_elsewhere_have_the_same_hash(folder: Path) -> None:
+    shutil.copytree(MODEL, folder / "copy")
+    assert identity.sha256(folder / "copy") == identity.sha256(MODEL)
+
+
+@pytest.mark.parametrize("path", identity.FILES)
+def test_a_missing_file_is_named_with_what_brings_it(path: Path) -> None:
+    lock()
+    path.unlink()
+    for call in (identity.locked, lambda: identity.sha256(MODEL)):
+        with pytest.raises(CairnError) as error:
+            call()
+        assert str(error.value) == (
+            f"no model: {path} is missing; run `dvc repro` to train one, or `dvc pull` to fetch it"
+        )
+
+
+def test_no_model_and_no_lock_is_no_model() -> None:
+    shutil.rmtree(MODEL)
+    with pytest.raises(CairnError, match=r"no model: .*; run `dvc repro`"):
+        identity.locked()
+
+
+def test_a_model_without_a_lock_is_not_the_one() -> None:
+    with pytest.raises(
+        CairnError, match=r"is not the one that dvc\.lock names: run `dvc checkout`"
+    ):
+        identity.locked()
+
+
+def test_a_lock_without_the_train_stage_names_no_model() -> None:
+    lock(train={})
+    with pytest.raises(CairnError, match=r"is not the one that dvc\.lock names"):
+        identity.locked()
+
+
+def test_another_model_than_dvc_lock_names_is_named() -> None:
+    lock()
+    ONNX.write_bytes(b"other")
+    with pytest.raises(CairnError) as error:
+        identity.locked()
+    assert f"{ONNX} is not the one that dvc.lock names: run `dvc checkout`" in str(error.value)
+    assert "or `dvc repro`" in str(error.value)
+
+
+def test_the_chain_goes_from_git_to_the_bytes_that_serve() -> None:
+    lock()
+    assert identity.locked() == {
+        "sha256": identity.sha256(MODEL),
+        "git": {"commit": "none", "dirty": False},
+        "dvc": {
+            "raw": {"deps": {}, "outs": {"data/raw/table.csv": "r" * 32}},
+            "train": {
+                "deps": {"stages/train.py": "t" * 32},
+                "outs": {
+                    path.as_posix(): hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
+                    for path in identity.FILES
+                },
+            },
+        },
+        "params": {"raw": {"source": "t.csv", "sha256": None}, "train": {"name": "small"}},
+        "metrics": {"test": {"accuracy": 0.9}},
+        "versions": {"numpy": "2"},
+    }
+
+
+def test_a_model_that_is_not_in_the_lock_yet_has_the_chain_of_what_came_before() -> None:
+    lock()
+    CONTRACT.write_bytes(CONTRACT.read_bytes() + b"\n")
+    chain = identity.fresh(small.LINEAR.model_dump())
+    assert chain["sha256"] == identity.sha256(MODEL)
+    assert list(chain["dvc"]) == ["raw"]
+    assert chain["params"] == {
+        "raw": {"source": "t.csv", "sha256": None},
+        "train": small.LINEAR.model_dump(),
+    }
+
+
+def test_without_a_lock_a_fresh_model_has_itself() -> None:
+    chain = identity.fresh(small.LINEAR.model_dump())
+    assert (chain["dvc"], list(chain["params"])) == ({}, ["train"])
+    assert json.dumps(chain)
+
+
+def git(*arguments: str) -> str:
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    done = subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_and_whether_tracked_files_differ_from_it() -> None:
+    git("init", "--quiet")
+    assert identity.git() == {"commit": "none", "dirty": False}
+    Path("kept").write_text("1")
+    git("add", "kept")
+    git("commit", "--quiet", "--message", "one")
+    commit = git("rev-parse", "HEAD")
+    Path("untracked").write_text("1")
+    assert identity.git() == {"commit": commit, "dirty": False}
+    Path("kept").write_text("2")
+    assert identity.git() == {"commit": commit, "dirty": True}
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    assert identity.git() == {"commit": "none", "dirty": False}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "schema: '2.0'\n", "<<<<<<< HEAD\nstages:\n", "- raw\n", "stages:\n"]
+)
+def test_a_lock_that_is_none_is_refused_by_name(content: str) -> None:
+    Path("dvc.lock").write_text(content)
+    for call in (identity.locked, lambda: identity.fresh({})):
+        with pytest.raises(
+            CairnError, match=r"^dvc\.lock is not what DVC wrote; `git checkout dvc"
+        ):
+            call()

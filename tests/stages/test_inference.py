@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+
+from stages import export, inference, train
+from stages.params import Train
+from tests import small
+
+
+def test_a_model_says_a_label_and_probabilities_of_each_row() -> None:
+    fitted = small.fitted()
+    said = inference.predict(inference.session(fitted.graph), fitted.features)
+    assert said.labels.dtype == np.int64
+    assert said.probabilities.shape == (len(fitted.features), 2)
+    np.testing.assert_array_equal(said.labels, said.probabilities.argmax(axis=1))
+    np.testing.assert_allclose(said.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (said.labels == fitted.classes).mean() > 0.9
+
+
+def test_two_sessions_say_the_same_to_the_last_bit() -> None:
+    fitted = small.fitted()
+    one, two = (
+        inference.predict(inference.session(fitted.graph), fitted.features) for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_a_session_uses_one_thread() -> None:
+    options = inference.session(small.fitted().graph).get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_no_probability_is_beyond_0_or_1() -> None:
+    # Ten trees that agree, each with a share of 0.1 in float32, add up to 1.0000001.
+    block = Train(
+        name="forest",
+        estimator="sklearn.ensemble.RandomForestClassifier",
+        arguments={"n_estimators": 10},
+        scale=False,
+        seed=0,
+    )
+    fitted = small.fitted()
+    pipeline = train.fit(fitted.features, fitted.classes, small.TERMS, block)
+    graph = export.to_onnx(pipeline, fitted.features.shape[1])
+    said = inference.predict(inference.session(graph), fitted.features)
+    assert said.probabilities.min() == 0
+    assert said.probabilities.max() == 1

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stages import params
+from stages.console import CairnError
+from stages.params import Features, Params, Processed, Raw, Train
+from tests.small import PARAMS
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = st.integers(0, 2**32 - 1)
+# What YAML holds unescaped.
+WORDS = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1)
+FILES = st.builds(
+    Params,
+    raw=st.builds(
+        Raw, source=WORDS, sha256=st.none() | st.from_regex("[0-9a-f]{64}", fullmatch=True)
+    ),
+    processed=st.builds(
+        Processed,
+        target=WORDS,
+        drop=st.lists(WORDS),
+        bad_rows=st.sampled_from(["fail", "set_aside"]),
+        max_categories=st.integers(2, 1000),
+    ),
+    features=st.builds(
+        Features,
+        test_size=st.floats(0, 1, exclude_min=True, exclude_max=True),
+        seed=SEEDS,
+    ),
+    train=st.builds(
+        Train,
+        name=st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True),
+        estimator=st.just("sklearn.svm.SVC"),
+        arguments=st.dictionaries(WORDS, st.none() | st.integers() | st.booleans() | WORDS),
+        scale=st.booleans(),
+        seed=SEEDS,
+    ),
+)
+
+
+def load(content: Any, folder: Path) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")  # it is YAML 1.2
+    return params.load(path)
+
+
+def changed(key: str, value: Any) -> dict[str, dict[str, Any]]:
+    block, name = key.split(".")
+    return {**PARAMS, block: {**PARAMS[block], name: value}}
+
+
+def test_the_file_of_the_repository_is_good() -> None:
+    assert params.load(ROOT / params.PATH).train.name == "cairn"
+
+
+@settings(max_examples=50)
+@given(written=FILES)
+def test_what_is_written_is_what_is_read(
+    written: Params, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert load(written.model_dump(), tmp_path_factory.getbasetemp()) == written
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("features.test_size", 1, "got 1; allowed: less than 1"),
+        ("features.test_size", 0.0, "got 0.0; allowed: greater than 0"),
+        ("features.test_size", "0.2", "got '0.2'; allowed: a valid number"),
+        ("features.seed", -1, "got -1; allowed: greater than or equal to 0"),
+        ("features.seed", 2**32, "allowed: less than or equal to 4294967295"),
+        ("features.seed", 1.0, "got 1.0; allowed: a valid integer"),
+        ("features.seed", True, "got True; allowed: a valid integer"),
+        ("processed.bad_rows", "drop", "got 'drop'; allowed: 'fail' or 'set_aside'"),
+        ("processed.drop", "id", "got 'id'; allowed: a valid list"),
+        ("processed.max_categories", 1, "got 1; allowed: greater than or equal to 2"),
+        ("processed.target", "", "got ''; allowed:"),
+        ("raw.sha256", "abc", "got 'abc'; allowed:"),
+        ("train.estimator", "xgboost.XGBClassifier", "got 'xgboost.XGBClassifier'; allowed:"),
+        ("train.name", "Cairn", "got 'Cairn'; allowed:"),
+        ("train.scale", 1, "got 1; allowed: a valid boolean"),
+        ("train.arguments", None, "got None; allowed: a valid dictionary"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    key: str, value: Any, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CairnError) as error:
+        load(changed(key, value), tmp_path)
+    assert f"{key}: " in str(error.value)
+    assert says in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_unknown_key_is_named_with_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(CairnError) as error:
+        load(changed("features.shuffle", value=True), tmp_path)
+    assert "features.shuffle: unknown key; allowed here: test_size, seed" in str(error.value)
+
+
+def test_an_unknown_block_is_named_with_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(CairnError) as error:
+        load({**PARAMS, "serve": {}}, tmp_path)
+    assert "serve: unknown key; allowed here: raw, processed, features, train" in str(error.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    content = {**PARAMS, "features": {"seed": 1}}
+    with pytest.raises(CairnError, match=r"features\.test_size: missing"):
+        load(content, tmp_path)
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    content = {**changed("features.seed", -1), "raw": {"sha256": None}}
+    with pytest.raises(CairnError) as error:
+        load(content, tmp_path)
+    first, second = str(error.value).splitlines()
+    assert "raw.source" in first
+    assert "features.seed" in second
+
+
+@pytest.mark.parametrize("content", [None, [], "text", 3])
+def test_a_file_that_is_no_mapping_is_refused(content: Any, tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match=r"the file: got .*; allowed: a valid dictionary"):
+        load(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("raw: [\n", 2),
+        ("raw:\n  source: a: b\n", 2),
+        ("raw:\n\tsource: a\n", 2),
+        ("raw:\n  source: 'a\n", 3),
+        ("<<<<<<< HEAD\nraw:\n", 2),
+        ("raw: *other\n", 1),
+        ("raw: !!python/name:os.system\n", 1),
+        ("a: 1\n---\na: 2\n", 2),
+    ],
+)
+def test_what_is_no_yaml_is_named_with_its_place(content: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(CairnError, match=rf"params\.yaml: line {line}: not YAML: \S+") as error:
+        params.load(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_sign_that_no_yaml_may_hold_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("raw: \x00\n")
+    with pytest.raises(CairnError, match=r"params\.yaml: .*not YAML: .*#x0000") as error:
+        params.load(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_no_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match="no such file; run from the top of the repository"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_params_never_change(tmp_path: Path) -> None:
+    loaded = load(PARAMS, tmp_path)
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.features.seed = 1  # type: ignore[misc]
+
+
+def test_what_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes("raw: größe\n".encode("latin-1"))
+    with pytest.raises(CairnError, match=r"params\.yaml: not UTF-8 text \(byte 7: "):
+        params.load(path)
+
+
+def test_a_key_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    written = yaml.safe_dump(PARAMS)
+    path.write_text(written + "features:\n  seed: 1\n  test_size: 0.5\n")
+    line = len(written.splitlines()) + 1
+    with pytest.raises(CairnError, match=rf"line {line}: .*duplicate key .features.") as error:
+        params.load(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    content = changed("processed.target", "TARGET")
+    path.write_text(yaml.safe_dump(content).replace("TARGET", "off"), encoding="utf-8")
+    assert params.load(path).processed.target == "off"  # in YAML 1.1 it is false
