@@ -2,12 +2,15 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
+HOST ?= 127.0.0.1
 PORT ?= 3000
 BIN := .venv/bin
 # The stages run `python` as they find it, and so do dvc and bentoml.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
+# BentoML's command line warns of itself.
+export PYTHONWARNINGS := ignore::UserWarning
 STORE := python deploy/local/store.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
@@ -18,6 +21,11 @@ pip_install = set -o pipefail; pip install --require-hashes -r $(1) | awk -v all
 	'/^(Collecting|Requirement already)/ { printf "\rinstall: %d of %d packages", ++n, all; fflush() } \
 	/^Installing/ { printf "\ninstall: unpacking them\n"; fflush() } END { print "" }'
 
+port_is_free = python -c 'import socket, sys; sys.exit( \
+	"error: port $(PORT) is in use; take another: make $@ PORT=3001" \
+	if socket.socket().connect_ex(("127.0.0.1", $(PORT))) == 0 else 0)'
+
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test install install-dev check fmt clean store store-down repro push pull register \
 	serve bento image verify bench lock
@@ -26,11 +34,12 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install ## all of it, from nothing: environment, S3 store, repro, push, register, serve on :3000
+	@$(port_is_free)
 	@set -e; $(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
-	trap 'exit 130' INT; trap 'exit 143' TERM; \
+	trap 'exit 0' INT; trap 'exit 143' TERM; \
 	$(MAKE) --no-print-directory store repro push register; \
 	python -m service.example $(PORT) & \
-	bentoml serve --port $(PORT)
+	bentoml serve --host $(HOST) --port $(PORT)
 
 test: install-dev ## every test that this machine can run, from nothing
 	pytest $(TESTS)
@@ -79,13 +88,15 @@ push: install ## dvc push
 
 pull: install ## dvc pull
 	@$(STORE) check
-	dvc pull
+	dvc pull || { echo "error: what is named above is missing or damaged in the remote; delete it there," \
+		"then dvc push from a clone that has it whole" >&2; exit 1; }
 
 register: install ## put the model that dvc.lock names into the BentoML store, if it lacks it
 	@python -m stages.register
 
 serve: install ## bentoml serve on :3000
-	bentoml serve --port $(PORT)
+	@$(port_is_free)
+	bentoml serve --host $(HOST) --port $(PORT)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
 	@bentoml get $(TAG) >/dev/null 2>&1 || bentoml build
@@ -93,6 +104,7 @@ bento: install ## bentoml build, if this model and code have no Bento yet
 # BentoML renders the Dockerfile in the system's temporary folder, and refuses a template outside
 # the current one; it also asks for BuildKit, which not every client has.
 image: bento ## bentoml containerize
+	@docker version >/dev/null || { echo "error: no Docker engine answers; start one" >&2; exit 1; }
 	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
 	tag=$(TAG) && cd / && bentoml containerize "$$tag"
 

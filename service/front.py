@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -26,6 +25,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 Route = Callable[[Predictor, Message, Receive, str], Awaitable[dict[str, Any]]]
 
 MAX_BODY = 10 * 2**20
+CLOSE = (b"connection", b"close")  # the rest of the body is not worth reading
 SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -38,11 +38,10 @@ class Front:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        route = ROUTES.get(scope["path"]) if scope["type"] == "http" else None
-        if route is None:
+        if scope["type"] != "http" or scope["path"] in PASSED:
             await self.app(scope, receive, send)
             return
-        method, answer = route
+        method, answer = ROUTES.get(scope["path"], (scope["method"], unknown))
         identifier = request_id(scope)
         try:
             if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
@@ -56,8 +55,8 @@ class Front:
             }
             status = refused.status
         methods = b"GET, HEAD" if method == "GET" else method.encode()
-        allow = [(b"allow", methods)] if status == HTTPStatus.METHOD_NOT_ALLOWED else []
-        await respond(send, status, content, [(b"x-request-id", identifier.encode()), *allow])
+        extra = {405: [(b"allow", methods)], 413: [CLOSE], 415: [CLOSE]}.get(status, [])
+        await respond(send, status, content, [(b"x-request-id", identifier.encode()), *extra])
 
 
 async def predict(
@@ -89,6 +88,13 @@ async def model(predictor: Predictor, *_: Any) -> dict[str, Any]:
     }
 
 
+async def unknown(*_: Any) -> dict[str, Any]:
+    """Any other path."""
+    raise Refused(404, f"no such path; allowed: {', '.join(sorted({*ROUTES, *PASSED}))}")
+
+
+# BentoML's own; its client asks for the schema.
+PASSED = {"/docs.json", "/healthz", "/livez", "/metrics", "/readyz", "/schema.json"}
 ROUTES: dict[str, tuple[str, Route]] = {
     "/predict": ("POST", predict),
     "/health": ("GET", health),

@@ -30,7 +30,7 @@ def served_tag() -> str:
 
     try:
         return register.register(identity.locked())
-    except CairnError as error:
+    except (CairnError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

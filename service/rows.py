@@ -19,6 +19,7 @@ SHAPES = (
 )
 MAX_ROWS = 10_000
 LISTED = 100
+SHAPED = {"features", "records"}
 LONGEST = 100
 # Beyond float32 a number is infinite to the model.
 LARGEST = 3.4028235e38
@@ -83,8 +84,10 @@ class Reader:
         """The rows as objects, whichever of the four shapes they came in."""
         if not isinstance(content, dict):
             raise _refused("wrong shape", short(content), SHAPES)
+        if content.keys() == SHAPED and not SHAPED & set(self.terms.names):
+            raise _refused("wrong shape", "features and records at once", SHAPES)
         [key] = content if len(content) == 1 else [None]
-        values = content[key] if key in {"features", "records"} else None
+        values = content[key] if key in SHAPED else None
         if not isinstance(values, list):
             return [content], True
         single = key == "features" and not (values and isinstance(values[0], list))
@@ -136,7 +139,7 @@ class Reader:
             problem, wanted = "unknown column", list(self.terms.names)
         else:
             problem, wanted = _WORDS.get(found["type"], "wrong type"), allowed(column)
-        return Problem(row=place, column=name, problem=problem, got=got, allowed=wanted)
+        return Problem(row=place, column=short(name), problem=problem, got=got, allowed=wanted)
 
 
 _WORDS = {

@@ -31,6 +31,8 @@ class Cairn:
         stored = self.model
         self.predictor = Predictor(Path(stored.path), str(stored.tag), chain(stored.info.metadata))
 
+    # Over HTTP `Front` answers this route, by the same code; this is its documentation, and the
+    # way in for Python.
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(
         self,
@@ -40,8 +42,8 @@ class Cairn:
         """Predict the class of one row, or of many.
 
         `features` takes the values in the order of the columns, or a list of such lists;
-        `records` objects with a value for each column. Over HTTP `Front` answers this route, by
-        the same code, and takes a bare object with a value for each column as well.
+        `records` objects with a value for each column. A bare object with a value for each column
+        is one row as well.
         """
         body = {"features": features} if records is None else {"records": records}
         answer = self.predictor.predict(self.predictor.reader.check(body), uuid.uuid4().hex)

@@ -22,6 +22,7 @@ BINARY = 2
 CALIBRATION_BINS = 10
 IMPORTANCE_ROWS = 2000
 IMPORTANCE_REPEATS = 5
+IMPORTANCE_SHUFFLES = 500  # of all columns together, where a table is wide
 Labels = NDArray[np.int64]
 Curve = Callable[[NDArray[np.bool_], NDArray[Any]], pd.DataFrame]
 
@@ -52,7 +53,7 @@ def scores(rows: Scored, classes: int) -> dict[str, float]:
             hot[:, columns], said.probabilities[:, columns], average="macro"
         ),
         "log_loss": metrics.log_loss(truth, said.probabilities, labels=every),
-        "brier": float(((said.probabilities - hot) ** 2).sum(axis=1).mean()),
+        "brier": metrics.brier_score_loss(truth, said.probabilities, labels=every),
     }
     rounded = {name: round(float(value), DIGITS) for name, value in values.items()}
     return {"rows": len(truth), **rounded}
@@ -109,7 +110,7 @@ def importance(pipeline: Pipeline, test: Scored, names: tuple[str, ...], seed: i
         test.features[rows],
         test.truth[rows],
         scoring=score,
-        n_repeats=IMPORTANCE_REPEATS,
+        n_repeats=max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_SHUFFLES // len(names))),
         random_state=seed,
     )
     frame = pd.DataFrame({"column": names, "importance": found.importances_mean.round(DIGITS)})

@@ -36,7 +36,11 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
         raise CairnError(
             f"train.estimator: {type(estimator).__name__} cannot be converted to ONNX: {reason}"
         ) from error
-    return bytes(graph.SerializeToString())
+    # skl2onnx keeps them in a set, whose order changes from run to run.
+    opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)
+    del graph.opset_import[:]
+    graph.opset_import.extend(opsets)
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
 def sklearn_predictions(pipeline: Pipeline, features: NDArray[np.float32]) -> Predictions:
@@ -58,6 +62,9 @@ def check_parity(part: str, sklearn: Predictions, onnx: Predictions) -> float:
         Where a probability differs by more than TOLERANCE, or the label does though scikit-learn
         itself sees no tie, within that, of the two: on how many rows of `part`, and the worst.
     """
+    shapes = [tuple(map(np.shape, said)) for said in (sklearn, onnx)]
+    if shapes[0] != shapes[1]:
+        raise CairnError(f"train: ONNX answers in the shape {shapes[1]}, scikit-learn {shapes[0]}")
     gaps = np.abs(sklearn.probabilities - onnx.probabilities).max(axis=1)
     gaps = np.where(np.isfinite(gaps), gaps, np.inf)
     rows = np.arange(len(gaps))

@@ -75,8 +75,8 @@ def lock() -> dict[str, Any]:
         return {}
     try:
         content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
-        return dict(content["stages"])
-    except (yaml.YAMLError, TypeError, KeyError, ValueError):
+        return {str(name): dict(stage) for name, stage in content["stages"].items()}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
         raise CairnError(
             f"{LOCK} is not what DVC wrote; `git checkout {LOCK}` brings back the committed one"
         ) from None
@@ -109,10 +109,12 @@ def _hashes(stage: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def git() -> dict[str, Any]:
-    """The commit that is checked out, and whether tracked files differ from it."""
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit or "none", "dirty": bool(changed)}
+    """The commit that brought the dvc.lock which is checked out, and whether it was changed since.
+
+    Not HEAD: a later commit that leaves dvc.lock alone makes no other model.
+    """
+    commit = _git("log", "-1", "--format=%H", "--", str(LOCK))
+    return {"commit": commit or "none", "dirty": bool(_git("status", "--porcelain", str(LOCK)))}
 
 
 def _git(*arguments: str) -> str:

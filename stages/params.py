@@ -13,6 +13,15 @@ from stages.console import CairnError
 
 PATH = Path("params.yaml")
 
+SHA256 = r"^[0-9a-f]{64}$"
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+ESTIMATOR = r"^sklearn(\.\w+)+$"
+_PATTERNS = {
+    SHA256: "64 hex digits in lower case, or null",
+    NAME: "a letter, then up to 62 lower-case letters, digits, `_`, `-`",
+    ESTIMATOR: "the dotted name of a scikit-learn classifier: sklearn.…",
+}
+
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -27,7 +36,7 @@ class Raw(Block):
     """Where the table comes from."""
 
     source: Name
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    sha256: Annotated[str, Field(pattern=SHA256)] | None
 
 
 class Processed(Block):
@@ -49,8 +58,8 @@ class Features(Block):
 class Train(Block):
     """What is fitted and under which name it is kept."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-    estimator: Annotated[str, Field(pattern=r"^sklearn(\.\w+)+$")]
+    name: Annotated[str, Field(pattern=NAME)]
+    estimator: Annotated[str, Field(pattern=ESTIMATOR)]
     arguments: dict[str, Any]
     scale: bool
     seed: Seed
@@ -99,8 +108,16 @@ def _problem(problem: dict[str, Any]) -> str:
         return f"{key}: unknown key; allowed here: {', '.join(_keys(parents))}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
-    allowed = problem["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return f"{key}: got {problem['input']!r}; allowed: {allowed}"
+    return f"{key}: got {problem['input']!r}; allowed: {_allowed(problem)}"
+
+
+def _allowed(problem: dict[str, Any]) -> str:
+    """What would have been right, in plain words."""
+    if problem["type"] == "string_pattern_mismatch":
+        return _PATTERNS[problem["ctx"]["pattern"]]
+    if problem["type"] == "bool_type":
+        return "true or false"
+    return str(problem["msg"]).removeprefix("Input should be ").removeprefix("String should ")
 
 
 def _keys(parents: list[str | int]) -> list[str]:

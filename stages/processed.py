@@ -90,6 +90,8 @@ def read(path: Path) -> tuple[list[str], pd.DataFrame]:
         raise CairnError(f"{path}: not a CSV table: {str(error).strip()}") from None
     if frame.empty:
         raise CairnError(f"{path}: a header and no rows")
+    if len(header) == 1:
+        raise CairnError(f"{path}: one column only, {header[0]!r}; separate columns by commas")
     return header, frame
 
 
@@ -224,7 +226,7 @@ def _classes(target: pd.Series[Any], max_categories: int) -> tuple[Label, ...]:
     labels: list[Label] = sorted(pd.Series(present, dtype=_label_dtype(present)).unique().tolist())
     if len(labels) not in range(2, max_categories + 1):
         raise CairnError(
-            f"target {target.name!r} has {len(labels):,} classes; allowed: 2 to "
+            f"target {target.name!r} has {len(labels):,} distinct labels; allowed: 2 to "
             f"{max_categories} (processed.max_categories)"
         )
     return tuple(labels)
@@ -296,7 +298,8 @@ def describe(problems: pd.DataFrame) -> str:
         rows = ", ".join(str(row + 1) for row in group["row"][:EXAMPLES])
         more = ", …" if len(group) > EXAMPLES else ""
         parts.append(f"{column!r} {problem} in {len(group):,} (data rows {rows}{more})")
-    return f"{problems['row'].nunique():,} bad rows: {'; '.join(parts)}"
+    count = problems["row"].nunique()
+    return f"{count:,} bad row{'s' if count > 1 else ''}: {'; '.join(parts)}"
 
 
 def rounded(frame: pd.DataFrame, terms: Contract) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def fetch(source: str, into: Path) -> None:
     if scheme == "sklearn":
         into.write_text(shipped(name), encoding="utf-8", newline="")
         return
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - leaves alone a user it does not know
     if not path.is_file():
         raise CairnError(
             f"raw.source: no file {source!r}; allowed: the path of a CSV file, or "
@@ -70,7 +71,10 @@ def check(path: Path, sha256: str | None) -> None:
     with path.open("rb") as file:
         came = hashlib.file_digest(file, "sha256").hexdigest()
     if came != sha256:
-        raise CairnError(f"raw.sha256: the source has {came}, params.yaml asks for {sha256}")
+        raise CairnError(
+            f"raw.sha256: the source has {came}, params.yaml asks for {sha256}; "
+            "give the new one if the file was meant to change, else bring the old file back"
+        )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def register(chain: dict[str, Any]) -> str:
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     tag = f"{chain['params']['train']['name']}:{chain['sha256'][:HEX]}"
-    with FileLock(_store() / f".{tag.replace(':', '-')}.lock"):
+    with FileLock(_store() / ".cairn.lock"):  # all of it: BentoML reads other entries as well
         entry = find(tag, chain["sha256"])
         if entry is None:
             create(tag, chain)

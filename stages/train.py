@@ -21,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from stages import console, contract, evaluate, export, identity, inference, params, register
-from stages.console import CairnError, say
+from stages.console import CairnError, patience, say
 from stages.contract import Column, Contract, Histogram, Target
 from stages.evaluate import Scored
 from stages.inference import Predictions
@@ -62,7 +62,8 @@ def main() -> None:
     say(f"train: fitting {block.estimator} on {len(y):,} rows × {x.shape[1]} features")
     # More threads than one may add in another order, and the last bits would depend on that.
     with threadpool_limits(1):
-        pipeline = fit(x, y, terms, block)
+        with patience("train: still fitting"):
+            pipeline = fit(x, y, terms, block)
         say("train: converting to ONNX")
         graph = export.to_onnx(pipeline, x.shape[1])
         scored = {
@@ -73,7 +74,8 @@ def main() -> None:
         metrics = {
             part: evaluate.scores(rows, len(terms.target.classes)) for part, rows in scored.items()
         }
-        points = evaluate.plots(pipeline, scored["test"], terms, block.seed)
+        with patience("train: still scoring"):
+            points = evaluate.plots(pipeline, scored["test"], terms, block.seed)
     PLOTS.mkdir(parents=True, exist_ok=True)
     joblib.dump(pipeline, PIPELINE)
     ONNX.write_bytes(graph)
@@ -158,10 +160,18 @@ def model(block: Train, terms: Contract) -> BaseEstimator:
     needed = [name for name, parameter in allowed.items() if parameter.default is parameter.empty]
     if set(needed) - set(block.arguments):
         raise CairnError(
-            f"train.estimator: {kind.__name__} needs {', '.join(needed)} in train.arguments"
+            f"train.estimator: {kind.__name__} needs {', '.join(needed)} in train.arguments; "
+            "one that is made of other estimators cannot be given there, take another"
+        )
+    if block.arguments.get("random_state", block.seed) is None:
+        raise CairnError(
+            "train.arguments.random_state: null gives another model each time; leave it out"
         )
     seed = {"random_state": block.seed} if "random_state" in allowed else {}
-    estimator = kind(**{**seed, **block.arguments, **_class_weight(block, terms)})
+    try:
+        estimator = kind(**{**seed, **block.arguments, **_class_weight(block, terms)})
+    except TypeError as error:
+        raise CairnError(f"train.estimator: {block.estimator} cannot be made: {error}") from None
     return estimator if hasattr(estimator, "predict_proba") else CalibratedClassifierCV(estimator)
 
 

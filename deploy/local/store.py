@@ -144,8 +144,12 @@ class Store:
             process = psutil.Process(int(self.pid.read_text()))
             ours = self.data_flag in process.cmdline()  # a zombie has no command line
         except (OSError, ValueError, psutil.Error):
-            return None
-        return process if ours else None
+            ours = False
+        if ours:
+            return process
+        # The pid file may be gone while the server is not.
+        running = psutil.process_iter(["cmdline"])
+        return next((p for p in running if self.data_flag in (p.info["cmdline"] or ())), None)
 
     @property
     def data_flag(self) -> str:
@@ -154,6 +158,8 @@ class Store:
 
     def launch(self, port: int) -> subprocess.Popen[bytes]:
         """Start the server in a session of its own, so that it outlives the terminal."""
+        if "," in str(self.data):
+            raise StoreError(f"SeaweedFS takes no path with a comma: {self.data}; move the project")
         self.data.mkdir(mode=0o700, exist_ok=True)
         ports = [f"-{name}={port + place}" for place, name in enumerate(LISTENERS)]
         with self.log.open("wb") as log:

@@ -274,9 +274,22 @@ def test_model_gives_the_chain_and_the_contract(tmp_path: Path) -> None:
     assert contract.read(path) == small.fitted().terms
 
 
-@pytest.mark.parametrize("path", ["/", "/predict/", "/metrics", "/livez", "/Predict"])
-def test_everything_else_is_the_app_s(path: str) -> None:
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/docs.json"])
+def test_bentoml_s_own_paths_are_the_app_s(path: str) -> None:
     assert call("GET", path).status == 299
+
+
+@pytest.mark.parametrize("path", ["/", "/predict/", "/Predict", "/rnd1"])
+def test_any_other_path_is_404_with_those_there_are(path: str) -> None:
+    answer = call("GET", path)
+    assert answer.status == 404
+    assert "/predict" in answer.content["error"]
+    assert answer.content["detail"] == []
+
+
+def test_the_connection_ends_where_the_body_is_not_read() -> None:
+    answer = call("POST", "/predict", headers=[(b"content-type", b"text/csv")])
+    assert (answer.status, answer.headers[b"connection"]) == (415, b"close")
 
 
 def test_what_is_not_http_is_the_app_s() -> None:

@@ -33,7 +33,7 @@ def test_two_classes_are_scored_by_the_second() -> None:
     assert scores["average_precision"] == 1
     logs = np.log([0.9, 0.4, 0.8, 0.9])
     assert scores["log_loss"] == pytest.approx(-logs.mean(), abs=1e-6)
-    assert scores["brier"] == pytest.approx(2 * (0.01 + 0.36 + 0.04 + 0.01) / 4, abs=1e-6)
+    assert scores["brier"] == pytest.approx((0.01 + 0.36 + 0.04 + 0.01) / 4, abs=1e-6)
 
 
 def test_ranking_the_wrong_way_round_scores_nothing() -> None:

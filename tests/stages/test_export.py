@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
@@ -66,3 +70,26 @@ def test_an_estimator_that_onnx_does_not_know_is_named() -> None:
         export.to_onnx(pipeline, 1)
     assert "train.estimator: DummyClassifier cannot be converted to ONNX" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_answer_of_another_shape_is_no_agreement() -> None:
+    labels, shares = np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(CairnError, match="shape"):
+        export.check_parity("test", Predictions(labels, shares), Predictions(labels[None], shares))
+
+
+@pytest.mark.slow
+def test_the_graph_depends_on_no_order_of_a_set() -> None:
+    graph = "hashlib.sha256(small.fitted().graph).hexdigest()"
+    code = f"import hashlib; from tests import small; print({graph})"
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(hashes) == 1

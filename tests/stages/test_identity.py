@@ -156,16 +156,20 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_commit_and_whether_tracked_files_differ_from_it() -> None:
+def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
+    lock = Path("dvc.lock")
     git("init", "--quiet")
-    assert identity.git() == {"commit": "none", "dirty": False}
-    Path("kept").write_text("1")
-    git("add", "kept")
+    lock.write_text("1")
+    assert identity.git() == {"commit": "none", "dirty": True}
+    git("add", "dvc.lock")
     git("commit", "--quiet", "--message", "one")
     commit = git("rev-parse", "HEAD")
-    Path("untracked").write_text("1")
+    Path("other").write_text("1")
+    git("add", "other")
+    git("commit", "--quiet", "--message", "another file")
+    Path("other").write_text("2")
     assert identity.git() == {"commit": commit, "dirty": False}
-    Path("kept").write_text("2")
+    lock.write_text("2")
     assert identity.git() == {"commit": commit, "dirty": True}
 
 
@@ -175,7 +179,15 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, folder:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "schema: '2.0'\n", "<<<<<<< HEAD\nstages:\n", "- raw\n", "stages:\n"]
+    "content",
+    [
+        "",
+        "schema: '2.0'\n",
+        "<<<<<<< HEAD\nstages:\n",
+        "- raw\n",
+        "stages:\n",
+        "stages: {train: 5}\n",
+    ],
 )
 def test_a_lock_that_is_none_is_refused_by_name(content: str) -> None:
     Path("dvc.lock").write_text(content)

@@ -87,7 +87,7 @@ def test_what_is_written_is_what_is_read(
         ("raw.sha256", "abc", "got 'abc'; allowed:"),
         ("train.estimator", "xgboost.XGBClassifier", "got 'xgboost.XGBClassifier'; allowed:"),
         ("train.name", "Cairn", "got 'Cairn'; allowed:"),
-        ("train.scale", 1, "got 1; allowed: a valid boolean"),
+        ("train.scale", 1, "got 1; allowed: true or false"),
         ("train.arguments", None, "got None; allowed: a valid dictionary"),
     ],
 )

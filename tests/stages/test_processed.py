@@ -174,9 +174,10 @@ def test_what_is_no_table_is_refused_by_name(table: str | bytes, says: str) -> N
         ("a,%,y\n1,0,0\n2,1,1\n", "column 2 of data/raw/table.csv has no name"),
         ("a,b,y\n,0,0\n,1,1\n", "column 'a' has no value at all; add it to processed.drop"),
         ("a,b\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, b"),
-        ("y\n0\n1\n", "no column is left beside the target 'y'"),
-        ("a,y\n1,1\n2,1\n", "target 'y' has 1 classes; allowed: 2 to 100"),
-        ("a,y\n1,\n2,\n", "target 'y' has 0 classes"),
+        ("y\n0\n1\n", "one column only, 'y'; separate columns by commas"),
+        ("a;y\n1;0\n2;1\n", "one column only, 'a;y'; separate columns by commas"),
+        ("a,y\n1,1\n2,1\n", "target 'y' has 1 distinct labels; allowed: 2 to 100"),
+        ("a,y\n1,\n2,\n", "target 'y' has 0 distinct labels"),
         ("a,y\n1,0.5\n2,1\n", "target 'y' has numbers that name no class"),
         ("a,y\n1,inf\n2,1\n", "target 'y' has numbers that name no class"),
     ],
@@ -195,7 +196,7 @@ def test_a_text_column_with_too_many_values_is_named_with_the_limit() -> None:
 
 def test_too_many_classes_are_refused() -> None:
     table = "a,y\n" + "".join(f"{place},t{place}\n" for place in range(4))
-    assert "target 'y' has 4 classes; allowed: 2 to 3" in refused(table, max_categories=3)
+    assert "target 'y' has 4 distinct labels; allowed: 2 to 3" in refused(table, max_categories=3)
 
 
 def test_dropped_columns_may_be_named_as_in_the_header_or_as_in_the_contract() -> None:
@@ -340,7 +341,7 @@ def test_where_every_row_is_bad_none_is_left() -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has 1 classes"),
+        ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has 1 distinct labels"),
         ("a,b,y\ninf,1,0\n1,,1\n2,,0\n", "column 'b' has no value at all"),
     ],
 )

@@ -97,7 +97,12 @@ def test_an_estimator_that_needs_an_argument_says_which(name: str, needed: str) 
     with pytest.raises(CairnError) as error:
         train.model(block(f"sklearn.{name}"), small.TERMS)
     kind = name.rpartition(".")[2]
-    assert str(error.value) == f"train.estimator: {kind} needs {needed} in train.arguments"
+    assert str(error.value).startswith(f"train.estimator: {kind} needs {needed} in train.arguments")
+
+
+def test_no_seed_at_all_is_refused() -> None:
+    with pytest.raises(CairnError, match="random_state: null"):
+        train.model(block("sklearn.tree.DecisionTreeClassifier", random_state=None), small.TERMS)
 
 
 def target(classes: tuple[contract.Label, ...]) -> Contract:
