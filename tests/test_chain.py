@@ -172,6 +172,16 @@ def test_a_csv_of_ones_own_with_texts_booleans_and_gaps(project: Project, tmp_pa
     }
 
 
+def test_a_table_at_the_place_of_the_out_survives(project: Project, tmp_path: Path) -> None:
+    own = copy(project, tmp_path)
+    table = own.root / "data/raw/table.csv"
+    table.unlink()
+    table.write_text("a,target\n1,0\n2,1\n")
+    edit(own, "source: sklearn:breast_cancer", "source: data/raw/table.csv")
+    own.run("dvc", "repro", "raw")
+    assert table.read_text() == "a,target\n1,0\n2,1\n"
+
+
 def test_bentomls_own_client_calls_it(project: Project) -> None:
     code = "import bentoml, sys; client = bentoml.SyncHTTPClient(sys.argv[1]);"
     call = f"print(client.predict(features=[{MALIGNANT}, {MALIGNANT}])['predictions'])"

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import io
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from stages import console
@@ -21,3 +26,28 @@ def test_a_bug_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         console.run(main)
+
+
+def test_a_file_that_cannot_be_had_is_one_line_with_its_name(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(SystemExit) as ended:
+        console.run(lambda: print(missing.read_text()))
+    assert ended.value.code == f"error: No such file or directory: {missing}"
+
+
+def test_what_the_encoding_has_not_is_written_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.run(lambda: console.say("3 rows × 2"))
+    assert written.getvalue() == b"3 rows \\xd7 2\n"
+
+
+def test_patience_speaks_while_the_block_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.patience("still at it", every=0.01):
+        end = time.monotonic() + 10
+        said = ""
+        while "still at it, for 0 s" not in said and time.monotonic() < end:
+            said += capsys.readouterr().out
+    assert "still at it, for 0 s" in said
