@@ -159,11 +159,14 @@ def test_a_csv_of_ones_own_with_texts_booleans_and_gaps(project: Project, tmp_pa
     edit(own, "source: sklearn:breast_cancer", "source: churn.csv")
     edit(own, "target: target", "target: churned")
     edit(own, "drop: []", "drop: [Customer Id]")
-    own.run("dvc", "repro")
+    own.run("dvc", "repro", PYTHONHASHSEED="0", OMP_NUM_THREADS="1")
     with served(own) as client:
         rows = [{"plan": "plus", "active": True}, {"age": 30, "plan": "basic", "active": False}]
         answer = client.post("/predict", json={"records": rows}).json()
         wrong = client.post("/predict", json={"plan": "gold", "active": "yes"})
+    lock = (own.root / "dvc.lock").read_bytes()
+    own.run("dvc", "repro", "--force", PYTHONHASHSEED="1", OMP_NUM_THREADS="2")
+    assert (own.root / "dvc.lock").read_bytes() == lock
     assert answer["predictions"] == ["yes", "no"]
     assert wrong.status_code == 422
     assert {problem["column"]: problem["allowed"] for problem in wrong.json()["detail"]} == {
