@@ -9,12 +9,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
-# BentoML's command line warns of itself.
-export PYTHONWARNINGS := ignore::UserWarning
 STORE := python deploy/local/store.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 TAG = $$(python -m service.version)
+# Its command line warns of itself. Only here: what a stage warns of is for people to see.
+BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
 
 # pip's own output, cut down to a count that runs.
 pip_install = set -o pipefail; pip install --require-hashes -r $(1) | awk -v all=$$(grep -c == $(1)) \
@@ -99,14 +99,14 @@ serve: install ## bentoml serve on :3000
 	bentoml serve --host $(HOST) --port $(PORT)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
-	@bentoml get $(TAG) >/dev/null 2>&1 || bentoml build
+	@$(BENTOML) get $(TAG) >/dev/null 2>&1 || $(BENTOML) build
 
 # BentoML renders the Dockerfile in the system's temporary folder, and refuses a template outside
 # the current one; it also asks for BuildKit, which not every client has.
 image: bento ## bentoml containerize
 	@docker version >/dev/null || { echo "error: no Docker engine answers; start one" >&2; exit 1; }
 	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
-	tag=$(TAG) && cd / && bentoml containerize "$$tag"
+	tag=$(TAG) && cd / && $(BENTOML) containerize "$$tag"
 
 verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \

@@ -30,7 +30,7 @@ SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Front:
-    """ASGI middleware: answers ROUTES, hands everything else to `app`."""
+    """ASGI middleware: answers all but PASSED, which it hands to `app`."""
 
     def __init__(self, app: App, predictor: Callable[[], Predictor] | None = None) -> None:
         self.app = app

@@ -39,25 +39,10 @@ def require() -> None:
 
 def build(project: Project) -> str:
     """Build the project's Bento and its image, as the README says; returns the name of both."""
-    bento = project.run("bentoml", "build", "--output", "tag").stdout.split("__tag__:")[1].strip()
-    # From the root: BentoML refuses a template outside of the current folder, and it renders
-    # the Bento's own in the folder for temporary files.
-    subprocess.run(
-        ["bentoml", "containerize", bento],
-        cwd="/",
-        env={**project.env, **builder()},
-        check=True,
-        timeout=900,
-    )
-    return bento
-
-
-def builder() -> dict[str, str]:
-    """What the docker client that BentoML calls needs in its environment."""
-    # The engine and the plugins of this user, whatever the home folder of the project.
-    env = {"DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))}
-    buildx = subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True)
-    return env if buildx.returncode == 0 else {**env, "DOCKER_BUILDKIT": "0"}
+    # The client's plugins are this user's, whatever the home folder of the project.
+    config = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
+    project.run("make", "image", DOCKER_CONFIG=config)
+    return project.run("python", "-m", "service.version").stdout.strip()
 
 
 @dataclass(frozen=True)

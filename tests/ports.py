@@ -1,9 +1,11 @@
-"""Ports that nothing listens on."""
+"""Ports on loopback: free ones, taken ones, and waiting for either."""
 
 from __future__ import annotations
 
 import random
 import socket
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 
@@ -19,3 +21,16 @@ def free_ports(count: int = 12) -> int:
             continue
         return first
     raise OSError("no free ports")
+
+
+def listens(port: int) -> bool:
+    """Whether anything takes connections on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], bool], within: float = 30) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -9,7 +9,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from service.example import ready
 from tests.conftest import ROOT, Project, clone, use_port
-from tests.ports import free_ports
+from tests.ports import free_ports, listens, wait_until
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -39,24 +38,16 @@ def make_run(project: Project, port: int) -> Iterator[Path]:
         try:
             if not ready(port, 120):
                 pytest.fail(log.read_text())
-            wait_for(lambda: "Try it" in log.read_text())
+            wait_until(lambda: "Try it" in log.read_text())
             yield log
             # A terminal sends Ctrl-C to all in the foreground.
             os.killpg(running.pid, signal.SIGINT)
             running.wait(timeout=30)
-            wait_for(lambda: not alive(running.pid))
+            wait_until(lambda: not alive(running.pid))
         finally:
             if alive(running.pid):
                 os.killpg(running.pid, signal.SIGKILL)
             running.wait()
-
-
-def wait_for(true: object, seconds: float = 30) -> None:
-    """Wait until something is true, and fail if it does not become so."""
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def alive(group: int) -> bool:
@@ -65,11 +56,6 @@ def alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.slow
@@ -92,6 +78,17 @@ def test_run_serves_and_a_second_one_finds_all_as_it_was(tmp_path: Path) -> None
         assert text.count("didn't change, skipping") == 4
         assert "Everything is up to date" in text
     assert not listens(store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["run", "serve"])
+def test_a_port_in_use_is_one_line_before_anything_else(project: Project, target: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = project.run("make", target, f"PORT={port}", check=False)
+    assert done.returncode
+    assert f"error: port {port} is in use; take another: make {target} PORT=3001" in done.stderr
+    assert done.stdout == ""
 
 
 def test_help_lists_every_target() -> None:

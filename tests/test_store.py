@@ -16,7 +16,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from tests.ports import free_ports
+from tests.ports import free_ports, listens, wait_until
 
 HERE = Path(__file__).resolve().parents[1]
 SCRIPT = HERE / "deploy" / "local" / "store.py"
@@ -124,11 +123,6 @@ class Project:
                 path.unlink(missing_ok=True)
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def clean_environment(home: Path) -> dict[str, str]:
     """This environment with nothing of the user's AWS, DVC, git and proxy settings in it."""
     kept = {
@@ -199,13 +193,6 @@ def mode(path: Path) -> int:
 
 def lines(text: str) -> list[str]:
     return text.strip().split("\n")
-
-
-def wait_until(condition: Callable[[], bool], within: float = 30) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- start and stop
