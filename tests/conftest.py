@@ -60,7 +60,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "BENTOML_", "DVC_", "GIT_", "COV_", "PYTEST_"))
+        if not name.startswith(("AWS_", "BENTOML_", "COV_", "DVC_", "GIT_", "MAKE", "PYTEST_"))
     }
     return {
         **kept,
