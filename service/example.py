@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 import time
@@ -35,12 +36,22 @@ def _middle(column: Column) -> float | str | bool | None:
     """The median of a number, the commonest of the other kinds."""
     histogram = column.histogram
     if column.kind in {"number", "integer"}:
-        edges = histogram.edges if histogram else ()
-        middle = edges[len(edges) // 2] if edges else 0.0
-        return int(middle) if column.kind == "integer" else middle
+        return _number(column, histogram.edges if histogram else ())
     counts = histogram.counts if histogram else (1,)
     place = counts.index(max(counts))
     return column.categories[place] if column.kind == "category" else bool(place)
+
+
+def _number(column: Column, edges: tuple[float, ...]) -> float | None:
+    """The median; where no value has been seen none, or the nearest to 0 that is allowed."""
+    if edges:
+        middle = edges[len(edges) // 2]
+    elif column.missing:
+        return None
+    else:
+        lowest, highest = column.minimum, column.maximum
+        middle = max(0.0 if highest is None else min(0.0, highest), lowest or -math.inf)
+    return int(middle) if column.kind == "integer" else middle
 
 
 def curl(url: str) -> str:

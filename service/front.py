@@ -1,151 +1,303 @@
-"""The service's own routes, answered before BentoML's router sees the request.
+"""The service's routes: every request is answered here, none by BentoML's own application.
 
-BentoML's own decoders answer 400 where the design says 422, accept bodies of any size and kind,
-and cost two thirds of the time of a request; its probes and metrics pass through.
+That one decodes bodies of any size and kind, answers 400 where the design says 422, makes a
+series of metrics for each path that a client thinks of, and takes longer than the model.
 """
 
 from __future__ import annotations
 
-import re
-import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-import bentoml
+import numpy as np
 import orjson
 
-from service.errors import Refused
+from service import docs, openapi
+from service.asgi import (
+    CLOSE,
+    JSON,
+    RETRY,
+    App,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    headers_of,
+    request_id,
+    respond,
+)
+from service.errors import KINDS, Refused
+from service.logs import stack
+from service.metrics import Answered
 from service.predictor import Predictor
+from service.rows import Rows
+from service.runner import Features
+from service.settings import Settings
+from service.worker import Worker
+from stages.inference import Predictions
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-Route = Callable[[Predictor, Message, Receive, str], Awaitable[dict[str, Any]]]
+# A body that is longer takes so long to read that others must be answered meanwhile, bytes.
+LONG = 2**16
+OTHER = "other"
 
-MAX_BODY = 10 * 2**20
-CLOSE = (b"connection", b"close")  # the rest of the body is not worth reading
-SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+class Request:
+    """A request on its way through the service.
+
+    Attributes
+    ----------
+    id
+        The client's X-Request-ID, or one of our own.
+    facts
+        What the log says of it beside what it says of all.
+    """
+
+    __slots__ = ("facts", "headers", "id", "receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.headers = headers_of(scope)
+        self.id = request_id(self.headers)
+        self.facts: dict[str, Any] = {}
+
+
+Route = Callable[[Worker, Request], Awaitable[Reply]]
 
 
 class Front:
-    """ASGI middleware: answers all but PASSED, which it hands to `app`."""
+    """The ASGI application; what is no request, such as the lifespan, goes to `app`."""
 
-    def __init__(self, app: App, predictor: Callable[[], Predictor] | None = None) -> None:
+    def __init__(self, app: App, worker: Callable[[], Worker]) -> None:
         self.app = app
-        self.predictor = predictor or loaded
+        self.worker = worker
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["path"] in PASSED:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        method, answer = ROUTES.get(scope["path"], (scope["method"], unknown))
-        identifier = request_id(scope)
+        start = time.perf_counter()
+        worker = self.worker()
+        worker.metrics.began()
+        request = Request(scope, receive)
+        reply = CANCELLED
         try:
-            if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
-                raise Refused(405, f"{scope['path']} answers {method}, not {scope['method']}")
-            content = await answer(self.predictor(), scope, receive, identifier)
-            status = 200
-        except Refused as refused:
-            content = {
-                "error": refused.error,
-                "detail": [problem.model_dump() for problem in refused.detail],
-            }
-            status = refused.status
-        methods = b"GET, HEAD" if method == "GET" else method.encode()
-        extra = {405: [(b"allow", methods)], 413: [CLOSE], 415: [CLOSE]}.get(status, [])
-        await respond(send, status, content, [(b"x-request-id", identifier.encode()), *extra])
+            try:
+                reply = await _answer(worker, request)
+            except Refused as refused:
+                reply = _refusal(refused)
+            except Exception as bug:  # noqa: BLE001, the last resort
+                reply = _bug(worker, request, bug)
+            await respond(scope, send, reply, (b"x-request-id", request.id))
+        finally:
+            _account(worker, request, reply.status, time.perf_counter() - start)
 
 
-async def predict(
-    predictor: Predictor, scope: Message, receive: Receive, identifier: str
-) -> dict[str, Any]:
+async def _answer(worker: Worker, request: Request) -> Reply:
+    path, method = request.scope["path"], request.scope["method"]
+    allowed, route = ROUTES.get(path, (method, unknown))
+    if method != allowed and (method, allowed) != ("HEAD", "GET"):
+        methods = b"GET, HEAD" if allowed == "GET" else allowed.encode()
+        error = f"{path} answers {allowed}, not {method}"
+        raise Refused(405, error, headers=((b"allow", methods),))
+    if path in worker.locked and not worker.keys.allow(request.headers):
+        error = "a key is asked for: Authorization: Bearer KEY, or X-API-Key: KEY"
+        raise Refused(401, error, headers=((b"www-authenticate", b"Bearer"),))
+    return await route(worker, request)
+
+
+def _refusal(refused: Refused) -> Reply:
+    detail = [problem.model_dump() for problem in refused.detail]
+    body = orjson.dumps({"error": refused.error, "detail": detail})
+    return Reply(refused.status, body, (JSON, *refused.headers))
+
+
+def _bug(worker: Worker, request: Request, bug: Exception) -> Reply:
+    request.facts["stack"] = stack(bug, messages=worker.settings.log_inputs)
+    error = f"a bug of the service; its log has it under request_id {request.id.decode()}"
+    return _refusal(Refused(500, error))
+
+
+CANCELLED = _refusal(Refused(503, "shutting down"))
+
+
+def _account(worker: Worker, request: Request, status: int, seconds: float) -> None:
+    """Count a request that has ended, and log it."""
+    path = request.scope["path"]
+    known = path in ROUTES
+    worker.metrics.ended(path if known else OTHER, status, seconds)
+    level = _level(status, quiet=path in QUIET)
+    if level < worker.log.level:
+        return
+    line = {
+        "event": "request",
+        "request_id": request.id.decode(),
+        "method": request.scope["method"],
+        "path": path if known else OTHER,
+        "status": status,
+        "latency_ms": round(seconds * 1e3, 3),
+        "model_version": worker.predictor.version,
+        **request.facts,
+    }
+    if status in KINDS:
+        line["error"] = KINDS[status]
+    worker.log.event(level, line)
+
+
+def _level(status: int, *, quiet: bool) -> int:
+    """How much a request matters to those who read the log."""
+    if status >= 500:  # noqa: PLR2004, as HTTP has it
+        return logging.ERROR
+    if status >= 400:  # noqa: PLR2004
+        return logging.WARNING
+    return logging.DEBUG if quiet else logging.INFO
+
+
+async def predict(worker: Worker, request: Request) -> Reply:
     """POST /predict: one row or many."""
-    kind = header(scope, b"content-type").split(b";")[0].strip().lower()
+    scope = request.scope
+    kind = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
-        raise Refused(415, f"content type {kind.decode('latin-1')!r}; allowed: application/json")
-    body = await read(scope, receive)
-    rows = predictor.reader.read(body)
-    answer = predictor.predict(rows, identifier)
-    if parse_qs(scope["query_string"].decode("latin-1")).get("echo") == ["true"]:
-        return {**answer, "input": orjson.loads(body)}
-    return answer
+        error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
+        raise Refused(415, error, headers=(CLOSE,))
+    with worker.slots:
+        body = await worker.bodies.read(request.headers, request.receive)
+        rows, features, said = await _predict(worker, body)
+    worker.metrics.answered(Answered(features, said))
+    request.facts["rows"] = len(features)
+    answer = worker.predictor.answer(said, request.id.decode(), single=rows.single)
+    if worker.settings.log_inputs:
+        request.facts |= _inputs(worker, rows, features, answer)
+    if scope["query_string"] and _echo(scope["query_string"]):
+        answer["input"] = orjson.Fragment(body)
+    return Reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-async def health(predictor: Predictor, *_: Any) -> dict[str, Any]:
-    """GET /health: that the service is up, and with which model."""
-    return {"status": "healthy", "model_version": predictor.version}
+async def _predict(worker: Worker, body: bytes) -> tuple[Rows, Features, Predictions]:
+    """Rows, their features, and what the model says: at once where that is quick."""
+    predictor, runner = worker.predictor, worker.runner
+    if len(body) <= LONG:
+        rows = predictor.reader.read(body)
+        features = predictor.features(rows)
+        if runner.at_once(len(features)):
+            return rows, features, predictor.run(features)
+    seconds = worker.settings.timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            if len(body) > LONG:
+                rows = await runner.aside(predictor.reader.read, body)
+                features = await runner.aside(predictor.features, rows)
+            return rows, features, await runner.predict(features)
+    except TimeoutError:
+        raise Refused(504, f"no answer within {seconds:g} s; send fewer rows at once") from None
 
 
-async def model(predictor: Predictor, *_: Any) -> dict[str, Any]:
-    """GET /model: where the model comes from, and its contract."""
+def _inputs(
+    worker: Worker, rows: Rows, features: Features, answer: dict[str, Any]
+) -> dict[str, Any]:
+    """What LOG_INPUTS adds to the log: rows, answers, and the batch's spread by column."""
+    names = worker.predictor.terms.names
+    with np.errstate(all="ignore"):
+        mean, deviation = (f(features.astype(np.float64), axis=0) for f in (np.mean, np.std))
+    keys = ("prediction", "confidence", "predictions", "confidences")
     return {
-        "model_version": predictor.version,
-        **predictor.chain,
-        "contract": predictor.terms.model_dump(),
+        "inputs": [dict(zip(names, row, strict=True)) for row in rows.values],
+        **{key: answer[key] for key in keys if key in answer},
+        "columns": {
+            name: {"mean": middle, "standard_deviation": spread}
+            for name, middle, spread in zip(names, mean, deviation, strict=True)
+        },
     }
 
 
-async def unknown(*_: Any) -> dict[str, Any]:
-    """Any other path."""
-    raise Refused(404, f"no such path; allowed: {', '.join(sorted({*ROUTES, *PASSED}))}")
+def _echo(query: bytes) -> bool:
+    """Whether the input is to be returned as well."""
+    (value,) = parse_qs(query.decode("latin-1")).get("echo", ["false"])[-1:]
+    if value not in {"true", "false"}:
+        raise Refused(422, f"echo={value[:20]!r}; allowed: true, false")
+    return value == "true"
 
 
-# BentoML's own; its client asks for the schema.
-PASSED = {"/docs.json", "/healthz", "/livez", "/metrics", "/readyz", "/schema.json"}
+async def live(_: Worker, __: Request) -> Reply:
+    """GET /livez: that the process answers."""
+    return _json({"status": "alive"})
+
+
+async def ready(worker: Worker, _: Request) -> Reply:
+    """GET /readyz: whether it is to be sent requests."""
+    if not worker.lifecycle.ready or worker.lifecycle.draining:
+        why = "shutting down" if worker.lifecycle.draining else "not ready yet"
+        raise Refused(503, why, headers=(RETRY,))
+    return _json({"status": "ready"})
+
+
+async def health(worker: Worker, _: Request) -> Reply:
+    """GET /health: that the service is up, and with which model."""
+    return _json({"status": "healthy", "model_version": worker.predictor.version})
+
+
+async def model(worker: Worker, _: Request) -> Reply:
+    """GET /model: where the model comes from, its contract, and how it is run."""
+    return _json(
+        {
+            "model_version": worker.predictor.version,
+            **worker.predictor.chain,
+            "contract": worker.predictor.terms.model_dump(),
+            "serving": worker.runner.describe(),
+        }
+    )
+
+
+async def metrics(worker: Worker, request: Request) -> Reply:
+    """GET /metrics: for Prometheus."""
+    text, kind = worker.metrics.text(request.headers.get(b"accept", b"").decode("latin-1"))
+    return Reply(200, text, ((b"content-type", kind.encode()),))
+
+
+async def page(worker: Worker, request: Request) -> Reply:
+    """GET of JSON that never changes."""
+    return Reply(200, worker.pages[request.scope["path"]])
+
+
+async def unknown(_: Worker, request: Request) -> Reply:
+    """Any other path: a part of the page at /docs, or none at all."""
+    found = docs.answer(request.scope["path"])
+    if found and request.scope["method"] in {"GET", "HEAD"}:
+        return found
+    raise Refused(404, f"no such path; allowed: {', '.join(sorted(ROUTES))}")
+
+
+def pages(predictor: Predictor, settings: Settings, schema: dict[str, Any]) -> dict[str, bytes]:
+    """What `page` answers; `schema` is BentoML's own, which its client asks for."""
+    document = openapi.document(
+        predictor.terms,
+        predictor.version,
+        max_rows=settings.max_rows,
+        max_body_bytes=settings.max_body_bytes,
+        keys=bool(settings.api_keys or settings.api_keys_file),
+        metrics_open=settings.metrics_open,
+    )
+    return {"/docs.json": orjson.dumps(document), "/schema.json": orjson.dumps(schema)}
+
+
+def _json(content: Any) -> Reply:
+    return Reply(200, orjson.dumps(content))
+
+
 ROUTES: dict[str, tuple[str, Route]] = {
     "/predict": ("POST", predict),
     "/health": ("GET", health),
+    **dict.fromkeys(("/livez", "/health/live"), ("GET", live)),
+    **dict.fromkeys(("/readyz", "/health/ready"), ("GET", ready)),
+    "/metrics": ("GET", metrics),
     "/model": ("GET", model),
+    "/docs": ("GET", unknown),
+    **dict.fromkeys(("/docs.json", "/schema.json"), ("GET", page)),
 }
-
-
-async def read(scope: Message, receive: Receive) -> bytes:
-    """The body of a request; Refused (413) as soon as it is known to be too long."""
-    length = header(scope, b"content-length")
-    too_long = Refused(413, f"the body is over {MAX_BODY:,} bytes; send fewer rows at once")
-    if length.isdigit() and int(length) > MAX_BODY:
-        raise too_long
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "the client went away")
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise too_long
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-async def respond(
-    send: Send, status: int, content: dict[str, Any], extra: list[tuple[bytes, bytes]]
-) -> None:
-    """Send an answer as JSON."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def request_id(scope: Message) -> str:
-    """The client's X-Request-ID if it is short and plain, else one of our own."""
-    given = header(scope, b"x-request-id")
-    return given.decode() if SANE_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def header(scope: Message, name: bytes) -> bytes:
-    """A request's header; empty where it has none."""
-    return next((value for key, value in scope["headers"] if key == name), b"")
-
-
-def loaded() -> Predictor:
-    """What the service of this process has loaded."""
-    service: Any = bentoml.get_current_service()
-    return service.predictor  # type: ignore[no-any-return]
+# Asked every few seconds by machines: in the log they would hide the rest.
+QUIET = {"/livez", "/health/live", "/readyz", "/health/ready", "/health", "/metrics"}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import onnxruntime as ort
 
 from service.example import example
-from service.rows import Reader, Row, Rows
+from service.rows import Reader, Rows
+from service.runner import Cost, Features, measure
+from service.settings import MAX_ROWS
 from stages import contract, inference
 from stages.contract import Contract
 from stages.features import matrix
+from stages.inference import Predictions
 from stages.paths import CONTRACT, ONNX
 
 
@@ -27,18 +29,39 @@ class Predictor:
         The model's tag, `model_version` in each answer.
     chain
         Where the model comes from, as `stages.identity` wrote it.
+    max_rows
+        Most rows of one request.
+    threads
+        Threads of one run of the model.
     """
 
-    def __init__(self, folder: Path, version: str, chain: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        version: str,
+        chain: dict[str, Any],
+        max_rows: int = MAX_ROWS,
+        threads: int = 1,
+    ) -> None:
         self.version = version
         self.chain = chain
         self.terms: Contract = contract.read(folder / CONTRACT.name)
-        self.reader = Reader(self.terms)
-        self._session = inference.session((folder / ONNX.name).read_bytes())
-        self._answer([example(self.terms)])  # a model that cannot answer must not be ready
+        self.reader = Reader(self.terms, max_rows)
+        self._session = inference.session((folder / ONNX.name).read_bytes(), threads)
+        row = self.features(self.reader.check(example(self.terms)))
+        # A model that cannot answer must not be ready.
+        self.cost: Cost = measure(self.run, row)
 
-    def predict(self, rows: Rows, request_id: str) -> dict[str, Any]:
-        """Answer checked rows.
+    def features(self, rows: Rows) -> Features:
+        """The n × k matrix that the model takes."""
+        return matrix(rows.values, self.terms)
+
+    def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
+        """What the model says of such a matrix; `options` can end it early."""
+        return inference.predict(self._session, features, options)
+
+    def answer(self, said: Predictions, request_id: str, *, single: bool) -> dict[str, Any]:
+        """What a request is answered.
 
         Returns
         -------
@@ -46,29 +69,26 @@ class Predictor:
             For one row `prediction`, `confidence` and `probabilities` by class, for many the
             same in the plural, a list each; floats are NumPy's float32.
         """
-        labels, confidences, probabilities = self._answer(rows.rows)
+        target = self.terms.target
         version = {"model_version": self.version, "request_id": request_id}
-        if rows.single:
+        if single:
+            code, row = said.labels[0], said.probabilities[0]
             return {
-                "prediction": labels[0],
-                "confidence": confidences[0],
-                "probabilities": probabilities[0],
+                "prediction": target.classes[code],
+                "confidence": row[code],
+                "probabilities": dict(zip(target.keys, row, strict=True)),
                 **version,
             }
         return {
-            "predictions": labels,
-            "confidences": confidences,
-            "probabilities": probabilities,
+            "predictions": [target.classes[code] for code in said.labels.tolist()],
+            "confidences": said.confidences,
+            "probabilities": [
+                dict(zip(target.keys, row, strict=True)) for row in said.probabilities
+            ],
             **version,
         }
 
-    def _answer(
-        self, rows: list[Row]
-    ) -> tuple[list[Any], NDArray[np.float32], list[dict[str, np.float32]]]:
-        """Label, confidence and probabilities of each row."""
-        columns = {name: [row.get(name) for row in rows] for name in self.terms.names}
-        codes, shares = inference.predict(self._session, matrix(columns, self.terms))
-        target = self.terms.target
-        labels = [target.classes[code] for code in codes]
-        confidences = shares[np.arange(len(codes)), codes]
-        return labels, confidences, [dict(zip(target.keys, row, strict=True)) for row in shares]
+    def predict(self, content: Any, request_id: str) -> dict[str, Any]:
+        """Answer a parsed body at once; raises Refused as `Reader.check` does."""
+        rows = self.reader.check(content)
+        return self.answer(self.run(self.features(rows)), request_id, single=rows.single)

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-import orjson
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, with_config
+import jiter
+from pydantic import (
+    ConfigDict,
+    FailFast,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from service.errors import Problem, Refused
+from service.settings import MAX_ROWS
 from stages.contract import Column, Contract
 
 SHAPES = (
     'an object with a value for each column, {"records": [such objects]}, '
     '{"features": [values in the order of the columns]} or {"features": [[…], …]}'
 )
-MAX_ROWS = 10_000
 LISTED = 100
 SHAPED = {"features", "records"}
 LONGEST = 100
 # Beyond float32 a number is infinite to the model.
 LARGEST = 3.4028235e38
+# Beyond these JSON has no float, and no whole number, that every reader takes.
+MOST = sys.float_info.max
+LONG = 2**53
 
 Row = dict[str, Any]
 
 
 class Rows(NamedTuple):
-    """The rows of a request, and whether it asked for one as such, not for a list of one."""
+    """The rows of a request.
 
-    rows: list[Row]
+    Attributes
+    ----------
+    values
+        One sequence a row, in the order of the contract's columns; None where a value is missing.
+    single
+        Whether the request asked for one row as such, not for a list of one.
+    """
+
+    values: list[Sequence[Any]]
     single: bool
 
 
@@ -48,14 +68,19 @@ class Reader:
     ----------
     terms
         The contract of the model that is served.
+    max_rows
+        Most rows that one request may have.
     """
 
-    def __init__(self, terms: Contract) -> None:
+    def __init__(self, terms: Contract, max_rows: int = MAX_ROWS) -> None:
         self.terms = terms
+        self.max_rows = max_rows
         row: Any = row_type(terms)
         rows: Any = list[row]
+        lists: Any = list[list_type(terms)]  # type: ignore[misc]
         self._row: TypeAdapter[Row] = TypeAdapter(row)
         self._rows: TypeAdapter[list[Row]] = TypeAdapter(Annotated[rows, FailFast()])
+        self._lists: TypeAdapter[list[Sequence[Any]]] = TypeAdapter(Annotated[lists, FailFast()])
 
     def read(self, body: bytes) -> Rows:
         """Parse the body of a request.
@@ -63,25 +88,30 @@ class Reader:
         Raises
         ------
         Refused
-            400 where it is no JSON, 413 where it has too many rows, 422 with each problem where
-            it breaks the contract.
+            400 where it is no JSON or has a key twice, 413 where it has too many rows, 422 with
+            each problem where it breaks the contract.
         """
         try:
-            content = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
+            content = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+        except ValueError as error:
             raise Refused(400, f"the body is not JSON: {error}") from None
         return self.check(content)
 
     def check(self, content: Any) -> Rows:
         """Hold the parsed body to the contract; raises Refused (413, 422) as `read` does."""
-        rows, single = self._shape(content)
+        rows, single, listed = self._shape(content)
         try:
-            return Rows(self._rows.validate_python(rows), single)
+            if listed:
+                return Rows(self._lists.validate_python(rows), single)
+            objects = self._rows.validate_python(rows)
         except ValidationError:
-            raise refusal(self._problems(place, row) for place, row in enumerate(rows)) from None
+            named = self._named(rows) if listed else rows
+            raise refusal(self._problems(place, row) for place, row in enumerate(named)) from None
+        names = self.terms.names
+        return Rows([tuple(map(row.get, names)) for row in objects], single)
 
-    def _shape(self, content: Any) -> tuple[list[Any], bool]:
-        """The rows as objects, whichever of the four shapes they came in."""
+    def _shape(self, content: Any) -> tuple[list[Any], bool, bool]:
+        """The rows, whether it is one as such, and whether rows are lists, not objects."""
         if not isinstance(content, dict):
             raise _refused("wrong shape", short(content), SHAPES)
         if content.keys() == SHAPED and not SHAPED & set(self.terms.names):
@@ -89,14 +119,15 @@ class Reader:
         [key] = content if len(content) == 1 else [None]
         values = content[key] if key in SHAPED else None
         if not isinstance(values, list):
-            return [content], True
-        single = key == "features" and not (values and isinstance(values[0], list))
+            return [content], True, False
+        listed = key == "features"
+        single = listed and not (values and isinstance(values[0], list))
         rows = [values] if single else values
         if not rows:
             raise _refused("no rows", [], "at least one row")
-        if len(rows) > MAX_ROWS:
-            raise Refused(413, f"{len(rows):,} rows; send at most {MAX_ROWS:,} at once")
-        return (self._named(rows) if key == "features" else rows), single
+        if len(rows) > self.max_rows:
+            raise Refused(413, f"{len(rows):,} rows; send at most {self.max_rows:,} at once")
+        return rows, single, listed
 
     def _named(self, rows: list[Any]) -> list[Row]:
         """Rows given by the order of their values, as objects."""
@@ -161,9 +192,15 @@ def row_type(terms: Contract) -> Any:
     return with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Row", fields))  # type: ignore[operator]
 
 
+def list_type(terms: Contract) -> Any:
+    """A row given by the order of its values, as pydantic checks it: as strictly."""
+    values = tuple(value_type(column) for column in terms.columns)
+    return tuple[values]  # type: ignore[valid-type]
+
+
 def value_type(column: Column) -> Any:
     """A column's value as pydantic checks it."""
-    kind: Any = bool
+    kind: Any = StrictBool
     if column.kind == "category":
         kind = Literal[column.categories]
     elif column.kind != "boolean":
@@ -171,7 +208,8 @@ def value_type(column: Column) -> Any:
         highest = LARGEST if column.maximum is None else column.maximum
         whole = 1 if column.kind == "integer" else None
         kind = Annotated[
-            float, Field(ge=lowest, le=highest, multiple_of=whole, allow_inf_nan=False)
+            float,
+            Field(strict=True, ge=lowest, le=highest, multiple_of=whole, allow_inf_nan=False),
         ]
     return kind | None if column.missing else kind
 
@@ -214,7 +252,9 @@ def short(value: Any) -> Any:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     if isinstance(value, str) and len(value) > LONGEST:
         return f"{value[:LONGEST]}…"
-    return value
+    if isinstance(value, int | float) and not -MOST <= value <= MOST:
+        return "a number beyond float64"
+    return float(value) if isinstance(value, int) and abs(value) > LONG else value
 
 
 def _row_problem(place: int, problem: str, got: Any, wanted: str) -> Problem:

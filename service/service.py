@@ -9,16 +9,20 @@ from typing import Any
 import bentoml
 import orjson
 
-from service.front import Front
+from service import front, lifecycle, logs, worker
 from service.model import chain, served_tag
 from service.predictor import Predictor
+from service.settings import settings
 from service.version import NAME, pin
 
 
 @bentoml.service(
     name=NAME,
-    workers=1,
+    workers=settings().workers,
+    # What BentoML has of these, the service does itself: see front.py, metrics.py, logs.py.
     logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+    traffic={"timeout": settings().timeout_seconds},
     envs=[{"name": "BENTOML_DO_NOT_TRACK", "value": "true"}],
 )
 class Cairn:
@@ -28,8 +32,46 @@ class Cairn:
     model = bentoml.models.BentoModel(served_tag())
 
     def __init__(self) -> None:
-        stored = self.model
-        self.predictor = Predictor(Path(stored.path), str(stored.tag), chain(stored.info.metadata))
+        stored, told = self.model, settings()
+        self.predictor = Predictor(
+            Path(stored.path),
+            str(stored.tag),
+            chain(stored.info.metadata),
+            max_rows=told.max_rows,
+            threads=told.threads,
+        )
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def supervise() -> None:
+        """Run in the parent process, before it makes its workers."""
+        # circus is only for the parent.
+        from service import supervisor  # noqa: PLC0415
+
+        supervisor.install()
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    def start(self) -> None:
+        """Run in each worker, once the model has answered."""
+        told = settings()
+        self.worker = worker.build(
+            self.predictor,
+            told,
+            lifecycle.state(),
+            logs.start(told.log_level, messages=told.log_inputs),
+            routes=(*front.ROUTES, front.OTHER),
+            pages=front.pages(self.predictor, told, service.schema()),
+            place=(bentoml.server_context.worker_index or 1) - 1,
+            folder=lifecycle.run_folder(),
+        )
+        self.worker.start()
+        # Before all of BentoML's own middlewares, which take longer than the model.
+        lifecycle.state().start(told, lambda app: front.Front(app, lambda: self.worker))
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def stop(self) -> None:
+        """Run in each worker, after its last answer."""
+        self.worker.close()
 
     # Over HTTP `Front` answers this route, by the same code; this is its documentation, and the
     # way in for Python.
@@ -46,10 +88,15 @@ class Cairn:
         is one row as well.
         """
         body = {"features": features} if records is None else {"records": records}
-        answer = self.predictor.predict(self.predictor.reader.check(body), uuid.uuid4().hex)
+        answer = self.predictor.predict(body, uuid.uuid4().hex)
         return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
 
 
+def loaded() -> worker.Worker:
+    """The worker of this process."""
+    return bentoml.get_current_service().worker  # type: ignore[no-any-return]
+
+
 service: Any = Cairn  # the decorator made a Service of it
-service.add_asgi_middleware(Front)
+service.add_asgi_middleware(front.Front, worker=loaded)
 pin(str(service.inner.model.tag))

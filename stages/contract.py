@@ -67,11 +67,6 @@ class Column(Model):
     missing: bool = False
     histogram: Histogram | None = None
 
-    @cached_property
-    def codes(self) -> dict[str, float]:
-        """The number that stands for each category in the model: its place in `categories`."""
-        return {category: float(code) for code, category in enumerate(self.categories)}
-
 
 class Target(Model):
     """What is predicted.
@@ -107,6 +102,15 @@ class Contract(Model):
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def codes(self) -> dict[int, dict[str, float]]:
+        """Place of a column of categories → the number of each in the model: its own place."""
+        return {
+            place: {category: float(code) for code, category in enumerate(column.categories)}
+            for place, column in enumerate(self.columns)
+            if column.kind == "category"
+        }
 
 
 def read(path: Path) -> Contract:

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 
 from stages import contract, export, processed, train
 from stages.contract import Column, Contract, Kind, Target
-from stages.features import codes, matrix
+from stages.features import codes, features
 from stages.params import Train
 
 HEADER = ("area (cm2)", "depth", "count", "flag", "colour", "kind")
@@ -111,11 +111,12 @@ class Fitted(NamedTuple):
 def fitted() -> Fitted:
     """A linear model of the table."""
     made = frame()
-    features = matrix({str(name): made[name] for name in made}, TERMS)
+    columns = features({str(name): made[name] for name in made}, TERMS)
+    rows = np.column_stack(list(columns.values()))
     classes = codes(made["kind"], TERMS).to_numpy()
-    pipeline = train.fit(features, classes, TERMS, LINEAR)
-    graph = export.to_onnx(pipeline, features.shape[1])
-    return Fitted(pipeline, graph, train.seen(TERMS, features, classes), features, classes)
+    pipeline = train.fit(rows, classes, TERMS, LINEAR)
+    graph = export.to_onnx(pipeline, rows.shape[1])
+    return Fitted(pipeline, graph, train.seen(TERMS, rows, classes), rows, classes)
 
 
 def save(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from service.rows import Reader, Row
+from service.rows import Reader
 from stages import export, features, inference, processed, train
 from stages.console import CairnError
 from stages.contract import Contract
@@ -30,8 +30,8 @@ def offline(rows: pd.DataFrame, terms: Contract) -> NDArray[np.float32]:
 
 def online(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
     """The features as the service makes them: from the body of a request."""
-    read: list[Row] = Reader(terms).read(orjson.dumps({"records": rows})).rows
-    return features.matrix({name: [row.get(name) for row in read] for name in terms.names}, terms)
+    read = Reader(terms).read(orjson.dumps({"records": rows}))
+    return features.matrix(read.values, terms)
 
 
 def test_features_of_a_table_are_those_of_its_rows_as_requests(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def test_the_command_line_sends_a_row_that_the_contract_allows(
     command, url, *options = shlex.split(example.curl("http://localhost:3000"))
     assert (command, url) == ("curl", "http://localhost:3000/predict")
     assert options[:3] == ["-H", "Content-Type: application/json", "-d"]
-    assert Reader(terms).read(options[3].encode()).rows == [example.example(terms)]
+    values = tuple(example.example(terms).values())
+    assert Reader(terms).read(options[3].encode()).values == [values]
     assert json.loads(options[3])["features"][5] == "it's"
 
 

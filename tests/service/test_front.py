@@ -1,90 +1,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from functools import cache
+import os
+import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
 
-from service.front import MAX_BODY, Front, Message
-from service.predictor import Predictor
+from service.asgi import Message, Reply
+from service.errors import KINDS
+from service.front import ROUTES, Front
+from service.settings import Settings
+from service.worker import Worker
 from stages import contract
 from tests import small
+from tests.workers import JSON, VERSION, ask, call, predict, refused, scope, usual, worker
 
-VERSION = "small:0123456789ab"
-JSON = (b"content-type", b"application/json")
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[bytes, bytes]
-    content: Any
-
-
-@cache
-def predictor() -> Predictor:
-    with TemporaryDirectory() as folder:
-        model = small.save(Path(folder, "model"))
-        return Predictor(model, VERSION, {"git": {"commit": "c"}, "params": {}})
-
-
-async def _app(_scope: Message, _receive: Any, send: Any) -> None:
-    """What stands behind the Front: answers everything with 299."""
-    await send({"type": "http.response.start", "status": 299, "headers": []})
-    await send({"type": "http.response.body", "body": b"{}"})
-
-
-def call(
-    method: str,
-    path: str,
-    chunks: Iterable[bytes] = (b"",),
-    headers: Iterable[tuple[bytes, bytes]] = (JSON,),
-    query: bytes = b"",
-) -> Answer:
-    """Send one request, its body in these chunks."""
-    scope = {
-        "type": "http", "method": method, "path": path, "query_string": query,
-        "headers": list(headers),
-    }  # fmt: skip
-    body = list(chunks)
-    messages = [
-        {"type": "http.request", "body": chunk, "more_body": place + 1 < len(body)}
-        for place, chunk in enumerate(body)
-    ]
-    messages.append({"type": "http.disconnect"})
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return messages.pop(0)
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    asyncio.run(Front(_app, predictor)(scope, receive, send))
-    start, *rest = sent
-    whole = b"".join(message["body"] for message in rest)
-    found = dict(start["headers"])
-    assert int(found.get(b"content-length", len(whole))) == len(whole)
-    return Answer(start["status"], found, orjson.loads(whole))
-
-
-def predict(content: Any, **how: Any) -> Answer:
-    return call("POST", "/predict", [orjson.dumps(content)], **how)
-
-
-def refused(answer: Answer, status: int) -> str:
-    """The one sentence of an error, whose body always looks the same."""
-    assert answer.status == status
-    assert answer.headers[b"content-type"] == b"application/json"
-    assert set(answer.content) == {"error", "detail"}
-    assert isinstance(answer.content["detail"], list)
-    return str(answer.content["error"])
-
-
+MAX_BODY = Settings().max_body_bytes
 ROW = small.rows()[1]
 VALUES = list(ROW.values())
 
@@ -109,9 +43,14 @@ def test_an_echo_returns_the_input_as_it_came() -> None:
     assert predict(body, query=b"echo=true").content["input"] == body
 
 
-@pytest.mark.parametrize("query", [b"", b"echo=false", b"echo", b"echo=1", b"other=true"])
+@pytest.mark.parametrize("query", [b"", b"echo=false", b"echo", b"other=true"])
 def test_without_an_echo_the_input_stays_out(query: bytes) -> None:
     assert "input" not in predict(ROW, query=query).content
+
+
+@pytest.mark.parametrize("query", [b"echo=1", b"echo=True", b"echo=%ff", b"echo=\xff"])
+def test_an_echo_of_another_kind_is_422(query: bytes) -> None:
+    assert "allowed: true, false" in refused(predict(ROW, query=query), 422)
 
 
 @pytest.mark.parametrize("kind", [b"application/json; charset=utf-8", b"Application/JSON"])
@@ -210,21 +149,18 @@ def test_a_body_over_the_limit_is_413(
 
 def test_a_body_over_the_limit_is_not_read_to_its_end() -> None:
     endless = (b" " * 2**20 for _ in range(2**10))
-    scope = {
-        "type": "http", "method": "POST", "path": "/predict", "query_string": b"",
-        "headers": [JSON],
-    }  # fmt: skip
-    read = 0
+    read, sent = 0, []
 
     async def receive() -> Message:
         nonlocal read
         read += 1
         return {"type": "http.request", "body": next(endless), "more_body": True}
 
-    async def send(_: Message) -> None:
-        pass
+    async def send(message: Message) -> None:
+        sent.append(message)
 
-    asyncio.run(Front(_app, predictor)(scope, receive, send))
+    asyncio.run(Front(nothing, usual)(scope("POST", "/predict"), receive, send))
+    assert sent[0]["status"] == 413
     assert read == MAX_BODY // 2**20 + 1
 
 
@@ -234,7 +170,7 @@ def test_a_body_of_the_limit_is_read() -> None:
 
 
 def test_a_client_that_goes_away_is_no_bug() -> None:
-    assert call("POST", "/predict", []).status == 400
+    assert call("POST", "/predict", []).status == 499
 
 
 @pytest.mark.parametrize("given", [b"abc-1.2:3_4", b"x" * 128])
@@ -274,11 +210,6 @@ def test_model_gives_the_chain_and_the_contract(tmp_path: Path) -> None:
     assert contract.read(path) == small.fitted().terms
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/docs.json"])
-def test_bentoml_s_own_paths_are_the_app_s(path: str) -> None:
-    assert call("GET", path).status == 299
-
-
 @pytest.mark.parametrize("path", ["/", "/predict/", "/Predict", "/rnd1"])
 def test_any_other_path_is_404_with_those_there_are(path: str) -> None:
     answer = call("GET", path)
@@ -292,24 +223,311 @@ def test_the_connection_ends_where_the_body_is_not_read() -> None:
     assert (answer.status, answer.headers[b"connection"]) == (415, b"close")
 
 
+async def nothing(*_: Any) -> Any:
+    return None
+
+
 def test_what_is_not_http_is_the_app_s() -> None:
     seen = []
 
-    async def app(scope: Message, _receive: Any, _send: Any) -> None:
-        seen.append(scope["type"])
+    async def app(given: Message, _receive: Any, _send: Any) -> None:
+        seen.append(given["type"])
 
-    async def nothing(*_: Any) -> Any:
-        return None
-
-    asyncio.run(Front(app, predictor)({"type": "lifespan"}, nothing, nothing))
+    asyncio.run(Front(app, usual)({"type": "lifespan"}, nothing, nothing))
     assert seen == ["lifespan"]
 
 
-@pytest.mark.parametrize("query", [b"name=%C3%A9", b"echo=%ff", b"echo=\xff", b"\xe5\x90=\x00"])
+@pytest.mark.parametrize("query", [b"name=%C3%A9", b"\xe5\x90=\x00", b"&&;=;"])
 def test_any_bytes_may_stand_in_the_query(query: bytes) -> None:
     answer = predict(ROW, query=query)
     assert answer.status == 200
     assert "input" not in answer.content
-    assert predict(ROW, query=query + b"&echo=true").content.get("input") == (
-        None if query.startswith(b"echo") else ROW
-    )
+    assert predict(ROW, query=query + b"&echo=true").content["input"] == ROW
+
+
+@pytest.mark.parametrize("path", ["/livez", "/health/live", "/readyz", "/health/ready", "/health"])
+def test_a_worker_that_is_ready_says_so(path: str) -> None:
+    assert call("GET", path, headers=[]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("ready", "draining", "says"),
+    [
+        (False, False, "not ready yet"),
+        (True, True, "shutting down"),
+        (False, True, "shutting down"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/readyz", "/health/ready"])
+def test_one_that_is_not_says_why_and_answers_all_the_same(
+    path: str,
+    ready: bool,  # noqa: FBT001
+    draining: bool,  # noqa: FBT001
+    says: str,
+) -> None:
+    asked = worker()
+    asked.lifecycle.ready, asked.lifecycle.draining = ready, draining
+    answer = call("GET", path, headers=[], asked=asked)
+    assert refused(answer, 503) == says
+    assert int(answer.headers[b"retry-after"]) > 0
+    assert call("GET", "/livez", headers=[], asked=asked).status == 200
+    assert predict(ROW, asked=asked).status == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui-bundle.js"])
+def test_the_page_comes_from_here(path: str) -> None:
+    answer = call("GET", path, headers=[])
+    assert answer.status == 200
+    assert b"default-src 'none'" in answer.headers[b"content-security-policy"]
+
+
+def test_the_document_names_every_route() -> None:
+    paths = call("GET", "/docs.json", headers=[]).content["paths"]
+    assert set(paths) == set(ROUTES) - {"/schema.json"}  # which is BentoML's client's alone
+
+
+LOCKED: dict[str, Any] = {"api_keys": ("right", "also right")}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"authorization", b"Bearer right"),
+        (b"authorization", b"bearer  also right".replace(b"also ", b"")),
+        (b"x-api-key", b"right"),
+        (b"x-api-key", b"also right"),
+    ],
+)
+def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
+    asked = worker(**LOCKED)
+    assert predict(ROW, headers=[JSON, header], asked=asked).status == 200
+    assert call("GET", "/model", headers=[header], asked=asked).status == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"authorization", b"Bearer wrong"),
+        (b"authorization", b"Basic right"),
+        (b"authorization", b"right"),
+        (b"authorization", b"Bearer "),
+        (b"x-api-key", b""),
+        (b"x-api-key", b"\xff"),
+        (b"x-other", b"right"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("GET", "/model")])
+def test_without_one_it_is_401(method: str, path: str, header: tuple[bytes, bytes]) -> None:
+    answer = call(method, path, headers=[JSON, header], asked=worker(**LOCKED))
+    assert "Authorization: Bearer" in refused(answer, 401)
+    assert answer.headers[b"www-authenticate"] == b"Bearer"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/docs", "/docs.json"])
+def test_probes_and_the_page_stay_open(path: str) -> None:
+    assert call("GET", path, headers=[], asked=worker(**LOCKED)).status == 200
+
+
+@pytest.mark.parametrize(("metrics_open", "status"), [(True, 200), (False, 401)])
+def test_metrics_follow_their_setting(metrics_open: bool, status: int) -> None:  # noqa: FBT001
+    asked = worker(**LOCKED, metrics_open=metrics_open)
+    assert call("GET", "/metrics", headers=[], asked=asked).status == status
+
+
+def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
+    asked = worker(max_concurrency=1)
+
+    async def both() -> tuple[Any, Any]:
+        come = asyncio.Event()
+
+        async def receive() -> Message:
+            await come.wait()
+            return {"type": "http.request", "body": orjson.dumps(ROW)}
+
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        first = asyncio.create_task(
+            Front(nothing, lambda: asked)(scope("POST", "/predict"), receive, send)
+        )
+        await asyncio.sleep(0)
+        second = await ask(asked, scope("POST", "/predict"), [orjson.dumps(ROW)])
+        come.set()
+        await first
+        return sent[0]["status"], second
+
+    status, second = asyncio.run(both())
+    assert status == 200
+    assert "in work already" in refused(second, 429)
+    assert int(second.headers[b"retry-after"]) > 0
+    assert predict(ROW, asked=asked).status == 200
+
+
+def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again() -> None:
+    asked = worker(max_concurrency=1, timeout_seconds=0.01)
+
+    async def late() -> int:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            await asyncio.sleep(60)
+            return {}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        task = asyncio.create_task(
+            Front(nothing, lambda: asked)(scope("POST", "/predict"), receive, send)
+        )
+        while not task.done():
+            await asyncio.sleep(0.005)
+            asked.tick()
+        status: int = sent[0]["status"]
+        assert (b"connection", b"close") in sent[0]["headers"]
+        return status
+
+    assert asyncio.run(late()) == 408
+    assert predict(ROW, asked=asked).status == 200
+
+
+def test_a_task_that_is_cancelled_by_others_stays_so() -> None:
+    async def cancelled() -> None:
+        async def receive() -> Message:
+            await asyncio.sleep(60)
+            return {}
+
+        task = asyncio.create_task(
+            Front(nothing, usual)(scope("POST", "/predict"), receive, nothing)
+        )
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+
+
+def test_a_bug_is_500_names_the_request_and_says_nothing_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(*_: Any) -> Reply:
+        raise ValueError("secret")
+
+    monkeypatch.setitem(ROUTES, "/health", ("GET", broken))
+    answer = call("GET", "/health", headers=[(b"x-request-id", b"mine")])
+    error = refused(answer, 500)
+    assert "mine" in error
+    assert "secret" not in error
+
+
+def test_many_rows_and_long_bodies_get_what_each_alone_gets() -> None:
+    rows = small.rows() * 100
+    answer = predict({"records": rows})
+    assert answer.status == 200
+    assert len(answer.content["predictions"]) == len(rows)
+    alone = predict({"records": rows[:80]}).content
+    assert answer.content["predictions"][:80] == alone["predictions"]
+
+
+def test_an_answer_that_takes_too_long_is_504(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = worker(timeout_seconds=0.01)
+
+    def slow(*_: Any) -> Any:
+        time.sleep(0.3)
+
+    monkeypatch.setattr(asked.runner, "run", slow)
+    monkeypatch.setattr(asked.runner, "at_once", lambda _: False)
+    assert "within 0.01 s" in refused(predict(ROW, asked=asked), 504)
+    assert asked.slots.taken == 0
+
+
+def logged(tmp_path: Path, level: str = "info", **settings: Any) -> tuple[Worker, Path]:
+    """A worker, and where its log goes."""
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return worker(descriptor, log_level=level, **settings), path
+
+
+def lines(asked: Worker, path: Path) -> list[dict[str, Any]]:
+    asked.log.close()
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_request_is_one_line_of_the_log(tmp_path: Path) -> None:
+    asked, path = logged(tmp_path)
+    predict({"records": [ROW, ROW]}, headers=[JSON, (b"x-request-id", b"mine")], asked=asked)
+    (line,) = lines(asked, path)
+    assert line.pop("latency_ms") > 0
+    assert line.pop("timestamp").endswith("+00:00")
+    assert line == {
+        "level": "info", "event": "request", "request_id": "mine", "method": "POST",
+        "path": "/predict", "status": 200, "model_version": VERSION, "rows": 2,
+    }  # fmt: skip
+
+
+def test_no_value_of_an_input_is_logged_unless_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, path = logged(tmp_path, "debug")
+    hidden = "hidden-4711"
+    predict({**ROW, "colour": hidden}, asked=asked)
+    predict({**ROW, hidden: 1}, asked=asked)
+    call("POST", "/predict", [b'{"%s": 1, "%s": 1}' % (hidden.encode(), hidden.encode())],
+         asked=asked)  # fmt: skip
+    predict(ROW, query=b"echo=" + hidden.encode(), asked=asked)
+    call("GET", f"/{hidden}", asked=asked)
+
+    def broken(_: Any) -> Any:
+        raise ValueError(hidden)
+
+    monkeypatch.setattr(asked.predictor.reader, "read", broken)
+    assert predict(ROW, asked=asked).status == 500
+    monkeypatch.undo()
+    found = lines(asked, path)
+    assert [line["status"] for line in found] == [422, 422, 400, 422, 404, 500]
+    assert [line["error"] for line in found] == [KINDS[line["status"]] for line in found]
+    assert hidden not in path.read_text()
+    assert "broken" in found[-1]["stack"]
+
+
+def test_inputs_and_answers_are_logged_where_that_is_asked_for(tmp_path: Path) -> None:
+    asked, path = logged(tmp_path, log_inputs=True)
+    answer = predict({"records": [ROW, {**ROW, "area": ROW["area"] + 2}]}, asked=asked).content
+    predict(ROW, asked=asked)
+    many, one = lines(asked, path)
+    assert many["inputs"][0] == ROW
+    assert many["predictions"] == answer["predictions"]
+    assert many["confidences"] == answer["confidences"]
+    assert many["columns"]["area"]["mean"] == pytest.approx(ROW["area"] + 1, rel=1e-6)
+    assert many["columns"]["area"]["standard_deviation"] == pytest.approx(1, rel=1e-6)
+    assert one["prediction"] == answer["predictions"][0]
+
+
+def test_probes_are_not_in_the_log_unless_its_level_is_debug(tmp_path: Path) -> None:
+    for level, count in ("info", 0), ("debug", 3):
+        (tmp_path / level).mkdir()
+        asked, path = logged(tmp_path / level, level)
+        for probe in ("/readyz", "/livez", "/metrics"):
+            call("GET", probe, headers=[], asked=asked)
+        assert len(lines(asked, path)) == count
+
+
+def test_every_request_is_counted_by_route_and_status() -> None:
+    asked = worker()
+    predict(ROW, asked=asked)
+    predict({}, asked=asked)
+    call("GET", "/anything", asked=asked)
+    call("GET", "/else", asked=asked)
+    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    for line in (
+        'cairn_requests_total{route="/predict",status="200"} 1.0',
+        'cairn_requests_total{route="/predict",status="422"} 1.0',
+        'cairn_requests_total{route="other",status="404"} 2.0',
+        'cairn_errors_total{kind="breaks_contract"} 1.0',
+        "cairn_rows_total 1.0",
+        "cairn_requests_in_progress 1.0",  # this one
+    ):
+        assert line in text.splitlines()
+    assert "anything" not in text

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.predictor import Predictor
-from service.rows import Rows
 from stages import contract, export, inference
 from stages.contract import Contract, Label, Target
 from tests import small
@@ -24,7 +23,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None:
     fitted = small.fitted()
-    answer = predictor.predict(Rows(small.rows(), single=False), "id")
+    answer = predictor.predict({"records": small.rows()}, "id")
     said = inference.predict(inference.session(fitted.graph), fitted.features)
     assert set(answer) == {
         "predictions", "confidences", "probabilities", "model_version", "request_id",
@@ -39,7 +38,7 @@ def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None
 
 def test_they_get_what_the_fitted_pipeline_says(predictor: Predictor) -> None:
     fitted = small.fitted()
-    answer = predictor.predict(Rows(small.rows(), single=False), "id")
+    answer = predictor.predict({"records": small.rows()}, "id")
     sklearn = export.sklearn_predictions(fitted.pipeline, fitted.features)
     np.testing.assert_allclose(
         [row["yes"] for row in answer["probabilities"]], sklearn.probabilities[:, 1], atol=1e-6
@@ -50,8 +49,8 @@ def test_they_get_what_the_fitted_pipeline_says(predictor: Predictor) -> None:
 @given(place=st.integers(0, small.ROWS - 1))
 def test_one_row_gets_the_same_in_the_singular(predictor: Predictor, place: int) -> None:
     row = small.rows()[place]
-    many = predictor.predict(Rows([row], single=False), "id")
-    one = predictor.predict(Rows([row], single=True), "id")
+    many = predictor.predict({"records": [row]}, "id")
+    one = predictor.predict(row, "id")
     assert one == {
         "prediction": many["predictions"][0],
         "confidence": many["confidences"][0],
@@ -64,8 +63,8 @@ def test_one_row_gets_the_same_in_the_singular(predictor: Predictor, place: int)
 def test_a_value_left_out_is_a_value_missing(predictor: Predictor) -> None:
     row = {name: value for name, value in small.rows()[0].items() if value is not None}
     assert set(row) == {"area", "count"}
-    full = predictor.predict(Rows([small.rows()[0]], single=True), "id")
-    assert predictor.predict(Rows([row], single=True), "id") == full
+    full = predictor.predict(small.rows()[0], "id")
+    assert predictor.predict(row, "id") == full
 
 
 @pytest.mark.parametrize("classes", [(False, True), (-1, 7), ("0", "1")])
@@ -77,7 +76,7 @@ def test_labels_keep_their_type_and_probabilities_have_keys_of_json(
     target = Target(name="y", classes=classes)
     contract.write(Contract(columns=terms.columns, target=target), folder / "contract.json")
     predictor = Predictor(folder, VERSION, {})
-    answer = predictor.predict(Rows(small.rows(), single=False), "id")
+    answer = predictor.predict({"records": small.rows()}, "id")
     assert {type(label) for label in answer["predictions"]} == {type(classes[0])}
     assert set(answer["predictions"]) == set(classes)
     assert list(answer["probabilities"][0]) == list(target.keys)

@@ -34,20 +34,16 @@ FOUR = Contract(
 
 
 def test_each_kind_becomes_its_number() -> None:
-    given = {
-        "c": ["y", None, "x"],
-        "b": [True, False, None],
-        "n": [0.1, None, 1e-300],
-        "i": [3, -2, None],
-    }
-    found = features.matrix(given, FOUR)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(
-        found,
-        np.array(
-            [[0.1, 3, 1, 1], [np.nan, -2, 0, np.nan], [0, np.nan, np.nan, 0]], dtype=np.float32
-        ),
+    rows = [(0.1, 3, True, "y"), (None, -2, False, None), (1e-300, None, None, "x")]
+    numbers = np.array(
+        [[0.1, 3, 1, 1], [np.nan, -2, 0, np.nan], [0, np.nan, np.nan, 0]], dtype=np.float32
     )
+    of_rows = features.matrix(rows, FOUR)
+    of_columns = features.features(dict(zip("nibc", zip(*rows, strict=True), strict=True)), FOUR)
+    assert of_rows.dtype == np.float32
+    assert [values.dtype for values in of_columns.values()] == [np.float32] * 4
+    np.testing.assert_array_equal(of_rows, numbers)
+    np.testing.assert_array_equal(np.column_stack(list(of_columns.values())), numbers)
 
 
 def test_columns_that_the_contract_does_not_know_are_left_out() -> None:
@@ -66,8 +62,9 @@ def test_a_row_alone_gives_what_it_gives_among_others(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
     terms, rows = request
-    together = features.matrix({name: [row[name] for row in rows] for name in terms.names}, terms)
-    alone = [features.matrix({name: [row[name]] for name in terms.names}, terms) for row in rows]
+    values = [tuple(row[name] for name in terms.names) for row in rows]
+    together = features.matrix(values, terms)
+    alone = [features.matrix([row], terms) for row in values]
     np.testing.assert_array_equal(together, np.concatenate(alone))
     missing = [[row[name] is None for name in terms.names] for row in rows]
     np.testing.assert_array_equal(np.isnan(together), missing)
@@ -76,7 +73,7 @@ def test_a_row_alone_gives_what_it_gives_among_others(
 def test_what_was_given_is_not_changed() -> None:
     rows = small.frame()
     before = rows.copy(deep=True)
-    features.matrix({str(name): rows[name] for name in rows}, small.TERMS)
+    features.features({str(name): rows[name] for name in rows}, small.TERMS)
     pd.testing.assert_frame_equal(rows, before)
 
 

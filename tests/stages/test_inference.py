@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages import export, inference, train
 from stages.params import Train
@@ -45,3 +49,22 @@ def test_no_probability_is_beyond_0_or_1() -> None:
     said = inference.predict(inference.session(graph), fitted.features)
     assert said.probabilities.min() == 0
     assert said.probabilities.max() == 1
+
+
+SHARE = st.floats(-2 * inference.TIE, 1 + 2 * inference.TIE)
+
+
+@given(shares=st.lists(SHARE, min_size=2, max_size=4), near=st.floats(-3e-6, 3e-6))
+def test_a_row_alone_gets_what_it_gets_among_others(shares: list[float], near: float) -> None:
+    row = np.array([[*shares, shares[0] + near]], np.float32)
+
+    class Model:
+        def run(self, _outputs: None, given: dict[str, Any], _options: None) -> list[Any]:
+            found = given[inference.INPUT].copy()
+            return [found.argmax(axis=1), found]
+
+    model: Any = Model()
+    alone = inference.predict(model, row)
+    many = inference.predict(model, np.repeat(row, 2, axis=0))
+    np.testing.assert_array_equal(alone.labels, many.labels[:1])
+    np.testing.assert_array_equal(alone.probabilities, many.probabilities[:1])

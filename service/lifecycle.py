@@ -1,0 +1,230 @@
+"""From ready to ended: how a worker takes up requests, and how it stops without losing one.
+
+On SIGTERM `/readyz` turns 503 at once, while requests are answered for DRAIN_SECONDS more, each
+with `connection: close`, so that clients and load balancers go elsewhere. Then the listening
+socket is closed, the requests in work get GRACEFUL_SECONDS to end, and the process ends. uvicorn
+itself stops listening at SIGTERM, and loses the connections that the kernel has taken for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from uvicorn import Server
+
+from service import wire
+from service.asgi import CLOSE
+from service.settings import Settings
+
+RUN = "CAIRN_RUN"  # the variable in which the supervisor passes its run folder to the workers
+SUPERVISOR = "supervisor"  # file in the run folder: the supervisor's process id
+STOPPING = "stopping"  # file there once all workers are to end: how many seconds they may drain
+CHECK_SECONDS = 1.0
+SETTLE_SECONDS = 0.1  # for handshakes on their way: more than any round trip within a region
+LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
+
+
+class Lifecycle:
+    """Where this process is between its start and its end.
+
+    Attributes
+    ----------
+    ready
+        The model is loaded and has answered once.
+    draining
+        The end has begun: requests are still answered, but no more should be sent.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, settings: Settings, front: Callable[[Any], Any] | None = None) -> None:
+        """Take up requests; called once the model is loaded, in the loop that will serve.
+
+        Outside a worker, where no uvicorn runs, it only marks the service as ready.
+
+        Parameters
+        ----------
+        settings
+            How long to drain, to wait, to keep connections.
+        front
+            What makes the application that uvicorn calls from the one that it has.
+        """
+        self.ready = True
+        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not isinstance(server, Server):
+            return
+        configure(server, settings)
+        if front:
+            server.config.loaded_app = front(server.config.loaded_app)
+        gc.collect()
+        gc.freeze()  # what is loaded stays, so the collector need not look at it again
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, server, settings.drain_seconds)
+        self._tasks.append(loop.create_task(self._watch(server, settings.drain_seconds)))
+        if folder := run_folder():
+            ready_file(folder, os.getpid()).touch()
+        if server.should_exit:  # SIGTERM came while the model was loading
+            server.should_exit = False
+            self._on_sigterm(server, settings.drain_seconds)
+
+    def _on_sigterm(self, server: Server, seconds: float) -> None:
+        """Begin the end; where it has begun already, end now."""
+        if self.draining:
+            server.handle_exit(signal.SIGTERM, None)
+            return
+        self.draining = True
+        server.config.encoded_headers.append(CLOSE)  # of the answers to come
+        server.server_state.default_headers.append(CLOSE)  # of those in work
+        self._tasks.append(asyncio.get_running_loop().create_task(drain(server, seconds)))
+
+    async def _watch(self, server: Server, seconds: float) -> None:
+        """End as on SIGTERM when the supervisor is gone: nobody would replace this process."""
+        while not orphaned():  # noqa: ASYNC110  # a process that is gone tells nobody
+            await asyncio.sleep(CHECK_SECONDS)
+        if not self.draining:
+            self._on_sigterm(server, seconds)
+
+
+@cache
+def state() -> Lifecycle:
+    """The lifecycle of this process."""
+    return Lifecycle()
+
+
+def run_folder() -> Path | None:
+    """The folder that a supervisor and its workers share; None where there is no supervisor."""
+    return Path(os.environ[RUN]) if RUN in os.environ else None
+
+
+def ready_file(folder: Path, process: int) -> Path:
+    """The file by which a worker says that it was ready."""
+    return folder / f"ready-{process}"
+
+
+def orphaned() -> bool:
+    """Whether the supervisor of this worker has ended."""
+    try:
+        folder = run_folder()
+        return folder is not None and os.getppid() != int((folder / SUPERVISOR).read_text())
+    except OSError:  # it took its folder with it
+        return True
+
+
+def configure(server: Server, settings: Settings) -> None:
+    """Give uvicorn what BentoML's command line does not; it is read at each connection."""
+    config = server.config
+    config.timeout_keep_alive = settings.keep_alive_seconds
+    config.timeout_graceful_shutdown = settings.graceful_seconds
+    config.ws_protocol_class = None
+    config.http_protocol_class = wire.adapt(config.http_protocol_class)
+
+
+async def drain(server: Server, seconds: float) -> None:
+    """Answer for that long, stop listening, then have uvicorn end the process."""
+    folder = run_folder()
+    whole = folder is None or (folder / STOPPING).is_file() or orphaned()
+    if folder and (folder / STOPPING).is_file():
+        seconds = float((folder / STOPPING).read_text())
+    await asyncio.sleep(seconds)
+    await stop_listening(server, whole=whole)
+    for _ in range(20):
+        if not server.server_state.connections:
+            break
+        await asyncio.sleep(LINGER_SECONDS / 20)
+    server.handle_exit(signal.SIGTERM, None)
+
+
+async def stop_listening(server: Server, *, whole: bool) -> None:
+    """Take no more connections; with `whole`, none will, so none may be left in the queue.
+
+    All workers share one queue. While any of them, or the supervisor, has it open, what waits in
+    it is theirs.
+    """
+    found = [one.fileno() for listener in server.servers for one in listener.sockets]
+    listeners = [socket.socket(fileno=os.dup(number)) for number in found]
+    if whole:
+        for listener in listeners:
+            refuse(listener)
+        await asyncio.sleep(SETTLE_SECONDS)
+    loop = asyncio.get_running_loop()
+    for number in found:
+        loop.remove_reader(number)
+    await asyncio.sleep(0.01)  # asyncio makes a task of each connection, and closing breaks those
+    for one in server.servers:
+        one.close()
+    try:
+        if whole:
+            await asyncio.gather(*(take_rest(server, listener) for listener in listeners))
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def take_rest(server: Server, listener: socket.socket) -> None:
+    """Serve the connections that wait in the queue of a listening socket."""
+    loop = asyncio.get_running_loop()
+    factory: Any = server.config.http_protocol_class
+
+    def protocol() -> Any:
+        return factory(
+            config=server.config,
+            server_state=server.server_state,
+            app_state=server.lifespan.state,
+        )
+
+    listener.settimeout(0)
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # this one went away while it waited
+            continue
+        await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+# Classic BPF over the TCP header, as `struct sock_filter` has it: drop what opens a connection
+# (SYN without ACK), pass the rest, with which handshakes on their way come to their end.
+_NO_SYN = b"".join(
+    code.to_bytes(2, sys.byteorder) + bytes(jumps) + value.to_bytes(4, sys.byteorder)
+    for code, jumps, value in (
+        (0x30, (0, 0), 13),  # load the byte of the flags
+        (0x54, (0, 0), 0x12),  # keep SYN and ACK
+        (0x15, (0, 1), 0x02),  # SYN alone: the next one, else the one after it
+        (0x06, (0, 0), 0),  # drop
+        (0x06, (0, 0), 0xFFFFFFFF),  # pass
+    )
+)
+_SO_ATTACH_FILTER = 26
+
+
+def refuse(listener: socket.socket) -> None:
+    """Have the kernel drop attempts to connect, whose clients then try again by themselves.
+
+    Between the last `accept` and `close` the kernel would go on to take connections, and break
+    them. Where there is no such filter (it is Linux's) that gap of microseconds stays.
+    """
+    if sys.platform != "linux" or listener.family == socket.AF_UNIX:
+        return
+    program = _Program(len(_NO_SYN) // 8, _NO_SYN)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
+    except OSError:
+        return

@@ -1,0 +1,98 @@
+"""The service's settings: environment variables, checked once, with safe defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+MIB = 2**20
+MAX_ROWS = 10_000
+
+
+def _split(keys: object) -> object:
+    """Keys as they stand in one variable: separated by commas or white space."""
+    return tuple(keys.replace(",", " ").split()) if isinstance(keys, str) else keys
+
+
+class Settings(BaseModel):
+    """What the service may be told; each field is the variable of that name in upper case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(1, ge=1, le=256, description="processes that answer")
+    threads: int = Field(1, ge=1, le=256, description="threads of one run of the model")
+    max_body_bytes: int = Field(10 * MIB, ge=1024, le=1024 * MIB, description="longest body, bytes")
+    max_rows: int = Field(MAX_ROWS, ge=1, le=1_000_000, description="most rows of one request")
+    max_concurrency: int = Field(
+        64, ge=1, le=100_000, description="requests in work at once in each worker"
+    )
+    timeout_seconds: float = Field(
+        30, gt=0, le=3600, description="longest time for a body to come, and then for its answer"
+    )
+    keep_alive_seconds: int = Field(
+        75, ge=1, le=3600, description="how long a connection without a request stays open"
+    )
+    drain_seconds: float = Field(
+        5, ge=0, le=3600, description="after SIGTERM: how long it goes on taking requests"
+    )
+    graceful_seconds: int = Field(
+        30, ge=1, le=3600, description="after that: how long requests in work may take to end"
+    )
+    batch_latency_ms: float = Field(
+        20, ge=0, le=10_000, description="longest run of rows of several requests; 0: none is made"
+    )
+    drift_rows: int = Field(
+        10_000, ge=100, le=10_000_000, description="rows that the drift gauges look back on"
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
+    ] = Field("info", description="what is logged: from here upwards")
+    log_inputs: bool = Field(default=False, description="log inputs and answers too")
+    api_keys: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), repr=False, description="keys, one of which `/predict` and `/model` then ask for"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file with more keys, one a line, read again when it changes"
+    )
+    metrics_open: bool = Field(default=True, description="false: `/metrics` asks for a key too")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process; where one is wrong it ends here, with one line each."""
+    try:
+        return read(os.environ)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Settings from environment variables; one that is empty is as one that is not set.
+
+    Raises
+    ------
+    ValueError
+        One line for each setting that is wrong: its name, what came, what is allowed.
+    """
+    given = {
+        name: environment[name.upper()].strip()
+        for name in Settings.model_fields
+        if environment.get(name.upper(), "").strip()
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        lines = (_line(str(found["loc"][0]), found["msg"], given) for found in error.errors())
+        raise ValueError("\n".join(lines)) from None
+
+
+def _line(name: str, problem: str, given: Mapping[str, str]) -> str:
+    """What is wrong with one setting; a key is never repeated."""
+    came = "" if name == "api_keys" else f" {given[name]!r}:"
+    return f"error: {name.upper()}:{came} {problem[0].lower()}{problem[1:]}"

@@ -1,0 +1,131 @@
+"""What one process of the service holds, and the little that it does between requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.asgi import RETRY, Bodies
+from service.errors import Refused
+from service.keys import Keys
+from service.lifecycle import Lifecycle
+from service.logs import Log
+from service.metrics import Layout, Metrics, table
+from service.predictor import Predictor
+from service.runner import Runner
+from service.settings import Settings
+
+# Seconds between two looks at what is late.
+TICK = 1.0
+
+
+class Slots:
+    """How many requests are in work at once; one too many is refused."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        if self.taken >= self.limit:
+            error = f"{self.limit} requests are in work already; send it again"
+            raise Refused(429, error, headers=(RETRY,))
+        self.taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.taken -= 1
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of the service.
+
+    Attributes
+    ----------
+    locked
+        The paths that ask for a key.
+    pages
+        Path → JSON that never changes.
+    """
+
+    settings: Settings
+    predictor: Predictor
+    runner: Runner
+    metrics: Metrics
+    log: Log
+    keys: Keys
+    bodies: Bodies
+    slots: Slots
+    lifecycle: Lifecycle
+    locked: frozenset[str]
+    pages: Mapping[str, bytes]
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def start(self) -> None:
+        """Take up requests; called in the loop that will serve."""
+        self._tasks.add(asyncio.get_running_loop().create_task(self._run()))
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(min(TICK, self.settings.timeout_seconds / 4))
+            self.tick()
+
+    def tick(self) -> None:
+        """End the reading of late bodies, and let the other workers see this one's counts."""
+        self.bodies.sweep()
+        self.metrics.settle()
+        self.metrics.dropped(self.log.taken_dropped())
+
+    def close(self) -> None:
+        """Say the last of it: the counts, and the lines of the log that wait."""
+        self.tick()
+        self.metrics.stopped()
+        self.log.close()
+
+
+def build(  # noqa: PLR0913
+    predictor: Predictor,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    log: Log,
+    *,
+    routes: tuple[str, ...],
+    pages: Mapping[str, bytes],
+    place: int = 0,
+    folder: Path | None = None,
+) -> Worker:
+    """A worker that serves a model.
+
+    Parameters
+    ----------
+    routes
+        The paths that the metrics tell apart.
+    pages
+        As in Worker.
+    place, folder
+        Which of the workers it is, from 0, and where they share their counts; None: nowhere.
+    """
+    layout = Layout(predictor.terms, routes)
+    shared = table(layout, settings.workers, folder)
+    info = {"model_version": predictor.version, "git_commit": commit(predictor)}
+    locked = {"/predict", "/model"} | (set() if settings.metrics_open else {"/metrics"})
+    return Worker(
+        settings=settings,
+        predictor=predictor,
+        runner=Runner(predictor.run, predictor.cost, settings.batch_latency_ms / 1e3),
+        metrics=Metrics(layout, shared, place % settings.workers, settings.drift_rows, info),
+        log=log,
+        keys=Keys(settings.api_keys, settings.api_keys_file),
+        bodies=Bodies(settings.max_body_bytes, settings.timeout_seconds),
+        slots=Slots(settings.max_concurrency),
+        lifecycle=lifecycle,
+        locked=frozenset(locked),
+        pages=pages,
+    )
+
+
+def commit(predictor: Predictor) -> str:
+    """The git commit that a model comes from."""
+    return str(predictor.chain.get("git", {}).get("commit", ""))

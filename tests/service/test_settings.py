@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, read
+
+
+def test_without_variables_each_has_its_default() -> None:
+    assert read({}) == Settings()
+    assert read({name.upper(): " " for name in Settings.model_fields}) == Settings()
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_variables_are_read() -> None:
+    told = read(
+        {
+            "WORKERS": "3",
+            "TIMEOUT_SECONDS": "0.5",
+            "LOG_LEVEL": "WARNING",
+            "LOG_INPUTS": "true",
+            "API_KEYS": " a, b\nc,",
+            "API_KEYS_FILE": "/run/keys",
+            "METRICS_OPEN": "false",
+            "HOME": "/root",
+        }
+    )
+    assert (told.workers, told.timeout_seconds, told.log_level) == (3, 0.5, "warning")
+    assert (told.log_inputs, told.metrics_open) == (True, False)
+    assert told.api_keys == ("a", "b", "c")
+    assert told.api_keys_file == Path("/run/keys")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORKERS", "0"),
+        ("WORKERS", "many"),
+        ("MAX_BODY_BYTES", "-1"),
+        ("MAX_ROWS", "1.5"),
+        ("TIMEOUT_SECONDS", "nan"),
+        ("TIMEOUT_SECONDS", "inf"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_INPUTS", "maybe"),
+        ("DRIFT_ROWS", "1"),
+    ],
+)
+def test_a_wrong_one_is_named_with_what_came_and_what_is_allowed(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"^error: {name}: '{value}': input should be "):
+        read({name: value})
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(ValueError, match="WORKERS") as error:
+        read({"WORKERS": "x", "MAX_ROWS": "0", "LOG_LEVEL": "loud"})
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_no_key_is_shown() -> None:
+    assert "secret" not in repr(read({"API_KEYS": "secret"}))

@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import pytest
+
+from service.example import ready
+from tests.conftest import Project, copy
+from tests.ports import free_ports, listens, wait_until
+from tests.serving import MALIGNANT, WAIT
+
+ROWS = {"features": MALIGNANT}
+PAUSE = 0.05
+BODY = orjson.dumps(ROWS)
+REQUEST = (
+    b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\n\r\n" % len(BODY)
+) + BODY
+
+
+class Load:
+    """Steady load: keep-alive connections with a request every PAUSE seconds, until the block ends.
+
+    A connection that is refused took no request, so the client waits and connects again. Where one
+    was made and a request sent, anything but a whole answer is a loss.
+
+    Attributes
+    ----------
+    answered, statuses
+        How many requests were, and the statuses that they got.
+    lost
+        Of each request without a whole answer the error and when it was sent.
+    """
+
+    def __init__(self, port: int, connections: int = 64) -> None:
+        self.port = port
+        self.connections = connections
+        self.answered = 0
+        self.statuses: set[int] = set()
+        self.lost: list[tuple[str, float]] = []
+        self._ends = False
+        self._thread = Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ends = True
+        self._thread.join(60)
+
+    def wait_for(self, requests: int, within: float = 60) -> None:
+        """Wait until so many more are answered."""
+        wanted, deadline = self.answered + requests, time.monotonic() + within
+        while self.answered < wanted:
+            assert time.monotonic() < deadline, f"{self.answered} of {wanted}; {self.lost}"
+            time.sleep(0.01)
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._client() for _ in range(self.connections)))
+
+    async def _client(self) -> None:
+        while not self._ends:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(PAUSE)
+                continue
+            try:
+                again = True
+                while again:
+                    again = await self._ask(reader, writer)
+                    await asyncio.sleep(PAUSE)
+                    again = again and not (self._ends or reader.at_eof())
+            finally:
+                writer.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Send a request and read its answer; whether the connection may be used again."""
+        sent = time.monotonic()
+        try:
+            async with asyncio.timeout(30):
+                writer.write(REQUEST)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length: ")[2].split(b"\r")[0])
+                await reader.readexactly(length)
+        except (OSError, EOFError) as error:
+            self.lost.append((type(error).__name__, sent))
+            return False
+        self.answered += 1
+        self.statuses.add(int(head.split()[1]))
+        return b"\r\nconnection: close\r\n" not in head
+
+
+@dataclass(frozen=True)
+class Served:
+    """`bentoml serve` as a process with its port and its output."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=30)
+
+    def predict(self) -> httpx.Response:
+        return httpx.post(f"http://127.0.0.1:{self.port}/predict", json=ROWS, timeout=30)
+
+    def workers(self) -> list[Any]:
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it has ended
+                if "_bentoml_impl.worker.service" in child.cmdline():
+                    found.append(child)
+        return found
+
+    def wait_ready(self) -> None:
+        if not ready(self.port, WAIT):
+            pytest.fail(f"not ready:\n{self.log.read_text()}")
+
+    def end(self, number: int = signal.SIGTERM, within: float = 60) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+@contextmanager
+def starting(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
+    """Start `bentoml serve`; when the block ends, nothing of it is left."""
+    number = int(port or free_ports(1))
+    with TemporaryDirectory() as folder:
+        log = Path(folder, "serve.log")
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(number)],
+                cwd=project.root,
+                env={**project.env, "TMPDIR": folder, **env},
+                stdout=file,
+                stderr=file,
+                text=True,
+            )
+        seen = Served(process, number, log)
+        try:
+            yield seen
+        finally:
+            family = seen.workers() if process.poll() is None else []
+            process.kill()
+            process.wait()
+            for one in family:
+                one.kill()
+
+
+@contextmanager
+def serving(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
+    with starting(project, *arguments, port=port, **env) as served:
+        served.wait_ready()
+        yield served
+
+
+@pytest.mark.slow
+def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> None:
+    with serving(project, WORKERS="2", DRAIN_SECONDS="3") as served:
+        assert served.get("/health/ready").status_code == HTTPStatus.OK
+        served.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: served.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE, 2)
+        answer = served.predict()
+        assert (answer.status_code, answer.headers["connection"]) == (HTTPStatus.OK, "close")
+        assert served.get("/livez").status_code == HTTPStatus.OK
+        assert served.get("/health/ready").status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert served.get("/docs.json").headers["connection"] == "close"
+        assert served.process.wait(30) == 0
+        assert not listens(served.port)
+        assert list(served.log.parent.glob("cairn-*")) == []
+
+
+@pytest.mark.slow
+def test_a_request_in_work_at_sigterm_is_answered(project: Project) -> None:
+    """Its body comes slowly, and ends after the drain time."""
+    with serving(project, DRAIN_SECONDS="0.2") as served:
+        body = httpx.Request("POST", "http://x", json=ROWS).content
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as client:
+            head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+            client.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body[:10])
+            time.sleep(0.2)
+            served.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not listens(served.port))
+            time.sleep(0.5)
+            client.sendall(body[10:])
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert served.process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_a_request_without_end_ends_with_the_graceful_time(project: Project) -> None:
+    with (
+        serving(project, DRAIN_SECONDS="0", GRACEFUL_SECONDS="1") as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=30) as client,
+    ):
+        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
+        client.sendall(head + b"content-type: application/json\r\n\r\n{")
+        time.sleep(0.2)
+        assert served.end(within=15) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -> None:
+    with serving(project, DRAIN_SECONDS="300") as served:
+        if number == signal.SIGTERM:
+            served.process.send_signal(number)
+            wait_until(lambda: served.get("/readyz").status_code != HTTPStatus.OK)
+        assert served.end(number) == 0
+        assert "Traceback" not in served.log.read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_while_the_model_is_loading_ends_it(project: Project) -> None:
+    with starting(project, DRAIN_SECONDS="0") as served:
+        wait_until(lambda: bool(served.workers()))
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env", [{"WORKERS": "1", "BENTOML_CONTAINERIZED": "true"}, {"WORKERS": "2"}]
+)
+def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
+    project: Project, env: dict[str, str]
+) -> None:
+    with serving(project, **env) as served:
+        count = int(env["WORKERS"])
+        wait_until(lambda: len(served.workers()) == count)
+        with Load(served.port) as load:
+            load.wait_for(2_000)
+            victim = served.workers()[0]
+            killed = time.monotonic()
+            victim.kill()
+            wait_until(
+                lambda: len(served.workers()) == count and victim not in served.workers(), 15
+            )
+            load.wait_for(2_000)
+            served.wait_ready()
+            replaced = time.monotonic()
+            load.wait_for(2_000)
+        assert replaced - killed < 30
+        # One connection has one request at a time, and a broken one is noticed at once.
+        assert len(load.lost) <= load.connections
+        assert {kind for kind, _ in load.lost} <= {"ConnectionResetError", "IncompleteReadError"}
+        assert all(sent < killed + 1 for _, sent in load.lost)
+        assert load.statuses == {HTTPStatus.OK}
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Project) -> None:
+    with starting(project) as served:
+        wait_until(lambda: bool(served.workers()))
+        first = served.workers()[0]
+        first.kill()
+        served.wait_ready()
+        seen = served.workers()
+        assert first not in seen
+        seen[0].kill()
+        for _ in range(3):
+            wait_until(lambda: bool(set(served.workers()) - set(seen)))
+            (last,) = set(served.workers()) - set(seen)
+            last.kill()
+            seen.append(last)
+        assert served.process.wait(30) == 1
+        assert "error: a worker ended before it was ready (signal 9)" in served.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_cannot_start_ends_all(
+    project: Project, tmp_path: Path, workers: int
+) -> None:
+    """The model is damaged behind the back of the parent, which checked it when it started."""
+    mine = copy(project, tmp_path)
+    with serving(mine, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
+        wait_until(lambda: len(served.workers()) == workers)
+        store = Path(mine.env["HOME"], "bentoml", "models")
+        for model in (*store.glob("*/*/model.onnx"), mine.root / "data/model/model.onnx"):
+            model.unlink()
+            model.write_bytes(b"damaged")
+        served.workers()[0].kill()
+        assert served.process.wait(60) == 1
+        lines = served.log.read_text().splitlines()
+        assert len([line for line in lines if line.startswith("error: a worker ended")]) == 1
+        assert "circus" not in served.log.read_text()
+        assert not listens(served.port)
+
+
+@pytest.mark.slow
+def test_workers_go_away_with_their_supervisor(project: Project) -> None:
+    with serving(project, WORKERS="2", DRAIN_SECONDS="0.2") as served:
+        wait_until(lambda: len(served.workers()) == 2)
+        workers = served.workers()
+        served.process.kill()
+        _, left = psutil.wait_procs(workers, timeout=20)
+        assert left == []
+        assert not listens(served.port)
+
+
+@pytest.mark.slow
+def test_nothing_listens_but_the_service(project: Project) -> None:
+    with serving(project) as served:
+        family = [psutil.Process(served.process.pid), *served.workers()]
+        found = {one.laddr.port for who in family for one in who.net_connections(kind="inet")}
+        assert found == {served.port}
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        starting(project, port=str(taken.getsockname()[1])) as served,
+    ):
+        assert served.process.wait(60) == 1
+        text = served.log.read_text()
+        assert "error: cannot listen there: Address already in use" in text
+        assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_fifty_restarts_under_load_lose_nothing(project: Project) -> None:
+    port = free_ports(1)
+    with Load(port) as load:
+        for _ in range(50):
+            with serving(project, port=str(port), DRAIN_SECONDS="0.3") as served:
+                load.wait_for(200)
+                assert served.end() == 0
+    assert load.lost == []
+    assert load.statuses == {HTTPStatus.OK}
+    assert load.answered >= 50 * 200
+
+
+@pytest.mark.slow
+def test_a_hangup_replaces_the_workers_and_loses_nothing(project: Project) -> None:
+    with serving(project, DRAIN_SECONDS="0.3") as served:
+        before = served.workers()
+        with Load(served.port) as load:
+            load.wait_for(200)
+            os.kill(served.process.pid, signal.SIGHUP)
+            wait_until(lambda: not set(before) & set(served.workers()))
+            served.wait_ready()
+            load.wait_for(200)
+        assert load.lost == []

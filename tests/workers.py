@@ -1,0 +1,129 @@
+"""A worker of the small table's model, in this process, and requests to it without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import orjson
+
+from service import front
+from service.asgi import Message, Scope
+from service.front import Front
+from service.lifecycle import Lifecycle
+from service.logs import Log
+from service.predictor import Predictor
+from service.settings import Settings
+from service.worker import Worker, build
+from tests import small
+
+VERSION = "small:0123456789ab"
+JSON = (b"content-type", b"application/json")
+Header = tuple[bytes, bytes]
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[bytes, bytes]
+    content: Any
+
+
+@cache
+def predictor() -> Predictor:
+    with TemporaryDirectory() as folder:
+        model = small.save(Path(folder, "model"))
+        return Predictor(model, VERSION, {"git": {"commit": "c"}, "params": {}})
+
+
+def worker(log: int | None = None, **settings: Any) -> Worker:
+    """A worker with these settings, which is ready; its log goes to a file descriptor."""
+    told = Settings.model_validate(settings)
+    lifecycle = Lifecycle()
+    lifecycle.ready = True
+    descriptor = os.open(os.devnull, os.O_WRONLY) if log is None else log
+    return build(
+        predictor(),
+        told,
+        lifecycle,
+        Log(level_of(told), descriptor),
+        routes=(*front.ROUTES, front.OTHER),
+        pages=front.pages(predictor(), told, {"name": "cairn"}),
+    )
+
+
+def level_of(told: Settings) -> int:
+    return {"debug": 10, "info": 20, "warning": 30, "error": 40}[told.log_level]
+
+
+def scope(
+    method: str, path: str, headers: Iterable[Header] = (JSON,), query: bytes = b""
+) -> dict[str, Any]:
+    return {
+        "type": "http", "method": method, "path": path, "query_string": query,
+        "headers": list(headers),
+    }  # fmt: skip
+
+
+async def ask(asked: Worker, request: Scope, chunks: Iterable[bytes] = (b"",)) -> Answer:
+    """Send one request, its body in these chunks."""
+    body = list(chunks)
+    messages: list[Message] = [
+        {"type": "http.request", "body": chunk, "more_body": place + 1 < len(body)}
+        for place, chunk in enumerate(body)
+    ]
+    messages.append({"type": "http.disconnect"})
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("no request is left to BentoML's own application")
+
+    await Front(app, lambda: asked)(request, receive, send)
+    start, *rest = sent
+    whole = b"".join(message["body"] for message in rest)
+    found = dict(start["headers"])
+    assert len(found) == len(start["headers"])
+    assert int(found[b"content-length"]) == len(whole)
+    is_json = found[b"content-type"] == b"application/json"
+    return Answer(start["status"], found, orjson.loads(whole) if is_json else whole)
+
+
+@cache
+def usual() -> Worker:
+    """A worker with the default settings."""
+    return worker()
+
+
+def call(  # noqa: PLR0913, PLR0917
+    method: str,
+    path: str,
+    chunks: Iterable[bytes] = (b"",),
+    headers: Iterable[Header] = (JSON,),
+    query: bytes = b"",
+    asked: Worker | None = None,
+) -> Answer:
+    """One request to a worker, by itself."""
+    return asyncio.run(ask(asked or usual(), scope(method, path, headers, query), chunks))
+
+
+def predict(content: Any, **how: Any) -> Answer:
+    return call("POST", "/predict", [orjson.dumps(content)], **how)
+
+
+def refused(answer: Answer, status: int) -> str:
+    """The one sentence of an error, whose body always looks the same."""
+    assert answer.status == status
+    assert answer.headers[b"content-type"] == b"application/json"
+    assert set(answer.content) == {"error", "detail"}
+    assert isinstance(answer.content["detail"], list)
+    return str(answer.content["error"])
