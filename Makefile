@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 STORE := python deploy/local/store.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-emit-index-url --no-emit-find-links pyproject.toml
+	--no-emit-index-url --no-emit-find-links
 TAG = $$(python -m service.version)
 # Its command line warns of itself. Only here: what a stage warns of is for people to see.
 BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
@@ -116,11 +116,15 @@ verify: install ## rebuild in a clean clone, on one thread and on two, and compa
 		git diff --exit-code && test -z "$$(git status --porcelain)" || exit 1; \
 	done && echo "verify: every hash is the one in dvc.lock"
 
-bench: install-dev ## the benchmarks; writes bench/results
+bench: install-dev ## the benchmarks, half an hour; writes bench/results
 	python -m bench.pipeline
+	python -m bench.serving
 
 lock: install-dev ## resolve pyproject.toml anew into the requirements files
-	$(LOCK) --extra serve --extra pipeline --extra tools -o requirements.txt
-	$(LOCK) --extra serve -c requirements.txt -o requirements-serve.txt
-	$(LOCK) --extra serve --extra pipeline --extra tools --extra dev -c requirements.txt \
+	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools -o requirements.txt
+	$(LOCK) pyproject.toml --extra serve -c requirements.txt -o requirements-serve.txt
+	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dev -c requirements.txt \
 		-o requirements-dev.txt
+	$(LOCK) bench/requirements.in -c requirements.txt -o bench/requirements.txt
+	$(LOCK) bench/requirements-bentoml.in -c requirements.txt -o bench/requirements-bentoml.txt
+	$(LOCK) bench/requirements-mlflow.in -o bench/requirements-mlflow.txt

@@ -1,0 +1,187 @@
+"""Who is measured, how each is started, and whether it says what scikit-learn says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.inputs import Inputs
+from bench.server import BenchError, Server
+
+TOLERANCE = 1e-5
+UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--factory")
+TUNED = (*UVICORN, "--loop", "uvloop", "--http", "httptools", "--no-access-log")
+BENTOML = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
+GUNICORN = ("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "4")
+MLFLOW = ("-m", "mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to serve a model.
+
+    Attributes
+    ----------
+    title
+        What people read.
+    command
+        What its Python is started with.
+    model
+        Kind of the model file that it serves, a key of `Inputs.models`.
+    env
+        Its environment: `cairn`, `peers`, `bentoml` or `mlflow`.
+    paths
+        Where one row goes, and where many go.
+    key
+        The key of the rows in the body.
+    repeated
+        Whether it is measured in every round: those that a narrow target compares.
+    variables
+        Environment variables that it is given.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    model: str
+    env: str = "peers"
+    paths: tuple[str, str] = ("/predict", "/predict")
+    key: str = "features"
+    repeated: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+CAIRN = Contender("Cairn", BENTOML, "forest", env="cairn", repeated=True)
+FASTAPI = Contender(
+    "FastAPI + scikit-learn, random forest",
+    (*UVICORN, "bench.peers.fastapi_sklearn:create_app"),
+    "forest",
+    paths=("/predict", "/predict/batch"),
+)
+
+CONTENDERS = {
+    "cairn": CAIRN,
+    "fastapi-onnx": Contender(
+        "FastAPI + ONNX Runtime + orjson, tuned",
+        (*TUNED, "bench.peers.fastapi_onnx:create_app"),
+        "onnx",
+        paths=("/predict", "/predict/batch"),
+        repeated=True,
+    ),
+    "ceiling": Contender(
+        "bare ASGI function + ONNX Runtime",
+        (*TUNED, "bench.peers.asgi_onnx:create_app"),
+        "onnx",
+        repeated=True,
+    ),
+    "fastapi-forest": FASTAPI,
+    "fastapi-logistic": Contender(
+        "FastAPI + scikit-learn, logistic regression",
+        FASTAPI.command,
+        "logistic",
+        paths=FASTAPI.paths,
+    ),
+    "flask-forest": Contender(
+        "Flask + gunicorn + scikit-learn, random forest",
+        (*GUNICORN, "bench.peers.flask_sklearn:create_app()"),
+        "forest",
+    ),
+    "bentoml-onnx": Contender(
+        "stock bentoml serve + ONNX Runtime",
+        (*BENTOML, "bench.peers.bentoml_onnx:Classifier"),
+        "onnx",
+        env="bentoml",
+        paths=("/predict", "/predict_batch"),
+    ),
+    "bentoml-forest": Contender(
+        "stock bentoml serve + scikit-learn, random forest",
+        (*BENTOML, "bench.peers.bentoml_sklearn:Classifier"),
+        "forest",
+        env="bentoml",
+        paths=("/predict", "/predict_batch"),
+    ),
+    "mlflow-forest": Contender(
+        "mlflow models serve, random forest",
+        (*MLFLOW, "--port", "{port}", "--workers", "1", "--model-uri", "{model}"),
+        "mlflow",
+        env="mlflow",
+        paths=("/invocations", "/invocations"),
+        key="inputs",
+    ),
+}
+
+# The same on a model of which a single row takes long.
+SLOW = {
+    "cairn": CAIRN,
+    "cairn-ungrouped": Contender(
+        "Cairn, requests not grouped",
+        BENTOML,
+        "forest",
+        env="cairn",
+        variables={"BATCH_LATENCY_MS": "0"},
+    ),
+    "fastapi": Contender("FastAPI + scikit-learn", FASTAPI.command, "forest", paths=FASTAPI.paths),
+}
+
+
+def check(contender: Contender, server: Server, inputs: Inputs) -> None:
+    """Hold the answers for one row and for many to scikit-learn's.
+
+    Raises
+    ------
+    BenchError
+        Where they differ: which answer, and by how much.
+    """
+    wanted = inputs.expected[contender.model]
+    for path, count in zip(contender.paths, (1, 100), strict=True):
+        with inputs.bodies(contender.key, count).open(encoding="utf-8") as lines:
+            status, content = server.post(path, next(lines))
+        if status != HTTPStatus.OK:
+            raise BenchError(f"{contender.title}: {count} rows got {status} {content[:300]!r}")
+        labels, shares = answer(json.loads(content))
+        if labels != wanted.labels[:count]:
+            raise BenchError(f"{contender.title}: {count} rows: other labels than scikit-learn's")
+        if shares is not None:
+            gap = float(np.abs(shares - wanted.probabilities[:count]).max())
+            if not gap <= TOLERANCE:
+                raise BenchError(f"{contender.title}: {count} rows: probabilities off by {gap:.1e}")
+
+
+def answer(content: dict[str, Any]) -> tuple[list[int], Any]:
+    """Labels of an answer and its n × classes probabilities, None where it gives none."""
+    labels = content["predictions"] if "predictions" in content else [content["prediction"]]
+    shares = content.get("probabilities")
+    if shares is None:
+        return labels, None
+    rows = shares if "predictions" in content else [shares]
+    return labels, np.array([[*row.values()] if isinstance(row, dict) else row for row in rows])
+
+
+def python(contender: Contender, environments: Path) -> str:
+    """The Python that a contender runs on."""
+    if contender.env == "cairn":
+        return sys.executable
+    return str(environment(contender.env, environments))
+
+
+def environment(name: str, environments: Path) -> Path:
+    """The Python of an environment of the peers, made from its lock where it is not there yet."""
+    folder = environments / name
+    suffix = "" if name == "peers" else f"-{name}"
+    lock = Path(f"bench/requirements{suffix}.txt")
+    made_from = folder / "made-from.txt"
+    executable = (folder / "bin" / "python").absolute()
+    if not made_from.is_file() or made_from.read_text() != lock.read_text():
+        print(f"bench: making {folder} from {lock}, a minute or two", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        install = ("-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(lock))
+        subprocess.run([executable, *install], check=True)
+        made_from.write_text(lock.read_text())
+    return executable

@@ -1,0 +1,155 @@
+"""What every contender is given: the same models, the same rows, and scikit-learn's answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from bench.pipeline import clone
+from stages import contract
+from stages.paths import CONTRACT, ONNX, PIPELINE, TEST, TRAIN
+
+SIZES = (1, 100, 1000)
+KEYS = ("features", "inputs")
+TURNS = 100
+SLOW_ROWS = 20_000
+SLOW_TABLE = "data/slow.csv"
+SLOW_TRAIN = {
+    "estimator": "sklearn.neighbors.KNeighborsClassifier",
+    "arguments": {"n_neighbors": 15},
+    "scale": True,
+}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What scikit-learn says of the rows: n labels, n × classes probabilities."""
+
+    labels: list[int]
+    probabilities: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the contenders of one section are given.
+
+    Attributes
+    ----------
+    cairn
+        A clean clone of Cairn with its model in `data/model`.
+    variables
+        Environment variables that Cairn runs with there.
+    folder
+        Where bodies and logs are.
+    models
+        Kind of model → its file.
+    expected
+        Kind of model → what scikit-learn says of the rows of the first body.
+    """
+
+    cairn: Path
+    variables: dict[str, str]
+    folder: Path
+    models: dict[str, Path]
+    expected: dict[str, Expected]
+
+    def bodies(self, key: str, rows: int) -> Path:
+        """The file with the bodies of so many rows, one a line."""
+        return self.folder / f"{key}-{rows}.jsonl"
+
+
+def fast(folder: Path) -> Inputs:
+    """Cairn's default model, a forest of which a row takes microseconds."""
+    cairn = clone(folder / "cairn")
+    return made(cairn, folder)
+
+
+def slow(folder: Path) -> Inputs:
+    """A model of which a single row takes long: nearest neighbours on a larger table."""
+    cairn = clone(folder / "cairn")
+    columns, target = make_classification(SLOW_ROWS, 30, n_informative=12, random_state=0)
+    table = pd.DataFrame(columns.astype(np.float32)).add_prefix("x").assign(target=target)
+    table.to_csv(cairn / SLOW_TABLE, index=False)
+    knobs = yaml.safe_load((cairn / "params.yaml").read_text(encoding="utf-8"))
+    knobs["raw"]["source"] = SLOW_TABLE
+    knobs["train"] |= SLOW_TRAIN
+    (cairn / "params.yaml").write_text(yaml.safe_dump(knobs), encoding="utf-8")
+    return made(cairn, folder)
+
+
+def made(cairn: Path, folder: Path) -> Inputs:
+    """Run the pipeline in a clone, and lay out what the contenders need of it."""
+    variables = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    with (folder / "pipeline.log").open("wb") as log:
+        subprocess.run(
+            [sys.executable, "-m", "dvc", "repro"],
+            cwd=cairn,
+            env={**os.environ, **variables},
+            stdout=log,
+            check=True,
+        )
+    target = contract.read(cairn / CONTRACT).target.name
+    train, test = pd.read_parquet(cairn / TRAIN), pd.read_parquet(cairn / TEST)
+    rows = numbers(test, target)
+    forest = joblib.load(cairn / PIPELINE)
+    logistic = make_pipeline(StandardScaler(), LogisticRegression())
+    logistic.fit(numbers(train, target), train[target])
+    joblib.dump(logistic, folder / "logistic.joblib")
+    for key in KEYS:
+        for size in SIZES:
+            text = "".join(f"{body}\n" for body in bodies(rows, key, size))
+            (folder / f"{key}-{size}.jsonl").write_text(text, encoding="utf-8")
+    said = expected(forest, rows)
+    return Inputs(
+        cairn,
+        variables,
+        folder,
+        {
+            "forest": cairn / PIPELINE,
+            "onnx": cairn / ONNX,
+            "logistic": folder / "logistic.joblib",
+            "mlflow": folder / "mlflow",
+        },
+        {
+            "forest": said,
+            "onnx": said,
+            "mlflow": said,
+            "logistic": expected(logistic, rows),
+        },
+    )
+
+
+def numbers(rows: pd.DataFrame, target: str) -> NDArray[np.float32]:
+    """The features of a split."""
+    return rows.drop(columns=target).to_numpy(dtype=np.float32)
+
+
+def expected(model: Pipeline, rows: NDArray[np.float32]) -> Expected:
+    """What scikit-learn says of rows."""
+    return Expected(model.predict(rows).tolist(), model.predict_proba(rows))
+
+
+def bodies(rows: NDArray[np.float32], key: str, size: int) -> Iterator[str]:
+    """Bodies of `size` rows each, of different rows in turn; the first starts with row 0."""
+    # As a client writes it: the shortest decimal that is that float32.
+    lists = [[float(str(value)) for value in row] for row in rows]
+    for turn in range(TURNS if size == 1 else 5):
+        chosen = [lists[(turn + place) % len(lists)] for place in range(size)]
+        one = size == 1 and key == "features"
+        yield json.dumps({key: chosen[0] if one else chosen})

@@ -1,0 +1,1 @@
+"""The contenders, each as a competent user would write it; MODEL names the file that it serves."""

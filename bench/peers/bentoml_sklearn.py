@@ -1,0 +1,53 @@
+"""Stock BentoML + scikit-learn: a service class as in its quickstart, default settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import bentoml
+import joblib
+import numpy as np
+from pydantic import BaseModel
+
+
+class Prediction(BaseModel):
+    """The answer for one row."""
+
+    prediction: int
+    confidence: float
+    probabilities: list[float]
+
+
+class Predictions(BaseModel):
+    """The answer for many rows."""
+
+    predictions: list[int]
+    confidences: list[float]
+    probabilities: list[list[float]]
+
+
+@bentoml.service
+class Classifier:
+    """A scikit-learn model."""
+
+    def __init__(self) -> None:
+        self.model = joblib.load(os.environ["MODEL"])
+
+    @bentoml.api
+    def predict(self, features: list[float]) -> Prediction:
+        """Predict the class of one row."""
+        labels, confidences, shares = self._answer([features])
+        return Prediction(prediction=labels[0], confidence=confidences[0], probabilities=shares[0])
+
+    @bentoml.api
+    def predict_batch(self, features: list[list[float]]) -> Predictions:
+        """Predict the classes of many rows."""
+        labels, confidences, shares = self._answer(features)
+        return Predictions(predictions=labels, confidences=confidences, probabilities=shares)
+
+    # Not by `predict_batch`: BentoML would make a request of that call.
+    def _answer(self, rows: list[list[float]]) -> tuple[list[Any], list[Any], list[Any]]:
+        shares = self.model.predict_proba(np.array(rows, dtype=np.float32))
+        labels = self.model.classes_[shares.argmax(axis=1)]
+        return labels.tolist(), shares.max(axis=1).tolist(), shares.tolist()

@@ -1,0 +1,63 @@
+"""FastAPI + scikit-learn, as its documentation shows: the model loaded once, a pydantic input."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import joblib
+import numpy as np
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+
+class Row(BaseModel):
+    """One row."""
+
+    features: list[float]
+
+
+class Rows(BaseModel):
+    """Many rows."""
+
+    features: list[list[float]]
+
+
+class Prediction(BaseModel):
+    """The answer for one row."""
+
+    prediction: int
+    confidence: float
+    probabilities: list[float]
+
+
+class Predictions(BaseModel):
+    """The answer for many rows."""
+
+    predictions: list[int]
+    confidences: list[float]
+    probabilities: list[list[float]]
+
+
+def create_app() -> FastAPI:
+    """Load the model and make the application around it."""
+    model = joblib.load(os.environ["MODEL"])
+    app = FastAPI()
+
+    # The model's work is never awaited, so a thread for each request would only add its switch.
+    @app.post("/predict")
+    async def predict(row: Row) -> Prediction:
+        labels, confidences, shares = answer([row.features])
+        return Prediction(prediction=labels[0], confidence=confidences[0], probabilities=shares[0])
+
+    @app.post("/predict/batch")
+    async def predict_batch(rows: Rows) -> Predictions:
+        labels, confidences, shares = answer(rows.features)
+        return Predictions(predictions=labels, confidences=confidences, probabilities=shares)
+
+    def answer(rows: list[list[float]]) -> tuple[list[Any], list[Any], list[Any]]:
+        shares = model.predict_proba(np.array(rows, dtype=np.float32))
+        labels = model.classes_[shares.argmax(axis=1)]
+        return labels.tolist(), shares.max(axis=1).tolist(), shares.tolist()
+
+    return app

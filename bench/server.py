@@ -1,0 +1,155 @@
+"""A server on one core, alone in a process group, which leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import psutil
+
+HOST = "127.0.0.1"
+START = 180.0
+STOP = 20.0
+SHOWN = 3000
+
+
+class BenchError(Exception):
+    """Why there can be no result: one sentence for people."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs: its port, its first process and the file that it logs to."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def post(self, path: str, body: str, timeout: float = 60) -> tuple[int, bytes]:
+        """Status and body of the answer to one request."""
+        connection = HTTPConnection(HOST, self.port, timeout=timeout)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def rss_mib(self) -> float:
+        """Resident memory of the server's processes, added up."""
+        total = 0
+        for process in family(self.process.pid):
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        return round(total / 2**20, 1)
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server's processes have taken, added up."""
+        total = 0.0
+        for process in family(self.process.pid):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def said(self) -> str:
+        """The end of what the server wrote."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-SHOWN:]
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], core: int, folder: Path, env: Mapping[str, str], log: Path
+) -> Iterator[Server]:
+    """Run a server, with all processes that it starts, on one core; stop it at the end.
+
+    Parameters
+    ----------
+    command
+        What to run; `{port}` in it becomes a free port.
+    core
+        Number of the core.
+    folder, env
+        Where it runs, and variables beside those of this process.
+    log
+        File for what it writes to stdout and stderr.
+    """
+    port = free_port()
+    pinned = ["taskset", "-c", str(core), *(word.format(port=port) for word in command)]
+    with log.open("wb") as out:
+        # A session of its own: Ctrl-C reaches this process alone, which then stops the server.
+        process = subprocess.Popen(
+            pinned,
+            cwd=folder,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Server(port, process, log)
+    finally:
+        stop(process)
+
+
+def wait(server: Server, path: str, body: str) -> None:
+    """Wait until the server answers a request with 200.
+
+    Raises
+    ------
+    BenchError
+        Where it ends before that, or takes too long; with what it wrote.
+    """
+    end = time.monotonic() + START
+    answer = "nothing"
+    while time.monotonic() < end and server.process.poll() is None:
+        with suppress(OSError, HTTPException):
+            status, content = server.post(path, body)
+            if status == HTTPStatus.OK:
+                return
+            answer = f"{status} {content[:200]!r}"
+        time.sleep(0.1)
+    raise BenchError(f"the server is not up; it answered {answer} and wrote:\n{server.said()}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server and all that it started: SIGTERM, and SIGKILL for what is left."""
+    # BentoML's workers may lead groups of their own, so the group alone does not hold all.
+    running = family(process.pid)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP)
+    _, left = psutil.wait_procs(running, timeout=1)
+    for one in left:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants that run."""
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
