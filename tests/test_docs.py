@@ -8,8 +8,13 @@ import shlex
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
+from service.errors import KINDS
+from service.front import ROUTES
+from service.settings import Settings
 from stages import params
+from tests import workers
 from tests.conftest import ROOT, Project
 from tests.serving import MALIGNANT, served
 from tests.test_make import MAKEFILE
@@ -19,6 +24,67 @@ README = (ROOT / "README.md").read_text()
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def table(first: str) -> list[list[str]]:
+    """The rows of the table whose first heading is this."""
+    found = re.search(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert found
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[1].splitlines()]
+
+
+def test_every_setting_is_there_with_its_default() -> None:
+    shown = [line[:-2] for line in re.findall(r"^\| `[A-Z_]+` \|.*$", README, re.MULTILINE)]
+    assert shown == [
+        f"| `{name.upper()}` | {default(field.default)} | {field.description}"
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def default(value: object) -> str:
+    """A default as one would write it in a shell."""
+    if value is None or value == ():
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_every_route_is_there() -> None:
+    named = [re.findall(r"(?:(GET|POST) )?(/[a-z./]+)`", line[0]) for line in table("route")]
+    assert {path for line in named for _, path in line} == set(ROUTES)
+    methods = {path: line[0][0] for line in named for _, path in line}
+    assert methods == {path: method for path, (method, _) in ROUTES.items()}
+
+
+def test_every_status_is_there() -> None:
+    named = re.findall(r"\d{3}", " ".join(line[0] for line in table("status")))
+    assert set(map(int, named)) == set(KINDS) - {499}  # which no client sees
+
+
+def test_every_metric_is_there() -> None:
+    text = workers.call("GET", "/metrics", headers=[]).content.decode()
+    families = {
+        family.name + ("_total" if family.type == "counter" else ""): family
+        for family in text_string_to_metric_families(text)
+    }
+    assert {line[0].strip("`") for line in table("metric")} == set(families)
+    for name, labels, *_ in table("metric"):
+        samples = families[name.strip("`")].samples
+        found = {label for sample in samples for label in sample.labels} - {"le"}
+        assert found == set(labels.split(", ")) - {""}
+
+
+@pytest.mark.slow
+def test_each_request_that_is_shown_gets_the_answer_that_is_shown(project: Project) -> None:
+    with served(project) as client:
+        for request, status, shown in table("request"):
+            method, path, *body = request.strip("`").split(" ", 2)
+            sent = "".join(body).replace("ROW", json.dumps(MALIGNANT))
+            answer = client.request(
+                method, path, content=sent, headers={"Content-Type": "application/json"}
+            )
+            text = re.sub(r"cairn:[0-9a-f]{12}", "cairn:MODEL", answer.text)
+            text = text.replace(answer.headers["X-Request-ID"], "REQUEST")
+            assert (answer.status_code, text) == (int(status), shown.strip("`"))
 
 
 def test_every_make_target_exists() -> None:
