@@ -1,1 +1,9 @@
-"""What runs in the container: nothing here imports pandas or scikit-learn."""
+"""What runs in the container: nothing here imports pandas or scikit-learn.
+
+A request comes in by `wire` (uvicorn's protocol) and `front` (routes), with `asgi`, `keys` and
+`errors` at their side; `rows` holds it to the contract, `runner` says when the model runs,
+`predictor` runs it and makes the answer; `metrics` and `drift` count, `logs` writes. `openapi` and
+`docs` describe all that. `service` is what BentoML loads, from the model that `model` names; it
+makes a `worker` by the `settings`, whose life from start to end is `lifecycle`'s, under the
+`supervisor` of the parent process. `example` and `version` are for the command line.
+"""

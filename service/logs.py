@@ -24,8 +24,10 @@ WAITING = 10_000
 EVERY = 0.01
 LAST = 1.0
 STDOUT = 1
-# uvicorn's own line of each request, which it writes if anybody might read it.
+# uvicorn's own line of each request, which it writes if anybody might read it; and what has
+# nothing to say of a service that is well.
 ACCESS = "uvicorn.access"
+QUIET = ("circus", "uvicorn", "bentoml.serve")
 # A line is seldom longer than the rest up to 4,096 bytes, beyond which a pipe may cut a write.
 PIECE = 3584
 
@@ -180,6 +182,8 @@ def start(level: str, *, messages: bool) -> Log:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger(ACCESS).propagate = False
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(log.level, logging.WARNING))
     logging.captureWarnings(capture=True)
     atexit.register(log.close)
     return log

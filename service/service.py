@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from service.predictor import Predictor
 from service.settings import settings
 from service.version import NAME, pin
 
+logger = logging.getLogger(NAME)
+
 
 @bentoml.service(
     name=NAME,
@@ -23,7 +26,12 @@ from service.version import NAME, pin
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
     traffic={"timeout": settings().timeout_seconds},
-    envs=[{"name": "BENTOML_DO_NOT_TRACK", "value": "true"}],
+    envs=[
+        {"name": "BENTOML_DO_NOT_TRACK", "value": "true"},
+        # NumPy's, which the service hardly asks anything of.
+        {"name": "OPENBLAS_NUM_THREADS", "value": str(settings().threads)},
+        {"name": "OMP_NUM_THREADS", "value": str(settings().threads)},
+    ],
 )
 class Cairn:
     """Predictions of the model that dvc.lock names."""
@@ -33,13 +41,19 @@ class Cairn:
 
     def __init__(self) -> None:
         stored, told = self.model, settings()
-        self.predictor = Predictor(
-            Path(stored.path),
-            str(stored.tag),
-            chain(stored.info.metadata),
-            max_rows=told.max_rows,
-            threads=told.threads,
-        )
+        # In a worker every line is the log's from the first; elsewhere logging is the caller's.
+        self.log = log() if lifecycle.run_folder() else None
+        try:
+            self.predictor = Predictor(
+                Path(stored.path),
+                str(stored.tag),
+                chain(stored.info.metadata),
+                max_rows=told.max_rows,
+                threads=told.threads,
+            )
+        except Exception as error:
+            logger.error("%s cannot be loaded: %s", stored.tag, error)  # noqa: TRY400, it goes on
+            raise
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -48,6 +62,7 @@ class Cairn:
         # circus is only for the parent.
         from service import supervisor  # noqa: PLC0415
 
+        log()
         supervisor.install()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
@@ -58,7 +73,7 @@ class Cairn:
             self.predictor,
             told,
             lifecycle.state(),
-            logs.start(told.log_level, messages=told.log_inputs),
+            self.log or log(),
             routes=(*front.ROUTES, front.OTHER),
             pages=front.pages(self.predictor, told, service.schema()),
             place=(bentoml.server_context.worker_index or 1) - 1,
@@ -67,10 +82,12 @@ class Cairn:
         self.worker.start()
         # Before all of BentoML's own middlewares, which take longer than the model.
         lifecycle.state().start(told, lambda app: front.Front(app, lambda: self.worker))
+        self.worker.say("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         """Run in each worker, after its last answer."""
+        self.worker.say("stopped")
         self.worker.close()
 
     # Over HTTP `Front` answers this route, by the same code; this is its documentation, and the
@@ -90,6 +107,11 @@ class Cairn:
         body = {"features": features} if records is None else {"records": records}
         answer = self.predictor.predict(body, uuid.uuid4().hex)
         return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
+
+
+def log() -> logs.Log:
+    """Have this process log as the settings say."""
+    return logs.start(settings().log_level, messages=settings().log_inputs)
 
 
 def loaded() -> worker.Worker:

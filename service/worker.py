@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from service.asgi import RETRY, Bodies
 from service.errors import Refused
@@ -71,6 +73,11 @@ class Worker:
         while True:
             await asyncio.sleep(min(TICK, self.settings.timeout_seconds / 4))
             self.tick()
+
+    def say(self, event: str, **facts: Any) -> None:
+        """Log what happens to this worker."""
+        version = self.predictor.version
+        self.log.event(logging.INFO, {"event": event, "model_version": version, **facts})
 
     def tick(self) -> None:
         """End the reading of late bodies, and let the other workers see this one's counts."""

@@ -171,7 +171,8 @@ def behind(prefix: str) -> Iterator[tuple[str, Seen]]:
 
 def browser() -> str:
     """The path of Chromium; skips the test where there is none, in CI fails it."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "google-chrome", "chromium-browser")
+    found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
         reason = "no Chromium; `apt-get install chromium` where you are root"
         if os.environ.get("CI"):

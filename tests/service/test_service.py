@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import Project
+from tests.ports import wait_until
+from tests.serving import MALIGNANT, served
+
+BODY = {"features": MALIGNANT}
+
+
+def told(project: Project, **settings: str) -> Project:
+    """The project with these settings of the service."""
+    return replace(project, env={**project.env, **settings})
+
+
+@pytest.mark.slow
+def test_every_line_that_it_prints_is_json(project: Project) -> None:
+    with served(told(project, DRAIN_SECONDS="0")) as client:
+        client.post("/predict", json=BODY, headers={"X-Request-ID": "mine"})
+        client.get("/nothing")
+    text = (project.root.parent / "serve.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
+    assert [line["event"] for line in lines] == ["ready", "request", "request", "stopped"]
+    assert [line.get("request_id") == "mine" for line in lines] == [False, True, False, False]
+    assert {line["level"] for line in lines} == {"info", "warning"}
+
+
+@pytest.mark.slow
+def test_one_scrape_says_it_of_all_workers(project: Project) -> None:
+    with served(told(project, WORKERS="2", DRAIN_SECONDS="0")) as client:
+        wait_until(lambda: samples(client)["cairn_workers"] == 2)
+        url = str(client.base_url)
+        for _ in range(60):  # each on a connection of its own, which either worker takes
+            assert httpx.post(f"{url}/predict", json=BODY).is_success
+        wait_until(lambda: samples(client)["cairn_rows_total"] == 60)
+        found = samples(client)
+        assert found["cairn_predictions_total0"] == 60
+        assert found["cairn_worker_starts_total"] == 2
+
+
+def samples(client: httpx.Client) -> dict[str, float]:
+    """Every sample of a scrape: its name and its labels, one after the other."""
+    return {
+        sample.name + "".join(sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.slow
+def test_a_wrong_setting_ends_the_start_with_one_line(project: Project) -> None:
+    done = told(project, MAX_ROWS="many").run("bentoml", "serve", check=False)
+    assert done.returncode != 0
+    assert "error: MAX_ROWS: 'many': input should be a valid integer" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_keys_and_limits_hold_in_the_real_service(project: Project) -> None:
+    with served(told(project, API_KEYS="right", MAX_ROWS="2", DRAIN_SECONDS="0")) as client:
+        assert client.post("/predict", json=BODY).status_code == 401
+        key = {"Authorization": "Bearer right"}
+        assert client.post("/predict", json=BODY, headers=key).status_code == 200
+        many = client.post("/predict", json={"features": [MALIGNANT] * 3}, headers=key)
+        assert many.status_code == 413
+        assert "right" not in client.get("/metrics").text
+    assert '"right"' not in (project.root.parent / "serve.log").read_text()
