@@ -26,7 +26,8 @@ def locked_model(project: Project) -> str:
 
 
 def identity(client: Any) -> dict[str, Any]:
-    return dict(client.get("/model").json())
+    """What /model says, but for what is measured anew at each start."""
+    return {name: said for name, said in client.get("/model").json().items() if name != "serving"}
 
 
 def edit(project: Project, old: str, new: str) -> None:

@@ -175,7 +175,7 @@ def check_counts(server: str, client: httpx.Client) -> None:
     """The requests arrive with their numbers, under the labels that the rules select."""
     predict(client, 200, 7)
     predict(client, 422, 2)
-    query = 'sum by (status) (cairn_requests_total{job="cairn",route="/predict"})'
+    query = 'sum by (status) (cairn_requests_total{job="cairn",route="/predict"} > 0)'
     wait_until(lambda: values(server, query, "status") == {"200": 7.0, "422": 2.0})
 
 
