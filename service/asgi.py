@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from random import getrandbits
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
-# The extension of ASGI by which an answer goes out in one piece (wire.py).
+# Our extension of ASGI: wire.Exchange.
 WHOLE = "cairn.whole"
 RETRY = (b"retry-after", b"1")
 # How many bodies of the greatest length may be on their way at once.
@@ -64,10 +63,8 @@ class Bodies:
         self.limit = limit
         self.seconds = seconds
         self._held = 0
-        self._due: dict[asyncio.Task[Any], float] = {}
-        self._late: set[asyncio.Task[Any]] = set()
 
-    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def read(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The body of a request.
 
         Raises
@@ -80,55 +77,38 @@ class Bodies:
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self.limit:
             raise self._too_long()
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101, a coroutine runs in a task
-        self._due[task] = time.monotonic() + self.seconds
-        try:
-            message = await receive()
-            first = _part(message)
-            if message.get("more_body"):
-                return await self._rest(first, receive)
-            if len(first) > self.limit:
+        exchange = whole(scope)
+        body: bytes | None = exchange.body() if exchange else None
+        if body is not None:
+            if len(body) > self.limit:
                 raise self._too_long()
-            return first  # noqa: TRY300, the common way
-        except asyncio.CancelledError:
-            if task not in self._late:
-                raise
-            task.uncancel()
+            return body
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._parts(receive)
+        except TimeoutError:
             error = f"the body did not come within {self.seconds:g} s"
             raise Refused(408, error, headers=(CLOSE,)) from None
-        finally:
-            del self._due[task]
-            self._late.discard(task)
 
-    async def _rest(self, part: bytes, receive: Receive) -> bytes:
-        """A body that comes in parts, of which this is the first."""
+    async def _parts(self, receive: Receive) -> bytes:
+        """A body that comes in parts."""
         parts: list[bytes] = []
         size, more = 0, True
         try:
-            while True:
-                parts.append(part)
-                size += len(part)
-                self._held += len(part)
+            while more:
+                message = await receive()
+                parts.append(_part(message))
+                size += len(parts[-1])
+                self._held += len(parts[-1])
+                more = message.get("more_body", False)
                 if size > self.limit:
                     raise self._too_long()
-                if self._held > TOGETHER * self.limit:
+                if more and self._held > TOGETHER * self.limit:
                     error = "too many long requests at once; send it again"
                     raise Refused(429, error, headers=(CLOSE, RETRY))
-                if not more:
-                    return b"".join(parts)
-                message = await receive()
-                part, more = _part(message), bool(message.get("more_body"))
+            return b"".join(parts)
         finally:
             self._held -= size
-
-    def sweep(self) -> None:
-        """End the reading of bodies that are late: a timer for each would cost as much as it."""
-        now = time.monotonic()
-        for task, due in self._due.items():
-            if due < now:
-                self._late.add(task)
-                task.cancel()
 
     def _too_long(self) -> Refused:
         # The rest of the body is not worth reading.
@@ -146,8 +126,14 @@ def _part(message: Message) -> bytes:
 async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None:
     """Send an answer, with one more header beside its own."""
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), extra]
-    extensions = scope.get("extensions")
-    if extensions and WHOLE in extensions and extensions[WHOLE](reply.status, headers, reply.body):
+    exchange = whole(scope)
+    if exchange and exchange.send(reply.status, headers, reply.body):
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def whole(scope: Scope) -> Any:
+    """The extension by which what is whole goes through in one piece; None where there is none."""
+    extensions = scope.get("extensions")
+    return extensions.get(WHOLE) if extensions else None

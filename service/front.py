@@ -166,7 +166,7 @@ async def predict(worker: Worker, request: Request) -> Reply:
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
     with worker.slots:
-        body = await worker.bodies.read(request.headers, request.receive)
+        body = await worker.bodies.read(scope, request.headers, request.receive)
         rows, features, said = await _predict(worker, body)
     worker.metrics.answered(Answered(features, said))
     request.facts["rows"] = len(features)
@@ -182,16 +182,14 @@ async def _predict(worker: Worker, body: bytes) -> tuple[Rows, Features, Predict
     """Rows, their features, and what the model says: at once where that is quick."""
     predictor, runner = worker.predictor, worker.runner
     if len(body) <= LONG:
-        rows = predictor.reader.read(body)
-        features = predictor.features(rows)
+        rows, features = predictor.read(body)
         if runner.at_once(len(features)):
             return rows, features, predictor.run(features)
     seconds = worker.settings.timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             if len(body) > LONG:
-                rows = await runner.aside(predictor.reader.read, body)
-                features = await runner.aside(predictor.features, rows)
+                rows, features = await runner.aside(predictor.read, body)
             return rows, features, await runner.predict(features)
     except TimeoutError:
         raise Refused(504, f"no answer within {seconds:g} s; send fewer rows at once") from None

@@ -21,15 +21,17 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 # Lines that wait for a stalled stdout; beyond, they are dropped.
 WAITING = 10_000
 # How long lines gather before they are written, and the end waits for the rest; seconds.
-EVERY = 0.01
+EVERY = 0.1
 LAST = 1.0
 STDOUT = 1
 # uvicorn's own line of each request, which it writes if anybody might read it; and what has
 # nothing to say of a service that is well.
 ACCESS = "uvicorn.access"
 QUIET = ("circus", "uvicorn", "bentoml.serve")
-# A line is seldom longer than the rest up to 4,096 bytes, beyond which a pipe may cut a write.
-PIECE = 3584
+# Bytes of one write. Where several processes share a pipe, one of over 4,096 may be cut by others,
+# and a line is seldom longer than what is left up to there.
+ALONE = 2**16
+SHARED = 3584
 
 Line = Mapping[str, Any]
 LEVELS = {number: name.lower().encode() for name, number in logging.getLevelNamesMapping().items()}
@@ -44,12 +46,15 @@ class Log:
         The lowest that is written, as `logging` numbers them.
     descriptor
         Where they go.
+    piece
+        Bytes from which on a write ends with the line.
     """
 
-    def __init__(self, level: int, descriptor: int = STDOUT) -> None:
+    def __init__(self, level: int, descriptor: int = STDOUT, piece: int = ALONE) -> None:
         self.level = level
         self.dropped = 0
         self._descriptor = descriptor
+        self._piece = piece
         self._waiting: deque[bytes] = deque()
         self._writing = Lock()
         self._some_wait = Event()
@@ -99,10 +104,10 @@ class Log:
                     self.dropped += len(some)
 
     def _some(self) -> list[bytes]:
-        """Lines that a pipe takes in one piece, so that those of two workers do not mix."""
+        """Lines for one write."""
         some = [self._waiting.popleft()]
         size = len(some[0])
-        while self._waiting and size < PIECE:
+        while self._waiting and size < self._piece:
             some.append(self._waiting.popleft())
             size += len(some[-1])
         return some
@@ -172,9 +177,18 @@ def stack(error: BaseException, *, messages: bool) -> str:
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
 
 
-def start(level: str, *, messages: bool) -> Log:
-    """Have this process log here, Python's logging with it; see Formatter on `messages`."""
-    log = Log(logging.getLevelNamesMapping()[level.upper()])
+def start(level: str, *, messages: bool, shared: bool = False) -> Log:
+    """Have this process log here, Python's logging with it.
+
+    Parameters
+    ----------
+    level, messages
+        As in Settings and in Formatter.
+    shared
+        Whether other processes write there too.
+    """
+    piece = SHARED if shared else ALONE
+    log = Log(logging.getLevelNamesMapping()[level.upper()], piece=piece)
     root = logging.getLogger()
     root.handlers = [Handler(log, Formatter(messages=messages))]
     root.setLevel(log.level)

@@ -52,6 +52,11 @@ class Predictor:
         # A model that cannot answer must not be ready.
         self.cost: Cost = measure(self.run, row)
 
+    def read(self, body: bytes) -> tuple[Rows, Features]:
+        """The rows of a request and their features; raises Refused as `Reader.read` does."""
+        rows = self.reader.read(body)
+        return rows, self.features(rows)
+
     def features(self, rows: Rows) -> Features:
         """The n × k matrix that the model takes."""
         return matrix(rows.values, self.terms)

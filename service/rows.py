@@ -102,7 +102,7 @@ class Reader:
         rows, single, listed = self._shape(content)
         try:
             if listed:
-                return Rows(self._lists.validate_python(rows), single)
+                return Rows(self._lists.validator.validate_python(rows), single)
             objects = self._rows.validate_python(rows)
         except ValidationError:
             named = self._named(rows) if listed else rows

@@ -24,8 +24,8 @@ from stages.inference import Predictions
 Features = NDArray[np.float32]
 Run = Callable[[Features, ort.RunOptions | None], Predictions]
 
-# Seconds that a run may hold up all other requests.
-AT_ONCE = 0.0005
+# Seconds that a run may hold up all other requests: some times what it costs to hand it over.
+AT_ONCE = 0.0002
 # That a run was ended is no news for ONNX Runtime's own log.
 FATAL = 4
 # Rows of the second run that is measured, and the share of their cost one by one below which

@@ -111,7 +111,8 @@ class Cairn:
 
 def log() -> logs.Log:
     """Have this process log as the settings say."""
-    return logs.start(settings().log_level, messages=settings().log_inputs)
+    told = settings()
+    return logs.start(told.log_level, messages=told.log_inputs, shared=told.workers > 1)
 
 
 def loaded() -> worker.Worker:

@@ -19,7 +19,7 @@ from service.predictor import Predictor
 from service.runner import Runner
 from service.settings import Settings
 
-# Seconds between two looks at what is late.
+# Seconds after which another worker's scrape has what this one has counted.
 TICK = 1.0
 
 
@@ -71,7 +71,7 @@ class Worker:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(min(TICK, self.settings.timeout_seconds / 4))
+            await asyncio.sleep(TICK)
             self.tick()
 
     def say(self, event: str, **facts: Any) -> None:
@@ -80,8 +80,7 @@ class Worker:
         self.log.event(logging.INFO, {"event": event, "model_version": version, **facts})
 
     def tick(self) -> None:
-        """End the reading of late bodies, and let the other workers see this one's counts."""
-        self.bodies.sweep()
+        """Let the other workers see this one's counts."""
         self.metrics.settle()
         self.metrics.dropped(self.log.taken_dropped())
 

@@ -381,9 +381,7 @@ def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again() -> None:
         task = asyncio.create_task(
             Front(nothing, lambda: asked)(scope("POST", "/predict"), receive, send)
         )
-        while not task.done():
-            await asyncio.sleep(0.005)
-            asked.tick()
+        await task
         status: int = sent[0]["status"]
         assert (b"connection", b"close") in sent[0]["headers"]
         return status
