@@ -40,8 +40,10 @@ from service.settings import Settings
 from service.worker import Worker
 from stages.inference import Predictions
 
-# A body that is longer takes so long to read that others must be answered meanwhile, bytes.
+# A body that is longer, or may have more rows, takes so long to read that others must be answered
+# meanwhile; bytes, brackets.
 LONG = 2**16
+MANY = 256
 OTHER = "other"
 
 
@@ -165,6 +167,9 @@ async def predict(worker: Worker, request: Request) -> Reply:
     if kind != b"application/json":
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
+    if encoding := request.headers.get(b"content-encoding"):
+        error = f"content encoding {encoding.decode('latin-1')!r}; send the JSON as it is"
+        raise Refused(415, error, headers=(CLOSE,))
     with worker.slots:
         body = await worker.bodies.read(scope, request.headers, request.receive)
         rows, features, said = await _predict(worker, body)
@@ -181,14 +186,15 @@ async def predict(worker: Worker, request: Request) -> Reply:
 async def _predict(worker: Worker, body: bytes) -> tuple[Rows, Features, Predictions]:
     """Rows, their features, and what the model says: at once where that is quick."""
     predictor, runner = worker.predictor, worker.runner
-    if len(body) <= LONG:
+    short = len(body) <= LONG and body.count(b"[") + body.count(b"{") <= MANY
+    if short:
         rows, features = predictor.read(body)
         if runner.at_once(len(features)):
             return rows, features, predictor.run(features)
     seconds = worker.settings.timeout_seconds
     try:
         async with asyncio.timeout(seconds):
-            if len(body) > LONG:
+            if not short:
                 rows, features = await runner.aside(predictor.read, body)
             return rows, features, await runner.predict(features)
     except TimeoutError:

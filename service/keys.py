@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 Digests = tuple[bytes, ...]
+State = tuple[int, int, int] | None
+
+logger = logging.getLogger("cairn")
 
 
 class Keys:
@@ -18,14 +22,13 @@ class Keys:
     keys
         Keys that always hold.
     file
-        Where more of them are, one a line; None: nowhere. While it cannot be read, those that
-        it had hold on.
+        Where more of them are, one a line; None: nowhere. While it cannot be read it has none.
     """
 
     def __init__(self, keys: tuple[str, ...], file: Path | None) -> None:
         self._fixed = tuple(map(_digest, keys))
         self._file = file
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: State = None
         self._read: Digests = ()
         self.asked = bool(keys) or file is not None
 
@@ -41,15 +44,28 @@ class Keys:
     def _current(self) -> Digests:
         """The keys that hold now."""
         if self._file is not None:
-            try:
-                state = self._file.stat()
-                seen = (state.st_mtime_ns, state.st_size, state.st_ino)
-                if seen != self._seen:
-                    lines = self._file.read_text(encoding="utf-8").split()
-                    self._read, self._seen = tuple(map(_digest, lines)), seen
-            except (OSError, UnicodeDecodeError):
-                pass
+            seen = _state(self._file)
+            if seen != self._seen:
+                self._seen, self._read = seen, _keys(self._file)
         return self._fixed + self._read
+
+
+def _state(file: Path) -> State:
+    """What changes when a file does; None where it is not there."""
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _keys(file: Path) -> Digests:
+    """The keys in a file; none where it cannot be read, which the log says."""
+    try:
+        return tuple(map(_digest, file.read_text(encoding="utf-8").split()))
+    except (OSError, UnicodeDecodeError) as error:
+        logger.error("API_KEYS_FILE cannot be read, none of its keys holds: %s", error)  # noqa: TRY400
+        return ()
 
 
 def presented(headers: Mapping[bytes, bytes]) -> list[bytes]:

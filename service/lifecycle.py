@@ -73,7 +73,7 @@ class Lifecycle:
         gc.freeze()  # what is loaded stays, so the collector need not look at it again
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, server, settings.drain_seconds)
-        self._tasks.append(loop.create_task(self._watch(server, settings.drain_seconds)))
+        self._tasks.append(loop.create_task(self._watch(server, settings)))
         if folder := run_folder():
             ready_file(folder, os.getpid()).touch()
         if server.should_exit:  # SIGTERM came while the model was loading
@@ -90,12 +90,16 @@ class Lifecycle:
         server.server_state.default_headers.append(CLOSE)  # of those in work
         self._tasks.append(asyncio.get_running_loop().create_task(drain(server, seconds)))
 
-    async def _watch(self, server: Server, seconds: float) -> None:
-        """End as on SIGTERM when the supervisor is gone: nobody would replace this process."""
-        while not orphaned():  # noqa: ASYNC110  # a process that is gone tells nobody
+    async def _watch(self, server: Server, settings: Settings) -> None:
+        """End what is late, and all as on SIGTERM when the supervisor is gone.
+
+        Nobody would replace this process any more.
+        """
+        while not orphaned():  # a process that is gone tells nobody
             await asyncio.sleep(CHECK_SECONDS)
+            wire.end_late(server.server_state.connections, settings.timeout_seconds)
         if not self.draining:
-            self._on_sigterm(server, seconds)
+            self._on_sigterm(server, settings.drain_seconds)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
@@ -30,6 +30,7 @@ SHAPES = (
 LISTED = 100
 SHAPED = {"features", "records"}
 LONGEST = 100
+SOME_VALUES = 10_000
 # Beyond float32 a number is infinite to the model.
 LARGEST = 3.4028235e38
 # Beyond these JSON has no float, and no whole number, that every reader takes.
@@ -75,6 +76,8 @@ class Reader:
     def __init__(self, terms: Contract, max_rows: int = MAX_ROWS) -> None:
         self.terms = terms
         self.max_rows = max_rows
+        # Twice what the rows need, and some for short ones: to parse more would hold up the rest.
+        self._most = 2 * max_rows * (len(terms.names) + 1) + SOME_VALUES
         row: Any = row_type(terms)
         rows: Any = list[row]
         lists: Any = list[list_type(terms)]  # type: ignore[misc]
@@ -88,9 +91,11 @@ class Reader:
         Raises
         ------
         Refused
-            400 where it is no JSON or has a key twice, 413 where it has too many rows, 422 with
-            each problem where it breaks the contract.
+            400 where it is no JSON or has a key twice, 413 where it has too many values or rows,
+            422 with each problem where it breaks the contract.
         """
+        if body.count(b",") > self._most:
+            raise Refused(413, f"over {self._most:,} values; send fewer rows at once")
         try:
             content = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
         except ValueError as error:
@@ -157,9 +162,13 @@ class Reader:
         except ValidationError as error:
             if not isinstance(row, dict):
                 return Problems(1, [_row_problem(place, "wrong type", short(row), wanted)])
-            found = error.errors(include_url=False, include_context=False)
-            return Problems(len(found), (self._problem(place, dict(one)) for one in found))
+            return Problems(error.error_count(), self._described(place, error))
         return Problems(0, [])
+
+    def _described(self, place: int, error: ValidationError) -> Iterator[Problem]:
+        """Pydantic's errors in a row; to describe each of a long request would take seconds."""
+        for found in error.errors(include_url=False, include_context=False):
+            yield self._problem(place, dict(found))
 
     def _problem(self, place: int, found: dict[str, Any]) -> Problem:
         """One of pydantic's errors in a row, in the service's words."""

@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
 
 MIB = 2**20
 MAX_ROWS = 10_000
@@ -57,7 +56,7 @@ class Settings(BaseModel):
     api_keys: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
         (), repr=False, description="keys, one of which `/predict` and `/model` then ask for"
     )
-    api_keys_file: Path | None = Field(
+    api_keys_file: FilePath | None = Field(
         None, description="file with more keys, one a line, read again when it changes"
     )
     metrics_open: bool = Field(default=True, description="false: `/metrics` asks for a key too")

@@ -1,6 +1,7 @@
-"""uvicorn's HTTP protocol, with the two differences that the service makes to it.
+"""uvicorn's HTTP protocol, with the three differences that the service makes to it.
 
-A request that is no HTTP gets an error body like all others. And what is whole goes through in one
+A request that is no HTTP gets an error body like all others. The head of a request has a limit of
+size and of time. And what is whole goes through in one
 piece: uvicorn sends the head and the body of an answer by two system calls, which take longer than
 the model, and asks for a task to wait for a body even where it is there.
 """
@@ -8,7 +9,8 @@ the model, and asks for a task to wait for a body even where it is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -16,35 +18,102 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.asgi import CLOSE, WHOLE, Header
 
-BAD_REQUEST = {"error": "this is no HTTP/1.1; check the request line and the headers", "detail": []}
+BAD_REQUEST = {
+    "error": "this is no HTTP/1.1, or its headers are too long; check the request line and them",
+    "detail": [],
+}
+# Bytes of a request's line and headers; uvicorn would keep whatever comes.
+MAX_HEAD = 2**16
 
 
 def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """That HTTP protocol of uvicorn, with those differences; the second if it is httptools'."""
-    base: Any = protocol
+    """That HTTP protocol of uvicorn, with those differences; the last two if it is httptools'."""
+    if issubclass(protocol, HttpToolsProtocol):
+        return Http
+    return type(protocol.__name__, (Plain, protocol), {})
 
-    class Adapted(base):  # type: ignore[misc]
-        def send_400_response(self, _: str) -> None:
-            body = orjson.dumps(BAD_REQUEST)
-            head = (
-                b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head % len(body) + body)
-            self.transport.close()
 
-        def _unsupported_upgrade_warning(self) -> None:
-            """Say nothing: such a request gets its answer, and whoever sends it fills no log."""
+class Plain:
+    """A protocol of uvicorn whose own error is like the service's."""
 
-    if not issubclass(protocol, HttpToolsProtocol):
-        return Adapted
+    cycle: Any
+    transport: Any
 
-    class Whole(Adapted):
-        def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-            cycle.scope["extensions"] = {WHOLE: Exchange(cycle)}
-            super()._start_asgi_task(cycle, app)
+    def send_400_response(self, _: str) -> None:
+        """Refuse what is no HTTP."""
+        cycle = self.cycle
+        if cycle is not None and not (cycle.more_body or cycle.response_complete):
+            cycle.keep_alive = False  # the answer to what came before is not to be overtaken
+            self.transport.pause_reading()
+            return
+        body = orjson.dumps(BAD_REQUEST)
+        head = (
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head % len(body) + body)
+        self.transport.close()
 
-    return Whole
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: such a request gets its answer, and whoever sends it fills no log."""
+
+
+class Http(Plain, HttpToolsProtocol):
+    """httptools' protocol, with all of the differences.
+
+    Attributes
+    ----------
+    head
+        Bytes that have come of a head that is not complete; None while a body comes.
+    since
+        When the first of them came, or the connection was made; None while none is awaited.
+    requests
+        How many have come whole.
+    """
+
+    head: int | None = 0
+    since: float | None = None
+    requests = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a head."""
+        self.since = time.monotonic()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; refuse a head that is too long."""
+        before = self.requests
+        super().data_received(data)
+        if self.head is None or self.requests != before:
+            return
+        self.head += len(data)
+        self.since = self.since or time.monotonic()
+        if self.head > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self.head = self.since = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is whole; what comes now is the next one's head."""
+        self.head = 0
+        self.requests += 1
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.scope["extensions"] = {WHOLE: Exchange(cycle)}
+        super()._start_asgi_task(cycle, app)
+
+
+def end_late(connections: Iterable[Any], seconds: float) -> None:
+    """End the connections on which a head has been coming for longer."""
+    now = time.monotonic()
+    for connection in list(connections):
+        since = getattr(connection, "since", None)
+        if since is not None and now - since > seconds:
+            connection.transport.close()
 
 
 class Exchange:

@@ -68,6 +68,11 @@ def test_no_content_type_is_415() -> None:
     assert "allowed: application/json" in refused(predict(ROW, headers=[]), 415)
 
 
+def test_a_content_that_is_encoded_is_415() -> None:
+    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"gzip")])
+    assert "content encoding 'gzip'" in refused(answer, 415)
+
+
 def test_what_is_no_json_is_400() -> None:
     assert "not JSON" in refused(call("POST", "/predict", [b"{"]), 400)
 

@@ -44,18 +44,24 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_while_the_file_cannot_be_read_its_keys_hold_on(
-    tmp_path: Path, content: bytes | None
+def test_while_the_file_cannot_be_read_none_of_its_keys_holds_and_the_log_says_so(
+    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "keys"
     file.write_text("one")
-    keys = Keys((), file)
+    keys = Keys(("fixed",), file)
     assert keys.allow(bearing("one"))
     file.unlink()
     if content:
         file.write_bytes(content)
-    assert keys.allow(bearing("one"))
-    assert not keys.allow(bearing("two"))
+    for _ in range(2):
+        assert not keys.allow(bearing("one"))
+        assert keys.allow(bearing("fixed"))
+    (record,) = caplog.records
+    assert "API_KEYS_FILE cannot be read" in record.getMessage()
+    assert "one" not in record.getMessage().replace("none", "")
+    file.write_text("two")
+    assert keys.allow(bearing("two"))
 
 
 def test_a_file_that_was_never_there_opens_to_nobody(tmp_path: Path) -> None:

@@ -349,6 +349,20 @@ def test_more_rows_than_the_limit_are_413_whatever_they_are(key: str, row: Any) 
     assert "at most 10,000" in found.error
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"features": [%s[]]}' % (b"[]," * 120_000),
+        b"[%s1]" % (b"1," * 120_000),
+        b"{%s}" % b",".join(b'"%d":1' % number for number in range(120_000)),
+    ],
+)
+def test_more_values_than_all_those_rows_need_are_not_even_parsed(body: bytes) -> None:
+    found = refusal(body)
+    assert found.status == 413
+    assert "110,000 values" in found.error
+
+
 def test_as_many_rows_as_the_limit_are_read() -> None:
     assert len(read({"records": [GOOD] * MAX_ROWS})) == MAX_ROWS
     assert len(read({"features": [list(GOOD.values())] * MAX_ROWS})) == MAX_ROWS

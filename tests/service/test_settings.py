@@ -16,7 +16,8 @@ def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_variables_are_read() -> None:
+def test_variables_are_read(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
     told = read(
         {
             "WORKERS": "3",
@@ -24,7 +25,7 @@ def test_variables_are_read() -> None:
             "LOG_LEVEL": "WARNING",
             "LOG_INPUTS": "true",
             "API_KEYS": " a, b\nc,",
-            "API_KEYS_FILE": "/run/keys",
+            "API_KEYS_FILE": str(tmp_path / "keys"),
             "METRICS_OPEN": "false",
             "HOME": "/root",
         }
@@ -32,7 +33,7 @@ def test_variables_are_read() -> None:
     assert (told.workers, told.timeout_seconds, told.log_level) == (3, 0.5, "warning")
     assert (told.log_inputs, told.metrics_open) == (True, False)
     assert told.api_keys == ("a", "b", "c")
-    assert told.api_keys_file == Path("/run/keys")
+    assert told.api_keys_file == tmp_path / "keys"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,11 @@ def test_variables_are_read() -> None:
 def test_a_wrong_one_is_named_with_what_came_and_what_is_allowed(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"^error: {name}: '{value}': input should be "):
         read({name: value})
+
+
+def test_a_file_of_keys_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^error: API_KEYS_FILE: .*path does not point to a file"):
+        read({"API_KEYS_FILE": str(tmp_path / "none")})
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
