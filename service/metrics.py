@@ -187,17 +187,20 @@ class Metrics:
             return
         waiting, self._waiting, self._waits = self._waiting, [], 0
         features = np.concatenate([rows.features for rows in waiting])
-        codes = np.concatenate([rows.said.labels for rows in waiting])
-        confidences = np.concatenate([rows.said.confidences for rows in waiting])
+        said = Predictions(
+            np.concatenate([rows.said.labels for rows in waiting]),
+            np.concatenate([rows.said.probabilities for rows in waiting]),
+        )
+        confidences = said.confidences
         found = np.bincount(
             np.searchsorted(CONFIDENCES, confidences, side="left"),
             minlength=len(CONFIDENCES) + 1,
         )
         self._mine["confidences"] += found
         self._mine["confidence"] += confidences.sum(dtype=np.float64)
-        classes = np.bincount(codes, minlength=len(self.layout.terms.target.classes))
+        classes = np.bincount(said.labels, minlength=len(self.layout.terms.target.classes))
         self._mine["rows"] += np.concatenate([classes, self._counter.count(features)])
-        self._move(len(codes))
+        self._move(len(features))
 
     def _move(self, rows: int) -> None:
         """Move the window on after so many more rows."""

@@ -75,14 +75,14 @@ class Predictor:
             same in the plural, a list each; floats are NumPy's float32.
         """
         target = self.terms.target
-        version = {"model_version": self.version, "request_id": request_id}
         if single:
             code, row = said.labels[0], said.probabilities[0]
             return {
                 "prediction": target.classes[code],
                 "confidence": row[code],
                 "probabilities": dict(zip(target.keys, row, strict=True)),
-                **version,
+                "model_version": self.version,
+                "request_id": request_id,
             }
         return {
             "predictions": [target.classes[code] for code in said.labels.tolist()],
@@ -90,7 +90,8 @@ class Predictor:
             "probabilities": [
                 dict(zip(target.keys, row, strict=True)) for row in said.probabilities
             ],
-            **version,
+            "model_version": self.version,
+            "request_id": request_id,
         }
 
     def predict(self, content: Any, request_id: str) -> dict[str, Any]:

@@ -27,13 +27,17 @@ MALIGNANT = [
 
 @contextmanager
 def served(project: Project, *arguments: str) -> Iterator[httpx.Client]:
-    """Serve a project until the block ends; yields a client of it, once it is ready."""
+    """Serve a project until the block ends; yields a client of it, once it is ready.
+
+    It stops without a drain, unless the project's environment asks for one.
+    """
     port = free_ports(1)
     log = project.root.parent / "serve.log"
     command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    env = {"DRAIN_SECONDS": "0", **project.env}
     with log.open("w+") as file:
         server = subprocess.Popen(
-            command, cwd=project.root, env=project.env, stdout=file, stderr=file, process_group=0
+            command, cwd=project.root, env=env, stdout=file, stderr=file, process_group=0
         )
         try:
             if not ready(port, WAIT):

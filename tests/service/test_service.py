@@ -21,7 +21,7 @@ def told(project: Project, **settings: str) -> Project:
 
 @pytest.mark.slow
 def test_every_line_that_it_prints_is_json(project: Project) -> None:
-    with served(told(project, DRAIN_SECONDS="0")) as client:
+    with served(project) as client:
         client.post("/predict", json=BODY, headers={"X-Request-ID": "mine"})
         client.get("/nothing")
     text = (project.root.parent / "serve.log").read_text()
@@ -34,7 +34,7 @@ def test_every_line_that_it_prints_is_json(project: Project) -> None:
 
 @pytest.mark.slow
 def test_one_scrape_says_it_of_all_workers(project: Project) -> None:
-    with served(told(project, WORKERS="2", DRAIN_SECONDS="0")) as client:
+    with served(told(project, WORKERS="2")) as client:
         wait_until(lambda: samples(client)["cairn_workers"] == 2)
         url = str(client.base_url)
         for _ in range(60):  # each on a connection of its own, which either worker takes
@@ -64,7 +64,7 @@ def test_a_wrong_setting_ends_the_start_with_one_line(project: Project) -> None:
 
 @pytest.mark.slow
 def test_keys_and_limits_hold_in_the_real_service(project: Project) -> None:
-    with served(told(project, API_KEYS="right", MAX_ROWS="2", DRAIN_SECONDS="0")) as client:
+    with served(told(project, API_KEYS="right", MAX_ROWS="2")) as client:
         assert client.post("/predict", json=BODY).status_code == 401
         key = {"Authorization": "Bearer right"}
         assert client.post("/predict", json=BODY, headers=key).status_code == 200
