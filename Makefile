@@ -116,7 +116,7 @@ verify: install ## rebuild in a clean clone, on one thread and on two, and compa
 		git diff --exit-code && test -z "$$(git status --porcelain)" || exit 1; \
 	done && echo "verify: every hash is the one in dvc.lock"
 
-bench: install-dev ## the benchmarks, half an hour; writes bench/results
+bench: install-dev ## the benchmarks, a quarter of an hour; writes bench/results
 	python -m bench.pipeline
 	python -m bench.serving
 

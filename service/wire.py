@@ -1,9 +1,9 @@
 """uvicorn's HTTP protocol, with the three differences that the service makes to it.
 
 A request that is no HTTP gets an error body like all others. The head of a request has a limit of
-size and of time. And what is whole goes through in one
-piece: uvicorn sends the head and the body of an answer by two system calls, which take longer than
-the model, and asks for a task to wait for a body even where it is there.
+size and of time. And what is whole goes through in one piece: uvicorn sends the head and the body
+of an answer by two system calls, which take longer than the model, and has a body waited for even
+where it is there.
 """
 
 from __future__ import annotations
