@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +25,17 @@ from stages.inference import Predictions
 Features = NDArray[np.float32]
 Run = Callable[[Features, ort.RunOptions | None], Predictions]
 
-# Seconds that a run may hold up all other requests: some times what it costs to hand it over.
+# Seconds that a run may hold up all other requests, and what it costs to hand it to a thread: a
+# run that is longer than that and takes more rows for little is quicker there, under load.
 AT_ONCE = 0.0002
+HAND_OVER = 0.0001
 # That a run was ended is no news for ONNX Runtime's own log.
 FATAL = 4
 # Rows of the second run that is measured, and the share of their cost one by one below which
 # a group pays.
 SOME = 16
 PAYS = 0.75
+RUNS = 5
 
 
 class Cost(NamedTuple):
@@ -55,18 +59,22 @@ class Cost(NamedTuple):
     @property
     def at_once(self) -> bool:
         """Whether a single row is run where its request is read."""
-        return self.one <= AT_ONCE
+        return self.one <= (HAND_OVER if self._pays else AT_ONCE)
 
     @property
     def grouped(self) -> bool:
         """Whether requests that wait are run as one."""
-        return not self.at_once and self.row <= PAYS * self.one
+        return self._pays and not self.at_once
+
+    @property
+    def _pays(self) -> bool:
+        return self.row <= PAYS * self.one
 
 
 def measure(run: Run, row: Features) -> Cost:
-    """What a run costs, from a 1 × k row: the best of three, after one that warms up."""
+    """What a run costs, from a 1 × k row: the median of some, after one that warms up."""
     rows = np.repeat(row, SOME, axis=0)
-    one, some = (min(_seconds(run, many) for _ in range(4)) for many in (row, rows))
+    one, some = (median([_seconds(run, many) for _ in range(RUNS + 1)][1:]) for many in (row, rows))
     return Cost(one, max(some - one, 0.0) / (SOME - 1))
 
 
@@ -122,7 +130,7 @@ class Runner:
 
     def at_once(self, rows: int) -> bool:
         """Whether so many rows may be run where their request is read."""
-        return self.cost.of(rows) <= AT_ONCE
+        return self.cost.at_once and self.cost.of(rows) <= AT_ONCE
 
     async def aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Do other work that takes long in the same thread."""

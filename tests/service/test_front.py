@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from service.asgi import Message, Reply
 from service.errors import KINDS
 from service.front import ROUTES, Front
+from service.runner import Cost, Runner
 from service.settings import Settings
 from service.worker import Worker
 from stages import contract
 from tests import small
-from tests.workers import JSON, VERSION, ask, call, predict, refused, scope, usual, worker
+from tests.workers import JSON, VERSION, Answer, ask, call, predict, refused, scope, usual, worker
 
 MAX_BODY = Settings().max_body_bytes
 ROW = small.rows()[1]
@@ -36,6 +38,23 @@ def test_every_shape_gets_the_same_answer() -> None:
         assert one[key] == listed[key]
         plural = key if key == "probabilities" else f"{key}s"
         assert [one[key]] == many[plural] == lists[plural]
+
+
+def test_requests_that_are_run_as_one_get_their_own_answers() -> None:
+    asked = worker()
+    slow = replace(asked, runner=Runner(asked.predictor.run, Cost(0.01, 0.0), latency=1.0))
+    bodies = [orjson.dumps({"records": [row]}) for row in small.rows()[:8]]
+
+    async def together() -> list[Answer]:
+        request = scope("POST", "/predict")
+        return await asyncio.gather(*(ask(slow, request, [body]) for body in bodies))
+
+    alone = [call("POST", "/predict", [body]).content for body in bodies]
+    assert len({one["confidences"][0] for one in alone}) == len(bodies)
+    for mine, grouped in zip(alone, asyncio.run(together()), strict=True):
+        assert grouped.content["predictions"] == mine["predictions"]
+        # A run of several rows adds in another order.
+        assert grouped.content["confidences"] == pytest.approx(mine["confidences"], rel=1e-6)
 
 
 def test_an_echo_returns_the_input_as_it_came() -> None:

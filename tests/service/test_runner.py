@@ -11,7 +11,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from service.runner import AT_ONCE, Cost, Features, Runner, measure
+from service.runner import AT_ONCE, HAND_OVER, Cost, Features, Runner, measure
 from stages import export, inference
 from stages.inference import Predictions
 from tests import small
@@ -55,6 +55,9 @@ async def until(condition: Callable[[], bool]) -> None:
         (SLOW, 0.02, "in groups"),
         (SLOW, 0.0, "one by one"),
         (ALIKE, 0.02, "one by one"),
+        # Between the two bounds it depends on what further rows cost.
+        (Cost(1.5 * HAND_OVER, 0.2 * HAND_OVER), 0.02, "in groups"),
+        (Cost(1.5 * HAND_OVER, 1.5 * HAND_OVER), 0.02, "at once"),
     ],
 )
 def test_what_a_run_costs_says_how_requests_are_run(
@@ -66,6 +69,22 @@ def test_what_a_run_costs_says_how_requests_are_run(
 def test_many_rows_of_a_quick_model_go_aside_too() -> None:
     runner = Runner(Model(), QUICK, 0.02)
     assert [runner.at_once(rows) for rows in (1, 80, 100)] == [True, True, False]
+
+
+def test_a_single_row_of_a_model_that_is_run_in_groups_goes_aside() -> None:
+    assert not Runner(Model(), Cost(1.5 * HAND_OVER, 0.0), 0.02).at_once(1)
+
+
+def test_one_slow_run_does_not_change_what_is_measured() -> None:
+    waits = [0.05, *[0.0] * 5, 0.0, 0.05, *[0.0] * 4]
+
+    def run(features: Features, _: Any) -> Predictions:
+        time.sleep(waits.pop(0))
+        return Predictions(features[:, 0].astype(np.int64), features)
+
+    cost = measure(run, row(1.0))
+    assert not waits
+    assert cost.of(16) < 0.02
 
 
 def test_a_linear_model_is_quick() -> None:

@@ -195,6 +195,18 @@ def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> 
 
 
 @pytest.mark.slow
+def test_an_idle_connection_does_not_hold_up_the_end(project: Project) -> None:
+    with (
+        serving(project, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="60") as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=30) as idle,
+    ):
+        idle.sendall(REQUEST)
+        assert idle.recv(2**16).startswith(b"HTTP/1.1 200 ")
+        assert served.end(within=10) == 0
+        assert idle.recv(2**16) == b""
+
+
+@pytest.mark.slow
 def test_a_request_in_work_at_sigterm_is_answered(project: Project) -> None:
     """Its body comes slowly, and ends after the drain time."""
     with serving(project, DRAIN_SECONDS="0.2") as served:
