@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
+BACKEND ?= docker
 BIN := .venv/bin
 # The stages run `python` as they find it, and so do dvc and bentoml.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -28,7 +29,7 @@ port_is_free = python -c 'import socket, sys; sys.exit( \
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test install install-dev check fmt clean store store-down repro push pull register \
-	serve bento image verify bench lock
+	serve bento export image image-run image-test verify bench lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,12 +102,29 @@ serve: install ## bentoml serve on :3000
 bento: install ## bentoml build, if this model and code have no Bento yet
 	@$(BENTOML) get $(TAG) >/dev/null 2>&1 || $(BENTOML) build
 
+export: install ## the model as one file for MODEL_URI, in build/, with its SHA-256
+	@tag=$$(python -m service.model) && file=$$PWD/build/$${tag/:/-}.bentomodel && mkdir -p build && \
+	rm -f "$$file" && $(BENTOML) models export "$$tag" "$$file" >/dev/null && sha256sum "$${file#$$PWD/}"
+
 # BentoML renders the Dockerfile in the system's temporary folder, and refuses a template outside
 # the current one; it also asks for BuildKit, which not every client has.
-image: bento ## bentoml containerize
-	@docker version >/dev/null || { echo "error: no Docker engine answers; start one" >&2; exit 1; }
-	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
-	tag=$(TAG) && cd / && $(BENTOML) containerize "$$tag"
+# The time that buildah gives all files and the image itself makes a second build the same, bit for
+# bit; it shares the host's network and needs no privileges of its own.
+image: bento ## bentoml containerize; BACKEND=buildah, buildx, podman: by that instead of docker
+	@test $(BACKEND) != docker || docker version >/dev/null || \
+		{ echo "error: no Docker engine answers; start one" >&2; exit 1; }
+	@test $(BACKEND) != docker || docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
+	export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) BUILDAH_ISOLATION=$${BUILDAH_ISOLATION:-chroot}; \
+	tag=$(TAG) && cd / && $(BENTOML) containerize "$$tag" --backend $(BACKEND) \
+		$(if $(filter buildah,$(BACKEND)),--opt timestamp=$$SOURCE_DATE_EPOCH --opt network=host)
+
+image-run: image ## run that image, hardened, on :3000
+	@$(port_is_free)
+	docker run --rm --read-only --tmpfs /tmp --cap-drop=ALL --security-opt=no-new-privileges \
+		--publish $(HOST):$(PORT):3000 "$(TAG)"
+
+image-test: install-dev ## the tests of the image, with the real Docker engine
+	pytest tests/test_image.py
 
 verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \

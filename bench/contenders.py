@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ CONTENDERS = {
         "onnx",
         repeated=True,
     ),
-    "fastapi-forest": FASTAPI,
+    "fastapi-forest": replace(FASTAPI, repeated=True),
     "fastapi-logistic": Contender(
         "FastAPI + scikit-learn, logistic regression",
         FASTAPI.command,

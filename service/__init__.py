@@ -5,5 +5,7 @@ A request comes in by `wire` (uvicorn's protocol) and `front` (routes), with `as
 `predictor` runs it and makes the answer; `metrics` and `drift` count, `logs` writes. `openapi` and
 `docs` describe all that. `service` is what BentoML loads, from the model that `model` names; it
 makes a `worker` by the `settings`, whose life from start to end is `lifecycle`'s, under the
-`supervisor` of the parent process. `example` and `version` are for the command line.
+`supervisor` of the parent process; both tell each other by `run`. `fetch` brings a model from S3.
+`health` is the image's check of itself; `example`, `labels` and `version` are for the machine that
+builds.
 """

@@ -7,9 +7,8 @@ import math
 import shlex
 import sys
 import time
-from http import HTTPStatus
-from http.client import HTTPConnection
 
+from service import health
 from service.rows import Row
 from stages import contract
 from stages.contract import Column, Contract
@@ -65,15 +64,8 @@ def ready(port: int, seconds: float) -> bool:
     """Whether a service on the port became ready within that time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        connection = HTTPConnection("localhost", port, timeout=1)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == HTTPStatus.OK:
-                return True
-        except OSError:
-            pass
-        finally:
-            connection.close()
+        if health.problem(port, seconds=1) is None:
+            return True
         time.sleep(0.2)
     return False
 

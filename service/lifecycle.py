@@ -17,18 +17,14 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from uvicorn import Server
 
-from service import wire
+from service import run, wire
 from service.asgi import CLOSE
 from service.settings import Settings
 
-RUN = "CAIRN_RUN"  # the variable in which the supervisor passes its run folder to the workers
-SUPERVISOR = "supervisor"  # file in the run folder: the supervisor's process id
-STOPPING = "stopping"  # file there once all workers are to end: how many seconds they may drain
 CHECK_SECONDS = 1.0
 SETTLE_SECONDS = 0.1  # for handshakes on their way: more than any round trip within a region
 LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
@@ -74,8 +70,9 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, server, settings.drain_seconds)
         self._tasks.append(loop.create_task(self._watch(server, settings)))
-        if folder := run_folder():
-            ready_file(folder, os.getpid()).touch()
+        if folder := run.folder():
+            longest = settings.drain_seconds + LINGER_SECONDS + settings.graceful_seconds
+            run.ready_file(folder, os.getpid()).write_text(str(longest))
         if server.should_exit:  # SIGTERM came while the model was loading
             server.should_exit = False
             self._on_sigterm(server, settings.drain_seconds)
@@ -95,7 +92,7 @@ class Lifecycle:
 
         Nobody would replace this process any more.
         """
-        while not orphaned():  # a process that is gone tells nobody
+        while not run.orphaned():  # a process that is gone tells nobody
             await asyncio.sleep(CHECK_SECONDS)
             wire.end_late(server.server_state.connections, settings.timeout_seconds)
         if not self.draining:
@@ -106,25 +103,6 @@ class Lifecycle:
 def state() -> Lifecycle:
     """The lifecycle of this process."""
     return Lifecycle()
-
-
-def run_folder() -> Path | None:
-    """The folder that a supervisor and its workers share; None where there is no supervisor."""
-    return Path(os.environ[RUN]) if RUN in os.environ else None
-
-
-def ready_file(folder: Path, process: int) -> Path:
-    """The file by which a worker says that it was ready."""
-    return folder / f"ready-{process}"
-
-
-def orphaned() -> bool:
-    """Whether the supervisor of this worker has ended."""
-    try:
-        folder = run_folder()
-        return folder is not None and os.getppid() != int((folder / SUPERVISOR).read_text())
-    except OSError:  # it took its folder with it
-        return True
 
 
 def configure(server: Server, settings: Settings) -> None:
@@ -138,11 +116,9 @@ def configure(server: Server, settings: Settings) -> None:
 
 async def drain(server: Server, seconds: float) -> None:
     """Answer for that long, stop listening, then have uvicorn end the process."""
-    folder = run_folder()
-    whole = folder is None or (folder / STOPPING).is_file() or orphaned()
-    if folder and (folder / STOPPING).is_file():
-        seconds = float((folder / STOPPING).read_text())
-    await asyncio.sleep(seconds)
+    stopping = run.stopping()
+    whole = run.folder() is None or stopping is not None or run.orphaned()
+    await asyncio.sleep(float(stopping or seconds))
     await stop_listening(server, whole=whole)
     for _ in range(20):
         if not server.server_state.connections:

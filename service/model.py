@@ -1,22 +1,48 @@
-"""Which model is served: exactly one tag, from the Bento or from data/model."""
+"""Which model is served: exactly one, from the Bento or data/model, or as the settings say."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import bentoml
 import yaml
 
+from service.settings import Settings
 from stages.console import CairnError
 
 BENTO = Path(__file__).resolve().parents[2] / "bento.yaml"
 
 
-def served_tag() -> str:
-    """The tag of the model to serve.
+class Chosen(NamedTuple):
+    """The model that is served.
+
+    Attributes
+    ----------
+    folder
+        Where its files are.
+    tag
+        Its name and version.
+    chain
+        Where it comes from.
+    """
+
+    folder: Path
+    tag: str
+    chain: dict[str, Any]
+
+
+def main() -> None:
+    """Print the tag of the model that a Bento of this folder gets."""
+    print(packed_tag())
+
+
+def packed_tag() -> str:
+    """The tag of the model that a Bento has, or gets.
 
     Inside a Bento that is the one it was built with. In the project it is the one that dvc.lock
     names, which is registered first if the store lacks it. Where there is none the process ends
@@ -34,6 +60,59 @@ def served_tag() -> str:
         sys.exit(f"error: {error}")
 
 
+def chosen(told: Settings, packed: bentoml.Model) -> Chosen:
+    """The model that the settings name, or else the one that came with the code.
+
+    Raises
+    ------
+    CairnError
+        Where the store has none of MODEL_TAG, or what MODEL_URI names cannot be had, or is not
+        the file that MODEL_SHA256 says.
+    """
+    if told.model_uri and told.model_sha256:
+        # Only for those who ask for it.
+        from service import fetch  # noqa: PLC0415
+
+        return read(fetch.fetched(told.model_uri, told.model_sha256))
+    if told.model_tag:
+        return read(entry(told.model_tag))
+    return Chosen(Path(packed.path), str(packed.tag), chain(packed.info.metadata))
+
+
+def entry(tag: str) -> Path:
+    """The folder of a model in the BentoML store."""
+    folder = store() / tag.replace(":", "/")
+    if not folder.is_dir():
+        raise CairnError(f"MODEL_TAG: no {tag} in {store()}; there: {', '.join(tags()) or 'none'}")
+    return folder
+
+
+def store() -> Path:
+    """The folder of BentoML's models."""
+    return (
+        Path(os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))).expanduser()
+        / "models"
+    )
+
+
+def tags() -> list[str]:
+    """The models that the store has."""
+    return sorted(f"{path.parts[-3]}:{path.parts[-2]}" for path in store().glob("*/*/model.yaml"))
+
+
+def read(folder: Path) -> Chosen:
+    """A model as BentoML keeps one, of ours."""
+    try:
+        content = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+        return Chosen(folder, f"{content['name']}:{content['version']}", chain(content["metadata"]))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise CairnError(f"{folder} holds no model of Cairn: {error!r}") from error
+
+
 def chain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Where a model comes from, as `stages.register` put it into the store's metadata."""
     return {**metadata, "params": json.loads(metadata["params"])}
+
+
+if __name__ == "__main__":
+    main()

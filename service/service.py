@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import uuid
-from pathlib import Path
 from typing import Any
 
 import bentoml
 import orjson
 
-from service import front, lifecycle, logs, worker
-from service.model import chain, served_tag
+from service import front, lifecycle, logs, run, supervisor, worker
+from service.model import BENTO, chosen, packed_tag
 from service.predictor import Predictor
 from service.settings import settings
-from service.version import NAME, pin
 
+NAME = "cairn"
 logger = logging.getLogger(NAME)
 
 
@@ -37,32 +36,23 @@ class Cairn:
     """Predictions of the model that dvc.lock names."""
 
     # BentoML packs what stands here as a class attribute, so the tag must be known at import.
-    model = bentoml.models.BentoModel(served_tag())
+    model = bentoml.models.BentoModel(packed_tag())
 
     def __init__(self) -> None:
-        stored, told = self.model, settings()
+        told = settings()
         # In a worker every line is the log's from the first; elsewhere logging is the caller's.
-        self.log = log() if lifecycle.run_folder() else None
+        self.log = log() if run.folder() else None
         try:
-            self.predictor = Predictor(
-                Path(stored.path),
-                str(stored.tag),
-                chain(stored.info.metadata),
-                max_rows=told.max_rows,
-                threads=told.threads,
-            )
+            served = chosen(told, self.model)
+            self.predictor = Predictor(*served, max_rows=told.max_rows, threads=told.threads)
         except Exception as error:
-            logger.error("%s cannot be loaded: %s", stored.tag, error)  # noqa: TRY400, it goes on
+            logger.error("the model cannot be loaded: %s", error)  # noqa: TRY400, it goes on
             raise
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def supervise() -> None:
         """Run in the parent process, before it makes its workers."""
-        # circus is only for the parent.
-        from service import supervisor  # noqa: PLC0415
-
-        log()
         supervisor.install()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
@@ -77,7 +67,7 @@ class Cairn:
             routes=(*front.ROUTES, front.OTHER),
             pages=front.pages(self.predictor, told, service.schema()),
             place=(bentoml.server_context.worker_index or 1) - 1,
-            folder=lifecycle.run_folder(),
+            folder=run.folder(),
         )
         self.worker.start()
         # Before all of BentoML's own middlewares, which take longer than the model.
@@ -122,4 +112,8 @@ def loaded() -> worker.Worker:
 
 service: Any = Cairn  # the decorator made a Service of it
 service.add_asgi_middleware(front.Front, worker=loaded)
-pin(str(service.inner.model.tag))
+if not BENTO.is_file():
+    # Only `bentoml build` asks for it.
+    from service import version
+
+    version.pin(str(service.inner.model.tag))

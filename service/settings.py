@@ -6,9 +6,18 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 MIB = 2**20
 MAX_ROWS = 10_000
@@ -59,7 +68,24 @@ class Settings(BaseModel):
     api_keys_file: FilePath | None = Field(
         None, description="file with more keys, one a line, read again when it changes"
     )
+    model_tag: Annotated[str, StringConstraints(pattern=r"^[\w.-]+:[\w.-]+$")] | None = Field(
+        None, description="another model: this one of the BentoML store at BENTOML_HOME"
+    )
+    model_uri: Annotated[str, StringConstraints(pattern=r"^s3://[^/]+/.+")] | None = Field(
+        None, description="another model: fetched at the start, an export of `make export`"
+    )
+    model_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="SHA-256 of that file, without which it is not opened"
+    )
     metrics_open: bool = Field(default=True, description="false: `/metrics` asks for a key too")
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if self.model_uri and self.model_tag:
+            raise ValueError("MODEL_TAG and MODEL_URI name a model each; set one of them")
+        if (self.model_uri is None) != (self.model_sha256 is None):
+            raise ValueError("MODEL_URI and MODEL_SHA256 belong together; set both")
+        return self
 
 
 @cache
@@ -87,7 +113,12 @@ def read(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        lines = (_line(str(found["loc"][0]), found["msg"], given) for found in error.errors())
+        lines = (
+            _line(str(found["loc"][0]), found["msg"], given)
+            if found["loc"]
+            else f"error: {found['ctx']['error']}"
+            for found in error.errors()
+        )
         raise ValueError("\n".join(lines)) from None
 
 

@@ -1,154 +1,291 @@
-"""The parent process of `bentoml serve`: it replaces workers that die, and ends them in order.
+"""The process above the workers: it starts them, replaces those that die, and ends them in order.
 
 A worker that dies is replaced, in a container too, where BentoML would let all end: one of several
 may die while the others answer, the queue of connections outlives it here, and `bentoml serve` on a
 laptop has nobody above it to start it again. A worker that cannot start is another matter: the next
 one could not either, so the whole process ends, and says so.
+
+It imports the standard library only. `bentoml serve`, which has by then loaded all that a worker
+does, becomes this program; the image starts it at once, and so loads the model's libraries once.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+import select
 import shutil
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bentoml._internal.utils import circus
-
-from service.lifecycle import LINGER_SECONDS, RUN, STOPPING, SUPERVISOR, ready_file
-from service.settings import settings
+from service.run import RUN, STOPPING, SUPERVISOR, ready_file
 
 CHECK_SECONDS = 0.5
 MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
 TRIES = 3
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
-SHORT = {"arbiter_start_watchers", "manage_watchers"}  # what of circus's has to end before a stop
+STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+# In the command of a worker: the number of the listening socket, and its own, from 1.
+FD, NUMBER = "{fd}", "{number}"
 
 
-def install() -> None:
-    """Have `bentoml serve` use our supervisor; called before it makes its own."""
-    circus.Arbiter = Supervisor  # type: ignore[misc]
+class Plan(NamedTuple):
+    """What to run.
+
+    Attributes
+    ----------
+    host, port
+        Where to listen.
+    workers
+        How many.
+    command
+        A worker's, with FD and NUMBER in it.
+    """
+
+    host: str
+    port: int
+    workers: int
+    command: tuple[str, ...]
 
 
-class Supervisor(circus.Arbiter):
-    """BentoML's arbiter of worker processes, with the promises above.
+class Supervisor:
+    """Runs the workers of one listening socket.
 
     Parameters
     ----------
-    watchers
-        What circus calls the keeper of the processes of one command.
-    options
-        What else `circus.arbiter.Arbiter` takes.
+    plan
+        What to run.
+    folder
+        The folder of the run.
+    environment
+        The workers', but for the folder.
     """
 
-    def __init__(self, watchers: list[Any], **options: Any) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="cairn-"))
-        (self.folder / SUPERVISOR).write_text(str(os.getpid()))
-        self._serving = tuple(watchers)
-        self._stopping = False
-        self._ending: asyncio.Future[None] | None = None
-        self._failed = False
+    def __init__(self, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.failed = False
+        self._environment = {**environment, RUN: str(folder)}
+        self._workers: dict[int, int] = {}  # process id → number
+        self._to_renew: list[int] = []
+        self._renewing = 0
         self._tries = 0
-        told = settings()
-        for watcher in watchers:
-            watcher.env[RUN] = str(self.folder)
-            watcher.respawn = True
-            watcher.graceful_timeout = (
-                told.drain_seconds + LINGER_SECONDS + told.graceful_seconds + MARGIN_SECONDS
-            )
-        if not options.get("plugins"):
-            # BentoML opens ports on which any user of the machine may give commands.
-            options.update(endpoint="inproc://control", pubsub_endpoint="inproc://events")
-        super().__init__(watchers, **{**options, "check_delay": CHECK_SECONDS})
+        self._kill_at: float | None = None
+        (folder / SUPERVISOR).write_text(str(os.getpid()))
+        # Bound, but it is left to the workers to listen, once they can answer.
+        self._listener = bound(plan.host, plan.port)
+        self._signals = signals()
 
-    def initialize(self) -> None:
-        """Bind the sockets, but leave it to the workers to listen, once they can answer."""
-        for one in self.sockets.values():
-            one.listen = lambda _: None
-        try:
-            super().initialize()
-        except OSError as error:
-            sys.exit(
-                f"error: cannot listen there: {error.strerror}; choose another --host or --port"
-            )
+    def run(self) -> None:
+        """Run until all workers have ended."""
+        for number in range(1, self.plan.workers + 1):
+            self._start(number)
+        while self._workers:
+            for number in self._came():
+                self._on_signal(number)
+            for pid, code in ended():
+                self._on_end(pid, code)
+            self._renew()
+            if self._kill_at and time.monotonic() > self._kill_at:
+                self._send(signal.SIGKILL)
 
-    def start(self, cb: Callable[[Any], Any] | None = None) -> None:
-        """Run until all workers have ended; ends the process with 1 if one could not start."""
-        loop = self.loop.asyncio_loop
-        for number, seconds in (
-            (signal.SIGTERM, settings().drain_seconds),
-            (signal.SIGQUIT, settings().drain_seconds),
-            (signal.SIGINT, 0.0),
-        ):
-            loop.add_signal_handler(number, self._on_signal, seconds)
-        try:
-            super().start(cb)
-        finally:
-            self.exit_stack.close()
-            shutil.rmtree(self.folder, ignore_errors=True)
-        if self._failed:
-            sys.exit(1)
+    def _start(self, number: int) -> None:
+        """Start a worker, in a group of its own: a terminal's Ctrl-C is for the supervisor."""
+        given = {FD: str(self._listener.fileno()), NUMBER: str(number)}
+        command = [sys.executable, *(given.get(word, word) for word in self.plan.command)]
+        pid = os.posix_spawn(
+            sys.executable,
+            command,
+            self._environment,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setpgroup=0,
+        )
+        self._workers[pid] = number
 
-    def stop(self) -> None:
-        """End all workers, then `start`."""
-        self._on_signal(settings().drain_seconds)
+    def _came(self) -> Iterator[int]:
+        """The signals that came, waited for some time."""
+        if select.select([self._signals], [], [], CHECK_SECONDS)[0]:
+            yield from self._signals.recv(1024)
 
-    def _on_signal(self, seconds: float) -> None:
-        """End; a second signal ends the workers without any more waiting."""
-        if not self._stopping:
-            self._ending = asyncio.ensure_future(self._end(seconds))
-            return
-        for process in self._processes():
-            process.send_signal(signal.SIGTERM)
+    def _on_signal(self, number: int) -> None:
+        """End, or renew the workers; a second signal ends them without any more waiting."""
+        if number == signal.SIGHUP:
+            self._to_renew = sorted(self._workers.values())
+        elif number in STOPS:
+            if self._kill_at:
+                self._send(signal.SIGTERM)
+            else:
+                self._stop("0" if number == signal.SIGINT else "")
 
-    async def _end(self, seconds: float) -> None:
-        """End the workers, who go on answering for that long."""
-        if self._stopping:
-            return
-        self._stopping = True
-        while self._exclusive_running_command in SHORT:  # noqa: ASYNC110  # circus has no event
-            await asyncio.sleep(0.01)
-        self.ctrl.caller.stop()
-        (self.folder / STOPPING).write_text(str(seconds))
+    def _stop(self, seconds: str) -> None:
+        """End the workers, who answer for that long more; empty: for as long as they are told."""
+        (self.folder / STOPPING).write_text(seconds)
         # Whoever closes a listening socket last breaks what waits in its queue; workers do not.
-        self.sockets.close_all()
-        await self._stop_watchers(close_output_streams=True)
-        self.loop.add_callback(self.loop.stop)
+        self._listener.close()
+        longest = max((self._time_to_end(pid) for pid in self._workers), default=0.0)
+        self._kill_at = time.monotonic() + longest + MARGIN_SECONDS
+        self._send(signal.SIGTERM)
 
-    async def manage_watchers(self) -> None:
-        """Replace the workers that ended; called every CHECK_SECONDS."""
-        if self._stopping or self._exclusive_running_command:
+    def _time_to_end(self, pid: int) -> float:
+        """How many seconds a worker may take, which it said when it was ready."""
+        mark = ready_file(self.folder, pid)
+        return float(mark.read_text() or 0) if mark.is_file() else 0.0
+
+    def _send(self, number: int) -> None:
+        for pid in self._workers:
+            os.kill(pid, number)
+
+    def _on_end(self, pid: int, code: int) -> None:
+        """Replace a worker that died; where it cannot start, end all."""
+        number = self._workers.pop(pid, None)
+        if number is None or self._kill_at:
             return
-        for process in self._processes():
-            if (code := process.poll()) is not None:
-                self._note_end(process.pid, code)
-        if self._failed:
-            await self._end(settings().drain_seconds)
-        else:
-            await super().manage_watchers()
+        if self._can_start(pid, code):
+            self._start(number)
+            return
+        self.failed = True
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        say(f"a worker ended before it was ready ({how}); its lines above say why")
+        self._stop("")
 
-    def _note_end(self, pid: int, code: int) -> None:
+    def _can_start(self, pid: int, code: int) -> bool:
         """Tell a worker that died from one that cannot start."""
         mark = ready_file(self.folder, pid)
         if mark.is_file():
             mark.unlink()
             self._tries = 0
-            return
+            return True
         self._tries += 1
         # One that somebody, or the kernel for want of memory, killed may do better again.
-        if code not in FROM_OUTSIDE or self._tries == TRIES:
-            ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-            print(
-                f"error: a worker ended before it was ready ({ended}); its lines above say why",
-                file=sys.stderr,
-                flush=True,
-            )
-            self._failed = True
+        return code in FROM_OUTSIDE and self._tries < TRIES
 
-    def _processes(self) -> list[Any]:
-        return [one for watcher in self._serving for one in watcher.processes.values()]
+    def _renew(self) -> None:
+        """End the next worker that is to be replaced, once the last one is, and all are ready."""
+        if not self._to_renew or self._renewing in self._workers or self._kill_at:
+            return
+        if all(ready_file(self.folder, pid).is_file() for pid in self._workers):
+            number = self._to_renew.pop(0)
+            [self._renewing] = (pid for pid, its in self._workers.items() if its == number)
+            os.kill(self._renewing, signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the workers that the arguments, or else the variables of an image, ask for."""
+    given = sys.argv[1:]
+    if not given:
+        defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
+        given = [os.environ.get(name, "").strip() or value for name, value in defaults]
+        given += [".", "-m", "_bentoml_impl.worker.service", os.environ["BENTO_PATH"]]
+        given += ["--service-name", "cairn", "--fd", FD, "--worker-id", NUMBER]
+    host, port, workers, folder, *command = given
+    os.chdir(folder)
+    run(Plan(host, whole("PORT", port, 65535), whole("WORKERS", workers, 256), tuple(command)))
+
+
+def run(plan: Plan) -> None:
+    """Run until all workers have ended; ends the process with 1 if one could not start."""
+    folder = Path(tempfile.mkdtemp(prefix="cairn-"))
+    try:
+        supervisor = Supervisor(plan, folder, os.environ)
+        supervisor.run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(1 if supervisor.failed else 0)
+
+
+def whole(name: str, text: str, most: int) -> int:
+    """A setting that is a whole number; where it is not, the process ends with one line."""
+    if text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    say(f"{name}: {text!r}: a whole number from 1 to {most} is wanted")
+    sys.exit(1)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens nowhere yet, which a worker inherits; ends the process if it cannot."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except OSError as error:
+        say(f"cannot listen at {host}, port {port}: {error.strerror}; choose another")
+        sys.exit(1)
+    listener.set_inheritable(True)
+    return listener
+
+
+def signals() -> socket.socket:
+    """A socket from which the numbers of signals are read as they come."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)  # noqa: FBT003, its own signature
+    for number in (*STOPS, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writer.detach())
+    return reader
+
+
+def ended() -> Iterator[tuple[int, int]]:
+    """Each child that has ended, those inherited as the first process of a container too."""
+    try:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            yield pid, os.waitstatus_to_exitcode(status)
+    except ChildProcessError:
+        return
+
+
+def say(error: str) -> None:
+    """Tell people what is wrong."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+class Arbiter:
+    """Stands where BentoML would have circus's, with one watcher and one socket, and takes over.
+
+    Parameters
+    ----------
+    watchers, sockets
+        What circus calls the keeper of a command's processes, and where they listen.
+    """
+
+    def __init__(self, watchers: list[Any], sockets: list[Any], **_: Any) -> None:
+        [self._watcher], [self._socket] = watchers, sockets
+        self.exit_stack = ExitStack()  # BentoML's own affairs, which end here
+
+    def start(self, **_: Any) -> None:
+        """Become this program."""
+        self.exit_stack.close()
+        sys.stdout.flush()
+        watcher, listener = self._watcher, self._socket
+        words = {f"$(circus.sockets.{listener.name})": FD, "$(CIRCUS.WID)": NUMBER}
+        place = (listener.host, str(listener.port), str(watcher.numprocesses), watcher.working_dir)
+        command = [words.get(word, word) for word in watcher.args]
+        os.environ.update(watcher.env)
+        os.chdir(Path(__file__).parents[1])  # where `-m` finds this package
+        os.execv(sys.executable, [sys.executable, "-m", __name__, *place, *command])  # noqa: S606
+
+
+def install() -> None:
+    """Have `bentoml serve` become this program; called before it makes its arbiter."""
+    from bentoml._internal.utils import circus  # noqa: PLC0415, not for the program itself
+
+    theirs = circus.Arbiter
+
+    def arbiter(*watchers: Any, **options: Any) -> Any:
+        # `--reload` watches files, which is circus's work.
+        return (theirs if options.get("plugins") else Arbiter)(*watchers, **options)
+
+    circus.Arbiter = arbiter  # type: ignore[assignment, misc]
+
+
+if __name__ == "__main__":
+    main()

@@ -113,11 +113,11 @@ def git() -> dict[str, Any]:
 
     Not HEAD: a later commit that leaves dvc.lock alone makes no other model.
     """
-    commit = _git("log", "-1", "--format=%H", "--", str(LOCK))
-    return {"commit": commit or "none", "dirty": bool(_git("status", "--porcelain", str(LOCK)))}
+    commit = git_says("log", "-1", "--format=%H", "--", str(LOCK))
+    return {"commit": commit or "none", "dirty": bool(git_says("status", "--porcelain", str(LOCK)))}
 
 
-def _git(*arguments: str) -> str:
+def git_says(*arguments: str) -> str:
     """What git answers; empty outside a repository, or without git."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)

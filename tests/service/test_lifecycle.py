@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -68,24 +67,6 @@ def test_outside_a_worker_it_is_ready_once_started() -> None:
 
 def test_a_process_has_one_lifecycle() -> None:
     assert lifecycle.state() is lifecycle.state()
-
-
-def test_without_a_supervisor_there_is_no_run_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(lifecycle.RUN, raising=False)
-    assert lifecycle.run_folder() is None
-    assert not lifecycle.orphaned()
-
-
-def test_a_worker_is_orphaned_when_its_parent_is_another(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv(lifecycle.RUN, str(tmp_path))
-    assert lifecycle.run_folder() == tmp_path
-    assert lifecycle.orphaned()
-    (tmp_path / lifecycle.SUPERVISOR).write_text(str(os.getppid()))
-    assert not lifecycle.orphaned()
-    (tmp_path / lifecycle.SUPERVISOR).write_text(str(os.getpid()))
-    assert lifecycle.orphaned()
 
 
 @IMPLEMENTATIONS

@@ -13,13 +13,15 @@ import pytest
 import yaml
 from bentoml._internal.models import ModelStore
 
-from service.model import chain, served_tag
+from service.model import chain, chosen, packed_tag, read
+from service.settings import Settings
 from stages import identity, register
+from stages.console import CairnError
 from stages.paths import MODEL, ONNX
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[2]
-CALL = "from service.model import served_tag; print(served_tag())"
+CALL = "from service.model import packed_tag; print(packed_tag())"
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 
@@ -44,7 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStor
 def ended() -> str:
     """The line with which the process ends."""
     with pytest.raises(SystemExit) as exited:
-        served_tag()
+        packed_tag()
     line = str(exited.value.code)
     assert line.startswith("error: ")
     assert len(line.splitlines()) == 1
@@ -52,10 +54,10 @@ def ended() -> str:
 
 
 def test_the_model_that_dvc_lock_names_is_registered_and_served(store: ModelStore) -> None:
-    tag = served_tag()
+    tag = packed_tag()
     assert tag == f"small:{identity.sha256(MODEL)[:12]}"
     assert [str(model.tag) for model in store.list()] == [tag]
-    assert served_tag() == tag
+    assert packed_tag() == tag
 
 
 def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
@@ -85,6 +87,35 @@ def test_another_model_than_dvc_lock_names_is_not_served(store: ModelStore) -> N
     ONNX.write_bytes(b"other")
     assert "is not the one that dvc.lock names: run `dvc checkout`" in ended()
     assert store.list() == []
+
+
+def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: ModelStore) -> None:
+    packed = store.get(packed_tag())
+    assert chosen(Settings(), packed).tag == str(packed.tag)
+    other = Path(packed.path).with_name("other")
+    shutil.copytree(packed.path, other)
+    annotated = (
+        (other / "model.yaml")
+        .read_text()
+        .replace(f"version: {packed.tag.version}", "version: other")
+    )
+    (other / "model.yaml").write_text(annotated)
+    served = chosen(Settings(model_tag="small:other"), packed)
+    assert served == (other, "small:other", chain(packed.info.metadata))
+
+
+def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelStore) -> None:
+    packed = store.get(packed_tag())
+    with pytest.raises(CairnError, match=f"MODEL_TAG: no small:none in .*there: {packed.tag}$"):
+        chosen(Settings(model_tag="small:none"), packed)
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "name: a", "[]"])
+def test_a_folder_that_is_no_model_of_ours_is_told(tmp_path: Path, content: str | None) -> None:
+    if content:
+        (tmp_path / "model.yaml").write_text(content)
+    with pytest.raises(CairnError, match="holds no model of Cairn"):
+        read(tmp_path)
 
 
 @pytest.mark.usefixtures("store")

@@ -66,5 +66,26 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
     assert len(str(error.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"MODEL_URI": "s3://b/k"}, "MODEL_URI and MODEL_SHA256 belong together"),
+        ({"MODEL_SHA256": "0" * 64}, "MODEL_URI and MODEL_SHA256 belong together"),
+        (
+            {"MODEL_URI": "s3://b/k", "MODEL_SHA256": "0" * 64, "MODEL_TAG": "a:b"},
+            "MODEL_TAG and MODEL_URI name a model each",
+        ),
+        ({"MODEL_URI": "https://b/k"}, "MODEL_URI: 'https://b/k'"),
+        ({"MODEL_URI": "s3://b"}, "MODEL_URI: 's3://b'"),
+        ({"MODEL_SHA256": "abc"}, "MODEL_SHA256: 'abc'"),
+        ({"MODEL_TAG": "../x:y"}, "MODEL_TAG: '../x:y'"),
+        ({"MODEL_TAG": "cairn"}, "MODEL_TAG: 'cairn'"),
+    ],
+)
+def test_a_model_is_named_in_one_way_and_whole(given: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^error: {says}"):
+        read(given)
+
+
 def test_no_key_is_shown() -> None:
     assert "secret" not in repr(read({"API_KEYS": "secret"}))

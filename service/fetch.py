@@ -1,0 +1,100 @@
+"""A model from an object store, opened only if it is, byte for byte, the one that was meant."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from service import run
+from stages.console import CairnError
+
+# In all, and for the first byte of an attempt.
+PATIENCE, CONNECT = timedelta(seconds=30), timedelta(seconds=5)
+RETRIES = 3
+
+
+def fetched(uri: str, sha256: str) -> Path:
+    """The folder of the model; fetched once for all workers of this run, and for those to come.
+
+    Parameters
+    ----------
+    uri
+        s3://BUCKET/KEY of an export of one model. Credentials and region are the environment's,
+        the instance's or the pod's, as AWS's own tools take them.
+    sha256
+        The file's, hex.
+
+    Raises
+    ------
+    CairnError
+        Where it cannot be fetched, or is another file, or no export.
+    """
+    where = run.folder() or Path(tempfile.mkdtemp(prefix="cairn-model-"))
+    folder = where / "model"
+    with (where / "model.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            part = Path(tempfile.mkdtemp(dir=where))
+            try:
+                file = part / "model.bentomodel"
+                download(uri, file, sha256)
+                unpack(file, part / "model")
+                (part / "model").rename(folder)
+            finally:
+                shutil.rmtree(part)
+    return folder
+
+
+def download(uri: str, into: Path, sha256: str) -> None:
+    """Write the object to a file; raises CairnError unless it has that SHA-256."""
+    whole = hashlib.sha256()
+    try:
+        parts = urlsplit(uri)
+        store = S3Store(parts.netloc, client_options=options(), retry_config=retries())
+        with into.open("wb") as file:
+            for chunk in obstore.get(store, parts.path.lstrip("/")):
+                whole.update(chunk)
+                file.write(chunk)
+    except (BaseError, OSError) as error:
+        raise CairnError(f"MODEL_URI: {uri} cannot be fetched: {reason(error)}") from None
+    if whole.hexdigest() != sha256:
+        raise CairnError(
+            f"MODEL_SHA256: {uri} is another file, {whole.hexdigest()}; it was not opened"
+        )
+
+
+def unpack(file: Path, into: Path) -> None:
+    """Unpack an export of `bentoml models export`."""
+    try:
+        with tarfile.open(file) as archive:
+            archive.extractall(into, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise CairnError(f"MODEL_URI: this is no export of a model: {error}") from None
+
+
+def options() -> Any:
+    """How to connect: without TLS only to an endpoint that says so itself."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    return {"allow_http": endpoint.startswith("http://"), "connect_timeout": CONNECT}
+
+
+def retries() -> Any:
+    """How often and how long to try again."""
+    return {"max_retries": RETRIES, "retry_timeout": PATIENCE}
+
+
+def reason(error: Exception) -> str:
+    """The first line of what the object store's client says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
