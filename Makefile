@@ -13,6 +13,8 @@ export BENTOML_DO_NOT_TRACK := True
 STORE := python deploy/local/store.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
+TRAIN := cairn-train
+AWS := ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN REGION ENDPOINT_URL
 TAG = $$(python -m service.version)
 # Its command line warns of itself. Only here: what a stage warns of is for people to see.
 BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
@@ -26,13 +28,31 @@ port_is_free = python -c 'import socket, sys; sys.exit( \
 	"error: port $(PORT) is in use; take another: make $@ PORT=3001" \
 	if socket.socket().connect_ex(("127.0.0.1", $(PORT))) == 0 else 0)'
 
+STACK ?= cairn
+PARAMETERS ?= deploy/ec2/parameters.json
+OVERLAY := deploy/k8s/overlays/production
+TRAINING := deploy/k8s/training
+COMPOSE = $$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	--project-name cairn --file deploy/compose.yaml
+# Nothing is applied that still has an example's names in it, and nothing without a cluster.
+k8s_checks = command -v kubectl >/dev/null || \
+	{ echo "error: no kubectl here; install it, 1.21 or later" >&2; exit 1; }; \
+	kubectl kustomize $(1) >/dev/null || exit 1; \
+	if kubectl kustomize $(1) | grep -n example | sed 's/^/  /' | grep . >&2; then \
+		echo "error: the lines above are examples; put your own values into $(1)" >&2; exit 1; fi; \
+	kubectl version --request-timeout=10s >/dev/null 2>&1 || { \
+		echo "error: no cluster answers; choose one: kubectl config get-contexts" >&2; exit 1; }; \
+	kubectl get namespace cairn >/dev/null 2>&1 || { echo \
+		"error: the cluster has no namespace cairn; make it: kubectl create namespace cairn" >&2; exit 1; }
+
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test install install-dev check fmt clean store store-down repro push pull register \
-	serve bento export image image-run image-test verify bench lock
+	serve bento export image image-run image-test \
+	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install ## all of it, from nothing: environment, S3 store, repro, push, register, serve on :3000
 	@$(port_is_free)
@@ -126,6 +146,52 @@ image-run: image ## run that image, hardened, on :3000
 image-test: install-dev ## the tests of the image, with the real Docker engine
 	pytest tests/test_image.py
 
+sbom: install-dev image ## build/sbom.cdx.json: the Python packages in that image, and their licences
+	@python -m deploy.sbom "$(TAG)" build/sbom.cdx.json
+
+# Its context is two things, not the folder: no data, no keys, no .git.
+train-image: ## the image cairn-train, which runs the pipeline in a container
+	@docker version >/dev/null || { echo "error: no Docker engine answers; start one" >&2; exit 1; }
+	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
+	tar -cf - requirements.txt deploy/train | \
+		docker build --tag $(TRAIN) --file deploy/train/Dockerfile -
+
+train: train-image ## dvc repro and dvc push in that image, on this folder, as you
+	docker run --rm --network host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/repo" \
+		$(AWS:%=--env AWS_%) $(TRAIN)
+
+compose-up: image ## the service, an S3 store and Prometheus in containers, on loopback
+	@export CAIRN_IMAGE=$(TAG); $(COMPOSE) up --detach
+
+compose-down: ## stop and remove them; their data stays in volumes
+	@export CAIRN_IMAGE=- STORE_ACCESS_KEY=- STORE_SECRET_KEY=-; $(COMPOSE) down
+
+ec2: ## aws cloudformation deploy, with deploy/ec2/parameters.json
+	@command -v aws >/dev/null || { echo "error: no aws here; install the AWS CLI" >&2; exit 1; }
+	@test -f $(PARAMETERS) || { echo "error: no $(PARAMETERS); copy" \
+		"deploy/ec2/parameters.example.json there and put in your values" >&2; exit 1; }
+	aws cloudformation deploy --stack-name $(STACK) --template-file deploy/ec2/template.yaml \
+		--parameter-overrides file://$(PARAMETERS) --capabilities CAPABILITY_IAM \
+		--no-fail-on-empty-changeset $(FLAGS)
+	@aws cloudformation describe-stacks --stack-name $(STACK) --output text \
+		--query "Stacks[0].Outputs[?OutputKey=='Url'].OutputValue"
+
+ec2-down: ## delete that stack and its logs; the image in ECR and the model in S3 stay
+	aws cloudformation delete-stack --stack-name $(STACK)
+	aws cloudformation wait stack-delete-complete --stack-name $(STACK)
+
+k8s: ## kubectl apply of deploy/k8s/overlays/production
+	@$(call k8s_checks,$(OVERLAY))
+	kubectl apply -k $(OVERLAY)
+	kubectl --namespace cairn rollout status deployment/cairn --timeout=6m || \
+		{ echo "error: the new pods do not become ready, the old ones stay; to go back:" \
+		"kubectl --namespace cairn rollout undo deployment/cairn" >&2; exit 1; }
+
+k8s-train: ## the pipeline as a Job in that cluster
+	@$(call k8s_checks,$(TRAINING))
+	kubectl --namespace cairn delete job/cairn-train --ignore-not-found  # a Job cannot be changed
+	kubectl apply -k $(TRAINING)
+
 verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \
 	cd "$$folder/clone" && export BENTOML_HOME="$$folder/bentoml" && for threads in 1 2; do \
@@ -134,9 +200,10 @@ verify: install ## rebuild in a clean clone, on one thread and on two, and compa
 		git diff --exit-code && test -z "$$(git status --porcelain)" || exit 1; \
 	done && echo "verify: every hash is the one in dvc.lock"
 
-bench: install-dev ## the benchmarks, a quarter of an hour; writes bench/results
+bench: install-dev ## the benchmarks, half an hour with a Docker engine; writes bench/results
 	python -m bench.pipeline
 	python -m bench.serving
+	python -m bench.image
 
 lock: install-dev ## resolve pyproject.toml anew into the requirements files
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools -o requirements.txt

@@ -12,10 +12,12 @@ import asyncio
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -28,6 +30,7 @@ from service.settings import Settings
 CHECK_SECONDS = 1.0
 SETTLE_SECONDS = 0.1  # for handshakes on their way: more than any round trip within a region
 LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
+FILLS, FILL_SECONDS = 100, 0.01  # how often, and how long, to try to fill the queue
 
 
 class Lifecycle:
@@ -135,9 +138,8 @@ async def stop_listening(server: Server, *, whole: bool) -> None:
     """
     found = [one.fileno() for listener in server.servers for one in listener.sockets]
     listeners = [socket.socket(fileno=os.dup(number)) for number in found]
-    if whole:
-        for listener in listeners:
-            refuse(listener)
+    refusing = [refuse(listener) for listener in listeners] if whole else []
+    if any(refusing):
         await asyncio.sleep(SETTLE_SECONDS)
     loop = asyncio.get_running_loop()
     for number in found:
@@ -145,17 +147,18 @@ async def stop_listening(server: Server, *, whole: bool) -> None:
     await asyncio.sleep(0.01)  # asyncio makes a task of each connection, and closing breaks those
     for one in server.servers:
         one.close()
-    try:
-        if whole:
-            await asyncio.gather(*(take_rest(server, listener) for listener in listeners))
-    finally:
+    taken: list[socket.socket] = []
+    with ExitStack() as until_closed:
         for listener in listeners:
-            listener.close()
+            until_closed.enter_context(listener)
+        for listener, refuses in zip(listeners, refusing, strict=False):
+            listener.setblocking(False)  # noqa: FBT003, its own signature
+            taken += waiting(listener) if refuses else last(listener, until_closed)
+    await asyncio.gather(*(serve(server, connection) for connection in taken))
 
 
-async def take_rest(server: Server, listener: socket.socket) -> None:
-    """Serve the connections that wait in the queue of a listening socket."""
-    loop = asyncio.get_running_loop()
+async def serve(server: Server, connection: socket.socket) -> None:
+    """Have uvicorn serve a connection that was taken."""
     factory: Any = server.config.http_protocol_class
 
     def protocol() -> Any:
@@ -165,15 +168,41 @@ async def take_rest(server: Server, listener: socket.socket) -> None:
             app_state=server.lifespan.state,
         )
 
-    listener.settimeout(0)
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
+
+
+def waiting(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait in the queue of a listening socket."""
+    taken = []
     while True:
         try:
-            connection, _ = listener.accept()
+            taken.append(listener.accept()[0])
         except BlockingIOError:
-            return
+            return taken
         except OSError:  # this one went away while it waited
             continue
-        await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
+
+
+def last(listener: socket.socket, until_closed: ExitStack) -> list[socket.socket]:
+    """The connections that wait, and then none can be made before the socket is closed.
+
+    The queue gets the least length that there is, and a connection of our own fills it. Behind
+    that the kernel drops attempts to connect, as it does where `refuse` succeeds. What was half
+    made at that moment is lost: on loopback nothing, elsewhere what needs longer than a moment.
+    """
+    listener.listen(0)
+    taken = []
+    for _ in range(FILLS):
+        taken += waiting(listener)
+        own = until_closed.enter_context(socket.socket(listener.family))
+        own.setblocking(False)  # noqa: FBT003, its own signature
+        own.connect_ex(listener.getsockname())
+        # It is made only where no other was quicker to fill the queue.
+        if select.select([], [own], [], FILL_SECONDS)[1]:
+            break
+        own.close()
+    return taken
 
 
 class _Program(ctypes.Structure):
@@ -195,16 +224,23 @@ _NO_SYN = b"".join(
 _SO_ATTACH_FILTER = 26
 
 
-def refuse(listener: socket.socket) -> None:
+def refuse(listener: socket.socket) -> bool:
     """Have the kernel drop attempts to connect, whose clients then try again by themselves.
 
     Between the last `accept` and `close` the kernel would go on to take connections, and break
-    them. Where there is no such filter (it is Linux's) that gap of microseconds stays.
+    them.
+
+    Returns
+    -------
+    bool
+        Whether it does: the filter is Linux's, and newer kernels allow it to privileged processes
+        only, which those of a container are not.
     """
     if sys.platform != "linux" or listener.family == socket.AF_UNIX:
-        return
+        return False
     program = _Program(len(_NO_SYN) // 8, _NO_SYN)
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
     except OSError:
-        return
+        return False
+    return True

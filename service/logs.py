@@ -196,6 +196,7 @@ def start(level: str, *, messages: bool, shared: bool = False) -> Log:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger(ACCESS).propagate = False
+    logging.getLogger("bentoml").setLevel(logging.NOTSET)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(log.level, logging.WARNING))
     logging.captureWarnings(capture=True)

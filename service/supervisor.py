@@ -71,7 +71,8 @@ class Supervisor:
         self.plan = plan
         self.folder = folder
         self.failed = False
-        self._environment = {**environment, RUN: str(folder)}
+        # What BentoML says before the service's own log begins is no JSON.
+        self._environment = {**environment, RUN: str(folder), "BENTOML_QUIET": "true"}
         self._workers: dict[int, int] = {}  # process id → number
         self._to_renew: list[int] = []
         self._renewing = 0

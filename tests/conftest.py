@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,18 @@ class Project:
         if check and done.returncode:
             pytest.fail(f"{' '.join(arguments)} → {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def s3(self) -> dict[str, str]:
+        """The variables with which AWS's tools reach the project's own store."""
+        config = ConfigParser()
+        config.read(self.root / ".dvc" / "config.local")
+        embedded = config["'remote \"embedded\"'"]
+        return {
+            "AWS_ENDPOINT_URL": embedded["endpointurl"],
+            "AWS_ACCESS_KEY_ID": embedded["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": embedded["secret_access_key"],
+            "AWS_REGION": "us-east-1",
+        }
 
     def git(self, *arguments: str) -> str:
         """Run git and return what it prints."""

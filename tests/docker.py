@@ -60,20 +60,45 @@ class Container:
         """A field of the container's state."""
         return docker("inspect", "--format", f"{{{{.State.{field}}}}}", self.name)
 
+    def ended(self) -> int:
+        """Wait until it ends; its code."""
+        return int(docker("wait", self.name, timeout=60))
+
+    def said(self) -> str:
+        """What it wrote."""
+        command = ["docker", "logs", self.name]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
 
 @contextmanager
 def container(image: str, *options: str) -> Iterator[Container]:
     """Run an image until the end of the block, on a free port of loopback, once it is ready."""
-    name = docker("run", "--detach", "--publish", "127.0.0.1::3000", *options, image)
-    try:
+    with started(image, "--publish", "127.0.0.1::3000", *options) as name:
         running = Container(name, f"http://{docker('port', name, '3000/tcp')}")
-        _await_ready(running)
+        await_ready(running)
         yield running
+
+
+@contextmanager
+def hosted(image: str, port: int, *options: str) -> Iterator[Container]:
+    """The same on the network of the host, at that port; it need not become ready."""
+    with started(image, "--network=host", f"--env=PORT={port}", *options) as name:
+        yield Container(name, f"http://127.0.0.1:{port}")
+
+
+@contextmanager
+def started(image: str, *options: str) -> Iterator[str]:
+    """Name of a container that is removed at the end of the block."""
+    name = docker("run", "--detach", *options, image)
+    try:
+        yield name
     finally:
         docker("rm", "--force", "--volumes", name)
 
 
-def _await_ready(running: Container, seconds: float = 60) -> None:
+def await_ready(running: Container, seconds: float = 60) -> None:
+    """Wait until a container is ready; fails, with its log, if it is not in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and running.state("Running") == "true":
         try:

@@ -88,7 +88,7 @@ def test_each_request_that_is_shown_gets_the_answer_that_is_shown(project: Proje
 
 
 def test_every_make_target_exists() -> None:
-    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", README, re.MULTILINE))
     assert {"run", "test", "verify", "image"} <= named
     assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in named)
 

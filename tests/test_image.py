@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import re
+import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests import docker, serving
+from tests.conftest import copy
 from tests.docker import Container
+from tests.load import Load
+from tests.ports import free_ports, wait_until
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -24,6 +34,16 @@ HARDENED = (
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
 )
+MB = 1_000_000
+BENTO = "home/bentoml/bento"
+# All that may be in the layers on top of the base: of what is ours, and of what goes.
+OURS = re.compile(
+    rf"(app/\.venv|{BENTO}/(src/(service|stages)|apis|models/cairn))(/.*)?"
+    rf"|{BENTO}(/src|/src/bentofile\.yaml|/models|/bento\.yaml|/README\.md)?|home(/bentoml)?|app"
+    r"|usr(/local)?(/bin|/lib|/share)?|usr/(local/)?lib/python3[^/]*(/site-packages)?"
+    r"|(.*/)?\.wh\.[^/]+|(etc|proc|sys|dev|run|tmp)/?"
+)
+NEVER = re.compile(r"(^|/)(\.env|\.git|\.dvc|\.aws|tests?|[^/]*\.(parquet|csv|joblib|key))(/|$)")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +54,25 @@ def image(project: Project) -> str:
 
 @pytest.fixture(scope="module")
 def served(image: str) -> Iterator[Container]:
-    with docker.container(image) as running:
+    """One with every restriction at once."""
+    with docker.container(image, *HARDENED) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def other(project: Project, image: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same code with another model, in its own store, exported, with an image of its own."""
+    mine = copy(project, tmp_path_factory.mktemp("other"))
+    params = mine.root / "params.yaml"
+    knobs = yaml.safe_load(params.read_text())
+    knobs["train"] |= {"estimator": "sklearn.linear_model.LogisticRegression", "scale": True}
+    knobs["train"]["arguments"] = {}
+    params.write_text(yaml.safe_dump(knobs))
+    mine.run("dvc", "repro")
+    mine.git("commit", "--all", "--quiet", "--message", "another model")
+    mine.run("make", "export")
+    assert docker.build(mine) != image
+    return mine
 
 
 def test_it_predicts_bit_for_bit_what_the_service_outside_does(
@@ -54,44 +91,268 @@ def test_it_serves_the_model_that_the_bento_was_built_with(
     assert httpx.get(f"{served.url}/health").json()["model_version"] == model["tag"]
 
 
-def test_it_runs_as_a_numbered_user_who_is_not_root(image: str, served: Container) -> None:
+def test_it_runs_as_a_numbered_user_who_is_not_root_and_as_any_other(
+    image: str, served: Container
+) -> None:
     user = docker.docker("inspect", "--format", "{{.Config.User}}", image)
-    assert user.split(":")[0].isdecimal()
-    assert served.execute("id", "-u") == user.split(":")[0] != "0"
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert served.execute("id", "-u") == "12345"
+    with docker.container(image) as running:
+        assert running.execute("id", "-u") == user.split(":")[0]
 
 
-@pytest.mark.parametrize("module", ["pandas", "sklearn", "skl2onnx", "dvc", "pip", "pytest"])
+def test_every_line_that_it_prints_is_json(served: Container) -> None:
+    lines = [json.loads(line) for line in served.said().splitlines()]
+    assert lines
+    assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
+
+
+def test_its_first_process_is_the_supervisor_which_leaves_no_zombie(served: Container) -> None:
+    assert "service.supervisor" in served.execute("cat", "/proc/1/cmdline")
+    served.execute("bash", "-c", "(sleep 0.2 &) ; exit 0")
+    time.sleep(1.5)
+    states = served.execute("bash", "-c", "cat /proc/[0-9]*/stat | cut -d ' ' -f 3")
+    assert "Z" not in states.split()
+
+
+def test_it_becomes_healthy(image: str) -> None:
+    with docker.container(image, *HARDENED, "--health-interval=1s") as running:
+        wait_until(lambda: running.state("Health.Status") == "healthy", 30)
+
+
+@pytest.mark.parametrize("module", ["pandas", "sklearn", "skl2onnx", "dvc", "pip", "pytest", "uv"])
 def test_it_has_no_package_that_serving_does_not_need(served: Container, module: str) -> None:
     search = f"import importlib.util as u; print(u.find_spec({module!r}))"
     assert served.execute("python", "-c", search) == "None"
 
 
-@pytest.mark.parametrize("tool", ["gcc", "cc", "make", "git", "pip", "pip3", "uv", "dvc"])
+@pytest.mark.parametrize("tool", ["gcc", "cc", "make", "git", "pip", "pip3", "uv", "dvc", "curl"])
 def test_it_has_no_tool_to_build_or_fetch_with(served: Container, tool: str) -> None:
     search = f"import shutil; print(shutil.which({tool!r}))"
     assert served.execute("python", "-c", search) == "None"
 
 
-def test_it_has_nothing_of_the_project_but_what_it_imports(served: Container) -> None:
-    found = served.execute("find", "/home/bentoml/bento/src", "-name", "*.py").split()
-    modules = {path.removeprefix("/home/bentoml/bento/src/").split("/")[0] for path in found}
-    assert modules == {"service", "stages"}
-    assert not [path for path in found if path.endswith("train.py")]
+def test_every_file_on_top_of_the_base_is_meant_to_be_there(project: Project, image: str) -> None:
+    names = [name for layer in layers(image)[len(layers(base(project))) :] for name in layer]
+    assert len(names) > 1000
+    assert [name for name in names if not OURS.fullmatch(name)] == []
+    ours = [name for name in names if not name.startswith("app/.venv/")]
+    assert [name for name in ours if NEVER.search(name)] == []
+    modules = {name.removeprefix(f"{BENTO}/src/") for name in names if name.endswith(".py")}
+    shipped = yaml.safe_load((project.root / "bentofile.yaml").read_text())["include"]
+    paths = [path for glob in shipped for path in project.root.glob(glob.lstrip("/"))]
+    wanted = {str(path.relative_to(project.root)) for path in paths}
+    assert {name for name in modules if not name.startswith("app/")} == wanted
+
+
+def test_all_code_is_compiled(served: Container) -> None:
+    code = (
+        "import pathlib, sys, sysconfig; "
+        "roots = ['/home/bentoml/bento/src', '/app/.venv/lib']; "
+        "files = [p for r in roots for p in pathlib.Path(r).rglob('*.py')]; "
+        "cached = [p for p in files if list((p.parent / '__pycache__').glob(p.stem + '.*.pyc'))]; "
+        "print(len(files) - len(cached), len(files))"
+    )
+    missing, files = map(int, served.execute("python", "-c", code).split())
+    assert files > 1000
+    assert missing <= 2  # two modules of packages that are no Python 3 on purpose
+
+
+def test_it_is_at_most_200_mb_on_top_of_its_base(project: Project, image: str) -> None:
+    assert size(image) - size(base(project)) <= 200 * MB
+
+
+def test_inspect_is_enough_to_find_the_commit_and_the_hashes_of_dvc_lock(
+    project: Project, image: str
+) -> None:
+    found = json.loads(docker.docker("inspect", "--format", "{{json .Config.Labels}}", image))
+    lock = yaml.safe_load((project.root / "dvc.lock").read_text())
+    outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+    assert {f"cairn.dvc.{out['path']}": out["md5"] for out in outs}.items() <= found.items()
+    model = model_sha256(project)
+    assert found["cairn.model.sha256"] == model
+    assert found["org.opencontainers.image.revision"] == project.git("rev-parse", "HEAD")
+    assert found["org.opencontainers.image.version"] == image.partition(":")[2]
+    created = project.git("log", "-1", "--format=%cI")
+    assert found["org.opencontainers.image.created"] == created
+
+
+def test_another_model_is_a_small_push(image: str, other: Project) -> None:
+    mine, its = digests(image), digests(version(other))
+    shared = [one for one, two in zip(mine, its, strict=True) if one == two]
+    assert mine[: len(shared)] == shared
+    changed = layers(version(other))[len(shared) :]
+    names = {name for layer in changed for name in layer}
+    assert not [name for name in names if name.startswith(("app/", f"{BENTO}/src/"))]
+    assert any(name.endswith("model.onnx") for name in names)
+
+
+def test_another_model_of_a_mounted_store_is_served(image: str, other: Project) -> None:
+    home = Path(other.env["HOME"], "bentoml")
+    tag = model_of(other)
+    mount = (f"--volume={home}:/models:ro", "--env=BENTOML_HOME=/models", f"--env=MODEL_TAG={tag}")
+    with docker.container(image, *HARDENED, "--user=0:0", *mount) as running:
+        assert httpx.get(f"{running.url}/health").json()["model_version"] == tag
+        [row] = features(other)[:1]
+        said = httpx.post(f"{running.url}/predict", json={"features": row}).json()
+        assert said["model_version"] == tag
+    with docker.started(image, *mount, "--env=MODEL_TAG=cairn:none") as name:
+        gone = Container(name, "")
+        assert gone.ended() == 1
+        assert "MODEL_TAG: no cairn:none in /models/models; there: " in gone.said()
+
+
+def test_another_model_from_s3_is_served_if_its_hash_is_right(
+    project: Project, image: str, other: Project
+) -> None:
+    [export] = (other.root / "build").glob("*.bentomodel")
+    sha256 = hashlib.sha256(export.read_bytes()).hexdigest()
+    options = [*HARDENED, *bucket(project, export), f"--env=MODEL_URI=s3://cairn/{export.name}"]
+    right = docker.hosted(image, free_ports(1), *options, f"--env=MODEL_SHA256={sha256}")
+    with right as running:
+        docker.await_ready(running)
+        assert httpx.get(f"{running.url}/health").json()["model_version"] == model_of(other)
+    with docker.hosted(image, free_ports(1), *options, f"--env=MODEL_SHA256={'0' * 64}") as wrong:
+        assert wrong.ended() == 1
+        assert f"is another file, {sha256}; it was not opened" in wrong.said()
+        assert "ready" not in events(wrong)
 
 
 def test_sigterm_to_the_first_process_ends_it_cleanly_and_soon(image: str) -> None:
     with docker.container(image) as running:
         start = time.monotonic()
         docker.docker("kill", "--signal=TERM", running.name)
-        assert docker.docker("wait", running.name, timeout=30) == "0"
+        assert running.ended() == 0
         assert time.monotonic() - start < 10
 
 
-def test_it_runs_hardened_as_any_user(project: Project, image: str) -> None:
-    [row] = features(project)[:1]
-    with docker.container(image, *HARDENED) as running:
-        assert running.execute("id", "-u") == "12345"
-        assert httpx.post(f"{running.url}/predict", json={"features": row}).is_success
+def test_twenty_stops_under_load_fail_no_request(image: str) -> None:
+    port = free_ports(1)
+    with Load(port) as load:
+        for _ in range(20):
+            with docker.hosted(image, port, *HARDENED, "--env=DRAIN_SECONDS=0.3") as running:
+                load.wait_for(200)
+                docker.docker("stop", "--time=40", running.name)
+                assert running.state("ExitCode") == "0"
+    assert load.lost == []
+    assert load.statuses == {200}
+
+
+def test_a_killed_worker_is_replaced_and_the_container_stays(image: str) -> None:
+    with docker.container(image, "--env=WORKERS=2") as running:
+        metric = "cairn_worker_starts_total 2.0"
+        wait_until(lambda: metric in httpx.get(f"{running.url}/metrics").text)
+        running.execute("bash", "-c", "kill -9 $(cat /proc/1/task/1/children | cut -d ' ' -f 1)")
+        metric = "cairn_worker_starts_total 3.0"
+        wait_until(lambda: metric in httpx.get(f"{running.url}/metrics").text)
+        assert running.state("Status") == "running"
+        assert httpx.get(f"{running.url}/readyz").is_success
+
+
+def test_built_again_it_has_the_same_files(project: Project, image: str) -> None:
+    """Docker's own builder gives layers the time that it is; what is in them is the same."""
+    first = tree(image)
+    project.run(
+        "bash", "-c", f"cd / && bentoml containerize {image} --opt no-cache", DOCKER_BUILDKIT="0"
+    )
+    assert tree(image) == first
+
+
+def test_buildah_makes_it_too_and_twice_the_same(project: Project, image: str) -> None:
+    name = base(project)
+    archive = project.root / "build" / "base.tar"
+    archive.parent.mkdir(exist_ok=True)
+    docker.docker("save", "--output", str(archive), name)
+    run("buildah", "pull", "--quiet", f"docker-archive:{archive}")
+    made = []
+    for _ in range(2):
+        project.run("make", "image", "BACKEND=buildah")
+        made.append(run("buildah", "images", "--quiet", "--no-trunc", f"localhost/{image}"))
+        run("buildah", "rmi", f"localhost/{image}")
+    assert made[0] == made[1] != ""
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=300)
+    return done.stdout.strip()
+
+
+def base(project: Project) -> str:
+    """Name of the base image."""
+    return str(
+        yaml.safe_load((project.root / "bentofile.yaml").read_text())["docker"]["base_image"]
+    )
+
+
+def version(project: Project) -> str:
+    return project.run("python", "-m", "service.version").stdout.strip()
+
+
+def model_of(project: Project) -> str:
+    return project.run("python", "-m", "service.model").stdout.strip()
+
+
+def model_sha256(project: Project) -> str:
+    """SHA-256 of the model that a project serves, as its store has it."""
+    shown = project.run("bentoml", "models", "get", model_of(project), "--output", "json").stdout
+    return str(json.loads(shown)["metadata"]["sha256"])
+
+
+def size(image: str) -> int:
+    return int(docker.docker("inspect", "--format", "{{.Size}}", image))
+
+
+def digests(image: str) -> list[str]:
+    """Digests of an image's layers, the lowest first."""
+    listed = docker.docker("inspect", "--format", "{{json .RootFS.Layers}}", image)
+    return [str(digest) for digest in json.loads(listed)]
+
+
+def layers(image: str) -> list[list[str]]:
+    """The names in each layer of an image, the lowest first."""
+    saved = subprocess.run(["docker", "save", image], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(saved)) as whole:
+        manifest = whole.extractfile("manifest.json")
+        assert manifest
+        return [
+            tarfile.open(fileobj=whole.extractfile(name)).getnames()
+            for name in json.load(manifest)[0]["Layers"]
+        ]
+
+
+def tree(image: str) -> dict[str, tuple[Any, ...]]:
+    """Every file of an image: kind, mode, owner, and what is in it."""
+    name = docker.docker("create", image)
+    try:
+        exported = subprocess.run(["docker", "export", name], check=True, capture_output=True)
+    finally:
+        docker.docker("rm", name)
+    with tarfile.open(fileobj=io.BytesIO(exported.stdout)) as whole:
+        return {one.name: described(whole, one) for one in whole}
+
+
+def described(whole: tarfile.TarFile, one: tarfile.TarInfo) -> tuple[Any, ...]:
+    file = whole.extractfile(one) if one.isreg() else None
+    content = hashlib.sha256(file.read()).hexdigest() if file else one.linkname
+    return one.type, one.mode, one.uid, one.gid, content
+
+
+def bucket(project: Project, export: Path) -> list[str]:
+    """Put a file into the project's bucket; the options by which a container reaches it."""
+    variables = project.s3()
+    put = (
+        "import sys, obstore; from obstore.store import S3Store; "
+        "store = S3Store('cairn', client_options={'allow_http': True}); "
+        "obstore.put(store, sys.argv[1].rpartition('/')[2], open(sys.argv[1], 'rb').read())"
+    )
+    project.run("python", "-c", put, str(export), check=True, **variables)
+    return [f"--env={name}={value}" for name, value in variables.items()]
+
+
+def events(running: Container) -> set[str]:
+    """The events in a container's log."""
+    lines = (line for line in running.said().splitlines() if line.startswith("{"))
+    return {json.loads(line)["event"] for line in lines}
 
 
 def features(project: Project) -> list[list[float]]:

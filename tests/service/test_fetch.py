@@ -6,7 +6,6 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
-from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,8 @@ class Bucket:
 
 @pytest.fixture
 def bucket(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    config = ConfigParser()
-    config.read(project.root / ".dvc" / "config.local")
-    embedded = config["'remote \"embedded\"'"]
     variables = {
-        "AWS_ENDPOINT_URL": embedded["endpointurl"],
-        "AWS_ACCESS_KEY_ID": embedded["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": embedded["secret_access_key"],
-        "AWS_REGION": "us-east-1",
+        **project.s3(),
         "AWS_REQUEST_CHECKSUM_CALCULATION": "WHEN_REQUIRED",
         run.RUN: str(tmp_path),
     }
@@ -54,7 +47,7 @@ def bucket(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     session = botocore.session.get_session()
     client = session.create_client(
-        "s3", region_name="us-east-1", endpoint_url=embedded["endpointurl"]
+        "s3", region_name="us-east-1", endpoint_url=variables["AWS_ENDPOINT_URL"]
     )
     yield Bucket(client, tmp_path)
     client.close()

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,106 +12,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
-import orjson
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from service.example import ready
-from tests.conftest import Project, copy
+from tests.conftest import ROOT, Project, copy
+from tests.load import REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
-from tests.serving import MALIGNANT, WAIT
-
-ROWS = {"features": MALIGNANT}
-PAUSE = 0.05
-BODY = orjson.dumps(ROWS)
-REQUEST = (
-    b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\n\r\n" % len(BODY)
-) + BODY
-
-
-class Load:
-    """Steady load: keep-alive connections with a request every PAUSE seconds, until the block ends.
-
-    A connection that is refused took no request, so the client waits and connects again. Where one
-    was made and a request sent, anything but a whole answer is a loss.
-
-    Attributes
-    ----------
-    answered, statuses
-        How many requests were, and the statuses that they got.
-    lost
-        Of each request without a whole answer the error and when it was sent.
-    """
-
-    def __init__(self, port: int, connections: int = 64) -> None:
-        self.port = port
-        self.connections = connections
-        self.answered = 0
-        self.statuses: set[int] = set()
-        self.lost: list[tuple[str, float]] = []
-        self._ends = False
-        self._thread = Thread(target=lambda: asyncio.run(self._run()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ends = True
-        self._thread.join(60)
-
-    def wait_for(self, requests: int, within: float = 60) -> None:
-        """Wait until so many more are answered."""
-        wanted, deadline = self.answered + requests, time.monotonic() + within
-        while self.answered < wanted:
-            assert time.monotonic() < deadline, f"{self.answered} of {wanted}; {self.lost}"
-            time.sleep(0.01)
-
-    async def _run(self) -> None:
-        await asyncio.gather(*(self._client() for _ in range(self.connections)))
-
-    async def _client(self) -> None:
-        while not self._ends:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(PAUSE)
-                continue
-            try:
-                again = True
-                while again:
-                    again = await self._ask(reader, writer)
-                    await asyncio.sleep(PAUSE)
-                    again = again and not (self._ends or reader.at_eof())
-            finally:
-                writer.close()
-
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Send a request and read its answer; whether the connection may be used again."""
-        sent = time.monotonic()
-        try:
-            async with asyncio.timeout(30):
-                writer.write(REQUEST)
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.partition(b"content-length: ")[2].split(b"\r")[0])
-                await reader.readexactly(length)
-        except (OSError, EOFError) as error:
-            self.lost.append((type(error).__name__, sent))
-            return False
-        self.answered += 1
-        self.statuses.add(int(head.split()[1]))
-        return b"\r\nconnection: close\r\n" not in head
+from tests.serving import WAIT
 
 
 @dataclass(frozen=True)
@@ -369,8 +280,10 @@ def test_fifty_restarts_under_load_lose_nothing(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_hangup_replaces_the_workers_and_loses_nothing(project: Project) -> None:
-    with serving(project, DRAIN_SECONDS="0.3") as served:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hangup_replaces_the_workers_and_loses_nothing(project: Project, workers: int) -> None:
+    with serving(project, DRAIN_SECONDS="0.3", WORKERS=str(workers)) as served:
+        wait_until(lambda: len(served.workers()) == workers)
         before = served.workers()
         with Load(served.port) as load:
             load.wait_for(200)
@@ -379,3 +292,97 @@ def test_a_hangup_replaces_the_workers_and_loses_nothing(project: Project) -> No
             served.wait_ready()
             load.wait_for(200)
         assert load.lost == []
+
+
+@contextmanager
+def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
+    program = "import os, signal, sys, time; from pathlib import Path; from service import run; "
+    program += "run_folder, number = run.folder(), sys.argv[2]\n"
+    place = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
+    command = [sys.executable, "-m", "service.supervisor", *place, "-c", program + code]
+    process = subprocess.Popen(
+        [*command, "{fd}", "{number}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+READY = "run.ready_file(run_folder, os.getpid()).write_text('0.1'); "
+MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
+
+
+def test_each_worker_has_its_number_and_a_dead_one_gives_it_on(tmp_path: Path) -> None:
+    code = MARK + READY + "time.sleep(0.2 if number == '1' else 60)"
+    with supervised(code, tmp_path, workers=2) as process:
+        wait_until(lambda: len(list(tmp_path.glob("1-*"))) >= 3)
+        assert len(list(tmp_path.glob("2-*"))) == 1
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_one_that_never_becomes_ready_ends_all_with_its_code(tmp_path: Path) -> None:
+    with supervised(MARK + "sys.exit(3)", tmp_path) as process:
+        assert process.wait(20) == 1
+        assert process.stderr
+        assert process.stderr.read() == (
+            "error: a worker ended before it was ready (exit code 3); its lines above say why\n"
+        )
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + MARK + "time.sleep(60)"
+    with supervised(code, tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
+)
+def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
+    end = "lambda *_: (Path('told').write_text(repr(run.stopping())), os._exit(0))"
+    code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(60)"
+    with supervised(code, tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert (tmp_path / "told").read_text() == repr(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [("PORT", "http", 65535), ("PORT", "0", 65535), ("WORKERS", "-1", 256)],
+)
+def test_the_image_s_settings_are_checked(name: str, value: str, most: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service.supervisor"],
+        cwd=ROOT,
+        env={**os.environ, "BENTO_PATH": ".", name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wanted = f"error: {name}: {value!r}: a whole number from 1 to {most} is wanted\n"
+    assert (done.returncode, done.stderr) == (1, wanted)
+
+
+def test_the_supervisor_needs_the_standard_library_alone() -> None:
+    """It is loaded beside each set of workers, and nothing of theirs should be."""
+    code = "import sys; before = set(sys.modules); import service.supervisor; "
+    code += "names = {name.split('.')[0] for name in set(sys.modules) - before}; "
+    code += "print(*sorted(names - sys.stdlib_module_names - {'service'}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

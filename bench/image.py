@@ -1,0 +1,603 @@
+"""Cairn's image and its peers': how large, how soon ready, how much memory; one command.
+
+python -m bench.image                      all of it; writes bench/results/image.*
+python -m bench.image --quick              two starts of each; writes nothing
+python -m bench.image --only cairn,mlflow  these alone; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import yaml
+
+from bench.contenders import CAIRN, CONTENDERS, Contender, check, environment
+from bench.inputs import Inputs, fast
+from bench.machine import machine
+from bench.server import HOST, BenchError, Server, free_port
+
+RESULT = Path("bench/results/image.json")
+PLOT = RESULT.with_suffix(".svg")
+ENVIRONMENTS = Path("build/bench").absolute()
+RECIPES = Path("bench/images").absolute()
+PEERS = Path("bench/peers").absolute()
+BASE = "cairn-bench:base"
+STARTS = 5
+REQUESTS = 1000
+BUILD_SECONDS, START_SECONDS, COMMAND_SECONDS = 1200.0, 120.0, 120.0
+MIB = 2**20
+UNITS = {"B": 1, "KiB": 2**10, "MiB": MIB, "GiB": 2**30}
+# Run in the container's process namespace: each process's name, and its proportional share of
+# the memory that it has mapped, in KiB.
+PROCESSES = """
+import os, re
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if int(pid) != os.getpid():
+        name = open(f"/proc/{pid}/comm").read().strip()
+        [pss] = re.findall(r"^Pss: +([0-9]+) kB", open(f"/proc/{pid}/smaps_rollup").read(), re.M)
+        print(pss, name)
+"""
+
+
+class Built(NamedTuple):
+    """An image that was built: its name, the base that its size is on top of, what we changed."""
+
+    image: str
+    base: str
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to an image.
+
+    Attributes
+    ----------
+    title
+        What people read.
+    contender
+        Where requests go, in which shape, and which model answers.
+    build
+        Makes the image in a folder of its own, and has it removed at the end.
+    port
+        Where the container listens.
+    variables
+        Environment variables that it is given.
+    """
+
+    title: str
+    contender: Contender
+    build: Callable[[Inputs, Path, ExitStack], Built]
+    port: int
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+class Memory(NamedTuple):
+    """What a container takes: proportional shares added up, what its cgroup counts, who runs."""
+
+    pss_mib: float
+    cgroup_mib: float
+    processes: tuple[str, ...]
+
+
+class Start(NamedTuple):
+    """What one start of a container gave."""
+
+    seconds: float
+    ready: Memory
+    after: Memory
+
+
+def main() -> None:
+    """Build, measure, print, and write the results if that was all of it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    arguments = parsed()
+    try:
+        result = measured(arguments.only, 2 if arguments.quick else STARTS)
+    except BenchError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    report(result)
+    if not arguments.quick and arguments.only == list(IMAGES):
+        write(result)
+
+
+def parsed() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.image", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true", help="two starts; writes nothing")
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=list(IMAGES),
+        help=f"some of {','.join(IMAGES)}; writes nothing",
+    )
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.only) - set(IMAGES))
+    if unknown:
+        parser.error(f"--only: no {', '.join(unknown)}; allowed: {', '.join(IMAGES)}")
+    return arguments
+
+
+def measured(only: Sequence[str], starts: int) -> dict[str, Any]:
+    """Build what is asked for, measure it, and remove what was not here before."""
+    engine = json.loads(run("docker", "version", "--format", "{{json .Server}}"))
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary, ExitStack() as images:
+        folder = Path(temporary)
+        say("a clean clone of HEAD, and its model by dvc repro")
+        inputs = prepared(folder / "inputs")
+        base = official(inputs)
+        say(f"the base of the peers, from {base}")
+        removed_at_the_end(images, BASE)
+        docker_build(RECIPES, BASE, RECIPES / "base.Dockerfile", base)
+        made = {name: attempted(name, inputs, folder / name, images) for name in only}
+        built = {name: one for name, one in made.items() if isinstance(one, Built)}
+        taken = started(built, inputs, starts)
+        contenders: dict[str, Any] = {}
+        for name, one in made.items():
+            contenders[name] = {"title": IMAGES[name].title}
+            if isinstance(one, Built):
+                contenders[name] |= figures(one, taken[name])
+            else:
+                contenders[name]["not_built"] = one
+        return {
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
+            "commit": run("git", "rev-parse", "HEAD"),
+            "machine": machine(),
+            "engine": {"version": engine["Version"], "kernel": engine["KernelVersion"]},
+            "base": {"name": base, "mib": mib(size(base)), "stand_in": stand_in(base)},
+            "method": {
+                "size": "bytes of the layers on top of the base, uncompressed",
+                "start": "from `docker run` to the first right prediction; all cores, files cached",
+                "memory": f"once it answers, and after {REQUESTS} predictions on one connection",
+                "starts": starts,
+            },
+            "contenders": contenders,
+        }
+
+
+def prepared(folder: Path) -> Inputs:
+    """The clone and its model, with this Python's environment as the clone's own."""
+    folder.mkdir()
+    inputs = fast(folder)
+    own = inputs.cairn / ".venv"
+    own.mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (own / name).symlink_to(Path(sys.prefix, name))
+    (own / ".installed").touch()
+    return inputs
+
+
+def official(inputs: Inputs) -> str:
+    """The base image that bentofile.yaml names.
+
+    Raises
+    ------
+    BenchError
+        Where it is not here.
+    """
+    content = yaml.safe_load((inputs.cairn / "bentofile.yaml").read_text(encoding="utf-8"))
+    name = str(content["docker"]["base_image"])
+    if not here(name):
+        raise BenchError(f"no image {name} here; docker pull {name}, or run .ci/base-image")
+    return name
+
+
+def stand_in(base: str) -> bool:
+    """Whether the base is one that .ci/base-image made, as no registry could be reached."""
+    history = run("docker", "history", "--format", "{{.Comment}}", base)
+    return "stand-in" in history
+
+
+def attempted(name: str, inputs: Inputs, folder: Path, images: ExitStack) -> Built | str:
+    """Build an image, or say why it cannot be built here."""
+    recipe = IMAGES[name]
+    say(f"building: {recipe.title}")
+    folder.mkdir()
+    try:
+        return recipe.build(inputs, folder, images)
+    except BenchError as error:
+        say(f"not built: {error}")
+        return str(error)
+
+
+def build_cairn(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
+    """`make image` in the clone."""
+    env = {**os.environ, **inputs.variables}
+    env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    name = run(sys.executable, "-m", "service.version", folder=inputs.cairn, env=env)
+    removed_at_the_end(images, name)
+    logged(("make", "image"), folder / "build.log", inputs.cairn, env)
+    return Built(name, official(inputs))
+
+
+def build_bentoml(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
+    """`bentoml build` and `bentoml containerize` of the stock peer, without a template."""
+    shutil.copy(PEERS / "bentoml_onnx.py", folder)
+    shutil.copy(inputs.models["onnx"], folder / "model.onnx")
+    executable = environment("bentoml", ENVIRONMENTS)
+    bentofile = {
+        "service": "bentoml_onnx:Classifier",
+        "name": "cairn-bench-bentoml",
+        "include": ["bentoml_onnx.py", "model.onnx"],
+        "python": {"packages": pinned(executable, "bentoml", "numpy", "onnxruntime", "pydantic")},
+        "docker": {"base_image": BASE},
+    }
+    (folder / "bentofile.yaml").write_text(yaml.safe_dump(bentofile), encoding="utf-8")
+    name = "cairn-bench-bentoml:1"
+    env = {
+        **engine_environment(),
+        "BENTOML_HOME": str(folder / "home"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "MODEL": "model.onnx",
+        "PATH": f"{executable.parent}:{os.environ['PATH']}",
+        "TMPDIR": str(folder),
+    }
+    removed_at_the_end(images, name)
+    bentoml = (str(executable), "-m", "bentoml")
+    logged((*bentoml, "build", "--version", "1"), folder / "build.log", folder, env)
+    logged((*bentoml, "containerize", name), folder / "build.log", folder, env)
+    return Built(name, BASE, PEER_CHANGES)
+
+
+def build_fastapi(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
+    """A Dockerfile as tutorials have it."""
+    executable = environment("peers", ENVIRONMENTS)
+    names = ("fastapi", "joblib", "numpy", "scikit-learn", "uvicorn")
+    (folder / "requirements.txt").write_text("\n".join(pinned(executable, *names)) + "\n")
+    shutil.copy(PEERS / "fastapi_sklearn.py", folder)
+    shutil.copy(inputs.models["forest"], folder / "model.joblib")
+    name = "cairn-bench-fastapi:1"
+    removed_at_the_end(images, name)
+    docker_build(folder, name, RECIPES / "fastapi.Dockerfile", BASE)
+    return Built(name, BASE, PEER_CHANGES)
+
+
+def build_mlflow(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
+    """What `mlflow models generate-dockerfile` writes, which `build-docker` builds, on our base."""
+    executable = environment("mlflow", ENVIRONMENTS)
+    env = {**os.environ, "MODEL": str(inputs.models["forest"])}
+    env["PATH"] = f"{executable.parent}:{os.environ['PATH']}"
+    log = folder / "build.log"
+    saving = (str(executable), "-m", "bench.peers.mlflow_model", str(folder / "model"))
+    logged(saving, log, Path.cwd(), env)
+    generate = ("mlflow", "models", "generate-dockerfile", "--model-uri", "model")
+    logged((*generate, "--output-directory", "context"), log, folder, env)
+    dockerfile = folder / "context" / "Dockerfile"
+    text, count = re.subn(
+        r"^FROM (\S+)$", f"FROM {BASE}", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    if count != 1:
+        raise BenchError(f"{count} lines FROM in what MLflow generates; expected 1")
+    dockerfile.write_text(text, encoding="utf-8")
+    name = "cairn-bench-mlflow:1"
+    removed_at_the_end(images, name)
+    docker_build(folder / "context", name, dockerfile, BASE)
+    return Built(name, BASE, (*PEER_CHANGES, "its FROM, a python:3.11 slim too, is that base"))
+
+
+PEER_CHANGES = ("the base is that of bentofile.yaml, with pip where it has none",)
+IMAGES = {
+    "cairn": Recipe("Cairn", CAIRN, build_cairn, 3000),
+    "bentoml": Recipe(
+        "bentoml containerize as generated, ONNX Runtime",
+        CONTENDERS["bentoml-onnx"],
+        build_bentoml,
+        3000,
+        {"MODEL": "/home/bentoml/bento/src/model.onnx"},
+    ),
+    "fastapi": Recipe(
+        "FastAPI + scikit-learn, plain Dockerfile",
+        CONTENDERS["fastapi-forest"],
+        build_fastapi,
+        8000,
+    ),
+    "mlflow": Recipe("mlflow models build-docker", CONTENDERS["mlflow-forest"], build_mlflow, 8080),
+}
+
+
+def started(built: Mapping[str, Built], inputs: Inputs, starts: int) -> dict[str, list[Start]]:
+    """Start each image so many times, in turns, the first time only to have its files cached."""
+    taken: dict[str, list[Start]] = {name: [] for name in built}
+    for number in range(starts + 1):
+        for name, one in built.items():
+            start = once(IMAGES[name], one.image, inputs)
+            if number:
+                taken[name].append(start)
+                say(f"start {number} of {starts}: {IMAGES[name].title}: {start.seconds:.2f} s")
+    return taken
+
+
+def once(recipe: Recipe, image: str, inputs: Inputs) -> Start:
+    """One start of a container, until it has answered `REQUESTS` requests."""
+    contender = recipe.contender
+    with inputs.bodies(contender.key, 1).open(encoding="utf-8") as lines:
+        bodies = lines.read().splitlines()
+    begin = time.perf_counter()
+    with container(recipe, image, inputs) as (name, server):
+        wait(server, contender.paths[0], bodies[0])
+        seconds = time.perf_counter() - begin
+        ready = memory(name)
+        check(contender, server, inputs)
+        send(server, contender.paths[0], islice(cycle(bodies), REQUESTS))
+        return Start(round(seconds, 2), ready, memory(name))
+
+
+@contextmanager
+def container(recipe: Recipe, image: str, inputs: Inputs) -> Iterator[tuple[str, Server]]:
+    """Run an image on a free port of loopback until the end of the block."""
+    name, port = f"cairn-bench-{secrets.token_hex(4)}", free_port()
+    command = ["docker", "run", "--rm", "--name", name, "--publish", f"{HOST}:{port}:{recipe.port}"]
+    command += [word for item in recipe.variables.items() for word in ("--env", "=".join(item))]
+    log = inputs.folder / "container.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, image],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield name, Server(port, process, log)
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True)
+        process.wait(COMMAND_SECONDS)
+
+
+def wait(server: Server, path: str, body: str) -> None:
+    """Wait until the container answers a prediction with 200, asking a hundred times a second.
+
+    Raises
+    ------
+    BenchError
+        Where it ends before that, or takes too long; with what it wrote.
+    """
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.process.poll() is None:
+        with suppress(OSError, HTTPException):
+            if server.post(path, body)[0] == HTTPStatus.OK:
+                return
+        time.sleep(0.01)
+    raise BenchError(f"the container does not answer; it wrote:\n{server.said()}")
+
+
+def send(server: Server, path: str, bodies: Iterator[str]) -> None:
+    """Send these bodies, one after the other, on one connection.
+
+    Raises
+    ------
+    BenchError
+        Where one is answered with another status than 200.
+    """
+    connection = HTTPConnection(HOST, server.port, timeout=60)
+    try:
+        for body in bodies:
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            content = response.read()
+            if response.status != HTTPStatus.OK:
+                raise BenchError(f"{path} answered {response.status} {content[:200]!r}")
+    finally:
+        connection.close()
+
+
+def memory(name: str) -> Memory:
+    """What a container takes now, seen from a second one in its process namespace."""
+    look = ("run", "--rm", "--pid", f"container:{name}", "--cap-add", "SYS_PTRACE", "--user", "0")
+    said = run("docker", *look, "--entrypoint", "python3", BASE, "-c", PROCESSES)
+    lines = [line.partition(" ") for line in said.splitlines()]
+    figure = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", name)
+    return Memory(
+        round(sum(int(pss) for pss, _, _ in lines) / 1024, 1),
+        usage(figure),
+        tuple(sorted(process for _, _, process in lines)),
+    )
+
+
+def usage(figure: str) -> float:
+    """MiB of a figure of `docker stats`.
+
+    Examples
+    --------
+    >>> usage("1.5GiB / 23.48GiB")
+    1536.0
+    """
+    used = re.match(r"([0-9.]+)([KMG]?i?B) /", figure)
+    if not used:
+        raise BenchError(f"docker stats says {figure!r}, which is no figure of memory")
+    return round(float(used[1]) * UNITS[used[2]] / MIB, 1)
+
+
+def figures(built: Built, starts: Sequence[Start]) -> dict[str, Any]:
+    """What came out for one image: medians over its starts."""
+    return {
+        "mib_on_top_of_base": mib(on_top(built)),
+        "start_seconds": median(one.seconds for one in starts),
+        "starts": [one.seconds for one in starts],
+        "ready": middle([one.ready for one in starts]),
+        f"after_{REQUESTS}": middle([one.after for one in starts]),
+        "changed": list(built.changed),
+    }
+
+
+def middle(given: Sequence[Memory]) -> dict[str, Any]:
+    """Medians, and the processes of the last one."""
+    return {
+        "pss_mib": median(one.pss_mib for one in given),
+        "cgroup_mib": median(one.cgroup_mib for one in given),
+        "processes": list(given[-1].processes),
+    }
+
+
+def on_top(built: Built) -> int:
+    """Bytes of the layers that an image has on top of its base.
+
+    Raises
+    ------
+    BenchError
+        Where it does not start with the base's layers.
+    """
+    whole, below = layers(built.image), layers(built.base)
+    if whole[: len(below)] != below:
+        raise BenchError(f"{built.image} is not made on {built.base}")
+    return size(built.image) - size(built.base)
+
+
+def layers(image: str) -> list[str]:
+    """Digests of an image's layers."""
+    said = run("docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
+    return list(json.loads(said))
+
+
+def size(image: str) -> int:
+    """Bytes of an image."""
+    return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
+
+
+def mib(count: int) -> float:
+    """Bytes in MiB."""
+    return round(count / MIB, 1)
+
+
+def here(image: str) -> bool:
+    """Whether an image is here."""
+    command = ["docker", "image", "inspect", image]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def removed_at_the_end(images: ExitStack, name: str) -> None:
+    """Have an image that is about to be built removed at the end, unless it is here already."""
+    if not here(name):
+        command = ["docker", "image", "rm", "--force", name]
+        images.callback(subprocess.run, command, check=False, capture_output=True)
+
+
+def docker_build(context: Path, name: str, dockerfile: Path, base: str) -> None:
+    """Build an image of a folder."""
+    words = ("docker", "build", "--tag", name, "--build-arg", f"BASE={base}")
+    env = engine_environment()
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+        logged((*words, "--file", str(dockerfile), str(context)), Path(log.name), context, env)
+
+
+def engine_environment() -> dict[str, str]:
+    """That of this process, without BuildKit where the client has none."""
+    found = subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True)
+    return {**os.environ, **({} if found.returncode == 0 else {"DOCKER_BUILDKIT": "0"})}
+
+
+def pinned(executable: Path, *names: str) -> list[str]:
+    """Requirements of these distributions, in the versions of an environment of the peers."""
+    program = "import json, sys; from bench.machine import versions; "
+    program += "print(json.dumps(versions(*sys.argv[1:])))"
+    found = json.loads(run(str(executable), "-c", program, *names))
+    return [f"{name}=={version}" for name, version in found.items()]
+
+
+def logged(command: Sequence[str], log: Path, folder: Path, env: Mapping[str, str]) -> None:
+    """Run a command, its output into a file.
+
+    Raises
+    ------
+    BenchError
+        Where it fails or takes too long; with the end of what it wrote.
+    """
+    shown = " ".join(Path(word).name for word in command[:4])
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
+        try:
+            status = str(process.wait(BUILD_SECONDS))
+        except subprocess.TimeoutExpired:
+            status = f"nothing after {BUILD_SECONDS:.0f} s"
+        finally:
+            process.kill()
+            process.wait()
+    if status != "0":
+        wrote = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+        raise BenchError(f"{shown} ended with {status}:\n" + "\n".join(wrote))
+
+
+def run(*command: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    """What a command prints.
+
+    Raises
+    ------
+    BenchError
+        Where it fails; with what it wrote.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            cwd=folder,
+            env=env,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{' '.join(command[:3])}: {error}") from None
+    if done.returncode:
+        raise BenchError(f"{' '.join(command[:3])} ended with {done.returncode}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def report(result: Mapping[str, Any]) -> None:
+    """Print the table."""
+    base = result["base"]
+    print(f"\non top of {base['name']}, {base['mib']} MiB{base['stand_in'] * ', a stand-in'}")
+    for one in sorted(result["contenders"].values(), key=lambda one: one.get("start_seconds", 999)):
+        print(f"  {one['title']:<50}{line(one)}")
+
+
+def line(one: Mapping[str, Any]) -> str:
+    """An image's figures, for people."""
+    if "not_built" in one:
+        return f"not built here: {one['not_built'].splitlines()[-1]}"
+    ready, after = one["ready"], one[f"after_{REQUESTS}"]
+    return (
+        f"{one['mib_on_top_of_base']:>8,.0f} MiB  ready in {one['start_seconds']:>5.2f} s"
+        f"  PSS {ready['pss_mib']:>6.0f}, then {after['pss_mib']:>6.0f} MiB"
+        f"  cgroup {ready['cgroup_mib']:>6.0f}, then {after['cgroup_mib']:>6.0f} MiB"
+        f"  {len(after['processes'])} processes"
+    )
+
+
+def write(result: Mapping[str, Any]) -> None:
+    """Write the results, and draw them."""
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    drawing = (environment("peers", ENVIRONMENTS), "-m", "bench.plot_image", RESULT, PLOT)
+    subprocess.run(drawing, check=True)
+    say(f"wrote {RESULT} and {PLOT}")
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(f"bench: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

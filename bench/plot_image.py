@@ -1,0 +1,76 @@
+"""Draw the images' result: `python -m bench.plot_image RESULT PLOT`, in the peers' environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from bench.plot import OURS, THEIRS
+
+
+def main() -> None:
+    """Read the result, write the plot."""
+    result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    # The same bytes for the same figures: no clock, no random names; text stays text.
+    mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
+    built = {name: one for name, one in result["contenders"].items() if "mib_on_top_of_base" in one}
+    contenders = sorted(built.items(), key=lambda item: -item[1]["mib_on_top_of_base"])
+    titles = [one["title"] for _, one in contenders]
+    colours = [OURS if name == "cairn" else THEIRS for name, _ in contenders]
+    figure, axes = plt.subplots(1, 3, figsize=(13, 2.6), sharey=True, layout="constrained")
+    for axis, (title, unit, values) in zip(
+        axes, panes([one for _, one in contenders]), strict=True
+    ):
+        bars(axis, titles, values, colours, unit)
+        axis.set_title(title, fontsize=10, loc="left")
+    for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
+        label.set_fontweight("bold" if name == "cairn" else "normal")
+    figure.supxlabel(caption(result), fontsize=8, color="#475569")
+    figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
+
+
+def panes(contenders: list[dict[str, Any]]) -> list[tuple[str, str, list[float]]]:
+    """What each panel shows: its title, how a value is written, and the values."""
+    return [
+        ("MiB on top of the base image", "{:,.0f}", [c["mib_on_top_of_base"] for c in contenders]),
+        ("seconds from start to prediction", "{:.1f}", [c["start_seconds"] for c in contenders]),
+        (
+            "MiB of memory after 1,000 predictions",
+            "{:,.0f}",
+            [c["after_1000"]["pss_mib"] for c in contenders],
+        ),
+    ]
+
+
+def bars(axis: Any, titles: list[str], values: list[float], colours: list[str], unit: str) -> None:
+    """Horizontal bars from zero, each with its value."""
+    axis.barh(titles, values, color=colours, height=0.7)
+    axis.set_xlim(0, max(values) * 1.15)
+    for place, value in enumerate(values):
+        axis.annotate(
+            unit.format(value), (value, place), (5, 0), textcoords="offset points", va="center",
+            fontsize=8,
+        )  # fmt: skip
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
+    axis.tick_params(axis="x", bottom=False, labelbottom=False)
+    axis.tick_params(axis="y", left=False)
+
+
+def caption(result: dict[str, Any]) -> str:
+    """Where the figures come from."""
+    host, base = result["machine"], result["base"]
+    stand_in = " (a stand-in of Debian's packages)" if base["stand_in"] else ""
+    return (
+        f"{base['name']}{stand_in}; {host['cores']} cores of {host['processor']}; Docker "
+        f"{result['engine']['version']}; median of {result['method']['starts']} starts; "
+        f"{result['date']}; commit {result['commit'][:12]}"
+    )
+
+
+if __name__ == "__main__":
+    main()

