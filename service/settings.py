@@ -112,6 +112,9 @@ def read(environment: Mapping[str, str]) -> Settings:
     }
     try:
         return Settings.model_validate(given)
+    except OSError as error:  # of the one setting that is a file
+        reason = f"{error.strerror}; user {os.getuid()} must be able to read it"
+        raise ValueError(f"error: API_KEYS_FILE: {given['api_keys_file']!r}: {reason}") from None
     except ValidationError as error:
         lines = (
             _line(str(found["loc"][0]), found["msg"], given)

@@ -78,10 +78,10 @@ class Supervisor:
         self._renewing = 0
         self._tries = 0
         self._kill_at: float | None = None
+        self._signals = signals()
         (folder / SUPERVISOR).write_text(str(os.getpid()))
         # Bound, but it is left to the workers to listen, once they can answer.
         self._listener = bound(plan.host, plan.port)
-        self._signals = signals()
 
     def run(self) -> None:
         """Run until all workers have ended."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import docker
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,3 +143,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield made
     finally:
         made.run("python", "deploy/local/store.py", "stop")
+
+
+@pytest.fixture(scope="session")
+def image(project: Project) -> str:
+    """Name of the project's image, as `make image` builds it."""
+    docker.require()
+    return docker.build(project)

@@ -47,12 +47,6 @@ NEVER = re.compile(r"(^|/)(\.env|\.git|\.dvc|\.aws|tests?|[^/]*\.(parquet|csv|jo
 
 
 @pytest.fixture(scope="module")
-def image(project: Project) -> str:
-    docker.require()
-    return docker.build(project)
-
-
-@pytest.fixture(scope="module")
 def served(image: str) -> Iterator[Container]:
     """One with every restriction at once."""
     with docker.container(image, *HARDENED) as running:

@@ -31,7 +31,6 @@ from botocore.config import Config
 from service import settings
 from service.lifecycle import LINGER_SECONDS
 from service.supervisor import MARGIN_SECONDS
-from tests import docker
 from tests.conftest import ROOT, Project
 from tests.deploy.test_prometheus import CONFIG, FOLDER, promtool, tool
 from tests.docker import docker as engine
@@ -251,13 +250,6 @@ def binaries(folder: Path, image: str) -> Path:
     file = folder / "binaries.yaml"
     file.write_text(yaml.safe_dump({"services": overriding}))
     return file
-
-
-@pytest.fixture(scope="module")
-def image(project: Project) -> str:
-    docker.require()
-    compose()
-    return docker.build(project)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ import yaml
 
 from service.settings import Settings
 from tests import docker
-from tests.conftest import ROOT, Project
+from tests.conftest import ROOT
 from tests.ports import free_ports, listens, wait_until
 from tests.serving import MALIGNANT
 
@@ -1108,10 +1108,8 @@ def prepared(boot: Boot, image: str, folder: Path, **settings: str) -> Unit:
 
 @pytest.mark.slow
 def test_the_container_runs_hardened_answers_and_ends_without_losing_a_request(
-    project: Project, full_boot: Boot, tmp_path: Path
+    image: str, full_boot: Boot, tmp_path: Path
 ) -> None:
-    docker.require()
-    image = docker.build(project)
     # The model is the image's own: no S3 is within reach of the container here.
     unit = prepared(full_boot, image, tmp_path, MODEL_URI="", MODEL_SHA256="")
     with running(unit) as process, httpx.Client(base_url=address(unit, process)) as client:
@@ -1180,15 +1178,12 @@ def predict(client: httpx.Client, key: str = "") -> int:
 
 @pytest.mark.slow
 def test_why_the_service_does_not_start_is_what_the_report_says(
-    project: Project, boot: Boot, plain: Stack, tmp_path: Path
+    image: str, boot: Boot, plain: Stack, tmp_path: Path
 ) -> None:
     """The real service's own words, in place of those in the cases above."""
-    docker.require()
     wrong = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "MODEL_URI": "s3://models/a"}
     secrets = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
-    unit = prepared(
-        boot, docker.build(project), tmp_path, MODEL_SHA256="a" * 64, **wrong, **secrets
-    )
+    unit = prepared(boot, image, tmp_path, MODEL_SHA256="a" * 64, **wrong, **secrets)
     with running(unit) as process:
         process.wait(timeout=90)
         said = subprocess.run(

@@ -21,7 +21,7 @@ from service import fetch, settings
 from service.lifecycle import LINGER_SECONDS
 from service.supervisor import MARGIN_SECONDS
 from tests import docker
-from tests.conftest import ROOT, Project
+from tests.conftest import ROOT
 from tests.deploy.test_prometheus import CONFIG
 
 FOLDER = ROOT / "deploy" / "k8s"
@@ -488,12 +488,6 @@ def test_what_the_job_prints_is_what_git_applies(tmp_path: Path) -> None:
     assert word == "git"
     git("apply", folder=origin, feed=git(*words, folder=tmp_path / "repo"))
     assert (origin / "dvc.lock").read_text() == "after\n"
-
-
-@pytest.fixture(scope="module")
-def image(project: Project) -> str:
-    docker.require()
-    return docker.build(project)
 
 
 @pytest.mark.slow

@@ -60,6 +60,20 @@ def test_a_file_of_keys_has_to_be_there(tmp_path: Path) -> None:
         read({"API_KEYS_FILE": str(tmp_path / "none")})
 
 
+def test_a_file_of_keys_has_to_be_within_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the system's refusal is played here."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    wanted = "^error: API_KEYS_FILE: '.*': Permission denied; user [0-9]+ must be able to read it$"
+    with pytest.raises(ValueError, match=wanted):
+        read({"API_KEYS_FILE": str(tmp_path / "keys")})
+
+
 def test_all_that_is_wrong_is_named_at_once() -> None:
     with pytest.raises(ValueError, match="WORKERS") as error:
         read({"WORKERS": "x", "MAX_ROWS": "0", "LOG_LEVEL": "loud"})
