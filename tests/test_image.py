@@ -21,6 +21,7 @@ from tests.conftest import copy
 from tests.docker import Container
 from tests.load import Load
 from tests.ports import free_ports, wait_until
+from tests.tools import tool
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -253,6 +254,7 @@ def test_built_again_it_has_the_same_files(project: Project, image: str) -> None
 
 
 def test_buildah_makes_it_too_and_twice_the_same(project: Project, image: str) -> None:
+    tool("buildah", "buildah")
     name = base(project)
     archive = project.root / "build" / "base.tar"
     archive.parent.mkdir(exist_ok=True)

@@ -32,10 +32,11 @@ from service import settings
 from service.lifecycle import LINGER_SECONDS
 from service.supervisor import MARGIN_SECONDS
 from tests.conftest import ROOT, Project
-from tests.deploy.test_prometheus import CONFIG, FOLDER, promtool, tool
+from tests.deploy.test_prometheus import CONFIG, FOLDER, promtool
 from tests.docker import docker as engine
 from tests.ports import free_ports, wait_until
 from tests.serving import MALIGNANT
+from tests.tools import missing, tool
 
 FILE = ROOT / "deploy" / "compose.yaml"
 TARGET = FOLDER / "compose.yml"
@@ -53,10 +54,7 @@ def compose() -> tuple[str, ...]:
             done = subprocess.run([*command, "version"], capture_output=True, check=False)
             if done.returncode == 0:
                 return command
-    reason = "no Docker Compose here; it is in Debian's package docker-compose"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    missing("no Docker Compose here; it is in Debian's package docker-compose")
 
 
 def run(
@@ -236,7 +234,7 @@ def binaries(folder: Path, image: str) -> Path:
     """A file for Compose that has both other services run in our image."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed
-    found = {"store": Path(weed).resolve(), "prometheus": Path(tool("prometheus"))}
+    found = {"store": Path(weed).resolve(), "prometheus": Path(tool("prometheus", "prometheus"))}
     overriding = {
         name: {
             "image": image,

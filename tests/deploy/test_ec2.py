@@ -10,10 +10,8 @@ from __future__ import annotations
 import ast
 import base64
 import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +33,7 @@ from tests import docker
 from tests.conftest import ROOT
 from tests.ports import free_ports, listens, wait_until
 from tests.serving import MALIGNANT
+from tests.tools import tool
 
 FOLDER = ROOT / "deploy" / "ec2"
 TEMPLATE = FOLDER / "template.yaml"
@@ -106,17 +105,6 @@ def attributes(name: str) -> dict[str, str]:
     """The attributes that the template gives a balancer or a target group."""
     [listed] = [value for key, value in properties(name).items() if key.endswith("Attributes")]
     return {item["Key"]: item["Value"] for item in listed}
-
-
-def tool(name: str, package: str) -> str:
-    """Where a tool is; skip the test where it is not, and in CI fail."""
-    found = shutil.which(name)
-    if not found:
-        reason = f"no {name} here; it is in Debian's package {package}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 # --- the template as it stands

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import yaml
 from tests.conftest import ROOT, Project
 from tests.ports import free_ports, listens, wait_until
 from tests.serving import MALIGNANT, served
+from tests.tools import tool
 
 FOLDER = ROOT / "deploy" / "prometheus"
 CONFIG = FOLDER / "prometheus.yml"
@@ -29,20 +29,9 @@ KEY = "a-key-for-this-test"
 UP = 'up{job="cairn"}'
 
 
-def tool(name: str) -> str:
-    """Where a tool of Prometheus is; skip the test where it is not, and in CI fail."""
-    found = shutil.which(name)
-    if not found:
-        reason = f"no {name} here; it is in Debian's package prometheus"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 def promtool(*words: str, folder: Path = FOLDER) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [tool("promtool"), *words],
+        [tool("promtool", "prometheus"), *words],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -229,7 +218,7 @@ def prometheus(folder: Path, port: int | None, key: str = "") -> Iterator[str]:
     assert port
     own = free_ports(1)
     command = [
-        tool("prometheus"),
+        tool("prometheus", "prometheus"),
         f"--config.file={configured(folder, port, key)}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{own}",
