@@ -156,7 +156,8 @@ train-image: ## the image cairn-train, which runs the pipeline in a container
 	tar -cf - requirements.txt deploy/train | \
 		docker build --tag $(TRAIN) --file deploy/train/Dockerfile -
 
-train: train-image ## dvc repro and dvc push in that image, on this folder, as you
+train: install train-image ## dvc repro and dvc push in that image, on this folder, as you
+	@$(STORE) check
 	docker run --rm --network host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/repo" \
 		$(AWS:%=--env AWS_%) $(TRAIN)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import lzma
 import os
+import re
 import shutil
 import tarfile
 import tempfile
+import zlib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,9 +24,12 @@ from obstore.store import S3Store
 from service import run
 from stages.console import CairnError
 
-# In all, and for the first byte of an attempt.
-PATIENCE, CONNECT = timedelta(seconds=30), timedelta(seconds=5)
-RETRIES = 3
+# How often and how long to try again, to connect, and for all of the file.
+RETRIES, PATIENCE = 3, timedelta(seconds=30)
+CONNECT, WHOLE = timedelta(seconds=5), timedelta(minutes=10)
+# Settings of AWS's that the client takes as they are, and may not survive.
+PLAIN = re.compile(r"[\x21-\x7e]*")
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def fetched(uri: str, sha256: str) -> Path:
@@ -60,6 +67,7 @@ def fetched(uri: str, sha256: str) -> Path:
 def download(uri: str, into: Path, sha256: str) -> None:
     """Write the object to a file; raises CairnError unless it has that SHA-256."""
     whole = hashlib.sha256()
+    check(os.environ)
     try:
         parts = urlsplit(uri)
         store = S3Store(parts.netloc, client_options=options(), retry_config=retries())
@@ -67,12 +75,21 @@ def download(uri: str, into: Path, sha256: str) -> None:
             for chunk in obstore.get(store, parts.path.lstrip("/")):
                 whole.update(chunk)
                 file.write(chunk)
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:
         raise CairnError(f"MODEL_URI: {uri} cannot be fetched: {reason(error)}") from None
     if whole.hexdigest() != sha256:
         raise CairnError(
             f"MODEL_SHA256: {uri} is another file, {whole.hexdigest()}; it was not opened"
         )
+
+
+def check(environment: Mapping[str, str]) -> None:
+    """Refuse values of AWS's variables that no client could send; none of them is repeated."""
+    for name, value in environment.items():
+        if name.startswith("AWS_") and not PLAIN.fullmatch(value):
+            raise CairnError(f"{name} has a space, a line break or another such character in it")
+        if name in ENDPOINTS and value and not value.startswith(("http://", "https://")):
+            raise CairnError(f"{name} has to begin with http:// or https://")
 
 
 def unpack(file: Path, into: Path) -> None:
@@ -85,7 +102,7 @@ def unpack(file: Path, into: Path) -> None:
             # Debian 12's Python 3.11.2 has no filters, so each entry was looked at above.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(into, entries)  # noqa: S202
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise CairnError(f"MODEL_URI: this is no export of a model: {error}") from None
 
 
@@ -97,8 +114,9 @@ def harmless(entry: tarfile.TarInfo) -> bool:
 
 def options() -> Any:
     """How to connect: without TLS only to an endpoint that says so itself."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-    return {"allow_http": endpoint.startswith("http://"), "connect_timeout": CONNECT}
+    given = (os.environ[name] for name in ENDPOINTS if os.environ.get(name))
+    plain = next(given, "").startswith("http://")
+    return {"allow_http": plain, "connect_timeout": CONNECT, "timeout": WHOLE}
 
 
 def retries() -> Any:

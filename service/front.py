@@ -133,7 +133,7 @@ def _account(worker: Worker, request: Request, status: int, seconds: float) -> N
     path = request.scope["path"]
     known = path in ROUTES
     worker.metrics.ended(path if known else OTHER, status, seconds)
-    level = _level(status, quiet=path in QUIET)
+    level = _level(status, quiet=path in QUIET and status in {200, 503})
     if level < worker.log.level:
         return
     line = {
@@ -153,11 +153,13 @@ def _account(worker: Worker, request: Request, status: int, seconds: float) -> N
 
 def _level(status: int, *, quiet: bool) -> int:
     """How much a request matters to those who read the log."""
+    if quiet:
+        return logging.DEBUG
     if status >= 500:  # noqa: PLR2004, as HTTP has it
         return logging.ERROR
     if status >= 400:  # noqa: PLR2004
         return logging.WARNING
-    return logging.DEBUG if quiet else logging.INFO
+    return logging.INFO
 
 
 async def predict(worker: Worker, request: Request) -> Reply:

@@ -66,8 +66,11 @@ def source(url: str) -> str:
     if url.startswith("git@") and ":" in url:
         host, _, path = url.removeprefix("git@").partition(":")
         url = f"https://{host}/{path}"
-    parts = urlsplit(url)
-    if parts.scheme not in {"https", "ssh"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    if parts.scheme not in {"https", "ssh"} or not parts.hostname or "@" in parts.path:
         return ""
     return f"https://{parts.hostname}{parts.path.removesuffix('.git')}"
 

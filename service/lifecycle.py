@@ -13,6 +13,7 @@ import ctypes
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ from service.asgi import CLOSE
 from service.settings import Settings
 
 CHECK_SECONDS = 1.0
+DRAIN_CHECK_SECONDS = 0.05
 SETTLE_SECONDS = 0.1  # for handshakes on their way: more than any round trip within a region
 LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
 FILLS, FILL_SECONDS = 100, 0.01  # how often, and how long, to try to fill the queue
@@ -81,9 +83,13 @@ class Lifecycle:
             self._on_sigterm(server, settings.drain_seconds)
 
     def _on_sigterm(self, server: Server, seconds: float) -> None:
-        """Begin the end; where it has begun already, end now."""
+        """Begin the end; where it has begun already, only a process without a supervisor ends now.
+
+        One signal may come twice, from the supervisor and from what stops all of its processes.
+        """
         if self.draining:
-            server.handle_exit(signal.SIGTERM, None)
+            if run.folder() is None:
+                server.handle_exit(signal.SIGTERM, None)
             return
         self.draining = True
         server.config.encoded_headers.append(CLOSE)  # of the answers to come
@@ -98,6 +104,8 @@ class Lifecycle:
         while not run.orphaned():  # a process that is gone tells nobody
             await asyncio.sleep(CHECK_SECONDS)
             wire.end_late(server.server_state.connections, settings.timeout_seconds)
+        if folder := run.folder():
+            shutil.rmtree(folder, ignore_errors=True)
         if not self.draining:
             self._on_sigterm(server, settings.drain_seconds)
 
@@ -118,10 +126,17 @@ def configure(server: Server, settings: Settings) -> None:
 
 
 async def drain(server: Server, seconds: float) -> None:
-    """Answer for that long, stop listening, then have uvicorn end the process."""
-    stopping = run.stopping()
-    whole = run.folder() is None or stopping is not None or run.orphaned()
-    await asyncio.sleep(float(stopping or seconds))
+    """Answer for that long, stop listening, then have uvicorn end the process.
+
+    The time begins anew where the supervisor says meanwhile that all workers are to end.
+    """
+    loop = asyncio.get_running_loop()
+    told, ends = None, loop.time() + seconds
+    while loop.time() < ends:
+        if (says := run.stopping()) != told:
+            told, ends = says, loop.time() + float(says or seconds)
+        await asyncio.sleep(min(DRAIN_CHECK_SECONDS, max(ends - loop.time(), 0)))
+    whole = run.folder() is None or told is not None or run.orphaned()
     await stop_listening(server, whole=whole)
     for _ in range(20):
         if not server.server_state.connections:

@@ -82,8 +82,14 @@ def chosen(told: Settings, packed: bentoml.Model) -> Chosen:
 def entry(tag: str) -> Path:
     """The folder of a model in the BentoML store."""
     folder = store() / tag.replace(":", "/")
-    if not folder.is_dir():
-        raise CairnError(f"MODEL_TAG: no {tag} in {store()}; there: {', '.join(tags()) or 'none'}")
+    try:
+        (folder / "model.yaml").stat()
+    except PermissionError:
+        reason = f"user {os.getuid()} may not read {folder}; run as its owner: docker run --user"
+        raise CairnError(f"MODEL_TAG: {reason}") from None
+    except OSError:
+        there = ", ".join(tags()) or "none"
+        raise CairnError(f"MODEL_TAG: no {tag} in {store()}; there: {there}") from None
     return folder
 
 
@@ -97,7 +103,7 @@ def store() -> Path:
 
 def tags() -> list[str]:
     """The models that the store has."""
-    return sorted(f"{path.parts[-3]}:{path.parts[-2]}" for path in store().glob("*/*/model.yaml"))
+    return sorted(":".join(path.parts[-2:]) for path in store().glob("*/*") if path.is_dir())
 
 
 def read(folder: Path) -> Chosen:

@@ -71,11 +71,11 @@ class Settings(BaseModel):
     model_tag: Annotated[str, StringConstraints(pattern=r"^[\w.-]+:[\w.-]+$")] | None = Field(
         None, description="another model: this one of the BentoML store at BENTOML_HOME"
     )
-    model_uri: Annotated[str, StringConstraints(pattern=r"^s3://[^/]+/.+")] | None = Field(
-        None, description="another model: fetched at the start, an export of `make export`"
+    model_uri: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9.-]+/[!-~]+$")] | None = (
+        Field(None, description="another model: fetched at the start, an export of `make export`")
     )
     model_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="SHA-256 of that file, without which it is not opened"
+        None, description="SHA-256 of that file, 64 lower-case hex digits"
     )
     metrics_open: bool = Field(default=True, description="false: `/metrics` asks for a key too")
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,10 +74,16 @@ class Supervisor:
         # What BentoML says before the service's own log begins is no JSON.
         self._environment = {**environment, RUN: str(folder), "BENTOML_QUIET": "true"}
         self._workers: dict[int, int] = {}  # process id → number
+        self._ready: dict[int, float] = {}  # process id → seconds that its end may take
+        self._has_served = False
+        self._tries = 0
         self._to_renew: list[int] = []
         self._renewing = 0
-        self._tries = 0
-        self._kill_at: float | None = None
+        # When what has been told to end is killed: process id → moment; and how all are to end.
+        self._kill_at: dict[int, float] = {}
+        self._stop_with: str | None = None
+        self._wait_until = 0.0
+        self._ending = False
         self._signals = signals()
         (folder / SUPERVISOR).write_text(str(os.getpid()))
         # Bound, but it is left to the workers to listen, once they can answer.
@@ -90,11 +96,14 @@ class Supervisor:
         while self._workers:
             for number in self._came():
                 self._on_signal(number)
+            self._see_ready()
             for pid, code in ended():
                 self._on_end(pid, code)
             self._renew()
-            if self._kill_at and time.monotonic() > self._kill_at:
-                self._send(signal.SIGKILL)
+            self._end()
+            for pid, moment in self._kill_at.items():
+                if time.monotonic() > moment:
+                    os.kill(pid, signal.SIGKILL)
 
     def _start(self, number: int) -> None:
         """Start a worker, in a group of its own: a terminal's Ctrl-C is for the supervisor."""
@@ -114,40 +123,67 @@ class Supervisor:
         if select.select([self._signals], [], [], CHECK_SECONDS)[0]:
             yield from self._signals.recv(1024)
 
+    def _see_ready(self) -> None:
+        """Note which workers have become ready; somebody may remove what they write."""
+        for pid in self._workers.keys() - self._ready.keys():
+            with suppress(OSError, ValueError):
+                self._ready[pid] = float(ready_file(self.folder, pid).read_text())
+                if self._ending:
+                    self._terminate(pid)
+
     def _on_signal(self, number: int) -> None:
         """End, or renew the workers; a second signal ends them without any more waiting."""
         if number == signal.SIGHUP:
             self._to_renew = sorted(self._workers.values())
         elif number in STOPS:
-            if self._kill_at:
-                self._send(signal.SIGTERM)
-            else:
-                self._stop("0" if number == signal.SIGINT else "")
+            again = self._stop_with is not None
+            self._stop("0" if again or number == signal.SIGINT else "")
+            if again:
+                self._wait_until = 0.0
 
     def _stop(self, seconds: str) -> None:
-        """End the workers, who answer for that long more; empty: for as long as they are told."""
-        (self.folder / STOPPING).write_text(seconds)
+        """Have the workers end, who answer for that long more; empty: for as long as they are told.
+
+        Where the last one is just being replaced, what waits in the queue is the next one's.
+        """
+        self._stop_with = seconds
+        if self._ending:
+            self._tell()
+        elif self._has_served and not self._ready and not self.failed:
+            self._wait_until = time.monotonic() + MARGIN_SECONDS
+
+    def _end(self) -> None:
+        """Begin the end, once it is due."""
+        due = self._ready or time.monotonic() > self._wait_until
+        if self._stop_with is None or self._ending or not due:
+            return
+        self._ending = True
+        self._tell()
         # Whoever closes a listening socket last breaks what waits in its queue; workers do not.
         self._listener.close()
-        longest = max((self._time_to_end(pid) for pid in self._workers), default=0.0)
-        self._kill_at = time.monotonic() + longest + MARGIN_SECONDS
-        self._send(signal.SIGTERM)
-
-    def _time_to_end(self, pid: int) -> float:
-        """How many seconds a worker may take, which it said when it was ready."""
-        mark = ready_file(self.folder, pid)
-        return float(mark.read_text() or 0) if mark.is_file() else 0.0
-
-    def _send(self, number: int) -> None:
         for pid in self._workers:
-            os.kill(pid, number)
+            self._terminate(pid)
+
+    def _tell(self) -> None:
+        """Tell the workers how long to go on; on a full disk their own settings hold."""
+        with suppress(OSError):
+            (self.folder / STOPPING).write_text(self._stop_with or "")
+
+    def _terminate(self, pid: int) -> None:
+        """Send SIGTERM to a worker, and SIGKILL after all the time that it may take."""
+        self._kill_at[pid] = time.monotonic() + self._ready.get(pid, 0.0) + MARGIN_SECONDS
+        os.kill(pid, signal.SIGTERM)
 
     def _on_end(self, pid: int, code: int) -> None:
         """Replace a worker that died; where it cannot start, end all."""
         number = self._workers.pop(pid, None)
-        if number is None or self._kill_at:
+        was_ready = self._ready.pop(pid, None) is not None
+        self._kill_at.pop(pid, None)
+        with suppress(OSError):
+            ready_file(self.folder, pid).unlink()
+        if number is None or self._ending:
             return
-        if self._can_start(pid, code):
+        if self._can_start(code, was_ready=was_ready):
             self._start(number)
             return
         self.failed = True
@@ -155,11 +191,10 @@ class Supervisor:
         say(f"a worker ended before it was ready ({how}); its lines above say why")
         self._stop("")
 
-    def _can_start(self, pid: int, code: int) -> bool:
+    def _can_start(self, code: int, *, was_ready: bool) -> bool:
         """Tell a worker that died from one that cannot start."""
-        mark = ready_file(self.folder, pid)
-        if mark.is_file():
-            mark.unlink()
+        if was_ready:
+            self._has_served = True
             self._tries = 0
             return True
         self._tries += 1
@@ -168,12 +203,12 @@ class Supervisor:
 
     def _renew(self) -> None:
         """End the next worker that is to be replaced, once the last one is, and all are ready."""
-        if not self._to_renew or self._renewing in self._workers or self._kill_at:
+        if not self._to_renew or self._renewing in self._workers or self._stop_with is not None:
             return
-        if all(ready_file(self.folder, pid).is_file() for pid in self._workers):
+        if self._workers.keys() == self._ready.keys():
             number = self._to_renew.pop(0)
             [self._renewing] = (pid for pid, its in self._workers.items() if its == number)
-            os.kill(self._renewing, signal.SIGTERM)
+            self._terminate(self._renewing)
 
 
 def main() -> None:
@@ -191,7 +226,11 @@ def main() -> None:
 
 def run(plan: Plan) -> None:
     """Run until all workers have ended; ends the process with 1 if one could not start."""
-    folder = Path(tempfile.mkdtemp(prefix="cairn-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="cairn-"))
+    except OSError as error:
+        say(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
+        sys.exit(1)
     try:
         supervisor = Supervisor(plan, folder, os.environ)
         supervisor.run()
@@ -202,7 +241,7 @@ def run(plan: Plan) -> None:
 
 def whole(name: str, text: str, most: int) -> int:
     """A setting that is a whole number; where it is not, the process ends with one line."""
-    if text.isdecimal() and 1 <= int(text) <= most:
+    if len(text) <= len(str(most)) and text.isdecimal() and 1 <= int(text) <= most:
         return int(text)
     say(f"{name}: {text!r}: a whole number from 1 to {most} is wanted")
     sys.exit(1)
@@ -215,8 +254,9 @@ def bound(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
-    except OSError as error:
-        say(f"cannot listen at {host}, port {port}: {error.strerror}; choose another")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        say(f"cannot listen at {host}, port {port}: {reason}; choose another")
         sys.exit(1)
     listener.set_inheritable(True)
     return listener

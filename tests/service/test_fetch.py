@@ -104,6 +104,27 @@ def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPa
     assert "wrong" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("AWS_ACCESS_KEY_ID", "secret\n", "AWS_ACCESS_KEY_ID has a space, a line break"),
+        ("AWS_SESSION_TOKEN", "se cret", "AWS_SESSION_TOKEN has a space"),
+        ("AWS_ENDPOINT_URL", "secret", "AWS_ENDPOINT_URL has to begin with http"),
+    ],
+)
+def test_what_the_client_would_not_survive_is_refused(name: str, value: str, says: str) -> None:
+    with pytest.raises(CairnError, match=f"^{says}") as error:
+        fetch.check({name: value})
+    assert "secret" not in str(error.value)
+
+
+def test_a_damaged_archive_is_told(bucket: Bucket) -> None:
+    whole = packed(model=bytes(range(256)) * 99)
+    sha256 = bucket.put(whole[:200] + b"damaged" + whole[207:])
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+        fetch.fetched(URI, sha256)
+
+
 @pytest.mark.usefixtures("bucket")
 def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)}")

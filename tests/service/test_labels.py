@@ -94,6 +94,8 @@ def test_outside_a_repository_there_are_those_of_the_model(
         ("https://user:token@example.org/a/b.git", "https://example.org/a/b"),
         ("git@example.org:a/b.git", "https://example.org/a/b"),
         ("ssh://git@example.org:22/a/b", "https://example.org/a/b"),
+        ("https://user:to/ken@example.org/a/b.git", ""),
+        ("https://[::1/b", ""),
         ("file:///somewhere/b", ""),
         ("/somewhere/b.git", ""),
         ("", ""),

@@ -106,6 +106,37 @@ def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", ["renewal", "worker", "twice"])
+def test_a_signal_that_comes_twice_loses_nothing(project: Project, first: str) -> None:
+    """Within a renewal, to the workers as well, as systemd does it, or from an impatient person."""
+    with serving(project, DRAIN_SECONDS="2") as served, Load(served.port) as load:
+        load.wait_for(200)
+        if first == "renewal":
+            os.kill(served.process.pid, signal.SIGHUP)
+        elif first == "worker":
+            served.workers()[0].send_signal(signal.SIGTERM)
+        else:
+            served.process.terminate()
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert served.end() == 0
+        took = time.monotonic() - began
+    assert load.lost == []
+    assert took < 1.5 if first == "twice" else took >= 2
+
+
+@pytest.mark.slow
+def test_what_waits_while_the_only_worker_is_replaced_is_answered(project: Project) -> None:
+    with serving(project, DRAIN_SECONDS="0.5") as served, Load(served.port) as load:
+        load.wait_for(200)
+        served.workers()[0].kill()
+        time.sleep(0.3)
+        killed = time.monotonic()
+        assert served.end() == 0
+    assert [error for error, sent in load.lost if sent > killed - 0.2] == []
+
+
+@pytest.mark.slow
 def test_an_idle_connection_does_not_hold_up_the_end(project: Project) -> None:
     with (
         serving(project, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="60") as served,
@@ -243,6 +274,7 @@ def test_workers_go_away_with_their_supervisor(project: Project) -> None:
         served.process.kill()
         _, left = psutil.wait_procs(workers, timeout=20)
         assert left == []
+        assert list(served.log.parent.glob("cairn-*")) == []
         assert not listens(served.port)
 
 
@@ -326,6 +358,18 @@ def test_each_worker_has_its_number_and_a_dead_one_gives_it_on(tmp_path: Path) -
         assert len(list(tmp_path.glob("2-*"))) == 1
         process.terminate()
         assert process.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_a_renewal_does_not_wait_for_ever(tmp_path: Path) -> None:
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + MARK + "time.sleep(60)"
+    with supervised(code, tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
+        time.sleep(1)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 15)
+        process.terminate()
+        assert process.wait(15) == 0
 
 
 def test_one_that_never_becomes_ready_ends_all_with_its_code(tmp_path: Path) -> None:
