@@ -9,16 +9,13 @@ itself stops listening at SIGTERM, and loses the connections that the kernel has
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
-import select
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from typing import Any
 
@@ -31,8 +28,11 @@ from service.settings import Settings
 CHECK_SECONDS = 1.0
 DRAIN_CHECK_SECONDS = 0.05
 SETTLE_SECONDS = 0.1  # for handshakes on their way: more than any round trip within a region
+SETTLES = 10  # how often the queue is emptied in that time
+HIGHEST = 255  # no system sends packets with a time to live as high, after a hop or without
+FAMILIES = {socket.AF_INET, socket.AF_INET6}
+_IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73  # Linux's, which Python does not name
 LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
-FILLS, FILL_SECONDS = 100, 0.01  # how often, and how long, to try to fill the queue
 
 
 class Lifecycle:
@@ -153,27 +153,37 @@ async def stop_listening(server: Server, *, whole: bool) -> None:
     """
     found = [one.fileno() for listener in server.servers for one in listener.sockets]
     listeners = [socket.socket(fileno=os.dup(number)) for number in found]
-    refusing = [refuse(listener) for listener in listeners] if whole else []
-    if any(refusing):
-        await asyncio.sleep(SETTLE_SECONDS)
     loop = asyncio.get_running_loop()
     for number in found:
         loop.remove_reader(number)
     await asyncio.sleep(0.01)  # asyncio makes a task of each connection, and closing breaks those
     for one in server.servers:
         one.close()
-    taken: list[socket.socket] = []
     with ExitStack() as until_closed:
         for listener in listeners:
             until_closed.enter_context(listener)
-        for listener, refuses in zip(listeners, refusing, strict=False):
             listener.setblocking(False)  # noqa: FBT003, its own signature
-            taken += waiting(listener) if refuses else last(listener, until_closed)
-    await asyncio.gather(*(serve(server, connection) for connection in taken))
+        if whole:
+            await take_rest(server, listeners)
+
+
+async def take_rest(server: Server, listeners: list[socket.socket]) -> None:
+    """Serve what is in the queue, and what is on its way there; the kernel lets in no more."""
+    for listener in listeners:
+        refuse(listener, HIGHEST)
+    for _ in range(SETTLES):
+        await asyncio.sleep(SETTLE_SECONDS / SETTLES)
+        taken = [connection for listener in listeners for connection in waiting(listener)]
+        await asyncio.gather(*(serve(server, connection) for connection in taken))
+    for connection in server.server_state.connections:
+        # Another worker's `refuse` goes over to those that were taken after it.
+        if peer := connection.transport.get_extra_info("socket"):
+            refuse(peer, 0)
 
 
 async def serve(server: Server, connection: socket.socket) -> None:
     """Have uvicorn serve a connection that was taken."""
+    refuse(connection, 0)
     factory: Any = server.config.http_protocol_class
 
     def protocol() -> Any:
@@ -199,63 +209,18 @@ def waiting(listener: socket.socket) -> list[socket.socket]:
             continue
 
 
-def last(listener: socket.socket, until_closed: ExitStack) -> list[socket.socket]:
-    """The connections that wait, and then none can be made before the socket is closed.
+def refuse(connection: socket.socket, lowest: int) -> None:
+    """Have the kernel drop packets that have a time to live below this; 0: none.
 
-    The queue gets the least length that there is, and a connection of our own fills it. Behind
-    that the kernel drops attempts to connect, as it does where `refuse` succeeds. What was half
-    made at that moment is lost: on loopback nothing, elsewhere what needs longer than a moment.
+    A listening socket then lets nobody begin to connect, whose system tries again by itself, while
+    those who have begun come to their end, and hand the limit on. Between the last `accept` and
+    `close` the kernel would go on to take connections, and break them. No right is needed, as it
+    is for a packet filter in newer kernels. Where there is no such option (it is Linux's) a gap of
+    microseconds stays.
     """
-    listener.listen(0)
-    taken = []
-    for _ in range(FILLS):
-        taken += waiting(listener)
-        own = until_closed.enter_context(socket.socket(listener.family))
-        own.setblocking(False)  # noqa: FBT003, its own signature
-        own.connect_ex(listener.getsockname())
-        # It is made only where no other was quicker to fill the queue.
-        if select.select([], [own], [], FILL_SECONDS)[1]:
-            break
-        own.close()
-    return taken
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
-
-# Classic BPF over the TCP header, as `struct sock_filter` has it: drop what opens a connection
-# (SYN without ACK), pass the rest, with which handshakes on their way come to their end.
-_NO_SYN = b"".join(
-    code.to_bytes(2, sys.byteorder) + bytes(jumps) + value.to_bytes(4, sys.byteorder)
-    for code, jumps, value in (
-        (0x30, (0, 0), 13),  # load the byte of the flags
-        (0x54, (0, 0), 0x12),  # keep SYN and ACK
-        (0x15, (0, 1), 0x02),  # SYN alone: the next one, else the one after it
-        (0x06, (0, 0), 0),  # drop
-        (0x06, (0, 0), 0xFFFFFFFF),  # pass
-    )
-)
-_SO_ATTACH_FILTER = 26
-
-
-def refuse(listener: socket.socket) -> bool:
-    """Have the kernel drop attempts to connect, whose clients then try again by themselves.
-
-    Between the last `accept` and `close` the kernel would go on to take connections, and break
-    them.
-
-    Returns
-    -------
-    bool
-        Whether it does: the filter is Linux's, and newer kernels allow it to privileged processes
-        only, which those of a container are not.
-    """
-    if sys.platform != "linux" or listener.family == socket.AF_UNIX:
-        return False
-    program = _Program(len(_NO_SYN) // 8, _NO_SYN)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
-    except OSError:
-        return False
-    return True
+    if connection.family in FAMILIES:
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, lowest)
+    if connection.family == socket.AF_INET6:
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, lowest)

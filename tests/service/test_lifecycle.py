@@ -106,16 +106,7 @@ def test_a_websocket_is_a_request_like_any_other(
 
 
 @IMPLEMENTATIONS
-@pytest.mark.parametrize("privileged", [True, False])
-def test_no_connection_that_was_made_is_lost_when_listening_stops(
-    loop: str,
-    http: str,
-    privileged: bool,  # noqa: FBT001, a parameter of the test
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if not privileged:
-        monkeypatch.setattr(lifecycle, "refuse", lambda _: False)
-
+def test_no_connection_that_was_made_is_lost_when_listening_stops(loop: str, http: str) -> None:
     async def use(server: Server, port: int) -> None:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
         stopped = asyncio.create_task(lifecycle.stop_listening(server, whole=True))
@@ -129,10 +120,7 @@ def test_no_connection_that_was_made_is_lost_when_listening_stops(
 
 
 @IMPLEMENTATIONS
-def test_those_who_connect_all_the_while_are_answered_or_refused(
-    loop: str, http: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lifecycle, "refuse", lambda _: False)
+def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http: str) -> None:
     answered = []
 
     def connect(port: int) -> None:
@@ -181,12 +169,12 @@ def test_a_listener_that_refuses_still_has_its_queue() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = listener.getsockname()
         with socket.create_connection(place) as early:
-            if not lifecycle.refuse(listener):
-                pytest.skip("not allowed here")
+            lifecycle.refuse(listener, lifecycle.HIGHEST)
             with pytest.raises(TimeoutError):
                 socket.create_connection(place, timeout=0.3)
             taken, _ = listener.accept()
             with taken:
+                lifecycle.refuse(taken, 0)
                 early.sendall(b"asked")
                 assert taken.recv(5) == b"asked"
                 taken.sendall(b"answered")
