@@ -7,7 +7,6 @@ python -m bench.image --only cairn,mlflow  these alone; writes nothing
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import json
 import os
@@ -20,10 +19,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -31,10 +30,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from bench.arguments import parsed
 from bench.contenders import CAIRN, CONTENDERS, Contender, check, environment
 from bench.inputs import Inputs, fast
 from bench.machine import machine
-from bench.server import HOST, BenchError, Server, free_port
+from bench.server import HOST, BenchError, Server, free_port, wait
 
 RESULT = Path("bench/results/image.json")
 PLOT = RESULT.with_suffix(".svg")
@@ -44,7 +44,7 @@ PEERS = Path("bench/peers").absolute()
 BASE = "cairn-bench:base"
 STARTS = 5
 REQUESTS = 1000
-BUILD_SECONDS, START_SECONDS, COMMAND_SECONDS = 1200.0, 120.0, 120.0
+BUILD_SECONDS, COMMAND_SECONDS = 1200.0, 120.0
 MIB = 2**20
 UNITS = {"B": 1, "KiB": 2**10, "MiB": MIB, "GiB": 2**30}
 # Run in the container's process namespace: each process's name, and its proportional share of
@@ -111,7 +111,7 @@ class Start(NamedTuple):
 def main() -> None:
     """Build, measure, print, and write the results if that was all of it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    arguments = parsed()
+    arguments = parsed("bench.image", __doc__, list(IMAGES))
     try:
         result = measured(arguments.only, 2 if arguments.quick else STARTS)
     except BenchError as error:
@@ -121,24 +121,6 @@ def main() -> None:
     report(result)
     if not arguments.quick and arguments.only == list(IMAGES):
         write(result)
-
-
-def parsed() -> argparse.Namespace:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.image", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="two starts; writes nothing")
-    parser.add_argument(
-        "--only",
-        type=lambda text: text.split(","),
-        default=list(IMAGES),
-        help=f"some of {','.join(IMAGES)}; writes nothing",
-    )
-    arguments = parser.parse_args()
-    unknown = sorted(set(arguments.only) - set(IMAGES))
-    if unknown:
-        parser.error(f"--only: no {', '.join(unknown)}; allowed: {', '.join(IMAGES)}")
-    return arguments
 
 
 def measured(only: Sequence[str], starts: int) -> dict[str, Any]:
@@ -337,7 +319,7 @@ def once(recipe: Recipe, image: str, inputs: Inputs) -> Start:
         bodies = lines.read().splitlines()
     begin = time.perf_counter()
     with container(recipe, image, inputs) as (name, server):
-        wait(server, contender.paths[0], bodies[0])
+        wait(server, contender.paths[0], bodies[0], pause=0.01)
         seconds = time.perf_counter() - begin
         ready = memory(name)
         check(contender, server, inputs)
@@ -365,23 +347,6 @@ def container(recipe: Recipe, image: str, inputs: Inputs) -> Iterator[tuple[str,
     finally:
         subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True)
         process.wait(COMMAND_SECONDS)
-
-
-def wait(server: Server, path: str, body: str) -> None:
-    """Wait until the container answers a prediction with 200, asking a hundred times a second.
-
-    Raises
-    ------
-    BenchError
-        Where it ends before that, or takes too long; with what it wrote.
-    """
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.process.poll() is None:
-        with suppress(OSError, HTTPException):
-            if server.post(path, body)[0] == HTTPStatus.OK:
-                return
-        time.sleep(0.01)
-    raise BenchError(f"the container does not answer; it wrote:\n{server.said()}")
 
 
 def send(server: Server, path: str, bodies: Iterator[str]) -> None:

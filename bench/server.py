@@ -102,8 +102,8 @@ def serving(
         stop(process)
 
 
-def wait(server: Server, path: str, body: str) -> None:
-    """Wait until the server answers a request with 200.
+def wait(server: Server, path: str, body: str, pause: float = 0.1) -> None:
+    """Wait until the server answers a request with 200, asking again after so many seconds.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def wait(server: Server, path: str, body: str) -> None:
             if status == HTTPStatus.OK:
                 return
             answer = f"{status} {content[:200]!r}"
-        time.sleep(0.1)
+        time.sleep(pause)
     raise BenchError(f"the server is not up; it answered {answer} and wrote:\n{server.said()}")
 
 

@@ -7,7 +7,6 @@ python -m bench.serving --only cairn,ceiling these alone; writes nothing
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import json
 import math
@@ -24,6 +23,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench import load
+from bench.arguments import parsed
 from bench.contenders import CAIRN, CONTENDERS, SLOW, Contender, check, environment, python
 from bench.inputs import Inputs, fast, slow
 from bench.load import Cell, Load, Run
@@ -104,7 +104,7 @@ class Round(NamedTuple):
 def main() -> None:
     """Measure, print, and write the results if that was all of it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    arguments = parsed()
+    arguments = parsed("bench.serving", __doc__, everything())
     try:
         load.tools()
         plan = planned(quick=arguments.quick)
@@ -116,24 +116,6 @@ def main() -> None:
     report(result)
     if not arguments.quick and arguments.only == everything():
         write(result)
-
-
-def parsed() -> argparse.Namespace:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="short and once; writes nothing")
-    parser.add_argument(
-        "--only",
-        type=lambda text: text.split(","),
-        default=everything(),
-        help=f"some of {','.join(everything())}; writes nothing",
-    )
-    arguments = parser.parse_args()
-    unknown = sorted(set(arguments.only) - set(everything()))
-    if unknown:
-        parser.error(f"--only: no {', '.join(unknown)}; allowed: {', '.join(everything())}")
-    return arguments
 
 
 def everything() -> list[str]:

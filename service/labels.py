@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from stages.identity import git_says
+from service.model import NAME
+from stages.identity import LOCK, git_says
 
 OCI = "org.opencontainers.image."
-LOCK = "dvc.lock"
 # The file beside the Dockerfile's template that it includes.
 INCLUDED = "labels"
 
@@ -31,11 +31,11 @@ def labels(
         What the Bento is made of beside the model. The image's revision is the last commit that
         changed one of them, or dvc.lock, so that an older image of the same content says the same.
     """
-    named = [LOCK, *map(str, files)]
+    named = [str(path) for path in (LOCK, *files)]
     commit, _, date = git_says("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
     changed = "-changed" if commit and git_says("status", "--porcelain", "--", *named) else ""
     found = {
-        f"{OCI}title": "cairn",
+        f"{OCI}title": NAME,
         f"{OCI}version": version,
         f"{OCI}revision": f"{commit}{changed}",
         f"{OCI}created": date,

@@ -170,20 +170,20 @@ async def stop_listening(server: Server, *, whole: bool) -> None:
 async def take_rest(server: Server, listeners: list[socket.socket]) -> None:
     """Serve what is in the queue, and what is on its way there; the kernel lets in no more."""
     for listener in listeners:
-        refuse(listener, HIGHEST)
+        limit_ttl(listener, HIGHEST)
     for _ in range(SETTLES):
         await asyncio.sleep(SETTLE_SECONDS / SETTLES)
         taken = [connection for listener in listeners for connection in waiting(listener)]
         await asyncio.gather(*(serve(server, connection) for connection in taken))
     for connection in server.server_state.connections:
-        # Another worker's `refuse` goes over to those that were taken after it.
+        # The limit that another worker set went over to those that were taken after it.
         if peer := connection.transport.get_extra_info("socket"):
-            refuse(peer, 0)
+            limit_ttl(peer, 0)
 
 
 async def serve(server: Server, connection: socket.socket) -> None:
     """Have uvicorn serve a connection that was taken."""
-    refuse(connection, 0)
+    limit_ttl(connection, 0)
     factory: Any = server.config.http_protocol_class
 
     def protocol() -> Any:
@@ -209,7 +209,7 @@ def waiting(listener: socket.socket) -> list[socket.socket]:
             continue
 
 
-def refuse(connection: socket.socket, lowest: int) -> None:
+def limit_ttl(connection: socket.socket, lowest: int) -> None:
     """Have the kernel drop packets that have a time to live below this; 0: none.
 
     A listening socket then lets nobody begin to connect, whose system tries again by itself, while

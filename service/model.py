@@ -14,7 +14,9 @@ import yaml
 
 from service.settings import Settings
 from stages.console import CairnError
+from stages.paths import model_store
 
+NAME = "cairn"  # of our Bentos
 BENTO = Path(__file__).resolve().parents[2] / "bento.yaml"
 
 
@@ -81,7 +83,7 @@ def chosen(told: Settings, packed: bentoml.Model) -> Chosen:
 
 def entry(tag: str) -> Path:
     """The folder of a model in the BentoML store."""
-    folder = store() / tag.replace(":", "/")
+    folder = model_store() / tag.replace(":", "/")
     try:
         (folder / "model.yaml").stat()
     except PermissionError:
@@ -89,21 +91,13 @@ def entry(tag: str) -> Path:
         raise CairnError(f"MODEL_TAG: {reason}") from None
     except OSError:
         there = ", ".join(tags()) or "none"
-        raise CairnError(f"MODEL_TAG: no {tag} in {store()}; there: {there}") from None
+        raise CairnError(f"MODEL_TAG: no {tag} in {model_store()}; there: {there}") from None
     return folder
-
-
-def store() -> Path:
-    """The folder of BentoML's models."""
-    return (
-        Path(os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))).expanduser()
-        / "models"
-    )
 
 
 def tags() -> list[str]:
     """The models that the store has."""
-    return sorted(":".join(path.parts[-2:]) for path in store().glob("*/*") if path.is_dir())
+    return sorted(":".join(path.parts[-2:]) for path in model_store().glob("*/*") if path.is_dir())
 
 
 def read(folder: Path) -> Chosen:

@@ -10,11 +10,10 @@ import bentoml
 import orjson
 
 from service import front, lifecycle, logs, run, supervisor, worker
-from service.model import BENTO, chosen, packed_tag
+from service.model import BENTO, NAME, chosen, packed_tag
 from service.predictor import Predictor
 from service.settings import settings
 
-NAME = "cairn"
 logger = logging.getLogger(NAME)
 
 

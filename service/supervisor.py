@@ -96,8 +96,9 @@ class Supervisor:
         while self._workers:
             for number in self._came():
                 self._on_signal(number)
-            self._see_ready()
-            for pid, code in ended():
+            gone = list(ended())
+            self._see_ready()  # of those that are gone as well
+            for pid, code in gone:
                 self._on_end(pid, code)
             self._renew()
             self._end()
@@ -218,7 +219,7 @@ def main() -> None:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
         given = [os.environ.get(name, "").strip() or value for name, value in defaults]
         given += [".", "-m", "_bentoml_impl.worker.service", os.environ["BENTO_PATH"]]
-        given += ["--service-name", "cairn", "--fd", FD, "--worker-id", NUMBER]
+        given += ["--fd", FD, "--worker-id", NUMBER]
     host, port, workers, folder, *command = given
     os.chdir(folder)
     run(Plan(host, whole("PORT", port, 65535), whole("WORKERS", workers, 256), tuple(command)))

@@ -12,10 +12,9 @@ from bentoml import Tag
 from bentoml._internal.bento.build_config import DockerOptions
 
 from service import labels
-from service.model import packed_tag
+from service.model import NAME, packed_tag
 
 BENTOFILE = Path("bentofile.yaml")
-NAME = "cairn"
 HEX = 12
 
 

@@ -1,5 +1,6 @@
-"""Where each stage keeps what it makes, from the top of the repository."""
+"""Where each stage keeps what it makes, from the top of the repository, and where models end up."""
 
+import os
 from pathlib import Path
 
 RAW = Path("data/raw/table.csv")
@@ -18,3 +19,9 @@ CONTRACT = MODEL / "contract.json"
 METRICS = MODEL / "metrics.json"
 ENVIRONMENT = MODEL / "environment.json"
 PLOTS = MODEL / "plots"
+
+
+def model_store() -> Path:
+    """The folder of the models in the BentoML store, which need not be there yet."""
+    home = os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))
+    return Path(home).expanduser() / "models"

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from stages import console, identity
 from stages.console import say
-from stages.paths import RAW
+from stages.paths import RAW, model_store
 
 HEX = 12
 
@@ -95,8 +95,7 @@ def labels(chain: dict[str, Any]) -> dict[str, str]:
 
 def _store() -> Path:
     """The folder of BentoML's models, made if there is none yet."""
-    home = os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))
-    folder = Path(home).expanduser() / "models"
+    folder = model_store()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -36,11 +36,16 @@ def require() -> None:
         missing("no Docker engine answers; `.ci/dockerd start` starts one where you are root")
 
 
-def build(project: Project) -> str:
-    """Build the project's Bento and its image, as the README says; returns the name of both."""
+def make(project: Project, target: str) -> None:
+    """Call a target that needs the engine."""
     # The client's plugins are this user's, whatever the home folder of the project.
     config = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-    project.run("make", "image", DOCKER_CONFIG=config)
+    project.run("make", target, DOCKER_CONFIG=config)
+
+
+def build(project: Project) -> str:
+    """Build the project's Bento and its image, as the README says; returns the name of both."""
+    make(project, "image")
     return project.run("python", "-m", "service.version").stdout.strip()
 
 

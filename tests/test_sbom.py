@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from email.message import Message
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +31,7 @@ Packages = set[tuple[str, str]]
 def image(project: Project) -> str:
     """The image, with the SBOM that `make sbom` writes of it in the project's folder."""
     docker.require()
-    config = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-    project.run("make", "sbom", DOCKER_CONFIG=config)
+    docker.make(project, "sbom")
     return project.run("python", "-m", "service.version").stdout.strip()
 
 

@@ -49,8 +49,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     docker.require()
     made = clone(tmp_path_factory.mktemp("image"))
     (made.root / "deploy" / "train" / "entry.sh").chmod(0o700)
-    config = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-    made.run("make", "train-image", DOCKER_CONFIG=config)
+    docker.make(made, "train-image")
     return IMAGE
 
 

@@ -169,12 +169,12 @@ def test_a_listener_that_refuses_still_has_its_queue() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = listener.getsockname()
         with socket.create_connection(place) as early:
-            lifecycle.refuse(listener, lifecycle.HIGHEST)
+            lifecycle.limit_ttl(listener, lifecycle.HIGHEST)
             with pytest.raises(TimeoutError):
                 socket.create_connection(place, timeout=0.3)
             taken, _ = listener.accept()
             with taken:
-                lifecycle.refuse(taken, 0)
+                lifecycle.limit_ttl(taken, 0)
                 early.sendall(b"asked")
                 assert taken.recv(5) == b"asked"
                 taken.sendall(b"answered")

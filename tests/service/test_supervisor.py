@@ -372,6 +372,12 @@ def test_a_renewal_does_not_wait_for_ever(tmp_path: Path) -> None:
         assert process.wait(15) == 0
 
 
+def test_one_that_dies_as_soon_as_it_was_ready_is_replaced(tmp_path: Path) -> None:
+    with supervised(MARK + READY + "os._exit(3)", tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) >= 5)
+        assert process.poll() is None
+
+
 def test_one_that_never_becomes_ready_ends_all_with_its_code(tmp_path: Path) -> None:
     with supervised(MARK + "sys.exit(3)", tmp_path) as process:
         assert process.wait(20) == 1
