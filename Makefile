@@ -5,6 +5,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 BACKEND ?= docker
+EXTRAS ?= no
 BIN := .venv/bin
 # The stages run `python` as they find it, and so do dvc and bentoml.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -47,7 +48,7 @@ k8s_checks = command -v kubectl >/dev/null || \
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test install install-dev check fmt clean store store-down repro push pull register \
+.PHONY: help run test install install-dev install-extras check fmt clean store store-down repro push pull register \
 	serve bento export image image-run image-test \
 	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
 
@@ -67,6 +68,7 @@ test: install-dev ## every test that this machine can run, from nothing
 
 install: .venv/.installed ## the environment in .venv, from the lock with its hashes
 install-dev: .venv/.installed-dev ## that, and what tests and checks need
+install-extras: .venv/.installed-extras ## what is optional: Dask, LightGBM, SQL
 
 .venv/.installed: requirements.txt
 	@echo "install: .venv from requirements.txt, a minute or two"
@@ -79,6 +81,11 @@ install-dev: .venv/.installed-dev ## that, and what tests and checks need
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	@echo "install: what tests need, from requirements-dev.txt"
 	@$(call pip_install,requirements-dev.txt)
+	@touch $@
+
+.venv/.installed-extras: requirements-extras.txt .venv/.installed
+	@echo "install: Dask, LightGBM and SQL, from requirements-extras.txt"
+	@$(call pip_install,requirements-extras.txt)
 	@touch $@
 
 check: install-dev ## lint, format, types; rewrites nothing
@@ -150,11 +157,11 @@ sbom: install-dev image ## build/sbom.cdx.json: the Python packages in that imag
 	@python -m deploy.sbom "$(TAG)" build/sbom.cdx.json
 
 # Its context is two things, not the folder: no data, no keys, no .git.
-train-image: ## the image cairn-train, which runs the pipeline in a container
+train-image: ## the image cairn-train, which runs the pipeline in a container; EXTRAS=yes: Dask, … too
 	@docker version >/dev/null || { echo "error: no Docker engine answers; start one" >&2; exit 1; }
 	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
-	tar -cf - requirements.txt deploy/train | \
-		docker build --tag $(TRAIN) --file deploy/train/Dockerfile -
+	tar -cf - requirements.txt requirements-extras.txt deploy/train | docker build \
+		--build-arg EXTRAS=$(EXTRAS) --tag $(TRAIN) --file deploy/train/Dockerfile -
 
 train: install train-image ## dvc repro and dvc push in that image, on this folder, as you
 	@$(STORE) check
@@ -209,8 +216,10 @@ bench: install-dev ## the benchmarks, half an hour with a Docker engine; writes 
 lock: install-dev ## resolve pyproject.toml anew into the requirements files
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools -o requirements.txt
 	$(LOCK) pyproject.toml --extra serve -c requirements.txt -o requirements-serve.txt
-	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dev -c requirements.txt \
-		-o requirements-dev.txt
+	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dask --extra lightgbm \
+		--extra sql -c requirements.txt -o requirements-extras.txt
+	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dask --extra lightgbm \
+		--extra sql --extra dev -c requirements.txt -c requirements-extras.txt -o requirements-dev.txt
 	$(LOCK) bench/requirements.in -c requirements.txt -o bench/requirements.txt
 	$(LOCK) bench/requirements-bentoml.in -c requirements.txt -o bench/requirements-bentoml.txt
 	$(LOCK) bench/requirements-mlflow.in -o bench/requirements-mlflow.txt

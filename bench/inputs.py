@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bench.pipeline import clone
 from stages import contract
-from stages.paths import CONTRACT, ONNX, PIPELINE, TEST, TRAIN
+from stages.paths import CONTRACT, ONNX, PIPELINE, TERMS, TEST, TRAIN
 
 SIZES = (1, 100, 1000)
 KEYS = ("features", "inputs")
@@ -90,6 +90,7 @@ def slow(folder: Path) -> Inputs:
     knobs["raw"]["source"] = SLOW_TABLE
     knobs["train"] |= SLOW_TRAIN
     (cairn / "params.yaml").write_text(yaml.safe_dump(knobs), encoding="utf-8")
+    (cairn / TERMS).unlink()  # of another table
     return made(cairn, folder)
 
 

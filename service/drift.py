@@ -10,15 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.contract import Column, Contract
+from stages.contract import Column, Contract, Feature
 
 # Added to each bucket, so that one which is empty on one side gives no infinite index.
 SMOOTHING = 0.5
 MISSING = "missing"
+UNKNOWN = "unknown"
 
 
 class Buckets(NamedTuple):
-    """The buckets of a column, as its histogram in the contract has them.
+    """The buckets of a feature, as its histogram in the contract has them.
 
     Attributes
     ----------
@@ -36,19 +37,38 @@ class Buckets(NamedTuple):
     expected: NDArray[np.float64]
 
 
-def buckets(column: Column) -> Buckets:
-    """A column's buckets; a number of which the contract has no histogram has one for all."""
-    histogram = column.histogram
+def buckets(feature: Feature, column: Column | None) -> Buckets:
+    """A feature's buckets; a number of which the contract has no histogram has one for all.
+
+    Parameters
+    ----------
+    column
+        What the feature is of; None: `stages.engineering` made it.
+    """
+    histogram = feature.histogram
     edges: tuple[float, ...] | None = None
-    if column.kind == "category":
-        names: tuple[str, ...] = column.categories
-    elif column.kind == "boolean":
+    if column and column.kind == "category":
+        names = categories(column)
+    elif column and column.kind == "boolean":
         names = ("false", "true")
     else:
         edges = histogram.edges if histogram else ()
         names = tuple(_intervals(edges))
     counts = (*histogram.counts, histogram.missing) if histogram else (0,) * (len(names) + 1)
-    return Buckets(edges, (*names, MISSING), np.array(counts, np.float64))
+    return Buckets(edges, (*names, beside(MISSING, names)), np.array(counts, np.float64))
+
+
+def categories(column: Column) -> tuple[str, ...]:
+    """The buckets of a category: each that is listed, and one for the others if there may be."""
+    names = tuple(map(str, column.categories))
+    return (*names, beside(UNKNOWN, names)) if column.unknown else names
+
+
+def beside(name: str, names: Sequence[str]) -> str:
+    """A bucket's name that is none of these, which are categories: two would be one series."""
+    while name in names:
+        name += "_"
+    return name
 
 
 def _intervals(edges: Iterable[float]) -> Iterable[str]:
@@ -58,29 +78,29 @@ def _intervals(edges: Iterable[float]) -> Iterable[str]:
 
 
 class Counter:
-    """Counts rows by column and bucket, all columns at once.
+    """Counts rows by feature and bucket, all features at once.
 
     Parameters
     ----------
-    columns
-        The buckets of each column, in order.
+    features
+        The buckets of each feature, in order.
     """
 
-    def __init__(self, columns: Sequence[Buckets]) -> None:
-        sizes = [len(column.names) for column in columns]
+    def __init__(self, features: Sequence[Buckets]) -> None:
+        sizes = [len(feature.names) for feature in features]
         self.size = sum(sizes)
         self._first = np.cumsum([0, *sizes[:-1]])
         self._missing = np.array(sizes) - 1
-        numbers = np.array([column.edges is not None for column in columns])
+        numbers = np.array([feature.edges is not None for feature in features])
         self._numbers, self._others = np.flatnonzero(numbers), np.flatnonzero(~numbers)
-        edges = [column.edges for column in columns if column.edges is not None]
+        edges = [feature.edges for feature in features if feature.edges is not None]
         # One row for the first edges of all numbers, one for the second, and so on.
         most = max(map(len, edges), default=0)
         padded = [[*some, *[math.inf] * (most - len(some))] for some in edges]
         self._edges = np.array(padded, np.float32).T.reshape(most, len(edges))
 
     def count(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Rows of an n × k matrix in each bucket, those of the first column first."""
+        """Rows of an n × k matrix in each bucket, those of the first feature first."""
         places = np.zeros(features.shape, np.int64)
         places[:, self._others] = np.nan_to_num(features[:, self._others])
         numbers = features[:, self._numbers]
@@ -111,6 +131,14 @@ def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(smoothed / smoothed.sum())
 
 
+def taken(terms: Contract) -> tuple[Feature, ...]:
+    """The features that the model of a contract takes, in order; before training the columns'."""
+    return terms.features or terms.own
+
+
 def all_buckets(terms: Contract) -> tuple[Buckets, ...]:
-    """The buckets of each column of a contract, in order."""
-    return tuple(buckets(column) for column in terms.columns)
+    """The buckets of each feature of a contract, in order."""
+    return tuple(
+        buckets(feature, terms.column(feature.column) if feature.column else None)
+        for feature in taken(terms)
+    )

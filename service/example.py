@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import math
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 
 from service import health
-from service.rows import Row
+from service.rows import Row, timed
 from stages import contract
-from stages.contract import Column, Contract
+from stages.contract import Category, Column, Contract, Histogram, Part
 from stages.paths import CONTRACT
 
 WAIT = 60.0
+# Of a date of which the model takes nothing else.
+PARTS: dict[Part, int] = {"year": 2000, "month": 1, "day": 1, "weekday": 0, "hour": 0, "minute": 0}
+
+Seen = Mapping[str, Histogram | None]
+Value = Category | float | None
 
 
 def main() -> None:
@@ -27,16 +34,20 @@ def main() -> None:
 
 
 def example(terms: Contract) -> Row:
-    """A row from the middle of the training data."""
-    return {column.name: _middle(column) for column in terms.columns}
+    """A row from the middle of the training data, without the identifier."""
+    seen = {feature.name: feature.histogram for feature in terms.features}
+    return {column.name: _middle(column, seen) for column in terms.columns}
 
 
-def _middle(column: Column) -> float | str | bool | None:
-    """The median of a number, the commonest of the other kinds."""
-    histogram = column.histogram
+def _middle(column: Column, seen: Seen) -> Value:
+    """The median of a number and of each part of a date, the commonest of the other kinds."""
+    if column.kind == "date":
+        return _date(column, seen)
+    histogram = seen.get(column.name)
     if column.kind in {"number", "integer"}:
         return _number(column, histogram.edges if histogram else ())
-    counts = histogram.counts if histogram else (1,)
+    # Behind the counts of the categories may be that of those which are not listed.
+    counts = histogram.counts[: len(column.categories) or None] if histogram else (1,)
     place = counts.index(max(counts))
     return column.categories[place] if column.kind == "category" else bool(place)
 
@@ -51,6 +62,19 @@ def _number(column: Column, edges: tuple[float, ...]) -> float | None:
         lowest, highest = column.minimum, column.maximum
         middle = max(0.0 if highest is None else min(0.0, highest), lowest or -math.inf)
     return int(middle) if column.kind == "integer" else middle
+
+
+def _date(column: Column, seen: Seen) -> str:
+    """The date of the parts' medians, with a time if the model takes any of it."""
+    found = dict(PARTS)
+    for part, name in zip(column.parts, column.features, strict=True):
+        histogram = seen.get(name)
+        if histogram and histogram.edges:
+            found[part] = int(histogram.edges[len(histogram.edges) // 2])
+    year, month = found["year"], found["month"]
+    day = min(found["day"], calendar.monthrange(year, month)[1])
+    date = f"{year:04}-{month:02}-{day:02}"
+    return f"{date}T{found['hour']:02}:{found['minute']:02}" if timed(column) else date
 
 
 def curl(url: str) -> str:

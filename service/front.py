@@ -30,6 +30,7 @@ from service.asgi import (
     request_id,
     respond,
 )
+from service.drift import taken
 from service.errors import KINDS, Refused
 from service.logs import stack
 from service.metrics import Answered
@@ -45,6 +46,8 @@ from stages.inference import Predictions
 LONG = 2**16
 MANY = 256
 OTHER = "other"
+# What the log has of an answer where it has the inputs.
+LOGGED = ("identifier", "identifiers", "prediction", "confidence", "predictions", "confidences")
 
 
 class Request:
@@ -175,9 +178,9 @@ async def predict(worker: Worker, request: Request) -> Reply:
     with worker.slots:
         body = await worker.bodies.read(scope, request.headers, request.receive)
         rows, features, said = await _predict(worker, body)
+    answer = worker.predictor.answer(said, rows, request.id.decode())
     worker.metrics.answered(Answered(features, said))
     request.facts["rows"] = len(features)
-    answer = worker.predictor.answer(said, request.id.decode(), single=rows.single)
     if worker.settings.log_inputs:
         request.facts |= _inputs(worker, rows, features, answer)
     if scope["query_string"] and _echo(scope["query_string"]):
@@ -206,17 +209,16 @@ async def _predict(worker: Worker, body: bytes) -> tuple[Rows, Features, Predict
 def _inputs(
     worker: Worker, rows: Rows, features: Features, answer: dict[str, Any]
 ) -> dict[str, Any]:
-    """What LOG_INPUTS adds to the log: rows, answers, and the batch's spread by column."""
-    names = worker.predictor.terms.names
+    """What LOG_INPUTS adds to the log: rows, answers, and the batch's spread by feature."""
+    terms = worker.predictor.terms
     with np.errstate(all="ignore"):
         mean, deviation = (f(features.astype(np.float64), axis=0) for f in (np.mean, np.std))
-    keys = ("prediction", "confidence", "predictions", "confidences")
     return {
-        "inputs": [dict(zip(names, row, strict=True)) for row in rows.values],
-        **{key: answer[key] for key in keys if key in answer},
+        "inputs": [dict(zip(terms.names, row, strict=True)) for row in rows.values],
+        **{key: answer[key] for key in LOGGED if key in answer},
         "columns": {
-            name: {"mean": middle, "standard_deviation": spread}
-            for name, middle, spread in zip(names, mean, deviation, strict=True)
+            feature.name: {"mean": middle, "standard_deviation": spread}
+            for feature, middle, spread in zip(taken(terms), mean, deviation, strict=True)
         },
     }
 

@@ -18,6 +18,8 @@ import orjson
 from pythonjsonlogger.core import BaseJsonFormatter
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from stages.console import CairnError
+
 # Lines that wait for a stalled stdout; beyond, they are dropped.
 WAITING = 10_000
 # How long lines gather before they are written, and the end waits for the rest; seconds.
@@ -27,6 +29,7 @@ STDOUT = 1
 # uvicorn's own line of each request, which it writes if anybody might read it; and what has
 # nothing to say of a service that is well.
 ACCESS = "uvicorn.access"
+SERVER = "uvicorn.error"
 QUIET = ("circus", "uvicorn", "bentoml.serve")
 # Bytes of one write. Where several processes share a pipe, one of over 4,096 may be cut by others,
 # and a line is seldom longer than what is left up to there.
@@ -177,6 +180,12 @@ def stack(error: BaseException, *, messages: bool) -> str:
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a record is no traceback of what the user can mend, which has its line already."""
+    text = record.getMessage()
+    return not (text.startswith("Traceback") and f".{CairnError.__name__}: " in text)
+
+
 def start(level: str, *, messages: bool, shared: bool = False) -> Log:
     """Have this process log here, Python's logging with it.
 
@@ -196,6 +205,7 @@ def start(level: str, *, messages: bool, shared: bool = False) -> Log:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger(ACCESS).propagate = False
+    logging.getLogger(SERVER).addFilter(is_news)
     logging.getLogger("bentoml").setLevel(logging.NOTSET)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(log.level, logging.WARNING))

@@ -27,7 +27,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from service.drift import Counter, all_buckets, psi
+from service.drift import Counter, all_buckets, psi, taken
 from service.errors import KINDS
 from stages.contract import Contract
 from stages.inference import Predictions
@@ -67,8 +67,9 @@ class Layout:
     def __init__(self, terms: Contract, routes: tuple[str, ...]) -> None:
         self.terms = terms
         self.routes = routes
-        self.columns = all_buckets(terms)
-        classes, spread = len(terms.target.classes), sum(len(c.names) for c in self.columns)
+        self.names = tuple(feature.name for feature in taken(terms))
+        self.features = all_buckets(terms)
+        classes, spread = len(terms.target.classes), sum(len(f.names) for f in self.features)
         self._sizes = {
             "requests": len(routes) * len(STATUSES),
             "durations": len(routes) * (len(DURATIONS) + 1),
@@ -80,7 +81,7 @@ class Layout:
             "dropped": 1,
             "starts": 1,
             "alive": 1,
-            # Of the rows: by class, then by column and bucket; `base` is where the window begins.
+            # Of the rows: by class, then by feature and bucket; `base` is where the window begins.
             "rows": classes + spread,
             "base": classes + spread,
         }
@@ -91,9 +92,9 @@ class Layout:
         ends = np.cumsum(list(self._sizes.values()))
         return dict(zip(self._sizes, np.split(whole, ends[:-1]), strict=True))
 
-    def by_column(self, rows: Counts) -> list[Counts]:
-        """The part of `rows` or `base` after the classes, column by column."""
-        ends = np.cumsum([len(column.names) for column in self.columns])
+    def by_feature(self, rows: Counts) -> list[Counts]:
+        """The part of `rows` or `base` after the classes, feature by feature."""
+        ends = np.cumsum([len(feature.names) for feature in self.features])
         return np.split(rows[len(self.terms.target.classes) :], ends[:-1])
 
 
@@ -140,7 +141,7 @@ class Metrics:
         self._routes = {route: number for number, route in enumerate(layout.routes)}
         self._statuses = {status: number for number, status in enumerate(STATUSES)}
         self._kinds = {kind: number for number, kind in enumerate(KINDS.values())}
-        self._counter = Counter(layout.columns)
+        self._counter = Counter(layout.features)
         self._waiting: list[Answered] = []
         self._waits = 0
         self._step = max(1, window // STEPS // len(shared))
@@ -231,7 +232,7 @@ class _Text(Collector):
         """Yield every metric."""
         yield from self._requests()
         yield from self._predictions()
-        yield from self._columns()
+        yield from self._features()
         yield from self._process()
 
     def _requests(self) -> Iterator[Metric]:
@@ -276,7 +277,7 @@ class _Text(Collector):
             sum_value=sums["confidence"][0],
         )
 
-    def _columns(self) -> Iterator[Metric]:
+    def _features(self) -> Iterator[Metric]:
         layout, rows = self.layout, self.sums["rows"]
         window = rows - self.sums["base"]
         values = CounterMetricFamily(
@@ -286,28 +287,28 @@ class _Text(Collector):
         )
         index = GaugeMetricFamily(
             "cairn_column_drift_psi",
-            "Population stability index of a column over the window.",
+            "Population stability index of a feature over the window.",
             labels=["column"],
         )
-        names, whole = layout.terms.names, layout.by_column(rows)
-        for name, column, found, recent in zip(
-            names, layout.columns, whole, layout.by_column(window), strict=True
+        whole, recent = layout.by_feature(rows), layout.by_feature(window)
+        for name, feature, found, late in zip(
+            layout.names, layout.features, whole, recent, strict=True
         ):
-            for bucket, number in zip(column.names, found, strict=True):
+            for bucket, number in zip(feature.names, found, strict=True):
                 values.add_metric([name, bucket], number)
-            index.add_metric([name], psi(column.expected, recent))
+            index.add_metric([name], psi(feature.expected, late))
         yield values
         yield index
         target = layout.terms.target
         expected = np.array(target.counts or [0] * len(target.classes), np.float64)
-        recent = window[: len(target.classes)]
+        said = window[: len(target.classes)]
         yield GaugeMetricFamily(
             "cairn_target_drift_psi",
             "Population stability index of the predicted classes over the window.",
-            value=psi(expected, recent),
+            value=psi(expected, said),
         )
         yield GaugeMetricFamily(
-            "cairn_drift_window_rows", "Rows that the window holds.", value=recent.sum()
+            "cairn_drift_window_rows", "Rows that the window holds.", value=said.sum()
         )
 
     def _process(self) -> Iterator[Metric]:

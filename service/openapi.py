@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from service.errors import Problem, Refused
 from service.example import example
-from service.rows import Reader, Row, allowed, row_type
+from service.rows import IDENTIFIER_SCHEMA, Reader, Row, allowed, has_texts, row_type
 from stages.contract import Column, Contract
 
 Json = dict[str, Any]
@@ -131,6 +131,7 @@ def _predict(terms: Contract, limits: Json, *, keys: bool) -> Json:
             f"in the order of the columns. Many rows, up to {limits['max_rows']:,}, are `records`: "
             "a list of such objects, or `features`: a list of such lists. Many rows get their "
             "answers as lists, in the same order, a single one too if it came in a list."
+            + _naming(terms)
         ),
         "parameters": [ECHO, GIVEN_ID],
         "requestBody": {
@@ -147,6 +148,16 @@ def _predict(terms: Contract, limits: Json, *, keys: bool) -> Json:
             "422": _error(422, limits, example=_refusal(terms, limits["max_rows"])),
         },
     }
+
+
+def _naming(terms: Contract) -> str:
+    """What the identifier is for, in words; nothing where there is none."""
+    if not terms.identifier:
+        return ""
+    return (
+        f" A row by name may have an identifier, `{terms.identifier}`, which the model does not "
+        "see and the answer repeats."
+    )
 
 
 ECHO: Json = {
@@ -254,7 +265,7 @@ def _bodies(terms: Contract) -> Json:
 def _refusal(terms: Contract, max_rows: int) -> Json:
     """What a row with one wrong value gets."""
     column = terms.columns[0]
-    wrong: Row = {column.name: 0 if column.kind == "category" else "n/a"}
+    wrong: Row = {column.name: 0 if has_texts(column) else "n/a"}
     try:
         Reader(terms, max_rows).check({**example(terms), **wrong})
     except Refused as refused:
@@ -303,8 +314,10 @@ def _requests(terms: Contract, max_rows: int) -> Json:
     return {
         "Row": _object(
             "One row: a value for each column.",
-            {column.name: values[column.name] | _note(column) for column in columns},
-            optional={column.name for column in columns if column.missing},
+            {column.name: values[column.name] | _note(column) for column in columns}
+            | _identifier(terms),
+            optional={column.name for column in columns if column.missing}
+            | set(_identifier(terms)),
         ),
         "Values": {
             "type": "array",
@@ -320,6 +333,14 @@ def _requests(terms: Contract, max_rows: int) -> Json:
             {"features": {**many, "items": _ref("Values")}},
         ),
     }
+
+
+def _identifier(terms: Contract) -> Json:
+    """The identifier of a row, under its name, if there is one."""
+    if not terms.identifier:
+        return {}
+    note = "What names the row: the model does not see it, the answer repeats it."
+    return {terms.identifier: IDENTIFIER_SCHEMA | {"description": note}}
 
 
 def _answers(terms: Contract) -> Json:
@@ -340,6 +361,9 @@ def _answers(terms: Contract) -> Json:
         "confidences": {"type": "array", "items": SHARE},
         "probabilities": {"type": "array", "items": _ref("Probabilities")},
     }
+    one, many = one | more, many | more
+    if terms.identifier:
+        one["identifier"], many["identifiers"] = NAMES["identifier"], NAMES["identifiers"]
     return {
         "Label": _label(terms) | {"description": f"A class of `{terms.target.name}`."},
         # By name each class would be an attribute of a generated client, hard to go through.
@@ -350,9 +374,23 @@ def _answers(terms: Contract) -> Json:
             "additionalProperties": SHARE,
             "minProperties": len(keys),
         },
-        "Prediction": _object("The answer to one row.", one | more, optional={"input"}),
-        "Predictions": _object("The answer to many rows.", many | more, optional={"input"}),
+        "Prediction": _object("The answer to one row.", one, optional=OPTIONAL),
+        "Predictions": _object("The answer to many rows.", many, optional=OPTIONAL),
     }
+
+
+OPTIONAL = {"identifier", "identifiers", "input"}
+NAMES: Json = {
+    "identifier": {
+        "anyOf": [{"type": "string"}, {"type": "integer", "format": "int64"}],
+        "description": "The row's identifier, where the request has one.",
+    },
+    "identifiers": {
+        "type": "array",
+        "items": IDENTIFIER_SCHEMA,
+        "description": "Each row's identifier, where the request has any.",
+    },
+}
 
 
 def _label(terms: Contract) -> Json:

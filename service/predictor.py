@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
+from pydantic import ValidationError
 
+from service.errors import Problem, Refused
 from service.example import example
-from service.rows import Reader, Rows
+from service.rows import Problems, Reader, Rows, refusal
 from service.runner import Cost, Features, measure
 from service.settings import MAX_ROWS
 from stages import contract, inference
-from stages.contract import Contract
-from stages.features import matrix
+from stages.console import CairnError
+from stages.contract import Category, Contract
+from stages.features import engineering_sha256, matrix
 from stages.inference import Predictions
 from stages.paths import CONTRACT, ONNX
 
@@ -33,6 +38,11 @@ class Predictor:
         Most rows of one request.
     threads
         Threads of one run of the model.
+
+    Raises
+    ------
+    CairnError
+        Where the model was made by other code than this.
     """
 
     def __init__(
@@ -45,7 +55,7 @@ class Predictor:
     ) -> None:
         self.version = version
         self.chain = chain
-        self.terms: Contract = contract.read(folder / CONTRACT.name)
+        self.terms = read_terms(folder / CONTRACT.name)
         self.reader = Reader(self.terms, max_rows)
         self._session = inference.session((folder / ONNX.name).read_bytes(), threads)
         row = self.features(self.reader.check(example(self.terms)))
@@ -65,28 +75,47 @@ class Predictor:
         """What the model says of such a matrix; `options` can end it early."""
         return inference.predict(self._session, features, options)
 
-    def answer(self, said: Predictions, request_id: str, *, single: bool) -> dict[str, Any]:
+    def answer(self, said: Predictions, rows: Rows, request_id: str) -> dict[str, Any]:
         """What a request is answered.
 
         Returns
         -------
         dict
             For one row `prediction`, `confidence` and `probabilities` by class, for many the
-            same in the plural, a list each; floats are NumPy's float32.
+            same in the plural, a list each; floats are NumPy's float32. `identifier`, or
+            `identifiers`, where the request names its rows.
+
+        Raises
+        ------
+        Refused
+            422 where the model's numbers went beyond float32: there is no answer that JSON holds.
         """
+        found = self._one(said, request_id) if rows.single else self._many(said, request_id)
+        if rows.identifiers:
+            found |= _named(rows.identifiers, single=rows.single)
+        return found
+
+    def _one(self, said: Predictions, request_id: str) -> dict[str, Any]:
         target = self.terms.target
-        if single:
-            code, row = said.labels[0], said.probabilities[0]
-            return {
-                "prediction": target.classes[code],
-                "confidence": row[code],
-                "probabilities": dict(zip(target.keys, row, strict=True)),
-                "model_version": self.version,
-                "request_id": request_id,
-            }
+        code, row = said.labels[0], said.probabilities[0]
+        confidence = row[code]
+        if isnan(confidence):
+            raise _unanswerable([0])
+        return {
+            "prediction": target.classes[code],
+            "confidence": confidence,
+            "probabilities": dict(zip(target.keys, row, strict=True)),
+            "model_version": self.version,
+            "request_id": request_id,
+        }
+
+    def _many(self, said: Predictions, request_id: str) -> dict[str, Any]:
+        target, confidences = self.terms.target, said.confidences
+        if np.isnan(confidences).any():
+            raise _unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
         return {
             "predictions": [target.classes[code] for code in said.labels.tolist()],
-            "confidences": said.confidences,
+            "confidences": confidences,
             "probabilities": [
                 dict(zip(target.keys, row, strict=True)) for row in said.probabilities
             ],
@@ -97,4 +126,34 @@ class Predictor:
     def predict(self, content: Any, request_id: str) -> dict[str, Any]:
         """Answer a parsed body at once; raises Refused as `Reader.check` does."""
         rows = self.reader.check(content)
-        return self.answer(self.run(self.features(rows)), request_id, single=rows.single)
+        return self.answer(self.run(self.features(rows)), rows, request_id)
+
+
+def _named(identifiers: list[Category | None], *, single: bool) -> dict[str, Any]:
+    return {"identifier": identifiers[0]} if single else {"identifiers": identifiers}
+
+
+def _unanswerable(rows: list[int]) -> Refused:
+    wanted = "values with which every number in the model stays finite"
+    return refusal(
+        Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=wanted)])
+        for row in rows
+    )
+
+
+def read_terms(path: Path) -> Contract:
+    """The contract of a model that this code made."""
+    try:
+        terms = contract.read(path)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
+        raise CairnError(
+            f"{path}: {where} is not as here; the model was trained with other code, "
+            "use that of its commit"
+        ) from None
+    if terms.engineering and terms.engineering != engineering_sha256():
+        raise CairnError(
+            f"{path}: the model was trained with another stages/engineering.py; "
+            "use the code of its commit"
+        )
+    return terms

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import jiter
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     FailFast,
     Field,
+    PlainValidator,
     StrictBool,
+    StrictStr,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     with_config,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from service.errors import Problem, Refused
 from service.settings import MAX_ROWS
-from stages.contract import Column, Contract
+from stages.contract import Category, Column, Contract
 
 SHAPES = (
     'an object with a value for each column, {"records": [such objects]}, '
@@ -36,6 +43,21 @@ LARGEST = 3.4028235e38
 # Beyond these JSON has no float, and no whole number, that every reader takes.
 MOST = sys.float_info.max
 LONG = 2**53
+# What the answer, the log and the table hold of a whole number that is a name or a code.
+WHOLE = (-(2**63), 2**63 - 1)
+# The calendar says the rest. NumPy takes the same texts, and years that no table has.
+DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
+)
+SECONDS = 19  # of a date and time, in characters
+DATES = "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]], no zone"
+# The same for JSON Schema, which has no word for a date and time without a zone.
+DATE_FORM = (
+    "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?)?$"
+)
+IDENTIFIER = "a text, a whole number of 64 bits, or null"
 
 Row = dict[str, Any]
 
@@ -49,10 +71,13 @@ class Rows(NamedTuple):
         One sequence a row, in the order of the contract's columns; None where a value is missing.
     single
         Whether the request asked for one row as such, not for a list of one.
+    identifiers
+        What names each row, None where nothing does; None where no row has a name.
     """
 
     values: list[Sequence[Any]]
     single: bool
+    identifiers: list[Category | None] | None = None
 
 
 class Problems(NamedTuple):
@@ -76,8 +101,9 @@ class Reader:
     def __init__(self, terms: Contract, max_rows: int = MAX_ROWS) -> None:
         self.terms = terms
         self.max_rows = max_rows
+        self._allowed = allowed_values(terms)
         # Twice what the rows need, and some for short ones: to parse more would hold up the rest.
-        self._most = 2 * max_rows * (len(terms.names) + 1) + SOME_VALUES
+        self._most = 2 * max_rows * (len(self._allowed) + 1) + SOME_VALUES
         row: Any = row_type(terms)
         rows: Any = list[row]
         lists: Any = list[list_type(terms)]  # type: ignore[misc]
@@ -112,8 +138,12 @@ class Reader:
         except ValidationError:
             named = self._named(rows) if listed else rows
             raise refusal(self._problems(place, row) for place, row in enumerate(named)) from None
-        names = self.terms.names
-        return Rows([tuple(map(row.get, names)) for row in objects], single)
+        names, identifier = self.terms.names, self.terms.identifier
+        values: list[Sequence[Any]] = [tuple(map(row.get, names)) for row in objects]
+        if identifier is None:
+            return Rows(values, single)
+        found = [row.get(identifier) for row in objects]
+        return Rows(values, single, None if found.count(None) == len(found) else found)
 
     def _shape(self, content: Any) -> tuple[list[Any], bool, bool]:
         """The rows, whether it is one as such, and whether rows are lists, not objects."""
@@ -173,12 +203,11 @@ class Reader:
     def _problem(self, place: int, found: dict[str, Any]) -> Problem:
         """One of pydantic's errors in a row, in the service's words."""
         name = str(found["loc"][0])
-        column = next((column for column in self.terms.columns if column.name == name), None)
         got = None if found["type"] == "missing" else short(found["input"])
-        if column is None:
-            problem, wanted = "unknown column", list(self.terms.names)
+        if name in self._allowed:
+            problem, wanted = _WORDS.get(found["type"], "wrong type"), self._allowed[name]
         else:
-            problem, wanted = _WORDS.get(found["type"], "wrong type"), allowed(column)
+            problem, wanted = "unknown column", list(self._allowed)
         return Problem(row=place, column=short(name), problem=problem, got=got, allowed=wanted)
 
 
@@ -188,6 +217,7 @@ _WORDS = {
     "greater_than_equal": "out of range",
     "less_than_equal": "out of range",
     "literal_error": "unknown category",
+    "date": "not a date",
     "multiple_of": "not a whole number",
 }
 
@@ -198,6 +228,8 @@ def row_type(terms: Contract) -> Any:
         column.name: NotRequired[value_type(column)] if column.missing else value_type(column)
         for column in terms.columns
     }
+    if terms.identifier:
+        fields[terms.identifier] = NotRequired[IDENTIFIED]
     return with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Row", fields))  # type: ignore[operator]
 
 
@@ -211,24 +243,111 @@ def value_type(column: Column) -> Any:
     """A column's value as pydantic checks it."""
     kind: Any = StrictBool
     if column.kind == "category":
-        kind = Literal[column.categories]
+        kind = category_type(column)
+    elif column.kind == "date":
+        kind = Annotated[StrictStr, AfterValidator(dated), Field(json_schema_extra=form(column))]
     elif column.kind != "boolean":
         lowest = -LARGEST if column.minimum is None else column.minimum
         highest = LARGEST if column.maximum is None else column.maximum
-        whole = 1 if column.kind == "integer" else None
-        kind = Annotated[
-            float,
-            Field(strict=True, ge=lowest, le=highest, multiple_of=whole, allow_inf_nan=False),
-        ]
+        kind = Annotated[float, Field(strict=True, ge=lowest, le=highest, allow_inf_nan=False)]
+    if column.kind == "integer":
+        kind = Annotated[kind, Field(json_schema_extra={"multipleOf": 1}), AfterValidator(whole)]
     return kind | None if column.missing else kind
+
+
+def whole(value: float) -> float:
+    """The value if it is a whole number; pydantic's own check takes 1e-17 for one."""
+    if value % 1:
+        raise PydanticCustomError("multiple_of", "not a whole number")
+    return value
+
+
+def category_type(column: Column) -> Any:
+    """A category as pydantic checks it: a text, or a whole number that is not written 3.0."""
+    listed: list[Any] = list(column.categories)
+    if has_texts(column):
+        known: Any = Literal[column.categories]
+        return Annotated[StrictStr, Field(examples=listed)] if column.unknown else known
+    if column.unknown:
+        lowest, highest = WHOLE
+        return Annotated[int, Field(strict=True, ge=lowest, le=highest, examples=listed)]
+    # Literal would take true for 1.
+    checked = AfterValidator(known_code(column))
+    return Annotated[int, Field(strict=True, json_schema_extra={"enum": listed}), checked]
+
+
+def known_code(column: Column) -> Callable[[int], int]:
+    """A check that a whole number is one of a column's categories."""
+    known = frozenset(column.categories)
+
+    def check(value: int) -> int:
+        if value not in known:
+            raise PydanticCustomError("literal_error", "not one of the categories")
+        return value
+
+    return check
+
+
+def dated(value: str) -> str:
+    """A date that is one, in the years 1 to 9999."""
+    if DATE.fullmatch(value):
+        try:
+            datetime.fromisoformat(value[:SECONDS])
+        except ValueError:
+            pass
+        else:
+            return value
+    raise PydanticCustomError("date", "not a date")
+
+
+def form(column: Column) -> Row:
+    """How JSON Schema says a date: with what the model takes of it, a time or none."""
+    return {"pattern": DATE_FORM} if timed(column) else {"format": "date"}
+
+
+def timed(column: Column) -> bool:
+    """Whether the model takes more of a date than the day."""
+    return not {"hour", "minute"}.isdisjoint(column.parts)
+
+
+def identified(value: Any) -> Any:
+    """What may name a row."""
+    if value is None or isinstance(value, str):
+        return value
+    if type(value) is not int:
+        raise PydanticCustomError("identifier", "neither text nor whole number")
+    lowest, highest = WHOLE
+    if not lowest <= value <= highest:
+        raise PydanticCustomError("less_than_equal", "over 64 bits")
+    return value
+
+
+IDENTIFIER_SCHEMA = {
+    "anyOf": [{"type": "string"}, {"type": "integer", "format": "int64"}, {"type": "null"}]
+}
+# One check and not a union of types, which would have a problem for each of them.
+IDENTIFIED: Any = Annotated[Any, PlainValidator(identified), WithJsonSchema(IDENTIFIER_SCHEMA)]
+
+
+def has_texts(column: Column) -> bool:
+    """Whether a column's categories are texts, not codes."""
+    return any(isinstance(category, str) for category in column.categories)
+
+
+def allowed_values(terms: Contract) -> dict[str, Any]:
+    """What each column takes, that of the identifier too, as an answer says it."""
+    found = {column.name: allowed(column) for column in terms.columns}
+    return {**found, terms.identifier: IDENTIFIER} if terms.identifier else found
 
 
 def allowed(column: Column) -> Any:
     """What a column takes, in words or as a list."""
-    if column.kind == "category":
+    if column.kind == "category" and not column.unknown:
         values: Any = list(column.categories)
         return [*values, None] if column.missing else values
     words = {
+        "category": "any text" if has_texts(column) else "any whole number of 64 bits",
+        "date": DATES,
         "boolean": "true or false",
         "integer": "a whole number",
         "number": "a number (float32)",

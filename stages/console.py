@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from threading import Event, Thread
+from typing import Self
+
+EVERY = 10.0  # seconds between two lines of progress
 
 
 class CairnError(Exception):
@@ -20,14 +23,21 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def patience(text: str, every: float = 10.0) -> Iterator[None]:
+def patience(text: str, every: float = EVERY) -> Iterator[None]:
     """Say again every so many seconds that the block is still at it, and for how long."""
+    start = time.monotonic()
+    with repeated(lambda: say(f"{text}, for {time.monotonic() - start:.0f} s"), every):
+        yield
+
+
+@contextmanager
+def repeated(action: Callable[[], None], every: float = EVERY) -> Iterator[None]:
+    """Do something every so many seconds while the block lasts."""
     done = Event()
 
     def repeat() -> None:
-        start = time.monotonic()
         while not done.wait(every):
-            say(f"{text}, for {time.monotonic() - start:.0f} s")
+            action()
 
     speaker = Thread(target=repeat, daemon=True)
     speaker.start()
@@ -36,6 +46,44 @@ def patience(text: str, every: float = 10.0) -> Iterator[None]:
     finally:
         done.set()
         speaker.join()
+
+
+class Progress:
+    """Says how many rows are done and how fast, where it takes long.
+
+    Parameters
+    ----------
+    stage
+        Begins each line.
+    every
+        Seconds from one line to the next.
+    """
+
+    def __init__(self, stage: str, every: float = EVERY) -> None:
+        self.rows = 0
+        self._stage, self._every = stage, every
+        self._start = self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, rows: int) -> None:
+        """Count more rows, and say so if it is time."""
+        self.rows += rows
+        if time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            self._say("so far")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and time.monotonic() - self._start >= self._every:
+            self._say("in all")
+
+    def _say(self, when: str) -> None:
+        seconds = time.monotonic() - self._start
+        say(
+            f"{self._stage}: {self.rows:,} rows {when}, {self.rows / seconds:,.0f} rows/s, "
+            f"{seconds:.0f} s"
+        )
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """What a row is: the one place that knows the columns, and the model's answer to them.
 
-Made by `processed`, completed by `train` with the histograms of what the model saw, shipped
-inside the model. The service imports this module, so neither pandas nor scikit-learn is here.
+`processed` suggests it at the first run, people edit it, `train` completes it with what the model
+saw and ships it inside the model. The service imports this module, so neither pandas nor
+scikit-learn is here.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, model_validator
 
-Kind = Literal["number", "integer", "boolean", "category"]
+Kind = Literal["number", "integer", "boolean", "category", "date"]
+Part = Literal["year", "month", "day", "weekday", "hour", "minute"]
 Label = StrictBool | StrictInt | StrictStr
+Category = StrictInt | StrictStr
+
+NUMBERS = ("number", "integer")
+MISSING = float("nan")
 
 
 class Model(BaseModel):
@@ -24,7 +30,7 @@ class Model(BaseModel):
 
 
 class Histogram(Model):
-    """How a column is distributed in the training data.
+    """How a feature is distributed in the training data.
 
     Attributes
     ----------
@@ -33,7 +39,7 @@ class Histogram(Model):
         holds edges[i-1] < x <= edges[i], the first and the last are open. Empty for the other
         kinds, whose buckets are their categories, or false and true.
     counts
-        Rows in each bucket.
+        Rows in each bucket; of a category that allows unknown ones, the last is theirs.
     missing
         Rows without a value.
     """
@@ -50,21 +56,93 @@ class Column(Model):
     ----------
     name, unit
         As in the table's header, `name (unit)`; the name made an identifier.
+    missing
+        Whether a value may be missing.
     minimum, maximum
         Allowed range of a number, in `unit`, both ends included; None: any finite number.
     categories
-        Allowed values of a category, sorted; empty for the other kinds.
-    missing
-        Whether a value may be missing.
+        Allowed values of a category: texts, or whole numbers that are codes.
+    unknown
+        Whether a category may be one that is not listed.
+    parts
+        What the model takes of a date, one feature each.
     """
 
     name: str
     kind: Kind
     unit: str | None = None
+    missing: bool = False
     minimum: float | None = None
     maximum: float | None = None
-    categories: tuple[str, ...] = ()
-    missing: bool = False
+    categories: tuple[Category, ...] = ()
+    unknown: bool = False
+    parts: tuple[Part, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Refuse what an editor may have left: each key belongs to some kinds."""
+        for key, kinds in _BELONGS.items():
+            given = getattr(self, key)
+            said = given is not None and given is not False and given != ()  # 0 says something
+            if said and self.kind not in kinds:
+                raise ValueError(f"{self.name}: {key} is for the kind {' or '.join(kinds)}")
+        for key, kind in (("categories", "category"), ("parts", "date")):
+            found = getattr(self, key)
+            if self.kind == kind and not found:
+                raise ValueError(f"{self.name}: a {kind} needs {key}")
+            if len(set(found)) < len(found):
+                raise ValueError(f"{self.name}: {key} names one twice")
+        if len({type(category) for category in self.categories}) > 1:
+            raise ValueError(f"{self.name}: categories are all texts, or all whole numbers")
+        if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
+            raise ValueError(f"{self.name}: minimum {self.minimum:g} is over {self.maximum:g}")
+        return self
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that the model takes of this column."""
+        if self.kind == "date":
+            return tuple(f"{self.name}_{part}" for part in self.parts)
+        return (self.name,)
+
+    def code(self, value: Category | None) -> float:
+        """The number of a category in the model: its place; NaN where it is missing.
+
+        One that is not listed gets the place after the last.
+        """
+        if value is None or value != value:  # noqa: PLR0124 - NaN, as pandas has it
+            return MISSING
+        return self._codes.get(value, float(len(self.categories)))
+
+    @cached_property
+    def _codes(self) -> dict[Category, float]:
+        return {category: float(code) for code, category in enumerate(self.categories)}
+
+
+_BELONGS: dict[str, tuple[Kind, ...]] = {
+    "minimum": NUMBERS,  # type: ignore[dict-item]
+    "maximum": NUMBERS,  # type: ignore[dict-item]
+    "categories": ("category",),
+    "unknown": ("category",),
+    "parts": ("date",),
+}
+
+
+class Feature(Model):
+    """One number that the model takes.
+
+    Attributes
+    ----------
+    name
+        The column's, or that and the part of its date, or the one that `stages.engineering` gives.
+    column
+        The column that it is of; None: `stages.engineering` made it.
+    histogram
+        Of the training data.
+    """
+
+    name: str
+    column: str | None = None
     histogram: Histogram | None = None
 
 
@@ -93,10 +171,33 @@ class Target(Model):
 
 
 class Contract(Model):
-    """The columns in the order in which the model takes them, and the target."""
+    """The columns in the order in which a request has them, and the target.
 
-    columns: tuple[Column, ...]
+    Attributes
+    ----------
+    identifier
+        The column that names a row: the model does not see it, an answer repeats it.
+    features
+        What the model takes, in order; empty before training.
+    engineering
+        SHA-256 of `stages/engineering.py`, hex, where the model takes features that it makes.
+    """
+
     target: Target
+    identifier: str | None = None
+    columns: tuple[Column, ...]
+    features: tuple[Feature, ...] = ()
+    engineering: str | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        """Refuse two columns, or features, of one name."""
+        names = [*self.names, self.target.name, *([self.identifier] if self.identifier else [])]
+        for found in (names, [name for column in self.columns for name in column.features]):
+            twice = next((name for place, name in enumerate(found) if name in found[:place]), None)
+            if twice is not None:
+                raise ValueError(f"{twice!r} stands twice")
+        return self
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -104,13 +205,26 @@ class Contract(Model):
         return tuple(column.name for column in self.columns)
 
     @cached_property
-    def codes(self) -> dict[int, dict[str, float]]:
-        """Place of a column of categories → the number of each in the model: its own place."""
-        return {
-            place: {category: float(code) for code, category in enumerate(column.categories)}
-            for place, column in enumerate(self.columns)
-            if column.kind == "category"
-        }
+    def own(self) -> tuple[Feature, ...]:
+        """The features that the columns themselves give, in order, without histograms."""
+        return tuple(
+            Feature(name=name, column=column.name)
+            for column in self.columns
+            for name in column.features
+        )
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether each column is the number that the model takes."""
+        return not any(column.kind in {"category", "date"} for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column of this name; a KeyError where there is none."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
 
 
 def read(path: Path) -> Contract:
@@ -121,3 +235,8 @@ def read(path: Path) -> Contract:
 def write(contract: Contract, path: Path) -> None:
     """Write a contract as JSON that a person can read and git can compare."""
     path.write_text(contract.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+
+
+def plain(contract: Contract) -> dict[str, Any]:
+    """A contract as plain lists and dictionaries, less what says nothing."""
+    return contract.model_dump(mode="json", exclude_defaults=True, exclude_none=True)

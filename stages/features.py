@@ -1,127 +1,290 @@
 """features: make the model's numbers of each row, and split the rows.
 
-The service imports this module for `features` and `matrix`, so what its image has not is
-imported only where the stage runs.
+The service imports this module for `matrix`, so what its image has not is imported only where the
+stage runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import console, contract
+from stages import console, engineering
 from stages.console import CairnError, say
-from stages.contract import Contract
+from stages.contract import Contract, Part
 from stages.paths import PROCESSED, TERMS, TEST, TRAIN
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+SECONDS = 19  # of an ISO date and time, in characters
+
+
+class Group(NamedTuple):
+    """Some successive rows of data/processed.
+
+    Attributes
+    ----------
+    rows
+        The rows.
+    place
+        Of the group among all.
+    held_out
+        How many rows of each class are for the test.
+    """
+
+    rows: pa.Table
+    place: int
+    held_out: NDArray[np.int64]
+
+
+class Made(NamedTuple):
+    """The features of a group, its rows split."""
+
+    train: pa.Table
+    test: pa.Table
 
 
 def main() -> None:
     """Turn data/processed into data/features."""
-    import pandas as pd  # noqa: PLC0415
+    from functools import partial  # noqa: PLC0415
 
-    from stages import params  # noqa: PLC0415
+    from stages import compute, contract_file, params, parquet  # noqa: PLC0415
 
-    block = params.load().features
-    terms = contract.read(TERMS)
-    rows = pd.read_parquet(PROCESSED)
-    say(f"features: making {len(terms.columns)} features of {len(rows):,} rows")
-    made = pd.DataFrame(features({str(name): rows[name] for name in rows}, terms))
-    made[terms.target.name] = codes(rows[terms.target.name], terms)
-    train, test = split(made, terms.target.name, block.test_size, block.seed)
+    knobs = params.load()
+    block, terms = params.load().features, contract_file.read(TERMS)
+    held_out = shares(counts(terms), block.test_size, block.seed, terms)
+    make = partial(made, terms=terms, seed=block.seed)
+    groups = (
+        Group(rows, place, held_out[place]) for place, rows in enumerate(parquet.groups(PROCESSED))
+    )
     TRAIN.parent.mkdir(parents=True, exist_ok=True)
-    for part, path in (train, TRAIN), (test, TEST):
-        part.to_parquet(path, index=False)
-        say(f"features: {len(part):,} rows in {path}")
+    with (
+        compute.engine(knobs.compute) as engine,
+        console.Progress("features") as progress,
+        parquet.Writer(TRAIN) as train,
+        parquet.Writer(TEST) as test,
+    ):
+        for found in engine.map(make, groups):
+            train.write(found.train)
+            test.write(found.test)
+            progress.add(len(found.train) + len(found.test))
+    for writer in (train, test):
+        say(f"features: {writer.rows:,} rows × {writer.columns - 1} features in {writer.path}")
 
 
-def features(columns: Mapping[str, Any], terms: Contract) -> dict[str, NDArray[np.float32]]:
+def counts(terms: Contract) -> NDArray[np.int64]:
+    """Rows of each class in each group of data/processed: groups × classes."""
+    from stages import parquet  # noqa: PLC0415
+
+    classes, name = len(terms.target.classes), terms.target.name
+    return np.array(
+        [
+            np.bincount(codes(rows[name], terms), minlength=classes)
+            for rows in parquet.groups(PROCESSED, [name])
+        ]
+    )
+
+
+def made(group: Group, terms: Contract, seed: int) -> Made:
+    """The features of a group with its class codes, split."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    classes = codes(group.rows[terms.target.name], terms)
+    found: dict[str, Any] = features(columns(group.rows, terms), terms)
+    table = pa.table({**found, terms.target.name: classes})
+    test = chosen(classes, group.held_out, np.random.default_rng([seed, group.place]))
+    return Made(table.filter(pa.array(~test)), table.filter(pa.array(test)))
+
+
+def columns(rows: pa.Table, terms: Contract) -> dict[str, Any]:
+    """The contract's columns of data/processed as `features` takes them."""
+    return {
+        column.name: rows[column.name].to_pylist()
+        if column.kind == "category"
+        else rows[column.name].cast("float32").to_numpy()
+        if column.kind == "boolean"
+        else rows[column.name].to_numpy()
+        for column in terms.columns
+    }
+
+
+def features(columns: Mapping[str, Any], terms: Contract) -> dict[str, Floats]:
     """The model's input of each row, from that row alone.
 
     Parameters
     ----------
     columns
-        Column name → n values; a DataFrame is such a mapping. A missing value is None, NaN or NA.
+        Column name → n values; a DataFrame is such a mapping. A missing value is None, NaN or NaT.
     terms
-        Says which columns there are, in which order, and their categories.
+        Says which columns there are, in which order, their categories and the parts of dates.
 
     Returns
     -------
     dict
         Feature name → n float32: numbers as they are, booleans 0 and 1, categories as their
-        place in the contract, NaN where a value is missing.
+        place in the contract, the parts of dates, NaN where a value is missing; then what
+        `stages.engineering` makes of them.
     """
-    values = [columns[name] for name in terms.names]
-    coded = encode(values, terms)
-    return {
-        name: np.asarray(column, dtype=np.float32)
-        for name, column in zip(terms.names, coded, strict=True)
+    values = encode([columns[name] for name in terms.names], terms)
+    made = {
+        feature.name: np.asarray(column, dtype=np.float32)
+        for feature, column in zip(terms.own, values, strict=True)
     }
+    return {**made, **engineered(made)}
 
 
-def matrix(rows: Sequence[Sequence[Any]], terms: Contract) -> NDArray[np.float32]:
+def matrix(rows: Sequence[Sequence[Any]], terms: Contract) -> Floats:
     """The features of rows, n × k, from their values in the order of the contract's columns.
 
     All at once: column by column it would take the service longer than the model.
     """
-    if terms.codes:
+    if not terms.plain:
         rows = list(zip(*encode(list(zip(*rows, strict=True)), terms), strict=True))
-    return np.array(rows, dtype=np.float32)
+    made = np.array(rows, dtype=np.float32)
+    if not terms.engineering:
+        return made
+    own = {feature.name: made[:, place] for place, feature in enumerate(terms.own)}
+    return np.column_stack([made, *engineered(own).values()])
 
 
 def encode(columns: Sequence[Any], terms: Contract) -> list[Any]:
-    """The columns, in order, with the code of each category in its place."""
-    return [
-        [terms.codes[place].get(label, np.nan) for label in column]
-        if place in terms.codes
-        else column
-        for place, column in enumerate(columns)
-    ]
+    """The columns, in order, each category as its number, each date as its parts."""
+    found: list[Any] = []
+    for column, values in zip(terms.columns, columns, strict=True):
+        if column.kind == "category":
+            found.append([column.code(value) for value in values])
+        elif column.kind == "date":
+            found += parts(values, column.parts)
+        else:
+            found.append(values)
+    return found
 
 
-def codes(labels: pd.Series[Any], terms: Contract) -> pd.Series[Any]:
-    """Each label as its place in the contract's classes."""
-    places = {label: place for place, label in enumerate(terms.target.classes)}
-    return labels.map(places).astype("int64")
+def parts(values: Any, wanted: Sequence[Part]) -> list[Floats]:
+    """Parts of n dates, each as n float32: NumPy's or pandas' datetimes, or ISO texts.
+
+    >>> parts(["2024-02-29T13:45", None], ["year", "weekday", "hour"])[1].tolist()
+    [3.0, nan]
+    """
+    if isinstance(values, list | tuple):
+        values = [value and str(value)[:SECONDS] for value in values]
+    times = np.asarray(values, dtype="datetime64[s]")
+    return [np.where(np.isnat(times), np.float32(np.nan), _part(times, part)) for part in wanted]
 
 
-def split(
-    rows: pd.DataFrame, target: str, test_size: float, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows to train and to test on, each class in both in proportion.
+def _part(times: NDArray[np.datetime64], part: Part) -> Floats:
+    """One part; Monday is weekday 0."""
+    days, months = times.astype("datetime64[D]"), times.astype("datetime64[M]")
+    seconds = (times - days).astype(np.int64)
+    found: dict[Part, Callable[[], Any]] = {
+        "year": lambda: times.astype("datetime64[Y]").astype(np.int64) + 1970,
+        "month": lambda: months.astype(np.int64) % 12 + 1,
+        "day": lambda: (days - months.astype("datetime64[D]")).astype(np.int64) + 1,
+        "weekday": lambda: (days.astype(np.int64) + 3) % 7,
+        "hour": lambda: seconds // 3600,
+        "minute": lambda: seconds // 60 % 60,
+    }
+    return np.asarray(found[part](), dtype=np.float32)
+
+
+def engineered(columns: engineering.Columns) -> dict[str, Floats]:
+    """What `stages.engineering` makes of n rows' features, held to what it promises.
+
+    Raises
+    ------
+    CairnError
+        Where a new feature has the name of another, or not one number a row.
+    """
+    with np.errstate(all="ignore"):  # what is not finite is missing
+        made = engineering.engineer(columns)
+    rows = len(next(iter(columns.values())))
+    found: dict[str, Floats] = {}
+    for name, values in made.items():
+        if name in columns:
+            raise CairnError(f"stages/engineering.py: {name!r} is a feature already; rename it")
+        numbers = np.asarray(values, dtype=np.float32)
+        if numbers.shape != (rows,):
+            raise CairnError(
+                f"stages/engineering.py: {name!r} has the shape {numbers.shape}; "
+                f"return one number for each of the {rows} rows"
+            )
+        found[name] = np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
+    return found
+
+
+def engineering_sha256() -> str:
+    """SHA-256 of the code that makes the user's own features."""
+    return hashlib.sha256(Path(str(engineering.__file__)).read_bytes()).hexdigest()
+
+
+def codes(labels: Any, terms: Contract) -> Codes:
+    """Each label, in an Arrow array or what makes one, as its place in the contract's classes."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    values = labels if isinstance(labels, pa.Array | pa.ChunkedArray) else pa.array(labels)
+    known = pa.array(terms.target.classes, type=values.type)
+    return np.asarray(pc.index_in(values, known), dtype=np.int64)
+
+
+def shares(
+    counts: NDArray[np.int64], test_size: float, seed: int, terms: Contract
+) -> NDArray[np.int64]:
+    """How many rows of each class in each group are for the test: each class in proportion.
+
+    Parameters
+    ----------
+    counts
+        Rows of each class in each group: groups × classes.
+
+    Returns
+    -------
+    array
+        As `counts`; with rows drawn within groups by `chosen`, every choice of that many rows of
+        a class is as likely as any other, and no more than one group is in memory.
 
     Raises
     ------
     CairnError
         Where the rows of some class do not go round.
     """
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415
-
-    classes = rows[target]
-    try:
-        train, test = train_test_split(
-            rows, test_size=test_size, random_state=seed, stratify=classes
-        )
-    except ValueError as error:
-        raise _unsplittable(classes, test_size, str(error)) from None
-    for name, part in ("train", train), ("test", test):
-        if part[target].nunique() < classes.nunique():
-            raise _unsplittable(classes, test_size, f"a class has no row to {name} on")
-    return train, test
+    whole = counts.sum(axis=0)
+    wanted = np.rint(whole * test_size).astype(np.int64).clip(1)
+    if (wanted >= whole).any():
+        raise _unsplittable(whole, test_size, terms)
+    random = np.random.default_rng(seed)
+    drawn = [
+        random.multivariate_hypergeometric(counts[:, code], wanted[code], method="marginals")
+        for code in range(len(whole))
+    ]
+    return np.array(drawn).T
 
 
-def _unsplittable(classes: pd.Series[Any], test_size: float, reason: str) -> CairnError:
-    """Why the rows do not go round: the rarest classes, by their code, and what to do."""
-    counts = classes.value_counts(ascending=True).head(3)
-    rare = ", ".join(f"class {code} has {count}" for code, count in counts.items())
+def chosen(
+    classes: Codes, held_out: NDArray[np.int64], random: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which of the rows are for the test: so many of each class, drawn at random."""
+    found = np.zeros(len(classes), dtype=bool)
+    for code, number in enumerate(held_out):
+        found[random.choice(np.flatnonzero(classes == code), number, replace=False)] = True
+    return found
+
+
+def _unsplittable(whole: NDArray[np.int64], test_size: float, terms: Contract) -> CairnError:
+    """Why the rows do not go round: the rarest classes, and what to do."""
+    rarest = np.argsort(whole, kind="stable")[:3]
+    rare = ", ".join(f"{terms.target.classes[code]!r} has {whole[code]:,}" for code in rarest)
     return CairnError(
-        f"features.test_size: {test_size} of {len(classes):,} rows cannot be split by class "
-        f"({rare}): {reason}; add rows, leave the class out, or change the share"
+        f"features.test_size: {test_size} of {whole.sum():,} rows leaves a class without a row to "
+        f"train or to test on ({rare}); add rows, leave the class out, or change the share"
     )
 
 

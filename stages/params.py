@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML  # what DVC reads the file with
 from ruamel.yaml.error import YAMLError
 
@@ -15,12 +16,26 @@ PATH = Path("params.yaml")
 
 SHA256 = r"^[0-9a-f]{64}$"
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
-ESTIMATOR = r"^sklearn(\.\w+)+$"
+ESTIMATOR = r"^(sklearn|lightgbm)(\.\w+)+$"
+MEMORY = r"^\d+(\.\d+)? ?[kMGT]i?B$"
+DELIMITER = r"^[\t -!#-\-/:-@\[-`{-~]$"
 _PATTERNS = {
+    DELIMITER: "one sign of ASCII, no letter, digit, quote or point, such as ; or \\t, or null",
     SHA256: "64 hex digits in lower case, or null",
     NAME: "a letter, then up to 62 lower-case letters, digits, `_`, `-`",
-    ESTIMATOR: "the dotted name of a scikit-learn classifier: sklearn.…",
+    ESTIMATOR: "the dotted name of a classifier of scikit-learn or LightGBM: sklearn.…, lightgbm.…",
+    MEMORY: "an amount of memory, such as 2GiB, or null",
 }
+
+
+def _known(encoding: str) -> str:
+    """The encoding under Python's own name."""
+    try:
+        "a".encode(encoding)  # one of texts: base64 is none
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        raise ValueError("an encoding that Python knows, such as utf-8, cp1252, utf-16") from None
+
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(min_length=1)]
@@ -36,6 +51,7 @@ class Raw(Block):
     """Where the table comes from."""
 
     source: Name
+    query: Name | None = None
     sha256: Annotated[str, Field(pattern=SHA256)] | None
 
 
@@ -43,8 +59,13 @@ class Processed(Block):
     """What the columns are and what becomes of a bad row."""
 
     target: Name
+    identifier: Name | None
     drop: list[Name]
+    encoding: Annotated[str, AfterValidator(_known)]
+    delimiter: Annotated[str, Field(pattern=DELIMITER)] | None
+    decimal: Literal[".", ","]
     bad_rows: Literal["fail", "set_aside"]
+    duplicates: Literal["keep", "set_aside", "fail"]
     max_categories: Annotated[int, Field(ge=2, le=1000)]
 
 
@@ -61,8 +82,20 @@ class Train(Block):
     name: Annotated[str, Field(pattern=NAME)]
     estimator: Annotated[str, Field(pattern=ESTIMATOR)]
     arguments: dict[str, Any]
-    scale: bool
+    search: dict[str, list[Any]]
+    scale: bool | Literal["auto"]
+    encode: Literal["auto", "one_hot", "ordinal"]
+    rare: Annotated[float, Field(ge=0, lt=1)]
     seed: Seed
+
+
+class Compute(Block):
+    """Where it runs; what comes out of the stages before `train` is the same."""
+
+    engine: Literal["local", "dask"]
+    scheduler: Name | None
+    workers: Annotated[int, Field(ge=1)] | None
+    memory: Annotated[str, Field(pattern=MEMORY)] | None
 
 
 class Params(Block):
@@ -72,6 +105,7 @@ class Params(Block):
     processed: Processed
     features: Features
     train: Train
+    compute: Compute
 
 
 def load(path: Path = PATH) -> Params:
@@ -83,9 +117,19 @@ def load(path: Path = PATH) -> Params:
         For each wrong key or value: the key, what came, what is allowed.
     """
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return Params.model_validate(content(path, "run from the top of the repository"))
+    except ValidationError as error:
+        problems = [_problem(dict(problem)) for problem in error.errors()]
+        found = dict.fromkeys(f"{path}: {text}" for text in problems)
+        raise CairnError("\n       ".join(found)) from None
+
+
+def content(path: Path, advice: str) -> Any:
+    """What a YAML file holds; a CairnError, with the line, where it is none or is not there."""
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CairnError(f"{path}: no such file; run from the top of the repository") from None
+        raise CairnError(f"{path}: no such file; {advice}") from None
     except UnicodeDecodeError as error:
         raise CairnError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
     except YAMLError as error:
@@ -93,15 +137,12 @@ def load(path: Path = PATH) -> Params:
         line = f"line {place.line + 1}: " if place else ""
         reason = getattr(error, "problem", None) or str(error)
         raise CairnError(f"{path}: {line}not YAML: {reason.splitlines()[0]}") from None
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        problems = [_problem(dict(problem)) for problem in error.errors()]
-        raise CairnError("\n       ".join(f"{path}: {text}" for text in problems)) from None
 
 
 def _problem(problem: dict[str, Any]) -> str:
     """One of pydantic's problems as: key, what came, what is allowed."""
+    if problem["loc"][:2] == ("train", "scale"):
+        return f"train.scale: got {problem['input']!r}; allowed: true, false or 'auto'"
     *parents, last = problem["loc"] or ("the file",)
     key = ".".join(map(str, (*parents, last)))
     if problem["type"] == "extra_forbidden":
@@ -115,8 +156,8 @@ def _allowed(problem: dict[str, Any]) -> str:
     """What would have been right, in plain words."""
     if problem["type"] == "string_pattern_mismatch":
         return _PATTERNS[problem["ctx"]["pattern"]]
-    if problem["type"] == "bool_type":
-        return "true or false"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
     return str(problem["msg"]).removeprefix("Input should be ").removeprefix("String should ")
 
 

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-RAW = Path("data/raw/table.csv")
+RAW = Path("data/raw/table")
 
 PROCESSED = Path("data/processed/table.parquet")
-TERMS = Path("data/processed/contract.json")
+TERMS = Path("data/processed/contract.yaml")
 REPORT = Path("data/processed/report.json")
 
 TRAIN = Path("data/features/train.parquet")

@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
+from hypothesis import assume
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from stages import contract, export, processed, train
-from stages.contract import Column, Contract, Kind, Target
-from stages.features import codes, features
+from stages import contract, export, train
+from stages.contract import Category, Column, Contract, Kind, Part, Target
+from stages.features import codes, features, matrix
+from stages.histogram import seen
 from stages.params import Train
 
 HEADER = ("area (cm2)", "depth", "count", "flag", "colour", "kind")
@@ -37,22 +42,39 @@ TERMS = Contract(
 )
 PARAMS: dict[str, dict[str, Any]] = {
     "raw": {"source": "table.csv", "sha256": None},
-    "processed": {"target": "y", "drop": ["id"], "bad_rows": "fail", "max_categories": 100},
+    "processed": {
+        "target": "y",
+        "identifier": None,
+        "drop": ["id"],
+        "encoding": "utf-8",
+        "delimiter": None,
+        "decimal": ".",
+        "bad_rows": "fail",
+        "duplicates": "keep",
+        "max_categories": 100,
+    },
     "features": {"test_size": 0.2, "seed": 42},
     "train": {
         "name": "cairn",
         "estimator": "sklearn.svm.SVC",
         "arguments": {"C": 2.0},
+        "search": {},
         "scale": True,
+        "encode": "auto",
+        "rare": 0.0,
         "seed": 42,
     },
+    "compute": {"engine": "local", "scheduler": None, "workers": None, "memory": None},
 }
 ROWS = 80
 LINEAR = Train(
     name="small",
     estimator="sklearn.linear_model.LogisticRegression",
     arguments={},
+    search={},
     scale=True,
+    encode="auto",
+    rare=0.0,
     seed=0,
 )
 
@@ -87,9 +109,9 @@ def text(rows: list[list[Any]] | None = None) -> str:
 
 
 def frame() -> pd.DataFrame:
-    """The table as `processed` types it."""
-    untyped = pd.read_csv(io.StringIO(text())).set_axis([*TERMS.names, "kind"], axis="columns")
-    return processed.typed(untyped, TERMS)
+    """The table as a frame, numbers as float32."""
+    untyped = pd.DataFrame(table(), columns=[*TERMS.names, "kind"])
+    return untyped.astype(dict.fromkeys(["area", "depth", "count"], "float32"))
 
 
 def rows() -> list[dict[str, Any]]:
@@ -113,17 +135,67 @@ def fitted() -> Fitted:
     made = frame()
     columns = features({str(name): made[name] for name in made}, TERMS)
     rows = np.column_stack(list(columns.values()))
-    classes = codes(made["kind"], TERMS).to_numpy()
+    classes = codes(made["kind"].tolist(), TERMS)
     pipeline = train.fit(rows, classes, TERMS, LINEAR)
     graph = export.to_onnx(pipeline, rows.shape[1])
-    return Fitted(pipeline, graph, train.seen(TERMS, rows, classes), rows, classes)
+    return Fitted(pipeline, graph, seen(TERMS, rows, classes), rows, classes)
 
 
-def save(folder: Path) -> Path:
-    """Write the model's files as `train` does, less those that only people read."""
+# All that a contract can say, in one: dates, codes, categories that are not listed, names of rows.
+FULL = Contract(
+    columns=(
+        Column(name="opened", kind="date", parts=("year", "month", "weekday", "hour")),
+        Column(name="born", kind="date", parts=("year", "day"), missing=True),
+        Column(name="area", kind="number", unit="cm2", minimum=-9, maximum=9),
+        Column(name="size", kind="category", categories=(1, 2, 5)),
+        Column(name="branch", kind="category", categories=(-7, 30), unknown=True, missing=True),
+        Column(name="colour", kind="category", categories=("blue", "red"), unknown=True),
+        Column(name="flag", kind="boolean", missing=True),
+    ),
+    identifier="customer",
+    target=Target(name="kind", classes=("no", "yes")),
+)
+
+
+def full_rows(number: int = ROWS) -> list[dict[str, Any]]:
+    """Rows of FULL as the service has them, each with its identifier but every third."""
+    random = np.random.default_rng(11)
+    return [
+        {
+            "opened": f"20{10 + i % 14}-{1 + i % 12:02}-{1 + i % 28:02}T{i % 24:02}:30",
+            "born": None if i % 9 == 0 else f"19{50 + i % 50}-0{1 + i % 9}-{1 + i % 28:02}",
+            "area": round(float(random.normal()), 3),
+            "size": (1, 2, 5)[i % 3],
+            "branch": (None, -7, 30, 99)[i % 4],
+            "colour": ("blue", "red", "green")[int(random.integers(3))],
+            "flag": (None, True, False)[int(random.integers(3))],
+            **({"customer": i if i % 2 else f"C-{i}"} if i % 3 else {}),
+        }
+        for i in range(number)
+    ]
+
+
+@cache
+def full() -> Fitted:
+    """A linear model of FULL."""
+    return fitted_to(matrix([[row[name] for name in FULL.names] for row in full_rows()], FULL))
+
+
+def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fitted:
+    """A linear model of n × k features of FULL, those of its columns first; the area tells."""
+    classes = (rows[:, 6] > 0).astype(np.int64)
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+    pipeline.fit(rows, classes)
+    graph = export.to_onnx(pipeline, rows.shape[1])
+    return Fitted(pipeline, graph, seen(FULL, rows, classes, engineered), rows, classes)
+
+
+def save(folder: Path, made: Fitted | None = None) -> Path:
+    """Write a model's files as `train` does, less those that only people read."""
+    made = made or fitted()
     folder.mkdir(parents=True)
-    contract.write(fitted().terms, folder / "contract.json")
-    (folder / "model.onnx").write_bytes(fitted().graph)
+    contract.write(made.terms, folder / "contract.json")
+    (folder / "model.onnx").write_bytes(made.graph)
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.9}}))
     (folder / "environment.json").write_text(json.dumps({"numpy": "2"}))
     return folder
@@ -150,14 +222,23 @@ FLOAT32 = st.floats(allow_nan=False, allow_infinity=False, width=32)
 WHOLE = st.integers(-(2**24), 2**24)
 
 
+PARTS = st.lists(st.sampled_from(get_args(Part)), min_size=1, unique=True).map(tuple)
+CODES = st.integers(-(2**63), 2**63 - 1)
+IDENTIFIERS = st.none() | CODES | TEXTS
+
+
 @st.composite
 def columns(draw: st.DrawFn, name: str) -> Column:
     """Any column of this name."""
-    kind: Kind = draw(st.sampled_from(["number", "integer", "boolean", "category"]))
+    kind: Kind = draw(st.sampled_from(get_args(Kind)))
     missing = draw(st.booleans())
     if kind == "category":
-        found = draw(st.sets(TEXTS, min_size=1, max_size=4))
-        return Column(name=name, kind=kind, categories=tuple(sorted(found)), missing=missing)
+        some: st.SearchStrategy[Any] = draw(st.sampled_from([TEXTS, WHOLE]))
+        found = tuple(sorted(draw(st.sets(some, min_size=1, max_size=4))))
+        unknown = draw(st.booleans())
+        return Column(name=name, kind=kind, categories=found, missing=missing, unknown=unknown)
+    if kind == "date":
+        return Column(name=name, kind=kind, parts=draw(PARTS), missing=missing)
     if kind == "boolean":
         return Column(name=name, kind=kind, missing=missing)
     ends = draw(st.tuples(*[WHOLE if kind == "integer" else FLOAT32] * 2))
@@ -168,12 +249,16 @@ def columns(draw: st.DrawFn, name: str) -> Column:
 
 @st.composite
 def contracts(draw: st.DrawFn) -> Contract:
-    """Any contract."""
-    names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
+    """Any contract; a row of `requests` has no identifier, where the contract has one."""
+    names = draw(st.lists(NAMES, min_size=2, max_size=6, unique=True))
     labels: st.SearchStrategy[Any] = draw(st.sampled_from([TEXTS, WHOLE, st.booleans()]))
     classes = draw(st.sets(labels, min_size=2, max_size=4))
+    found = tuple(draw(columns(name)) for name in names[1:])
+    own = [name for column in found for name in column.features]
+    assume(len(set(own)) == len(own))
     return Contract(
-        columns=tuple(draw(columns(name)) for name in names),
+        columns=found,
+        identifier=draw(st.sampled_from([None, names[0]])),
         target=Target(name="target of it", classes=tuple(sorted(classes))),
     )
 
@@ -184,7 +269,10 @@ def values(column: Column) -> st.SearchStrategy[Any]:
         present = column.model_copy(update={"missing": False})
         return st.one_of(st.none(), values(present))
     if column.kind == "category":
-        return st.sampled_from(column.categories)
+        known = st.sampled_from(column.categories)
+        return st.one_of(known, _of_kind(column.categories)) if column.unknown else known
+    if column.kind == "date":
+        return dates(column)
     if column.kind == "boolean":
         return st.booleans()
     if column.kind == "integer":
@@ -199,13 +287,51 @@ def values(column: Column) -> st.SearchStrategy[Any]:
     )
 
 
+def _of_kind(categories: tuple[Category, ...]) -> st.SearchStrategy[Any]:
+    """Any text, or any whole number, as the categories are."""
+    return TEXTS if isinstance(categories[0], str) else CODES
+
+
+def dates(column: Column) -> st.SearchStrategy[str]:
+    """Any date, and one with a time where the model takes any of that."""
+    days = st.dates().map(str)
+    if {"hour", "minute"}.isdisjoint(column.parts):
+        return days
+    steps = st.sampled_from(["minutes", "seconds", "milliseconds", "microseconds"])
+    times = st.builds(
+        lambda time, separator, step: time.isoformat(separator, step),
+        st.datetimes(),
+        st.sampled_from(["T", " "]),
+        steps,
+    )
+    return st.one_of(days, times)
+
+
+NO_DATES = (
+    "", " ", "today", "2024", "2024-02", "20240229", "2024-2-29", "24-02-29", "2024-13-01",
+    "2024-00-01", "2024-01-00", "2024-01-32", "29.02.2024", "02/29/2024", "2024/02/29", "NaT",
+    "-2024-01-01", "+2024-01-01", "12024-01-01", "2024-W09-4", "2024-060", "2024-02-29T",
+    "2024-02-29T10", "2024-02-29T24:00", "2024-02-29T10:60", "2024-02-29T10:00:60",
+    "2024-02-29T10:00Z", "2024-02-29T10:00+01:00", "2024-02-29T10:00:00.",
+    "2024-02-29T10:00:00,5", "2024-02-29t10:00", "2024-02-29  10:00", "2024-02-29_10:00",
+    " 2024-02-29", "2024-02-29 ", "2024-02-29Z", "2024-02-29T1000", "2024-02-29T1:00",
+    "٢٠٢٤-٠٢-٢٩", "2024-02-29\0", "2024-02-29T10:00:00.1234567890",
+)  # fmt: skip
+# They look like dates, and are none of the calendar's.
+NO_DAYS = (
+    "2024-02-30", "2023-02-29", "1900-02-29", "2024-04-31", "0000-01-01", "0000-02-29",
+)  # fmt: skip
+
+
 def wrong(column: Column) -> st.SearchStrategy[Any]:
     """Any value that a column does not take."""
     cases: list[st.SearchStrategy[Any]] = [st.sampled_from([[], {}, [1], {"a": 1}])]
     if not column.missing:
         cases.append(st.none())
     if column.kind == "category":
-        cases += [WHOLE, st.booleans(), TEXTS.filter(lambda came: came not in column.categories)]
+        cases += _wrong_categories(column)
+    elif column.kind == "date":
+        cases += [WHOLE, st.booleans(), st.sampled_from([*NO_DATES, *NO_DAYS, 20240229, 1.5])]
     elif column.kind == "boolean":
         cases += [st.sampled_from([0, 1, 0.0, "true", ""])]
     else:
@@ -217,6 +343,16 @@ def wrong(column: Column) -> st.SearchStrategy[Any]:
         if column.maximum is not None:
             cases.append(st.just(column.maximum + 1e30))
     return st.one_of(cases)
+
+
+def _wrong_categories(column: Column) -> list[st.SearchStrategy[Any]]:
+    """Values that a column of categories does not take: of another type, or not listed."""
+    others: list[st.SearchStrategy[Any]] = [st.booleans(), st.just(0.5)]
+    others.append(WHOLE if isinstance(column.categories[0], str) else TEXTS)
+    if not column.unknown:
+        same = _of_kind(column.categories)
+        others.append(same.filter(lambda came: came not in column.categories))
+    return others
 
 
 @st.composite

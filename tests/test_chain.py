@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -36,6 +37,11 @@ def edit(project: Project, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
+
+
+def another_table(project: Project) -> None:
+    """Delete the contract of the table before, as an error would tell the user to."""
+    (project.root / "data/processed/contract.yaml").unlink()
 
 
 def empty_home(project: Project, folder: Path) -> Project:
@@ -138,6 +144,9 @@ def test_a_missing_model_ends_serve_at_once_with_one_line(project: Project, tmp_
 def test_iris_is_one_edit_away(project: Project, tmp_path: Path) -> None:
     iris = copy(project, tmp_path)
     edit(iris, "source: sklearn:breast_cancer", "source: sklearn:iris")
+    refused = iris.run("dvc", "repro", check=False)
+    assert "If this is another table, delete data/processed/contract.yaml" in refused.stderr
+    another_table(iris)
     iris.run("dvc", "repro")
     flower = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
     with served(iris) as client:
@@ -148,40 +157,89 @@ def test_iris_is_one_edit_away(project: Project, tmp_path: Path) -> None:
     assert {column["unit"] for column in columns} == {"cm"}
 
 
-def test_a_csv_of_ones_own_with_texts_booleans_and_gaps(project: Project, tmp_path: Path) -> None:
+def churn(number: int) -> dict[str, Any]:
+    """A row with every kind of column, some of its values missing."""
+    return {
+        "Customer Id": f"{number:03}",
+        "age (years)": number % 60 if number % 7 else "",
+        "balance": round(number * 1.37 - 50, 2) if number % 5 else "",
+        "plan": ("basic", "plus", "gold")[number % 3] if number % 11 else "",
+        "region": number % 4,
+        "active": number % 2 == 0,
+        "since": f"20{number % 20 + 10}-{number % 12 + 1:02}-15" if number % 13 else "",
+        "churned": "yes" if number % 3 == 0 else "no",
+    }
+
+
+def test_a_table_of_ones_own_with_every_kind_of_column(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
-    lines = [
-        f"{n},{n % 60 if n % 7 else ''},{'basic' if n % 3 else 'plus'},{n % 2 == 0},"
-        f"{'yes' if n % 3 == 0 else 'no'}"
-        for n in range(120)
-    ]
-    table = "Customer Id,age (years),plan,active,churned"
-    (own.root / "churn.csv").write_text("\n".join([table, *lines]) + "\n")
-    edit(own, "source: sklearn:breast_cancer", "source: churn.csv")
+    pd.DataFrame([churn(n) for n in range(240)]).to_csv(own.root / "churn.csv.gz", index=False)
+    edit(own, "source: sklearn:breast_cancer", "source: churn.csv.gz")
     edit(own, "target: target", "target: churned")
-    edit(own, "drop: []", "drop: [Customer Id]")
+    edit(own, "identifier: null", "identifier: Customer Id")
+    another_table(own)
+    own.run("dvc", "repro", "processed")
+    path = own.root / "data/processed/contract.yaml"
+    terms = path.read_text()
+    edited = terms.replace(
+        "{name: region, kind: integer}",
+        "{name: region, kind: category, categories: [0, 1, 2, 3], unknown: true}",
+    ).replace("{name: balance, kind: number,", "{name: balance, kind: number, maximum: 500,")
+    assert edited != terms
+    path.write_text(edited)
     own.run("dvc", "repro", PYTHONHASHSEED="0", OMP_NUM_THREADS="1")
+    assert path.read_text() == edited
+    given = {"Customer_Id": "007", "plan": "basic", "region": 9, "active": True}
     with served(own) as client:
-        rows = [{"plan": "plus", "active": True}, {"age": 30, "plan": "basic", "active": False}]
-        answer = client.post("/predict", json={"records": rows}).json()
-        wrong = client.post("/predict", json={"plan": "gold", "active": "yes"})
+        rows = [{**given, "plan": "basic"}, {"plan": "plus", "region": 1, "active": False}]
+        many = client.post("/predict", json={"records": rows}).json()
+        one = client.post("/predict", json={**given, "since": "2024-02-29"}).json()
+        wrong = client.post("/predict", json={**given, "plan": "tin", "balance": 501})
     lock = (own.root / "dvc.lock").read_bytes()
     own.run("dvc", "repro", "--force", PYTHONHASHSEED="1", OMP_NUM_THREADS="2")
     assert (own.root / "dvc.lock").read_bytes() == lock
-    assert answer["predictions"] == ["yes", "no"]
+    assert many["predictions"] == ["yes", "no"]
+    assert many["identifiers"] == ["007", None]
+    assert one["identifier"] == "007"
     assert wrong.status_code == 422
-    assert {problem["column"]: problem["allowed"] for problem in wrong.json()["detail"]} == {
-        "plan": ["basic", "plus"],
-        "active": "true or false",
+    assert {p["column"]: p["problem"] for p in wrong.json()["detail"]} == {
+        "balance": "out of range",
+        "plan": "unknown category",
     }
+
+
+def test_features_of_ones_own_are_served(project: Project, tmp_path: Path) -> None:
+    own = copy(project, tmp_path)
+    path = own.root / "stages/engineering.py"
+    text = path.read_text()
+    ratios = (
+        'return {"roundness": columns["mean_area"] / columns["mean_radius"] ** 2,'
+        ' "growth": columns["worst_area"] / columns["mean_area"]}'
+    )
+    path.write_text(text.replace("return {}", ratios))
+    own.run("dvc", "repro")
+    importance = (own.root / "data/model/plots/importance.csv").read_text()
+    assert "roundness" in importance
+    assert "growth" in importance
+    with served(own) as client:
+        answer = client.post("/predict", json={"features": MALIGNANT}).json()
+        said = identity(client)["contract"]
+        metrics = client.get("/metrics").text
+    assert answer["prediction"] == 0
+    assert [feature["name"] for feature in said["features"][-2:]] == ["roundness", "growth"]
+    assert 'cairn_column_drift_psi{column="roundness"}' in metrics
+    path.write_text(text)
+    refused = own.run("bentoml", "serve", "--port", "1", check=False)
+    assert refused.returncode == 1
+    assert "stages/engineering.py" in refused.stderr
 
 
 def test_a_table_at_the_place_of_the_out_survives(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
-    table = own.root / "data/raw/table.csv"
+    table = own.root / "data/raw/table"
     table.unlink()
     table.write_text("a,target\n1,0\n2,1\n")
-    edit(own, "source: sklearn:breast_cancer", "source: data/raw/table.csv")
+    edit(own, "source: sklearn:breast_cancer", "source: data/raw/table")
     own.run("dvc", "repro", "raw")
     assert table.read_text() == "a,target\n1,0\n2,1\n"
 
@@ -197,7 +255,7 @@ def test_bentomls_own_client_calls_it(project: Project) -> None:
 def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
     scores = metrics[""]["data"]["data/model/metrics.json"]["data"]["test"]
-    assert scores["rows"] == 114
+    assert scores["rows"] == 113
     assert 0.9 < scores["accuracy"] <= 1
     shown = project.run("dvc", "plots", "show", "--json", "--out", str(tmp_path))
     plots = json.loads(shown.stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.errors import KINDS
 from service.front import ROUTES
 from service.settings import Settings
-from stages import params
+from stages import contract_file, params
 from tests import workers
 from tests.conftest import ROOT, Project
 from tests.serving import MALIGNANT, served
@@ -95,9 +96,16 @@ def test_every_make_target_exists() -> None:
 
 def test_the_params_of_the_example_are_allowed() -> None:
     default = yaml.safe_load((ROOT / "params.yaml").read_text())
-    [example] = blocks("yaml")
+    example, _ = blocks("yaml")
     changed = {name: {**default[name], **block} for name, block in yaml.safe_load(example).items()}
     params.Params.model_validate({**default, **changed})
+
+
+def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:
+    _, example = blocks("yaml")
+    (tmp_path / "contract.yaml").write_text(example)
+    terms = contract_file.read(tmp_path / "contract.yaml")
+    assert {column.kind for column in terms.columns} == {"integer", "category", "date"}
 
 
 @pytest.mark.slow

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from service.rows import Reader
-from stages import export, features, inference, processed, train
+from stages import checks, export, features, inference, train
 from stages.console import CairnError
 from stages.contract import Contract
+from stages.estimator import PROVED
 from stages.params import Train
-from stages.processed import DTYPES
+from stages.table import Part
 from tests import small
 
 
-def offline(rows: pd.DataFrame, terms: Contract) -> NDArray[np.float32]:
-    """The features as the pipeline makes them: from a frame, column by column."""
-    made = pd.DataFrame(features.features({str(name): rows[name] for name in rows}, terms))
-    return made.to_numpy(dtype=np.float32)
+def offline(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
+    """The features as the pipeline makes them: from a table, column by column."""
+    target = terms.target.model_copy(update={"name": "as_an_identifier"})
+    label = {target.name: target.classes[0]}
+    content = b"".join(orjson.dumps({**row, **label}) + b"\n" for row in rows)
+    part = Part("jsonl", content, "table.jsonl")
+    held = checks.hold(part, terms.model_copy(update={"target": target}))
+    assert held.total == len(held.rows) == len(rows)
+    made = features.features(features.columns(held.rows, terms), terms)
+    return np.column_stack(list(made.values()))
 
 
 def online(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
@@ -34,29 +39,24 @@ def online(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
     return features.matrix(read.values, terms)
 
 
-def test_features_of_a_table_are_those_of_its_rows_as_requests(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text(small.text())
-    _, frame = processed.read(path)
-    typed = processed.typed(frame.set_axis([*small.TERMS.names, "kind"], axis=1), small.TERMS)
-    typed.to_parquet(tmp_path / "table.parquet", index=False)
-    kept = pd.read_parquet(tmp_path / "table.parquet")
-    np.testing.assert_array_equal(offline(kept, small.TERMS), online(small.rows(), small.TERMS))
+@pytest.mark.parametrize(
+    ("terms", "rows"), [(small.TERMS, small.rows()), (small.FULL, small.full_rows())]
+)
+def test_features_of_a_table_are_those_of_its_rows_as_requests(
+    terms: Contract, rows: list[dict[str, Any]]
+) -> None:
+    named = [{**row, terms.identifier: str(i)} for i, row in enumerate(rows)]
+    table = named if terms.identifier else rows
+    np.testing.assert_array_equal(offline(table, terms), online(rows, terms))
 
 
 @settings(max_examples=50)
 @given(request=small.requests())
-def test_features_of_any_frame_are_those_of_its_rows_as_requests(
+def test_features_of_any_table_are_those_of_its_rows_as_requests(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
     terms, rows = request
-    frame = pd.DataFrame(
-        {
-            column.name: pd.Series([row[column.name] for row in rows], dtype=DTYPES[column.kind])
-            for column in terms.columns
-        }
-    )
-    np.testing.assert_array_equal(offline(frame, terms), online(rows, terms))
+    np.testing.assert_array_equal(offline(rows, terms), online(rows, terms))
 
 
 def unseen() -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def unseen() -> NDArray[np.float32]:
             *random.normal(scale=3, size=(2, rows)),
             random.integers(-9, 20, rows),
             random.integers(0, 2, rows),
-            random.integers(0, 3, rows),
+            random.integers(0, 4, rows),  # the last is a colour that the contract does not list
         ]
     ).astype(np.float32)
     gaps = random.random(found.shape) < 0.3
@@ -77,65 +77,132 @@ def unseen() -> NDArray[np.float32]:
     return found
 
 
-def compared(estimator: str, arguments: dict[str, Any], *, scale: bool) -> None:
+def train_block(estimator: str, arguments: dict[str, Any], **changes: Any) -> Train:
+    name = estimator if estimator.startswith("lightgbm.") else f"sklearn.{estimator}"
+    own = {"estimator": name, "arguments": arguments, "scale": "auto", **changes}
+    return small.LINEAR.model_copy(update=own)
+
+
+def compared(
+    estimator: str,
+    arguments: dict[str, Any],
+    classes: NDArray[np.int64] | None = None,
+    **changes: Any,
+) -> None:
     """Fit, export and compare as the stage does."""
     fitted = small.fitted()
-    block = Train(
-        name="m", estimator=f"sklearn.{estimator}", arguments=arguments, scale=scale, seed=0
+    truth = fitted.classes if classes is None else classes
+    pipeline = train.fit(
+        fitted.features, truth, small.TERMS, train_block(estimator, arguments, **changes)
     )
-    pipeline = train.fit(fitted.features, fitted.classes, small.TERMS, block)
     graph = export.to_onnx(pipeline, fitted.features.shape[1])
     train.predictions("train", pipeline, graph, fitted.features)
-    said = train.predictions("test", pipeline, graph, unseen())
-    assert len(set(said.labels.tolist())) == 2  # a model that says one thing agrees with anything
+    rows = unseen()
+    said = train.predictions("test", pipeline, graph, rows)
+    # A model that says one thing agrees with anything.
+    assert set(said.labels.tolist()) == set(truth.tolist())
+    session = inference.session(graph)
+    for row in range(5):  # as a request has them
+        alone = inference.predict(session, rows[row : row + 1])
+        assert alone.labels.tolist() == [said.labels[row]]
+        np.testing.assert_allclose(alone.probabilities[0], said.probabilities[row], atol=1e-6)
 
 
-# What scikit-learn and ONNX say of themselves and of each other, where such a model is made.
-PROBABILITY = "ignore:The `probability` parameter was deprecated:FutureWarning"
-PROB = "ignore:Attribute `prob[AB]_` was deprecated:FutureWarning"
-CONVERGENCE = "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
+LINEAR = {"class": "sklearn.linear_model.LogisticRegression", "C": 0.5}
+TREE = {"class": "sklearn.tree.DecisionTreeClassifier", "max_depth": 3}
+BOOSTED = {"class": "sklearn.ensemble.HistGradientBoostingClassifier", "max_iter": 5}
+SEVERAL = {"estimators": [["linear", LINEAR], ["tree", TREE], ["boosted", BOOSTED]]}
+ESTIMATORS: list[tuple[str, dict[str, Any]]] = [
+    ("lightgbm.LGBMClassifier", {"n_estimators": 10}),
+    ("calibration.CalibratedClassifierCV", {"estimator": {"class": "sklearn.svm.LinearSVC"}}),
+    ("calibration.CalibratedClassifierCV", {"estimator": BOOSTED, "cv": 3, "ensemble": False}),
+    ("ensemble.AdaBoostClassifier", {"n_estimators": 10}),
+    ("ensemble.AdaBoostClassifier", {"estimator": TREE, "n_estimators": 5}),
+    ("ensemble.BaggingClassifier", {"estimator": LINEAR, "n_estimators": 5}),
+    ("ensemble.ExtraTreesClassifier", {"n_estimators": 20}),
+    ("ensemble.GradientBoostingClassifier", {"n_estimators": 20}),
+    ("ensemble.HistGradientBoostingClassifier", {"max_iter": 10}),
+    ("ensemble.RandomForestClassifier", {"n_estimators": 20}),
+    ("ensemble.StackingClassifier", {**SEVERAL, "final_estimator": LINEAR}),
+    ("ensemble.VotingClassifier", SEVERAL),
+    ("linear_model.LogisticRegression", {}),
+    ("linear_model.RidgeClassifier", {}),
+    ("linear_model.SGDClassifier", {}),
+    ("naive_bayes.GaussianNB", {}),
+    ("neighbors.KNeighborsClassifier", {}),
+    ("neural_network.MLPClassifier", {"max_iter": 30}),
+    ("svm.LinearSVC", {}),
+    ("svm.SVC", {}),
+    ("svm.SVC", {"probability": True}),
+    ("tree.DecisionTreeClassifier", {}),
+]
+# What ONNX says of itself.
 BOOLEAN = "ignore:Field onnx.AttributeProto.ints:DeprecationWarning"
 
 
-@pytest.mark.filterwarnings(PROBABILITY, PROB, CONVERGENCE, BOOLEAN)
+@pytest.mark.parametrize(("estimator", "arguments"), ESTIMATORS)
+def test_onnx_says_what_scikit_learn_says(estimator: str, arguments: dict[str, Any]) -> None:
+    compared(estimator, arguments)
+
+
+@pytest.mark.parametrize(("estimator", "arguments"), ESTIMATORS)
+def test_onnx_says_what_scikit_learn_says_of_three_classes(
+    estimator: str, arguments: dict[str, Any]
+) -> None:
+    fitted = small.fitted()
+    compared(estimator, arguments, fitted.classes + (fitted.features[:, 0] > 0.7))
+
+
+def test_every_estimator_that_is_promised_is_among_these() -> None:
+    names = {name if name.startswith("lightgbm.") else f"sklearn.{name}" for name, _ in ESTIMATORS}
+    assert names == set(PROVED)
+
+
+@pytest.mark.parametrize("encode", ["one_hot", "ordinal"])
+@pytest.mark.parametrize("rare", [0.0, 0.3])
+@pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize(
-    ("estimator", "arguments", "scale"),
+    ("estimator", "arguments"),
     [
-        ("ensemble.RandomForestClassifier", {"n_estimators": 20}, False),
-        ("ensemble.ExtraTreesClassifier", {"n_estimators": 20}, False),
-        ("ensemble.GradientBoostingClassifier", {"n_estimators": 20}, False),
-        ("ensemble.HistGradientBoostingClassifier", {"max_iter": 10}, False),
-        ("ensemble.AdaBoostClassifier", {"n_estimators": 10}, False),
-        ("tree.DecisionTreeClassifier", {}, False),
-        ("naive_bayes.GaussianNB", {}, False),
-        ("linear_model.LogisticRegression", {}, True),
-        ("linear_model.SGDClassifier", {}, True),
-        ("linear_model.RidgeClassifier", {}, True),
-        ("neighbors.KNeighborsClassifier", {}, True),
-        ("neural_network.MLPClassifier", {"max_iter": 30}, True),
-        ("svm.LinearSVC", {}, True),
-        ("svm.SVC", {}, True),
-        ("svm.SVC", {"probability": True}, True),
+        ("linear_model.LogisticRegression", {}),
+        ("ensemble.RandomForestClassifier", {"n_estimators": 20}),
+        ("ensemble.HistGradientBoostingClassifier", {"max_iter": 10}),
+        ("lightgbm.LGBMClassifier", {"n_estimators": 10}),
     ],
 )
-def test_onnx_says_what_scikit_learn_says(
+def test_onnx_prepares_as_scikit_learn_does(
     estimator: str,
     arguments: dict[str, Any],
     scale: bool,  # noqa: FBT001
+    rare: float,
+    encode: str,
 ) -> None:
-    compared(estimator, arguments, scale=scale)
+    compared(estimator, arguments, scale=scale, rare=rare, encode=encode)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "arguments"),
+    [
+        ("ensemble.HistGradientBoostingClassifier", {"min_samples_leaf": 1}),
+        ("lightgbm.LGBMClassifier", {"min_child_samples": 1, "min_data_in_bin": 1}),
+    ],
+)
+def test_values_that_are_neighbours_in_float32_are_told_apart(
+    estimator: str, arguments: dict[str, Any]
+) -> None:
+    terms = Contract(columns=small.TERMS.columns[:1], target=small.TERMS.target)
+    first = np.float32(1) + np.arange(40, dtype=np.float32) * np.spacing(np.float32(1))
+    rows = np.repeat(first, 30)[:, None]
+    classes = (np.arange(40).repeat(30) % 7 > 3).astype(np.int64)
+    pipeline = train.fit(rows, classes, terms, train_block(estimator, arguments))
+    said = train.predictions("train", pipeline, export.to_onnx(pipeline, 1), rows)
+    assert (said.labels == classes).mean() > 0.9
 
 
 def forest(**arguments: Any) -> tuple[Pipeline, bytes]:
     """A forest of the small table, and its graph."""
     fitted = small.fitted()
-    block = Train(
-        name="m",
-        estimator="sklearn.ensemble.RandomForestClassifier",
-        arguments=arguments,
-        scale=False,
-        seed=0,
-    )
+    block = train_block("ensemble.RandomForestClassifier", arguments)
     pipeline = train.fit(fitted.features, fitted.classes, small.TERMS, block)
     return pipeline, export.to_onnx(pipeline, fitted.features.shape[1])
 
@@ -193,7 +260,7 @@ def test_a_row_at_the_border_of_two_classes_is_no_difference() -> None:
 def test_where_nothing_tells_two_classes_apart_there_is_no_difference(name: str) -> None:
     terms = Contract(columns=small.TERMS.columns[:1], target=small.TERMS.target)
     rows: NDArray[np.float32] = np.ones((40, 1), dtype=np.float32)
-    block = Train(name="m", estimator=f"sklearn.ensemble.{name}", arguments={}, scale=False, seed=0)
+    block = train_block(f"ensemble.{name}", {})
     pipeline = train.fit(rows, np.arange(40) % 2, terms, block)
     train.predictions("train", pipeline, export.to_onnx(pipeline, 1), rows)
 
@@ -208,4 +275,4 @@ def test_where_nothing_tells_two_classes_apart_there_is_no_difference(name: str)
 )
 def test_what_onnx_cannot_say_fails_by_name(estimator: str, says: str) -> None:
     with pytest.raises(CairnError, match=says):
-        compared(estimator, {}, scale=True)
+        compared(estimator, {})

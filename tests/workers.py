@@ -40,19 +40,20 @@ def predictor() -> Predictor:
         return Predictor(model, VERSION, {"git": {"commit": "c"}, "params": {}})
 
 
-def worker(log: int | None = None, **settings: Any) -> Worker:
+def worker(log: int | None = None, model: Predictor | None = None, **settings: Any) -> Worker:
     """A worker with these settings, which is ready; its log goes to a file descriptor."""
+    served = model or predictor()
     told = Settings.model_validate(settings)
     lifecycle = Lifecycle()
     lifecycle.ready = True
     descriptor = os.open(os.devnull, os.O_WRONLY) if log is None else log
     return build(
-        predictor(),
+        served,
         told,
         lifecycle,
         Log(level_of(told), descriptor),
         routes=(*front.ROUTES, front.OTHER),
-        pages=front.pages(predictor(), told, {"name": "cairn"}),
+        pages=front.pages(served, told, {"name": "cairn"}),
     )
 
 

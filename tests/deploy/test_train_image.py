@@ -116,7 +116,7 @@ def test_what_it_pushed_can_be_pulled_elsewhere(
     other = clone(tmp_path)
     shutil.copy2(trained.root / ".dvc" / "config.local", other.root / ".dvc")
     other.run("dvc", "pull")
-    for path in ("data/raw/table.csv", "data/model/model.onnx"):
+    for path in ("data/raw/table", "data/model/model.onnx"):
         assert (other.root / path).read_bytes() == (project.root / path).read_bytes()
 
 

@@ -27,6 +27,7 @@ from service.metrics import STATUSES
 from service.worker import Worker
 from tests import small, workers
 from tests.conftest import Project
+from tests.service import complete as full
 from tests.serving import MALIGNANT, served
 from tests.workers import Answer, Header, call
 
@@ -54,6 +55,16 @@ BROKEN = (
     b"--1", b"1e", b"0x10", b"1_000", b"'a'", b'"a', b'"\\x"', b'"\\ud800"', b'"\x01"', b'"\xff"',
     b"\xff", b"1 2", b"1,,1", b"/* 1 */ 1", b"[1", b"{1: 1}", b'{"a": 1, "a": 1}', b"1" * 5000,
     b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+)  # fmt: skip
+# Nor a date, nor a code.
+NO_DATES = (
+    b"1", b"0", b"-1", b"20240229", b"1709164800", b"1.5", b"true", b"[]", b"{}", b"[2024, 2, 29]",
+    b'["2024-02-29"]', b'{"date": "2024-02-29"}', b'"%s"' % (b"2024-02-29" * 1000),
+    b'"2024-02-29\\n"', b'"\\ud83d\\ude00"',
+)  # fmt: skip
+NO_CODES = (
+    b"1.0", b"1e0", b"1.5", b"true", b"false", b'"1"', b'""', b"[]", b"{}", b"[1]",
+    b"9223372036854775808", b"-9223372036854775809",
 )  # fmt: skip
 # Bodies that break the contract as a whole.
 MISSHAPEN = (
@@ -170,27 +181,56 @@ def chunked(*chunks: bytes) -> bytes:
     return http(LINE, KEY, JSON, CHUNKED, body=body)
 
 
-def shapes(names: list[str], column: int, value: bytes) -> Iterator[bytes]:
+def shapes(row: dict[str, Any], column: str, value: bytes) -> Iterator[bytes]:
     """A good row with another value in one column, in every shape that a body may have."""
-    values = [orjson.dumps(one) for one in MALIGNANT]
-    good = b"[%s]" % b", ".join(values)
-    values[column] = value
-    pairs = zip(map(orjson.dumps, names), values, strict=True)
-    listed = b"[%s]" % b", ".join(values)
-    named = b"{%s}" % b", ".join(b"%s: %s" % pair for pair in pairs)
+    good = {name: orjson.dumps(one) for name, one in row.items()}
+    changed = {**good, column: value}
+    right, listed = (b"[%s]" % b", ".join(values.values()) for values in (good, changed))
+    pairs = (b"%s: %s" % (orjson.dumps(name), one) for name, one in changed.items())
+    named = b"{%s}" % b", ".join(pairs)
     yield named
     yield b'{"records": [%s]}' % named
     yield b'{"features": %s}' % listed
-    yield b'{"features": [%s, %s]}' % (good, listed)
+    yield b'{"features": [%s, %s]}' % (right, listed)
 
 
 def values(names: list[str]) -> Iterator[Bad]:
+    row = dict(zip(names, MALIGNANT, strict=True))
     for place, (status, these) in itertools.product(
         (0, len(names) // 2, len(names) - 1), ((422, WRONG), (400, BROKEN))
     ):
         for value in these:
-            for body in shapes(names, place, value):
+            for body in shapes(row, names[place], value):
                 yield Bad(post(body), status)
+
+
+def kinds() -> Iterator[Bad]:
+    """Dates that are none, codes and texts of another type, identifiers that name nothing."""
+    no_dates = [orjson.dumps(date) for date in (*small.NO_DATES, *small.NO_DAYS)]
+    cases = (
+        ("opened", (*no_dates, *NO_DATES, b"null")),
+        ("born", (*no_dates, *NO_DATES)),
+        ("size", (*NO_CODES, b"null", b"0", b"3", b"-1", b"1" + b"0" * 400)),
+        ("branch", NO_CODES),
+        ("colour", (b"null", b"1", b"1.5", b"true", b"[]", b"{}", b'["blue"]')),
+    )
+    for column, these in cases:
+        for value in these:
+            for body in shapes(full.ROW, column, value):
+                yield Bad(post(body), 422)
+        for value in BROKEN:
+            yield Bad(post(next(shapes(full.ROW, column, value))), 400)
+    for value in (b"1.5", b"1.0", b"true", b"[]", b"{}", b'["C-1"]', b"9223372036854775808",
+                  b"-9223372036854775809", b"1e3", b"1" + b"0" * 400):  # fmt: skip
+        named = {**full.ROW, "customer": "C-1"}
+        for body in itertools.islice(shapes(named, "customer", value), 2):
+            yield Bad(post(body), 422)
+    listed = [*full.ROW.values()]
+    for row in (["C-1", *listed], [*listed, "C-1"]):
+        for features in (row, [row], [listed, row]):
+            yield Bad(post(orjson.dumps({"features": features})), 422)
+    for name in ("Customer", "identifier", "kind", "opened_year", "doubled"):
+        yield Bad(post(orjson.dumps({**full.ROW, name: 1})), 422)
 
 
 def columns(names: list[str]) -> Iterator[Bad]:
@@ -371,6 +411,26 @@ def test_no_bad_request_is_a_bug_and_each_says_what_is_wrong(project: Project) -
     assert counts["/predict", 422] > 300
 
 
+@pytest.mark.slow
+def test_no_bad_date_code_or_name_is_a_bug_and_good_ones_are_answered(complete: Project) -> None:
+    with served(complete) as client:
+        sent = list(kinds())
+        assert len({bad.sent for bad in sent}) == len(sent) >= 300
+        port = client.base_url.port
+        assert port
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            came = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
+        pairs = zip(sent, came, strict=True)
+        wrong = {bad.sent[-300:]: found for bad, got in pairs if (found := complaint(bad, got))}
+        assert not wrong
+        answer = client.post("/predict", json={"records": small.full_rows()}).json()
+        assert len(answer["predictions"]) == small.ROWS
+        assert answer["identifiers"] == [row.get("customer") for row in small.full_rows()]
+        counts = requests(client)
+    assert counts["/predict", 422] + counts["/predict", 400] == len(sent)
+    assert not any(count for (_, status), count in counts.items() if status >= 500)
+
+
 def requests(client: httpx.Client) -> Counter[tuple[str, int]]:
     """How many requests /metrics counts, by route and status."""
     counts: Counter[tuple[str, int]] = Counter()
@@ -385,6 +445,11 @@ def requests(client: httpx.Client) -> Counter[tuple[str, int]]:
 def asked() -> Worker:
     """A worker that is answered by nothing but this module's property tests."""
     return workers.worker(api_keys=("right",), log_inputs=True)
+
+
+@cache
+def asked_of_all_kinds() -> Worker:
+    return workers.worker(model=full.predictor(), log_inputs=True)
 
 
 def contract_kept(answer: Answer, method: str) -> None:
@@ -453,6 +518,25 @@ def test_any_json_is_answered_or_refused(content: Any, log: bool) -> None:  # no
     answer = call("POST", "/predict", [text(content)], OPENING, query, asked())
     contract_kept(answer, "POST")
     assert answer.status in {200, 400, 422}
+
+
+FULL_NAMES = st.sampled_from([*full.ROW, "customer"])
+FULL_SCALARS = SCALARS | st.sampled_from([*small.NO_DATES, *small.NO_DAYS, *full.ROW.values()])
+FULL_ROWS = st.dictionaries(FULL_NAMES, FULL_SCALARS | small.CODES, max_size=3).map(
+    lambda changed: {**full.ROW, **changed}
+)
+
+
+@settings(deadline=None)
+@given(rows=st.lists(FULL_ROWS, min_size=1, max_size=3), shape=st.sampled_from(["one", "list"]))
+@example(rows=[{**full.ROW, "branch": 10**400}], shape="one")
+@example(rows=[{**full.ROW, "customer": 10**400}], shape="one")
+@example(rows=[{**full.ROW, "branch": 2**63 - 1, "customer": -(2**63)}], shape="list")
+def test_any_rows_of_all_kinds_are_answered_or_refused(rows: Any, shape: str) -> None:
+    body = {"records": rows} if shape == "list" else rows[0]
+    answer = call("POST", "/predict", [text(body)], OPENING, b"echo=true", asked_of_all_kinds())
+    contract_kept(answer, "POST")
+    assert answer.status in {200, 422, 400}
 
 
 @settings(deadline=None)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import drift
-from stages.contract import Column, Histogram
+from stages.contract import Column, Feature, Histogram
 from tests import small
 
 COUNTS = st.lists(st.integers(0, 1000), min_size=2, max_size=8).filter(any)
 
 
-def column(kind: str, edges: tuple[float, ...] = (), counts: tuple[int, ...] = (3, 4)) -> Column:
-    return Column(
-        name="c",
-        kind=kind,
-        categories=("x", "y") if kind == "category" else (),
-        histogram=Histogram(edges=edges, counts=counts, missing=2),
-    )
+def column(kind: str, **more: Any) -> Column:
+    return Column.model_validate({"name": "c", "kind": kind, "missing": True, **more})
+
+
+def feature(edges: tuple[float, ...] = (), counts: tuple[int, ...] = (3, 4)) -> Feature:
+    histogram = Histogram(edges=edges, counts=counts, missing=2)
+    return Feature(name="c", column="c", histogram=histogram)
 
 
 def count(values: list[float], buckets: drift.Buckets) -> list[int]:
@@ -30,32 +32,76 @@ def count(values: list[float], buckets: drift.Buckets) -> list[int]:
     return found
 
 
+TEXTS = column("category", categories=("x", "y"))
+CODES = column("category", categories=(7, -1))
+HALVES = ("(-inf, 1.5]", "(1.5, inf)")
+
+
 @pytest.mark.parametrize(
-    ("given", "names", "values", "counts"),
+    ("of", "edges", "names", "values", "counts"),
     [
-        (column("number", (1.5,)), ("(-inf, 1.5]", "(1.5, inf)"), [1.5, 1.6, -9], [2, 1, 0]),
-        (column("integer", (1.0,)), ("(-inf, 1]", "(1, inf)"), [1, 2, math.nan], [1, 1, 1]),
-        (column("boolean"), ("false", "true"), [0, 1, 1], [1, 2, 0]),
-        (column("category"), ("x", "y"), [1, math.nan, 0], [1, 1, 1]),
+        (column("number"), (1.5,), HALVES, [1.5, 1.6, -9], [2, 1, 0]),
+        (column("integer"), (1.0,), ("(-inf, 1]", "(1, inf)"), [1, 2, math.nan], [1, 1, 1]),
+        (column("boolean"), (), ("false", "true"), [0, 1, 1], [1, 2, 0]),
+        (TEXTS, (), ("x", "y"), [1, math.nan, 0], [1, 1, 1]),
+        (CODES, (), ("7", "-1"), [1, math.nan, 0], [1, 1, 1]),
+        (column("date", parts=["year"]), (1.5,), HALVES, [1, 2, math.nan], [1, 1, 1]),
+        (None, (1.5,), HALVES, [-math.inf, math.inf, math.nan, 9], [1, 2, 1]),
     ],
 )
 def test_values_are_counted_in_the_buckets_of_the_training_data(
-    given: Column, names: tuple[str, ...], values: list[float], counts: list[int]
+    of: Column | None,
+    edges: tuple[float, ...],
+    names: tuple[str, ...],
+    values: list[float],
+    counts: list[int],
 ) -> None:
-    buckets = drift.buckets(given)
+    buckets = drift.buckets(feature(edges), of)
     assert buckets.names == (*names, "missing")
     assert buckets.expected.tolist() == [3, 4, 2]
     assert count(values, buckets) == counts
 
 
+@pytest.mark.parametrize("categories", [("x", "y"), (7, -1)])
+def test_categories_that_are_not_listed_have_a_bucket_of_their_own(categories: Any) -> None:
+    open_ended = column("category", categories=categories, unknown=True)
+    buckets = drift.buckets(feature(counts=(3, 4, 5)), open_ended)
+    assert buckets.names == (*map(str, categories), "unknown", "missing")
+    assert buckets.expected.tolist() == [3, 4, 5, 2]
+    assert count([2, 2, math.nan, 1], buckets) == [0, 1, 2, 1]
+
+
+def test_a_category_may_have_the_name_of_a_bucket() -> None:
+    named = column("category", categories=("missing", "unknown", "unknown_"), unknown=True)
+    found = drift.buckets(Feature(name="c", column="c"), named).names
+    assert found == ("missing", "unknown", "unknown_", "unknown__", "missing_")
+
+
 def test_a_number_of_which_the_contract_has_no_histogram_has_one_bucket() -> None:
-    buckets = drift.buckets(Column(name="n", kind="number"))
+    buckets = drift.buckets(Feature(name="n", column="n"), column("number"))
     assert buckets.names == ("(-inf, inf)", "missing")
     assert count([1, 2, math.nan], buckets) == [2, 1]
 
 
-def test_the_training_data_itself_falls_as_its_histogram_says() -> None:
-    fitted = small.fitted()
+def test_there_are_buckets_for_each_feature_and_before_training_for_those_of_the_columns() -> None:
+    made = Feature(name="ratio", column=None)
+    terms = small.FULL.model_copy(update={"features": (*small.FULL.own, made)})
+    assert [feature.name for feature in drift.taken(terms)] == [
+        "opened_year", "opened_month", "opened_weekday", "opened_hour", "born_year", "born_day",
+        "area", "size", "branch", "colour", "flag", "ratio",
+    ]  # fmt: skip
+    found = drift.all_buckets(terms)
+    assert [len(buckets.names) for buckets in found] == [2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 3, 2]
+    assert drift.taken(small.FULL) == small.FULL.own
+    names = [buckets.names for buckets in drift.all_buckets(small.FULL)]
+    assert names == [buckets.names for buckets in found[:-1]]
+
+
+@pytest.mark.parametrize("model", [small.fitted, small.full])
+def test_the_training_data_itself_falls_as_its_histogram_says(
+    model: Callable[[], small.Fitted],
+) -> None:
+    fitted = model()
     columns = drift.all_buckets(fitted.terms)
     expected = np.concatenate([column.expected for column in columns])
     assert drift.Counter(columns).count(fitted.features).tolist() == expected.tolist()
@@ -67,8 +113,8 @@ def test_a_number_is_in_the_bucket_that_numpy_says(values: list[float], edges: s
     finite = [value for value in values if not math.isnan(value)]
     places = np.searchsorted(np.array(ordered, np.float32), np.array(finite, np.float32))
     wanted = [*np.bincount(places, minlength=len(ordered) + 1), len(values) - len(finite)]
-    given = column("number", tuple(ordered), (0,) * (len(ordered) + 1))
-    assert count(values, drift.buckets(given)) == wanted
+    given = feature(tuple(ordered), (0,) * (len(ordered) + 1))
+    assert count(values, drift.buckets(given, column("number"))) == wanted
 
 
 @given(counts=COUNTS, times=st.integers(1, 5))

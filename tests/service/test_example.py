@@ -6,42 +6,87 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from service import example
 from service.rows import Reader
 from stages import contract
-from stages.contract import Column, Contract, Histogram
+from stages.contract import Column, Contract, Feature, Histogram
 from stages.paths import CONTRACT
 from tests import small
 
 
-def column(name: str, kind: str, edges: tuple[float, ...], *counts: int) -> Column:
-    return Column.model_validate(
-        {
-            "name": name,
-            "kind": kind,
-            "categories": ("x", "y", "z") if kind == "category" else (),
-            "histogram": Histogram(edges=edges, counts=counts, missing=0),
-        }
-    )
+def column(name: str, kind: str, **more: Any) -> Column:
+    return Column.model_validate({"name": name, "kind": kind, **more})
+
+
+def seen(*found: tuple[Column, tuple[tuple[tuple[float, ...], tuple[int, ...]], ...]]) -> Contract:
+    """A contract of columns, with the edges and counts of each of their features."""
+    features = [
+        Feature(
+            name=name,
+            column=of.name,
+            histogram=Histogram(edges=edges, counts=counts, missing=0),
+        )
+        for of, histograms in found
+        for name, (edges, counts) in zip(of.features, histograms, strict=True)
+    ]
+    columns = tuple(of for of, _ in found)
+    return Contract(columns=columns, features=tuple(features), target=small.TERMS.target)
 
 
 def test_an_example_is_the_middle_of_what_was_seen() -> None:
-    columns = (
-        column("n", "number", (0.5, 1.5, 2.5), 1, 1, 1, 1),
-        column("i", "integer", (1, 2, 3), 1, 1, 1, 1),
-        column("b", "boolean", (), 1, 2),
-        column("c", "category", (), 1, 0, 2),
+    texts = column("c", "category", categories=("x", "y", "z"))
+    codes = column("k", "category", categories=(3, 1, 2))
+    open_ended = column("u", "category", categories=("x", "y"), unknown=True)
+    terms = seen(
+        (column("n", "number"), (((0.5, 1.5, 2.5), (1, 1, 1, 1)),)),
+        (column("i", "integer"), (((1, 2, 3), (1, 1, 1, 1)),)),
+        (column("b", "boolean"), (((), (1, 2)),)),
+        (texts, (((), (1, 0, 2)),)),
+        (codes, (((), (1, 2, 0)),)),
+        (open_ended, (((), (1, 2, 9)),)),
     )
-    found = example.example(Contract(columns=columns, target=small.TERMS.target))
-    assert found == {"n": 1.5, "i": 2, "b": True, "c": "z"}
-    assert [type(value) for value in found.values()] == [float, int, bool, str]
+    found = example.example(terms)
+    assert found == {"n": 1.5, "i": 2, "b": True, "c": "z", "k": 1, "u": "y"}
+    assert [type(value) for value in found.values()] == [float, int, bool, str, int, str]
 
 
-def test_a_contract_that_has_seen_nothing_has_an_example_too() -> None:
-    assert Reader(small.TERMS).check(example.example(small.TERMS)).single
+@pytest.mark.parametrize(
+    ("parts", "medians", "date"),
+    [
+        (["year", "month", "day"], [2024, 2, 31], "2024-02-29"),
+        (["year", "month", "day"], [1900, 2, 31], "1900-02-28"),
+        (["day", "month"], [31, 4], "2000-04-30"),
+        (["weekday"], [3], "2000-01-01"),
+        (["year"], [33], "0033-01-01"),
+        (["hour"], [23], "2000-01-01T23:00"),
+        (["minute", "year"], [59, 1999], "1999-01-01T00:59"),
+    ],
+)
+def test_an_example_of_a_date_is_one_of_the_calendar(
+    parts: list[str], medians: list[float], date: str
+) -> None:
+    when = column("when", "date", parts=parts)
+    terms = seen((when, tuple(((median,), (1, 1)) for median in medians)))
+    assert example.example(terms) == {"when": date}
+    assert Reader(terms).check({"when": date}).single
+
+
+@pytest.mark.parametrize("terms", [small.TERMS, small.FULL, small.full().terms])
+def test_an_example_is_allowed_and_has_no_identifier(terms: Contract) -> None:
+    found = example.example(terms)
+    assert tuple(found) == terms.names
+    assert Reader(terms).check(found) == ([tuple(found.values())], True, None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(terms=small.contracts())
+def test_any_contract_has_an_example_that_it_allows(terms: Contract) -> None:
+    assert Reader(terms).check({"records": [example.example(terms)]})
 
 
 def test_the_command_line_sends_a_row_that_the_contract_allows(
@@ -49,21 +94,20 @@ def test_the_command_line_sends_a_row_that_the_contract_allows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     CONTRACT.parent.mkdir(parents=True)
-    quotes = Column(
-        name="c",
-        kind="category",
-        categories=("it's", "$(id)", "`"),
-        histogram=Histogram(edges=(), counts=(1, 0, 0), missing=0),
+    quotes = column("c", "category", categories=("it's", "$(id)", "`"))
+    fitted = small.full().terms
+    terms = Contract(
+        columns=(*fitted.columns, quotes),
+        features=(*fitted.features, Feature(name="c", column="c")),
+        target=fitted.target,
     )
-    seen = small.fitted().terms
-    terms = Contract(columns=(*seen.columns, quotes), target=seen.target)
     contract.write(terms, CONTRACT)
     command, url, *options = shlex.split(example.curl("http://localhost:3000"))
     assert (command, url) == ("curl", "http://localhost:3000/predict")
     assert options[:3] == ["-H", "Content-Type: application/json", "-d"]
     values = tuple(example.example(terms).values())
     assert Reader(terms).read(options[3].encode()).values == [values]
-    assert json.loads(options[3])["features"][5] == "it's"
+    assert json.loads(options[3])["features"][-1] == "it's"
 
 
 def test_a_service_that_becomes_ready_is_waited_for() -> None:

@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.worker import Worker
 from stages import contract
 from tests import small
+from tests.service import complete as full
 from tests.workers import JSON, VERSION, Answer, ask, call, predict, refused, scope, usual, worker
 
 MAX_BODY = Settings().max_body_bytes
@@ -525,6 +526,64 @@ def test_inputs_and_answers_are_logged_where_that_is_asked_for(tmp_path: Path) -
     assert many["columns"]["area"]["mean"] == pytest.approx(ROW["area"] + 1, rel=1e-6)
     assert many["columns"]["area"]["standard_deviation"] == pytest.approx(1, rel=1e-6)
     assert one["prediction"] == answer["predictions"][0]
+
+
+def test_rows_of_which_the_model_has_no_finite_answer_are_named_and_not_counted() -> None:
+    asked = worker()
+    beyond = {**ROW, "area": 3.4e38, "depth": -3.4e38}
+    one = predict(beyond, asked=asked)
+    assert "in 1 place" in refused(one, 422)
+    many = predict({"records": [ROW, beyond, ROW, beyond]}, asked=asked)
+    assert "in 2 places" in refused(many, 422)
+    assert [problem["row"] for problem in many.content["detail"]] == [1, 3]
+    assert {problem["problem"] for problem in many.content["detail"]} == {"no answer"}
+    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    assert "cairn_rows_total 0.0" in text.splitlines()
+    assert "nan" not in text.lower()
+
+
+@pytest.mark.parametrize("log_inputs", [False, True])
+def test_identifiers_and_features_are_logged_where_inputs_are(
+    tmp_path: Path,
+    log_inputs: bool,  # noqa: FBT001
+) -> None:
+    path = tmp_path / "log"
+    asked = worker(
+        model=full.predictor(), log=os.open(path, os.O_WRONLY | os.O_CREAT), log_inputs=log_inputs
+    )
+    answer = predict({**full.ROW, "customer": "C-4711"}, asked=asked)
+    assert answer.content["identifier"] == "C-4711"
+    (line,) = lines(asked, path)
+    if log_inputs:
+        assert (line["inputs"], line["identifier"]) == ([full.ROW], "C-4711")
+        assert list(line["columns"]) == [feature.name for feature in small.FULL.own]
+        assert line["columns"]["opened_year"]["mean"] == 2024
+    else:
+        assert "4711" not in path.read_text()
+
+
+def test_a_wrong_identifier_is_not_logged_unless_inputs_are(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    asked = worker(os.open(path, os.O_WRONLY | os.O_CREAT), full.predictor())
+    assert predict({**full.ROW, "customer": ["C-4711"]}, asked=asked).status == 422
+    asked.log.close()
+    assert b"4711" not in path.read_bytes()
+
+
+def test_the_metrics_count_features_by_name() -> None:
+    asked = worker(model=full.predictor())
+    predict({"records": [full.ROW, {**full.ROW, "branch": 99, "born": None}]}, asked=asked)
+    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    for line in (
+        'cairn_column_values_total{bucket="30",column="branch"} 1.0',
+        'cairn_column_values_total{bucket="unknown",column="branch"} 1.0',
+        'cairn_column_values_total{bucket="missing",column="born_year"} 1.0',
+        'cairn_column_values_total{bucket="(2022, inf)",column="opened_year"} 2.0',
+        'cairn_column_values_total{bucket="5",column="size"} 2.0',
+    ):
+        assert line in text.splitlines()
+    assert 'column="born"' not in text
+    assert "customer" not in text
 
 
 def test_probes_are_not_in_the_log_unless_its_level_is_debug(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ CHAIN: dict[str, Any] = {
     "sha256": "f" * 64,
     "git": {"commit": "c" * 40, "dirty": False},
     "dvc": {
-        "raw": {"deps": {"stages/raw.py": "1"}, "outs": {"data/raw/table.csv": "2"}},
-        "train": {"deps": {"data/raw/table.csv": "2"}, "outs": {"data/model/model.onnx": "3"}},
+        "raw": {"deps": {"stages/raw.py": "1"}, "outs": {"data/raw/table": "2"}},
+        "train": {"deps": {"data/raw/table": "2"}, "outs": {"data/model/model.onnx": "3"}},
     },
 }
 FILES = (Path("code.py"),)
@@ -61,7 +61,7 @@ def test_they_lead_to_the_commit_and_to_every_hash_of_dvc_lock() -> None:
         "cairn.model": "cairn:ffff",
         "cairn.model.sha256": "f" * 64,
         "cairn.model.revision": "c" * 40,
-        "cairn.dvc.data/raw/table.csv": "2",
+        "cairn.dvc.data/raw/table": "2",
         "cairn.dvc.data/model/model.onnx": "3",
     }
     assert found["org.opencontainers.image.created"].startswith("2026-01-02T03:04:05")

@@ -123,3 +123,18 @@ def test_python_s_own_logging_goes_the_same_way() -> None:
     assert "secret" not in done.stdout
     assert request["event"] == "request"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "news"),
+    [
+        ("Traceback (most recent call last):\nstages.console.CairnError: no such model", False),
+        ("Traceback (most recent call last):\nValueError: stages.console.CairnError", True),
+        ("stages.console.CairnError: no such model", True),
+    ],
+)
+def test_a_traceback_is_left_out_where_the_error_is_the_user_s_to_mend(
+    text: str,
+    news: bool,  # noqa: FBT001
+) -> None:
+    assert logs.is_news(logging.makeLogRecord({"msg": text})) is news

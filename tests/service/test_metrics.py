@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -77,6 +77,7 @@ def test_requests_are_counted_by_route_and_status_and_timed() -> None:
     assert found["cairn_request_duration_seconds_sum", ("/predict",)] == pytest.approx(100.0011)
 
 
+@settings(deadline=None)
 @given(
     seconds=st.lists(st.floats(0, 60), max_size=20),
     statuses=st.lists(st.sampled_from([200, *KINDS]), min_size=20, max_size=20),

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.predictor import Predictor
-from stages import contract, export, inference
+from stages import contract, engineering, export, inference
+from stages.console import CairnError
 from stages.contract import Contract, Label, Target
+from stages.features import engineering_sha256
 from tests import small
+from tests.service import complete as full
 
 VERSION = "small:0123456789ab"
 
@@ -45,7 +51,7 @@ def test_they_get_what_the_fitted_pipeline_says(predictor: Predictor) -> None:
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(place=st.integers(0, small.ROWS - 1))
 def test_one_row_gets_the_same_in_the_singular(predictor: Predictor, place: int) -> None:
     row = small.rows()[place]
@@ -89,3 +95,75 @@ def test_a_model_that_cannot_answer_is_never_ready(tmp_path: Path) -> None:
     contract.write(narrow, folder / "contract.json")
     with pytest.raises(Exception, match="features"):
         Predictor(folder, VERSION, {})
+
+
+def test_an_answer_repeats_the_identifiers_that_the_request_has() -> None:
+    one, row = full.predictor(), full.ROW
+    assert one.predict({**row, "customer": "C-1"}, "id")["identifier"] == "C-1"
+    assert one.predict({"customer": 0, **row}, "id")["identifier"] == 0
+    many = one.predict({"records": [{**row, "customer": ""}, row]}, "id")
+    assert many["identifiers"] == ["", None]
+    assert "identifier" not in many
+
+
+def test_without_an_identifier_an_answer_has_none() -> None:
+    row = full.ROW
+    for content in (row, {"records": [row, row]}, {"features": list(row.values())}):
+        assert not {"identifier", "identifiers"} & full.predictor().predict(content, "id").keys()
+
+
+def test_the_identifier_changes_no_prediction() -> None:
+    plain = full.predictor().predict(full.ROW, "id")
+    named = full.predictor().predict({**full.ROW, "customer": 7}, "id")
+    assert named == {**plain, "identifier": 7}
+
+
+def test_dates_codes_and_unknown_categories_get_what_the_fitted_pipeline_says() -> None:
+    fitted = small.full()
+    answer = full.predictor().predict({"records": small.full_rows()}, "id")
+    sklearn = export.sklearn_predictions(fitted.pipeline, fitted.features)
+    np.testing.assert_allclose(
+        [row["yes"] for row in answer["probabilities"]], sklearn.probabilities[:, 1], atol=1e-6
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_any_row_that_the_contract_allows_gets_an_answer(data: st.DataObject) -> None:
+    row = {column.name: data.draw(small.values(column)) for column in small.FULL.columns}
+    answer = full.predictor().predict(row, "id")
+    assert answer["prediction"] in {"no", "yes"}
+
+
+def test_features_of_one_s_own_are_made_of_each_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+    exec(full.ENGINEERING, made)  # noqa: S102, it is ours
+    monkeypatch.setattr(engineering, "engineer", made["engineer"])
+    fitted = full.engineered()
+    own = fitted.terms.model_copy(update={"engineering": engineering_sha256()})
+    folder = small.save(tmp_path / "model", fitted._replace(terms=own))
+    found = Predictor(folder, VERSION, {})
+    _, rows = found.read(orjson.dumps({"records": small.full_rows()}))
+    np.testing.assert_array_equal(rows, fitted.features)
+    monkeypatch.undo()
+    with pytest.raises(Exception, match="features"):
+        Predictor(folder, VERSION, {})
+
+
+def test_a_model_of_another_engineering_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = small.save(tmp_path / "model", full.engineered())
+    with pytest.raises(CairnError, match=r"another stages/engineering\.py; use the code") as error:
+        Predictor(folder, VERSION, {})
+    assert "\n" not in str(error.value)
+
+
+def test_a_contract_of_another_form_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = small.save(tmp_path / "model")
+    content = json.loads((folder / "contract.json").read_text())
+    content["columns"][2]["histogram"] = {"edges": [], "counts": [1], "missing": 0}
+    (folder / "contract.json").write_text(json.dumps(content))
+    with pytest.raises(CairnError, match=r"columns\.2\.histogram is not as here") as error:
+        Predictor(folder, VERSION, {})
+    assert "\n" not in str(error.value)

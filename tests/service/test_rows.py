@@ -15,6 +15,7 @@ from service.rows import LISTED, LONGEST, Reader
 from service.settings import MAX_ROWS
 from stages.contract import Column, Contract, Target
 from tests import small
+from tests.service import complete
 
 TERMS = Contract(
     columns=(
@@ -59,7 +60,7 @@ def shapes(terms: Contract, rows: list[dict[str, Any]]) -> list[Any]:
     return bodies + ([rows[0], {"features": lists[0]}] if len(rows) == 1 else [])
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(request=small.requests())
 def test_rows_that_keep_the_contract_are_the_same_in_every_shape(
     request: tuple[Contract, list[dict[str, Any]]],
@@ -72,7 +73,7 @@ def test_rows_that_keep_the_contract_are_the_same_in_every_shape(
     assert read({"records": sparse}, reader) == rows
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(request=small.requests(), data=st.data())
 def test_one_wrong_value_is_one_problem_that_names_its_row_and_column(
     request: tuple[Contract, list[dict[str, Any]]], data: st.DataObject
@@ -220,11 +221,132 @@ def test_a_row_of_the_wrong_length_names_the_columns_in_order() -> None:
 def test_a_column_may_bear_the_name_of_a_shape() -> None:
     columns = tuple(Column(name=name, kind="number") for name in ("features", "records"))
     reader = Reader(Contract(columns=columns, target=TERMS.target))
-    assert reader.read(b'{"features": 1, "records": 2}') == ([(1, 2)], True)
+    assert reader.read(b'{"features": 1, "records": 2}') == ([(1, 2)], True, None)
     alone = Reader(Contract(columns=columns[:1], target=TERMS.target))
-    assert alone.read(b'{"features": 1}') == ([(1,)], True)
-    assert alone.read(b'{"features": [1]}') == ([(1,)], True)
-    assert alone.read(b'{"records": [{"features": 1}]}') == ([(1,)], False)
+    assert alone.read(b'{"features": 1}') == ([(1,)], True, None)
+    assert alone.read(b'{"features": [1]}') == ([(1,)], True, None)
+    assert alone.read(b'{"records": [{"features": 1}]}') == ([(1,)], False, None)
+
+
+FULL = Reader(small.FULL)
+FULL_ROW = complete.ROW
+DATE = "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]], no zone"
+
+
+@pytest.mark.parametrize("column", ["opened", "born"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "2024-02-29", "2024-02-29T00:00", "2024-02-29 23:59", "2024-02-29T23:59:59",
+        "2024-02-29 23:59:59.5", "2024-02-29T23:59:59.123456789", "0001-01-01", "9999-12-31",
+        "0001-01-01T00:00:00", "9999-12-31 23:59:59.999999999",
+    ],
+)  # fmt: skip
+def test_a_date_may_have_a_time(column: str, date: str) -> None:
+    assert read({**FULL_ROW, column: date}, FULL)[0][column] == date
+    listed = list({**FULL_ROW, column: date}.values())
+    assert read({"features": listed}, FULL)[0][column] == date
+
+
+@pytest.mark.parametrize("date", [*small.NO_DATES, *small.NO_DAYS, "2024-02-29\n"])
+def test_what_is_no_date_of_the_calendar_is_refused(date: str) -> None:
+    for content in (
+        {**FULL_ROW, "born": date},
+        {"features": list({**FULL_ROW, "born": date}.values())},
+    ):
+        assert problem(content, FULL) == Problem(
+            row=0,
+            column="born",
+            problem="not a date",
+            got=date,
+            allowed=f"{DATE}, or null",
+        )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "what", "allowed"),
+    [
+        ("opened", 20240229, "wrong type", DATE),
+        ("size", 3, "unknown category", [1, 2, 5]),
+        ("size", 5.0, "wrong type", [1, 2, 5]),
+        ("size", "5", "wrong type", [1, 2, 5]),
+        ("size", True, "wrong type", [1, 2, 5]),
+        ("size", None, "wrong type", [1, 2, 5]),
+        ("size", 2**63, "unknown category", [1, 2, 5]),
+        ("branch", 30.0, "wrong type", "any whole number of 64 bits, or null"),
+        ("branch", False, "wrong type", "any whole number of 64 bits, or null"),
+        ("branch", "30", "wrong type", "any whole number of 64 bits, or null"),
+        ("branch", 2**63, "out of range", "any whole number of 64 bits, or null"),
+        ("colour", 1, "wrong type", "any text"),
+        ("colour", None, "wrong type", "any text"),
+        ("customer", 1.0, "wrong type", "a text, a whole number of 64 bits, or null"),
+        ("customer", True, "wrong type", "a text, a whole number of 64 bits, or null"),
+        ("customer", ["C"], "wrong type", "a text, a whole number of 64 bits, or null"),
+        ("customer", 2**63, "out of range", "a text, a whole number of 64 bits, or null"),
+    ],
+)  # fmt: skip
+def test_a_problem_with_a_date_a_code_or_a_name_says_what_is_allowed(
+    column: str, value: Any, what: str, allowed: Any
+) -> None:
+    found = problem({**FULL_ROW, column: value}, FULL)
+    assert (found.column, found.problem, found.allowed) == (column, what, allowed)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("branch", 4711),
+        ("branch", -(2**63)),
+        ("branch", 2**63 - 1),
+        ("colour", ""),
+        ("colour", "名"),
+    ],
+)
+def test_a_category_may_be_one_that_is_not_listed_where_the_contract_says_so(
+    column: str, value: Any
+) -> None:
+    assert read({**FULL_ROW, column: value}, FULL)[0][column] == value
+
+
+@pytest.mark.parametrize("name", ["C-1", "", 0, -(2**63), 2**63 - 1])
+def test_an_identifier_is_read_beside_the_columns(name: Any) -> None:
+    named_row = {"customer": name, **FULL_ROW}
+    assert FULL.check(named_row).identifiers == [name]
+    many = FULL.check({"records": [FULL_ROW, named_row, {**FULL_ROW, "customer": None}]})
+    assert many.identifiers == [None, name, None]
+    assert named(FULL, many.values) == [FULL_ROW] * 3
+
+
+def test_without_an_identifier_there_is_none() -> None:
+    for content in (
+        FULL_ROW,
+        {**FULL_ROW, "customer": None},
+        {"records": [FULL_ROW, {**FULL_ROW, "customer": None}]},
+        {"features": list(FULL_ROW.values())},
+    ):
+        assert FULL.check(content).identifiers is None
+
+
+def test_an_identifier_has_no_place_in_a_list() -> None:
+    found = problem({"features": ["C-1", *FULL_ROW.values()]}, FULL)
+    assert (found.problem, found.got) == ("wrong number of values", 8)
+    assert found.allowed == "a list of 7 values: opened, born, area, size, branch, colour, flag"
+
+
+def test_an_unknown_column_is_told_beside_the_identifier() -> None:
+    assert problem({**FULL_ROW, "Customer": 1}, FULL).allowed == [*FULL_ROW, "customer"]
+
+
+def test_an_identifier_may_bear_the_name_of_a_shape() -> None:
+    terms = Contract(
+        columns=(Column(name="features", kind="number"),), identifier="records", target=TERMS.target
+    )
+    found = Reader(terms).read(b'{"features": 1, "records": "C-1"}')
+    assert found == ([(1,)], True, ["C-1"])
+    column = Column(name="n", kind="number", missing=True)
+    alone = Reader(Contract(columns=(column,), identifier="features", target=TERMS.target))
+    assert alone.read(b'{"features": [1]}') == ([(1,)], True, None)
+    assert alone.read(b'{"features": 7}') == ([(None,)], True, [7])
 
 
 @pytest.mark.parametrize(
@@ -267,12 +389,19 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(content=JSON | st.fixed_dictionaries({"features": JSON}) | st.lists(JSON).map(
-    lambda rows: {"records": rows}))  # fmt: skip
-def test_no_json_does_more_than_be_refused_with_problems_that_json_can_hold(content: Any) -> None:
+NEARLY = st.dictionaries(
+    st.sampled_from([*FULL_ROW, "customer"]), JSON | st.sampled_from(small.NO_DATES), max_size=3
+).map(lambda changed: {**FULL_ROW, **changed})
+
+
+@given(content=JSON | NEARLY | st.fixed_dictionaries({"features": JSON}) | st.lists(JSON).map(
+    lambda rows: {"records": rows}), reader=st.sampled_from([READER, FULL]))  # fmt: skip
+def test_no_json_does_more_than_be_refused_with_problems_that_json_can_hold(
+    content: Any, reader: Reader
+) -> None:
     found = None
     try:
-        READER.read(orjson.dumps(content))
+        reader.read(orjson.dumps(content))
     except Refused as refused:
         found = refused
     if found:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import Project
-from tests.ports import wait_until
+from tests.conftest import Project, copy
+from tests.ports import free_ports, wait_until
 from tests.serving import MALIGNANT, served
 
 BODY = {"features": MALIGNANT}
@@ -72,3 +73,23 @@ def test_keys_and_limits_hold_in_the_real_service(project: Project) -> None:
         assert many.status_code == 413
         assert "right" not in client.get("/metrics").text
     assert '"right"' not in (project.root.parent / "serve.log").read_text()
+
+
+@pytest.mark.slow
+def test_another_engineering_than_the_model_s_ends_the_start(
+    complete: Project, tmp_path: Path
+) -> None:
+    other = copy(complete, tmp_path)
+    with (other.root / "stages" / "engineering.py").open("a") as file:
+        file.write("# changed\n")
+    port = str(free_ports(1))
+    done = other.run("bentoml", "serve", "--host", "127.0.0.1", "--port", port, check=False)
+    assert done.returncode != 0
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    (said,) = [event for event in events if event.startswith("the model cannot be loaded: ")]
+    assert said.endswith(
+        "contract.json: the model was trained with another stages/engineering.py; "
+        "use the code of its commit"
+    )
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in done.stdout + done.stderr

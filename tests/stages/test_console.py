@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 from pathlib import Path
@@ -51,3 +52,35 @@ def test_patience_speaks_while_the_block_lasts(capsys: pytest.CaptureFixture[str
         while "still at it, for 0 s" not in said and time.monotonic() < end:
             said += capsys.readouterr().out
     assert "still at it, for 0 s" in said
+
+
+def test_progress_is_silent_where_it_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.Progress("raw", every=60.0) as progress:
+        progress.add(3)
+        progress.add(4)
+    assert progress.rows == 7
+    assert not capsys.readouterr().out
+
+
+def test_progress_says_rows_and_how_fast_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.Progress("raw", every=0.0) as progress:
+        time.sleep(0.01)
+        progress.add(3_000)
+        progress.add(4_000)
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"[\d,]+ rows/s", "9 rows/s", line) for line in lines] == [
+        "raw: 3,000 rows so far, 9 rows/s, 0 s",
+        "raw: 7,000 rows so far, 9 rows/s, 0 s",
+        "raw: 7,000 rows in all, 9 rows/s, 0 s",
+    ]
+
+
+def progress_and_fail() -> None:
+    with console.Progress("raw", every=0.0):
+        raise ZeroDivisionError
+
+
+def test_progress_says_no_sum_of_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        progress_and_fail()
+    assert not capsys.readouterr().out

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
 from stages import contract
-from stages.contract import Contract, Histogram, Label, Target
+from stages.contract import Column, Contract, Histogram, Label, Target
 from tests import small
 
 
@@ -33,10 +35,81 @@ def test_histograms_survive_to_the_last_bit(tmp_path: Path) -> None:
 @settings(max_examples=50)
 @given(terms=small.contracts())
 def test_a_code_is_the_place_among_the_categories(terms: Contract) -> None:
-    for place, column in enumerate(terms.columns):
-        codes = terms.codes.get(place, {})
-        assert [column.categories[int(code)] for code in codes.values()] == list(codes)
-        assert list(codes) == list(column.categories)
+    for column in terms.columns:
+        codes = [column.code(category) for category in column.categories]
+        assert codes == list(range(len(codes)))
+
+
+def test_a_category_that_is_not_listed_has_the_place_after_the_last() -> None:
+    column = Column(name="c", kind="category", categories=("u", "v"), unknown=True)
+    assert column.code("w") == 2
+    assert math.isnan(column.code(None))
+    assert math.isnan(column.code(float("nan")))  # type: ignore[arg-type]
+
+
+def test_the_features_of_the_columns_are_in_their_order() -> None:
+    terms = Contract(
+        columns=(
+            Column(name="d", kind="date", parts=("hour", "year")),
+            Column(name="a", kind="number"),
+        ),
+        target=Target(name="y", classes=(0, 1)),
+    )
+    assert [(feature.name, feature.column) for feature in terms.own] == [
+        ("d_hour", "d"), ("d_year", "d"), ("a", "a"),
+    ]  # fmt: skip
+    assert not terms.plain
+    assert terms.column("a") is terms.columns[1]
+    with pytest.raises(KeyError):
+        terms.column("b")
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"kind": "number", "categories": ("u",)}, "a: categories is for the kind category"),
+        ({"kind": "number", "unknown": True}, "a: unknown is for the kind category"),
+        ({"kind": "number", "parts": ("day",)}, "a: parts is for the kind date"),
+        ({"kind": "boolean", "minimum": 0.0}, "a: minimum is for the kind number or integer"),
+        ({"kind": "date", "parts": ("day",), "maximum": 1.0}, "a: maximum is for the kind number"),
+        ({"kind": "category"}, "a: a category needs categories"),
+        ({"kind": "date"}, "a: a date needs parts"),
+        ({"kind": "date", "parts": ("day", "day")}, "a: parts names one twice"),
+        ({"kind": "category", "categories": (1, "1")}, "a: categories are all texts, or all whole"),
+        ({"kind": "number", "minimum": 2.0, "maximum": 1.0}, "a: minimum 2 is over 1"),
+    ],
+)
+def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Column(name="a", **keys)
+
+
+@pytest.mark.parametrize(
+    ("names", "identifier", "twice"),
+    [
+        (("a", "a"), None, "'a' stands twice"),
+        (("a", "y"), None, "'y' stands twice"),
+        (("a", "b"), "b", "'b' stands twice"),
+        (("a", "b"), "y", "'y' stands twice"),
+        (("d_day", "d"), None, "'d_day' stands twice"),
+    ],
+)
+def test_no_name_stands_twice(names: tuple[str, str], identifier: str | None, twice: str) -> None:
+    columns = tuple(
+        Column(name=name, kind="date", parts=("day",))
+        if name == "d"
+        else Column(name=name, kind="number")
+        for name in names
+    )
+    with pytest.raises(ValidationError, match=twice):
+        Contract(columns=columns, identifier=identifier, target=Target(name="y", classes=(0, 1)))
+
+
+def test_the_plain_contract_says_nothing_twice() -> None:
+    assert contract.plain(small.TERMS)["columns"][0] == {
+        "name": "area", "kind": "number", "unit": "cm2",
+    }  # fmt: skip
+    assert Contract.model_validate(contract.plain(small.TERMS)) == small.TERMS
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -101,3 +104,76 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     found = evaluate.importance(pipeline, Scored(features, classes, said), ("idle", "decides"), 0)
     assert found["column"].tolist() == ["decides", "idle"]
     assert found["importance"][0] > 0.1 > abs(found["importance"][1])
+
+
+def large(rows: int) -> Scored:
+    """Many rows of two classes, scored with a doubt."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, rows)
+    second = (truth + random.normal(size=rows)).clip(-2, 3) / 5 + 0.4
+    said = np.column_stack([1 - second, second]).astype(np.float32)
+    features: NDArray[np.float32] = np.zeros((rows, 1), dtype=np.float32)
+    return Scored(features, truth, Predictions((second > 0.5).astype(np.int64), said))
+
+
+def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:
+    rows = large(40_000)
+    names = np.array(["no", "yes"])
+    for curve, x, y, area in (
+        (evaluate._roc, "false_positive_rate", "true_positive_rate", "roc_auc"),
+        (evaluate._precision_recall, "recall", "precision", "average_precision"),
+    ):
+        whole = curve(rows.truth == 1, rows.said.probabilities[:, 1])
+        found = evaluate._by_class(curve, rows, names)
+        assert 900 < len(found) <= evaluate.POINTS < len(whole)
+        for end in (0, -1):
+            assert found[x].iloc[end] == pytest.approx(whole[x].iloc[end])
+            assert found[y].iloc[end] == pytest.approx(whole[y].iloc[end])
+        below = abs(np.trapezoid(found[y], found[x]))
+        assert below == pytest.approx(evaluate.scores(rows, 2)[area], abs=1e-3)
+
+
+def test_a_short_curve_is_whole() -> None:
+    curve = pd.DataFrame({"x": [0.0, 0.5, 1.0], "y": [0.0, 0.0, 1.0]})
+    pd.testing.assert_frame_equal(evaluate.thin(curve, 3), curve)
+
+
+def test_the_confusion_of_many_rows_is_that_of_some_at_random() -> None:
+    rows = large(30_000)
+    names = np.array(["no", "yes"])
+    found = evaluate.confusion(rows, names, 1)
+    assert len(found) == evaluate.CONFUSION_ROWS
+    right = float((found["actual"] == found["predicted"]).mean())
+    assert right == pytest.approx(evaluate.scores(rows, 2)["accuracy"], abs=0.02)
+    pd.testing.assert_frame_equal(found, evaluate.confusion(rows, names, 1))
+    assert not found.equals(evaluate.confusion(rows, names, 2))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scores_by_blocks_and_pairs_are_those_of_all_rows_at_once(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "BLOCK", 7)
+    random = np.random.default_rng(classes)
+    truth = random.integers(0, classes, 100)
+    said = random.dirichlet(np.ones(classes), 100).astype(np.float32)
+    labels = said.argmax(axis=1)
+    features: NDArray[np.float32] = np.zeros((100, 1), dtype=np.float32)
+    found = evaluate.scores(Scored(features, truth, Predictions(labels, said)), classes)
+    hot = np.eye(classes)[truth]
+    kept = slice(1, 2) if classes == 2 else slice(None)
+    every = np.arange(classes)
+    assert found == {
+        "rows": 100,
+        "accuracy": approx(metrics.accuracy_score(truth, labels)),
+        "balanced_accuracy": approx(metrics.balanced_accuracy_score(truth, labels)),
+        "f1_macro": approx(metrics.f1_score(truth, labels, average="macro")),
+        "roc_auc": approx(metrics.roc_auc_score(hot[:, kept], said[:, kept])),
+        "average_precision": approx(metrics.average_precision_score(hot[:, kept], said[:, kept])),
+        "log_loss": approx(metrics.log_loss(truth, said, labels=every)),
+        "brier": approx(metrics.brier_score_loss(truth, said, labels=every)),
+    }
+
+
+def approx(value: float) -> Any:
+    return pytest.approx(value, abs=1e-6)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
-from stages import export, inference
+from stages import estimator, export, inference
 from stages.console import CairnError
 from stages.inference import Predictions
 from tests import small
@@ -69,6 +71,7 @@ def test_an_estimator_that_onnx_does_not_know_is_named() -> None:
     with pytest.raises(CairnError) as error:
         export.to_onnx(pipeline, 1)
     assert "train.estimator: DummyClassifier cannot be converted to ONNX" in str(error.value)
+    assert f"those that can: {', '.join(estimator.PROVED)}" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -76,6 +79,26 @@ def test_an_answer_of_another_shape_is_no_agreement() -> None:
     labels, shares = np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 1.0]])
     with pytest.raises(CairnError, match="shape"):
         export.check_parity("test", Predictions(labels, shares), Predictions(labels[None], shares))
+
+
+def test_blocks_are_judged_together_and_the_worst_is_shown() -> None:
+    near, far = said([0, 1], (0.8, 0.2), (0.2, 0.8)), said([0, 1], (0.9, 0.1), (0.5, 0.5))
+    blocks = [
+        export.compare("test", TWO, each, start) for each, start in ((near, 0), (TWO, 2), (far, 4))
+    ]
+    assert [(block.rows, block.bad) for block in blocks] == [(2, 1), (2, 0), (2, 1)]
+    with pytest.raises(CairnError, match=r"differ on 2 of 6 test rows; worst is test row 5: "):
+        export.judge("test", blocks)
+    assert export.judge("test", blocks[1:2]) == 0
+
+
+def test_a_scaler_gives_a_tree_the_same_bits() -> None:
+    random = np.random.default_rng(0)
+    rows = (random.normal(size=(5000, 3)) * [1, 50, 1e6] + [0, 3, 9e6]).astype(np.float32)
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", DecisionTreeClassifier())])
+    pipeline.fit(rows, random.integers(0, 2, len(rows)))  # a leaf for each row
+    onnx = inference.predict(inference.session(export.to_onnx(pipeline, 3)), rows)
+    np.testing.assert_array_equal(onnx.labels, pipeline.predict(rows))
 
 
 @pytest.mark.slow

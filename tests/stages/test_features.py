@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import contract, features
+from stages import contract_file, features, parquet
 from stages.console import CairnError
-from stages.contract import Column, Contract, Target
+from stages.contract import Column, Contract, Part, Target
 from stages.paths import PROCESSED, TERMS, TEST, TRAIN
 from tests import small
 from tests.small import PARAMS
@@ -66,7 +67,8 @@ def test_a_row_alone_gives_what_it_gives_among_others(
     together = features.matrix(values, terms)
     alone = [features.matrix([row], terms) for row in values]
     np.testing.assert_array_equal(together, np.concatenate(alone))
-    missing = [[row[name] is None for name in terms.names] for row in rows]
+    of = [feature.column for feature in terms.own]
+    missing = [[row[str(name)] is None for name in of] for row in rows]
     np.testing.assert_array_equal(np.isnan(together), missing)
 
 
@@ -87,74 +89,143 @@ def test_codes_and_labels_go_round(terms: Contract, data: st.DataObject) -> None
     assert [classes[code] for code in codes] == labels
 
 
-ROWS = pd.DataFrame({"x": range(50), "y": [0] * 10 + [1] * 40})
+DATES = ["2024-02-29T13:45:59", None, "1969-12-31 23:59", "0001-01-01", "9999-12-31T10:05:00.25"]
+PARTS: dict[Part, list[float]] = {
+    "year": [2024, np.nan, 1969, 1, 9999],
+    "month": [2, np.nan, 12, 1, 12],
+    "day": [29, np.nan, 31, 1, 31],
+    "weekday": [3, np.nan, 2, 0, 4],
+    "hour": [13, np.nan, 23, 0, 10],
+    "minute": [45, np.nan, 59, 0, 5],
+}
 
 
-def test_a_split_keeps_every_row_once_and_each_class_in_proportion() -> None:
-    train, test = features.split(ROWS, "y", 0.2, 0)
-    assert sorted([*train["x"], *test["x"]]) == list(range(50))
-    assert test["y"].value_counts().to_dict() == {0: 2, 1: 8}
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_parts_of_a_date_are_those_of_the_calendar(unit: str) -> None:
+    wanted = list(PARTS)
+    of_texts = features.parts(DATES, wanted)
+    times = np.array([text and text[:19] for text in DATES], dtype=f"datetime64[{unit}]")
+    of_times = features.parts(times, wanted)
+    for part, texts, dates in zip(wanted, of_texts, of_times, strict=True):
+        assert texts.dtype == dates.dtype == np.float32
+        np.testing.assert_array_equal(texts, np.array(PARTS[part], dtype=np.float32))
+        np.testing.assert_array_equal(dates, texts)
 
 
-def test_a_split_is_its_seed_s() -> None:
-    _, one = features.split(ROWS, "y", 0.2, 1)
-    _, again = features.split(ROWS, "y", 0.2, 1)
-    _, other = features.split(ROWS, "y", 0.2, 2)
-    pd.testing.assert_frame_equal(one, again)
-    assert set(one["x"]) != set(other["x"])
+def test_a_category_that_is_not_listed_has_the_place_after_the_last() -> None:
+    column_ = Column(name="c", kind="category", categories=(5, 7), unknown=True, missing=True)
+    terms = Contract(columns=(column_,), target=Target(name="t", classes=(0, 1)))
+    found = features.matrix([[5], [7], [99], [None]], terms)
+    np.testing.assert_array_equal(found[:, 0], np.array([0, 1, 2, np.nan], dtype=np.float32))
+
+
+COUNTS = np.array([[10, 3, 0], [20, 0, 1], [30, 4, 4]])
+THREE = Contract(columns=FOUR.columns, target=Target(name="t", classes=(0, 1, 2)))
+
+
+def test_the_test_has_its_share_of_each_class() -> None:
+    found = features.shares(COUNTS, 0.2, 0, THREE)
+    assert found.shape == COUNTS.shape
+    assert (found >= 0).all()
+    assert (found <= COUNTS).all()
+    assert found.sum(axis=0).tolist() == [12, 1, 1]
+
+
+def test_shares_are_their_seed_s_and_every_group_s() -> None:
+    many = np.tile([[50, 50]], (8, 1))
+    terms = FOUR
+    one, again, other = (features.shares(many, 0.5, seed, terms) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    assert (one > 0).all()
+
+
+@given(
+    classes=st.lists(st.integers(0, 2), min_size=1, max_size=40),
+    data=st.data(),
+    seed=st.integers(0),
+)
+def test_so_many_rows_of_each_class_are_chosen(
+    classes: list[int], data: st.DataObject, seed: int
+) -> None:
+    whole = np.bincount(classes, minlength=3)
+    wanted = np.array([data.draw(st.integers(0, int(count))) for count in whole])
+    found = features.chosen(np.array(classes), wanted, np.random.default_rng(seed))
+    np.testing.assert_array_equal(np.bincount(np.array(classes)[found], minlength=3), wanted)
+
+
+def test_every_row_is_as_likely_to_be_chosen() -> None:
+    """With groups of one row, shares alone choose: 2,000 seeds, each row in half of them."""
+    groups = np.tile([[1, 0], [0, 1]], (4, 1))
+    found = sum(features.shares(groups, 0.5, seed, FOUR).sum(axis=1) for seed in range(2000))
+    assert np.abs(np.asarray(found) - 1000).max() < 120  # over five standard deviations
 
 
 @pytest.mark.parametrize(
-    ("labels", "size", "says"),
+    ("counts", "size", "says"),
     [
-        ([0, 0, 0, 0, 1], 0.4, "class 1 has 1"),
-        ([0, 0, 1, 1], 0.2, "class 0 has 2, class 1 has 2"),
-        ([0, 0, 1, 1], 0.8, "class 0 has 2, class 1 has 2"),
-        ([], 0.2, "0.2 of 0 rows"),
+        ([[2, 0], [2, 1]], 0.4, "1 has 1, 0 has 4"),
+        ([[1, 3]], 0.2, "0 has 1, 1 has 3"),
+        ([[100, 2]], 0.9, "1 has 2, 0 has 100"),
+        ([[0, 0]], 0.2, "0 has 0, 1 has 0"),
     ],
 )
-def test_classes_that_do_not_go_round_are_named(labels: list[int], size: float, says: str) -> None:
-    rows = pd.DataFrame({"x": range(len(labels)), "y": labels})
-    with pytest.raises(CairnError) as error:
-        features.split(rows, "y", size, 0)
-    assert "features.test_size" in str(error.value)
-    assert says in str(error.value)
+def test_classes_that_do_not_go_round_are_named(
+    counts: list[list[int]], size: float, says: str
+) -> None:
+    with pytest.raises(CairnError, match=rf"features\.test_size: {size} of .*\({says}\)"):
+        features.shares(np.array(counts), size, 0, FOUR)
 
 
+def stage(rows: int, groups: int, **block: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run the stage on so many rows of data/processed, in so many groups."""
+    PROCESSED.parent.mkdir(parents=True, exist_ok=True)
+    contract_file.write(FOUR, TERMS)
+    table = pa.table(
+        {
+            "n": pa.array(range(rows), pa.float32()),
+            "i": pa.array([None, *range(1, rows)], pa.float32()),
+            "b": pa.array([None, *[True] * (rows - 1)]),
+            "c": pa.array([None, *["y"] * (rows - 1)]),
+            "t": pa.array([row % 5 > 0 for row in range(rows)]).cast(pa.int64()),
+        }
+    )
+    with parquet.Writer(PROCESSED) as writer:
+        for place in range(groups):
+            writer.write(table.slice(place * rows // groups, rows // groups))
+    own = {**PARAMS["features"], **block}
+    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "features": own}))
+    features.main()
+    return pd.read_parquet(TRAIN), pd.read_parquet(TEST)
+
+
+@pytest.mark.parametrize("groups", [1, 4, 20])
 def test_the_stage_writes_the_features_and_codes_of_every_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    groups: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    PROCESSED.parent.mkdir(parents=True)
-    contract.write(small.TERMS, TERMS)
-    small.frame().to_parquet(PROCESSED, index=False)
-    Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
-    features.main()
-    train, test = pd.read_parquet(TRAIN), pd.read_parquet(TEST)
-    assert (len(train), len(test)) == (64, 16)
+    train, test = stage(100, groups)
     for part in train, test:
-        assert list(part) == [*small.TERMS.names, "kind"]
-        assert [str(dtype) for dtype in part.dtypes] == [*["float32"] * 5, "int64"]
-    both = pd.concat([train, test]).sort_values("area", ignore_index=True).to_numpy()
-    fitted = small.fitted()
-    whole = np.column_stack([fitted.features, fitted.classes])
-    np.testing.assert_array_equal(both, whole[np.argsort(whole[:, 0])])
+        assert list(part) == ["n", "i", "b", "c", "t"]
+        assert [str(dtype) for dtype in part.dtypes] == [*["float32"] * 4, "int64"]
+        assert part["n"].is_monotonic_increasing
+    assert test["t"].value_counts().to_dict() == {1: 16, 0: 4}
+    both = pd.concat([train, test]).sort_values("n", ignore_index=True)
+    assert both["n"].tolist() == list(range(100))
+    assert both["t"].tolist() == [int(row % 5 > 0) for row in range(100)]
+    assert both.loc[0, ["i", "b", "c"]].isna().all()
+    assert (both.loc[1:, ["b", "c"]] == 1).all(axis=None)
     before = TRAIN.read_bytes(), TEST.read_bytes()
     features.main()
     assert (TRAIN.read_bytes(), TEST.read_bytes()) == before
+    assert set(stage(100, groups, seed=1)[1]["n"]) != set(test["n"])
 
 
-def test_a_class_of_which_no_row_is_tested_is_named() -> None:
-    rows = pd.DataFrame({"x": range(202), "y": [0] * 100 + [1] * 100 + [2] * 2})
-    with pytest.raises(
-        CairnError, match=r"features\.test_size: 0\.1 of 202 .*class 2 has 2"
-    ) as error:
-        features.split(rows, "y", 0.1, 0)
-    assert "a class has no row to test on" in str(error.value)
-
-
-def test_a_class_of_which_no_row_is_trained_on_is_named() -> None:
-    rows = pd.DataFrame({"x": range(202), "y": [0] * 100 + [1] * 100 + [2] * 2})
-    with pytest.raises(CairnError, match=r"features\.test_size: 0\.8 .*class 2 has 2") as error:
-        features.split(rows, "y", 0.8, 0)
-    assert "a class has no row to train on" in str(error.value)
+def test_the_parts_of_a_split_are_not_written_where_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CairnError, match="test_size"):
+        stage(4, 1)
+    assert not TRAIN.exists()
+    assert not TEST.exists()

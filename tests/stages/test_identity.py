@@ -31,7 +31,7 @@ def lock(**changes: Any) -> None:
     ]
     stages = {
         "raw": {
-            "outs": [{"path": "data/raw/table.csv", "md5": "r" * 32}],
+            "outs": [{"path": "data/raw/table", "md5": "r" * 32}],
             "params": {"params.yaml": {"raw": {"source": "t.csv", "sha256": None}}},
         },
         "train": {
@@ -117,7 +117,7 @@ def test_the_chain_goes_from_git_to_the_bytes_that_serve() -> None:
         "sha256": identity.sha256(MODEL),
         "git": {"commit": "none", "dirty": False},
         "dvc": {
-            "raw": {"deps": {}, "outs": {"data/raw/table.csv": "r" * 32}},
+            "raw": {"deps": {}, "outs": {"data/raw/table": "r" * 32}},
             "train": {
                 "deps": {"stages/train.py": "t" * 32},
                 "outs": {

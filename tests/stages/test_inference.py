@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import export, inference, train
-from stages.params import Train
 from tests import small
 
 
@@ -36,13 +35,12 @@ def test_a_session_uses_one_thread() -> None:
 
 def test_no_probability_is_beyond_0_or_1() -> None:
     # Ten trees that agree, each with a share of 0.1 in float32, add up to 1.0000001.
-    block = Train(
-        name="forest",
-        estimator="sklearn.ensemble.RandomForestClassifier",
-        arguments={"n_estimators": 10},
-        scale=False,
-        seed=0,
-    )
+    forest = {
+        "estimator": "sklearn.ensemble.RandomForestClassifier",
+        "arguments": {"n_estimators": 10},
+        "scale": False,
+    }
+    block = small.LINEAR.model_copy(update=forest)
     fitted = small.fitted()
     pipeline = train.fit(fitted.features, fitted.classes, small.TERMS, block)
     graph = export.to_onnx(pipeline, fitted.features.shape[1])

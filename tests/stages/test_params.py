@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from stages import params
 from stages.console import CairnError
-from stages.params import Features, Params, Processed, Raw, Train
+from stages.params import Compute, Features, Params, Processed, Raw, Train
 from tests.small import PARAMS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +27,13 @@ FILES = st.builds(
     processed=st.builds(
         Processed,
         target=WORDS,
+        identifier=st.none() | WORDS,
         drop=st.lists(WORDS),
+        encoding=st.sampled_from(["utf-8", "cp1252", "utf-16"]),
+        delimiter=st.none() | st.sampled_from(",;|\t:"),
+        decimal=st.sampled_from([".", ","]),
         bad_rows=st.sampled_from(["fail", "set_aside"]),
+        duplicates=st.sampled_from(["keep", "set_aside", "fail"]),
         max_categories=st.integers(2, 1000),
     ),
     features=st.builds(
@@ -41,8 +46,18 @@ FILES = st.builds(
         name=st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True),
         estimator=st.just("sklearn.svm.SVC"),
         arguments=st.dictionaries(WORDS, st.none() | st.integers() | st.booleans() | WORDS),
-        scale=st.booleans(),
+        search=st.dictionaries(WORDS, st.lists(st.none() | st.integers() | WORDS)),
+        scale=st.booleans() | st.just("auto"),
+        encode=st.sampled_from(["auto", "one_hot", "ordinal"]),
+        rare=st.floats(0, 1, exclude_max=True),
         seed=SEEDS,
+    ),
+    compute=st.builds(
+        Compute,
+        engine=st.sampled_from(["local", "dask"]),
+        scheduler=st.none() | WORDS,
+        workers=st.none() | st.integers(1, 99),
+        memory=st.none() | st.from_regex(r"[1-9]{1,3} ?[kMGT]i?B", fullmatch=True),
     ),
 )
 
@@ -87,7 +102,18 @@ def test_what_is_written_is_what_is_read(
         ("raw.sha256", "abc", "got 'abc'; allowed:"),
         ("train.estimator", "xgboost.XGBClassifier", "got 'xgboost.XGBClassifier'; allowed:"),
         ("train.name", "Cairn", "got 'Cairn'; allowed:"),
-        ("train.scale", 1, "got 1; allowed: true or false"),
+        ("processed.encoding", "utf-9", "got 'utf-9'; allowed:"),
+        ("processed.delimiter", "", "got ''; allowed:"),
+        ("processed.delimiter", ", ", "got ', '; allowed:"),
+        ("processed.decimal", ";", "got ';'; allowed: '.' or ','"),
+        ("processed.duplicates", "drop", "got 'drop'; allowed: 'keep', 'set_aside' or 'fail'"),
+        ("processed.identifier", 7, "got 7; allowed: a valid string"),
+        ("train.encode", "hash", "got 'hash'; allowed: 'auto', 'one_hot' or 'ordinal'"),
+        ("train.rare", 1, "got 1; allowed: less than 1"),
+        ("train.search", [], "got []; allowed: a valid dictionary"),
+        ("compute.engine", "spark", "got 'spark'; allowed: 'local' or 'dask'"),
+        ("compute.workers", 0, "got 0; allowed: greater than or equal to 1"),
+        ("compute.memory", "2 gigs", "got '2 gigs'; allowed: an amount of memory, such as 2GiB"),
         ("train.arguments", None, "got None; allowed: a valid dictionary"),
     ],
 )
@@ -107,10 +133,16 @@ def test_an_unknown_key_is_named_with_those_that_are_known(tmp_path: Path) -> No
     assert "features.shuffle: unknown key; allowed here: test_size, seed" in str(error.value)
 
 
+def test_an_encoding_has_the_name_that_python_gives_it(tmp_path: Path) -> None:
+    assert load(changed("processed.encoding", "UTF8"), tmp_path).processed.encoding == "utf-8"
+
+
 def test_an_unknown_block_is_named_with_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(CairnError) as error:
         load({**PARAMS, "serve": {}}, tmp_path)
-    assert "serve: unknown key; allowed here: raw, processed, features, train" in str(error.value)
+    assert "serve: unknown key; allowed here: raw, processed, features, train, compute" in str(
+        error.value
+    )
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def chain(commit: str = "a" * 40) -> dict[str, Any]:
     return {
         **identity.fresh(small.LINEAR.model_dump()),
         "git": {"commit": commit, "dirty": False},
-        "dvc": {"raw": {"deps": {}, "outs": {"data/raw/table.csv": "d" * 32}}},
+        "dvc": {"raw": {"deps": {}, "outs": {"data/raw/table": "d" * 32}}},
     }
 
 

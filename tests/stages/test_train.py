@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
-from stages import contract, export, features, inference, train
+from stages import compute, contract, contract_file, export, features, inference, parquet, train
 from stages.console import CairnError
-from stages.contract import Column, Contract, Kind
+from stages.contract import Contract
 from stages.params import Train
 from stages.paths import (
     CONTRACT,
@@ -35,256 +34,183 @@ from tests import small
 from tests.small import PARAMS
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
+LINEAR = "sklearn.linear_model.LogisticRegression"
 
 
-def block(estimator: str = TREE, *, scale: bool = False, **arguments: Any) -> Train:
-    return Train(name="m", estimator=estimator, arguments=arguments, scale=scale, seed=3)
+def block(estimator: str = TREE, /, scale: Any = "auto", **arguments: Any) -> Train:
+    own = {"estimator": estimator, "arguments": arguments, "scale": scale, "seed": 3}
+    return small.LINEAR.model_copy(update=own)
 
 
-def test_the_estimator_gets_its_arguments_and_the_seed() -> None:
-    found = train.model(block(max_depth=2), small.TERMS)
-    assert (found.max_depth, found.random_state) == (2, 3)
-
-
-def test_a_seed_among_the_arguments_wins() -> None:
-    assert train.model(block(random_state=9), small.TERMS).random_state == 9
-
-
-def test_an_estimator_without_randomness_gets_no_seed() -> None:
-    found = train.model(block("sklearn.naive_bayes.GaussianNB"), small.TERMS)
-    assert not hasattr(found, "random_state")
-
-
-@pytest.mark.parametrize("name", ["svm.LinearSVC", "svm.SVC", "linear_model.RidgeClassifier"])
-def test_an_estimator_without_probabilities_is_calibrated(name: str) -> None:
-    assert isinstance(train.model(block(f"sklearn.{name}"), small.TERMS), CalibratedClassifierCV)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "sklearn.linear_model.LinearRegression",
-        "sklearn.tree.Nothing",
-        "sklearn.nothing.Tree",
-        "sklearn.tree",
-        "sklearn.datasets.load_iris",
-        "sklearn.metrics.accuracy_score",
-        "sklearn.preprocessing.StandardScaler",
-    ],
-)
-def test_what_is_no_classifier_is_refused_by_name(name: str) -> None:
-    with pytest.raises(CairnError) as error:
-        train.model(block(name), small.TERMS)
-    assert f"train.estimator: got {name}; allowed:" in str(error.value)
-
-
-def test_an_unknown_argument_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(CairnError) as error:
-        train.model(block(depth=2), small.TERMS)
-    assert "train.arguments: DecisionTreeClassifier takes no depth; it takes" in str(error.value)
-    assert "max_depth" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "needed"),
-    [
-        ("ensemble.StackingClassifier", "estimators"),
-        ("ensemble.VotingClassifier", "estimators"),
-        ("multiclass.OneVsRestClassifier", "estimator"),
-    ],
-)
-def test_an_estimator_that_needs_an_argument_says_which(name: str, needed: str) -> None:
-    with pytest.raises(CairnError) as error:
-        train.model(block(f"sklearn.{name}"), small.TERMS)
-    kind = name.rpartition(".")[2]
-    assert str(error.value).startswith(f"train.estimator: {kind} needs {needed} in train.arguments")
-
-
-def test_no_seed_at_all_is_refused() -> None:
-    with pytest.raises(CairnError, match="random_state: null"):
-        train.model(block("sklearn.tree.DecisionTreeClassifier", random_state=None), small.TERMS)
-
-
-def target(classes: tuple[contract.Label, ...]) -> Contract:
-    own = contract.Target(name="y", classes=classes)
-    return Contract(columns=small.TERMS.columns, target=own)
-
-
-@pytest.mark.parametrize(
-    ("terms", "weights", "coded"),
-    [
-        (small.TERMS, {"yes": 5.0, "no": 1.0}, {1: 5.0, 0: 1.0}),
-        (target((1, 2, 3)), {1: 0.5, 2: 1, 3: 2}, {0: 0.5, 1: 1, 2: 2}),
-        (target((-1, 1)), {1: 9}, {1: 9}),
-        (target((False, True)), {True: 3, False: 1}, {1: 3, 0: 1}),
-    ],
-)
-def test_a_class_is_weighted_by_its_label(
-    terms: Contract, weights: dict[Any, float], coded: dict[int, float]
-) -> None:
-    given = block(class_weight=weights)
-    assert train.model(given, terms).class_weight == coded
-    assert given.arguments == {"class_weight": weights}
-
-
-@pytest.mark.parametrize("weights", ["balanced", None])
-def test_other_weights_go_to_the_estimator_as_they_are(weights: str | None) -> None:
-    assert train.model(block(class_weight=weights), small.TERMS).class_weight == weights
-
-
-@pytest.mark.parametrize("label", ["maybe", 0, 1, "Yes", True])
-def test_the_weight_of_a_class_that_is_none_is_refused_with_the_classes(label: Any) -> None:
-    with pytest.raises(CairnError) as error:
-        train.model(block(class_weight={"no": 1, label: 2}), small.TERMS)
-    assert str(error.value) == (
-        f"train.arguments.class_weight: no class {label!r}; the classes are 'no', 'yes'"
-    )
+def fit(given: Train) -> Pipeline:
+    """A Pipeline of the small table."""
+    fitted = small.fitted()
+    return train.fit(fitted.features, fitted.classes, small.TERMS, given)
 
 
 def test_a_heavier_class_is_said_more_often() -> None:
     fitted = small.fitted()
     said = {
-        label: train.fit(
-            fitted.features,
-            fitted.classes,
-            small.TERMS,
-            small.LINEAR.model_copy(update={"arguments": {"class_weight": {label: 100}}}),
-        )
-        .predict(fitted.features)
-        .sum()
+        label: fit(block(LINEAR, class_weight={label: 100})).predict(fitted.features).sum()
         for label in ("no", "yes")
     }
     assert said["no"] < fitted.classes.sum() < said["yes"]
 
 
-def test_a_wrong_argument_is_named_with_what_is_allowed() -> None:
-    fitted = small.fitted()
-    with pytest.raises(CairnError) as error:
-        train.fit(fitted.features, fitted.classes, small.TERMS, block(max_depth="2"))
-    assert f"train.estimator: {TREE} cannot be fitted: The 'max_depth'" in str(error.value)
-
-
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("neighbors.KNeighborsClassifier", {"metric_params": {"q": 1}}),
-        ("neural_network.MLPClassifier", {"hidden_layer_sizes": ["a"]}),
-        ("ensemble.VotingClassifier", {"estimators": [["a", "b"]], "voting": "soft"}),
+        (TREE, {"max_depth": "2"}),
+        ("sklearn.neighbors.KNeighborsClassifier", {"metric_params": {"q": 1}}),
+        ("sklearn.neural_network.MLPClassifier", {"hidden_layer_sizes": ["a"]}),
+        ("sklearn.ensemble.VotingClassifier", {"estimators": [["a", "b"]]}),
+        ("lightgbm.LGBMClassifier", {"num_leaves": 1}),
     ],
 )
-def test_an_argument_that_scikit_learn_does_not_check_is_the_user_s_to_mend(
+def test_an_argument_that_the_fit_refuses_is_the_user_s_to_mend(
     name: str, arguments: dict[str, Any]
 ) -> None:
-    fitted = small.fitted()
-    wrong = block(f"sklearn.{name}", **arguments)
-    with pytest.raises(CairnError, match=rf"train\.estimator: sklearn\.{name} cannot be fitted: "):
-        train.fit(np.nan_to_num(fitted.features), fitted.classes, small.TERMS, wrong)
-
-
-def steps(*columns: Column, scale: bool) -> list[str]:
-    """The steps before the estimator, by the columns that they take."""
-    found = train.prepare(Contract(columns=columns, target=small.TERMS.target), scale=scale)
-    return [
-        f"{name} {places}: {inner if inner == 'passthrough' else [step for step, _ in inner.steps]}"
-        for _, transformer in found
-        for name, inner, places in transformer.transformers
-        if places
-    ]
-
-
-def test_features_are_prepared_as_little_as_they_need() -> None:
-    number = Column(name="n", kind="number")
-    gaps = Column(name="g", kind="number", missing=True)
-    colour = small.TERMS.columns[4]
-    hot = "['simpleimputer', 'onehotencoder']"
-    assert steps(number, number, scale=False) == []
-    assert steps(number, scale=True) == ["numbers [0]: ['standardscaler']"]
-    assert steps(number, gaps, scale=False) == ["numbers [0, 1]: ['simpleimputer']"]
-    assert steps(gaps, scale=True) == ["numbers [0]: ['simpleimputer', 'standardscaler']"]
-    assert steps(colour, number, scale=False) == [
-        "numbers [1]: passthrough",
-        f"categories [0]: {hot}",
-    ]
+    with pytest.raises(CairnError) as error:
+        fit(block(name, **arguments))
+    assert str(error.value).startswith(f"train.estimator: {name} cannot be fitted: ")
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_each_category_and_a_missing_one_are_columns_of_their_own() -> None:
-    fitted = small.fitted()
-    names = list(fitted.pipeline[:-1].get_feature_names_out())
+    names = list(small.fitted().pipeline[:-1].get_feature_names_out())
     assert len(names) == 4 + 3 + 1
+
+
+FORESTS = [
+    "sklearn.ensemble.RandomForestClassifier",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
+    "lightgbm.LGBMClassifier",
+]
+
+
+def many() -> tuple[NDArray[np.float32], NDArray[np.int64], Contract]:
+    """Enough rows that threads share them."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(20_000, 5)).astype(np.float32)
+    classes = (rows[:, 0] * rows[:, 1] + random.normal(size=len(rows)) > 0).astype(np.int64)
+    columns = tuple(contract.Column(name=f"c{i}", kind="number") for i in range(5))
+    return rows, classes, Contract(columns=columns, target=small.TERMS.target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORESTS)
+def test_the_bits_of_a_model_depend_on_no_count_of_threads(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, classes, terms = many()
+    size = "max_iter" if "Hist" in name else "n_estimators"
+    made = set()
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        with threadpool_limits(threads), joblib.parallel_config("threading", n_jobs=threads):
+            pipeline = train.fit(rows, classes, terms, block(name, **{size: 20}))
+        said = train.predictions("train", pipeline, export.to_onnx(pipeline, 5), rows)
+        joblib.dump(pipeline, tmp_path / "pipeline")
+        made.add((joblib.hash((tmp_path / "pipeline").read_bytes()), joblib.hash(said)))
+    assert len(made) == 1
 
 
 def test_fit_is_reproducible_and_changes_nothing_that_it_is_given() -> None:
     fitted = small.fitted()
     before = fitted.features.copy()
-    forest = block("sklearn.ensemble.RandomForestClassifier", n_estimators=5)
-    one, two = (
-        train.fit(fitted.features, fitted.classes, small.TERMS, forest).predict_proba(
-            fitted.features
-        )
-        for _ in range(2)
+    one, two = (fit(block(FORESTS[0], n_estimators=5)) for _ in range(2))
+    np.testing.assert_array_equal(
+        one.predict_proba(fitted.features), two.predict_proba(fitted.features)
     )
-    np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(fitted.features, before)
 
 
-def test_parts_are_the_features_in_order_and_the_codes() -> None:
-    rows = pd.DataFrame({"y": [1, 0], "b": [1.5, 2.5], "a": [3.5, np.nan]}).astype({"y": "int64"})
-    columns = tuple(Column(name=name, kind="number") for name in ("b", "a"))
-    terms = Contract(columns=columns, target=contract.Target(name="y", classes=(0, 1)))
-    found, classes = train.parts(rows, terms)
-    assert found.flags["C_CONTIGUOUS"]
-    np.testing.assert_array_equal(found, np.array([[1.5, 3.5], [2.5, np.nan]], dtype=np.float32))
-    assert classes.tolist() == [1, 0]
+def test_a_part_is_read_group_by_group_in_the_order_of_its_columns(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "b": np.array([1.5, 2.5, np.nan], dtype=np.float32),
+            "y": np.array([1, 0, 2]),
+            "a": np.array([3.5, np.nan, 4.5], dtype=np.float32),
+        }
+    )
+    with parquet.Writer(tmp_path / "part.parquet") as writer:
+        writer.write(table[:2])
+        writer.write(table[2:])
+    found = train.read(tmp_path / "part.parquet", "y")
+    assert found.names == ("b", "a")
+    assert found.features.flags["C_CONTIGUOUS"]
+    expected = np.array([[1.5, 3.5], [2.5, np.nan], [np.nan, 4.5]], dtype=np.float32)
+    np.testing.assert_array_equal(found.features, expected)
+    assert found.features.dtype == np.float32
+    assert found.classes.tolist() == [1, 0, 2]
 
 
-VALUES = st.lists(st.floats(allow_infinity=False, width=32), min_size=1).filter(
-    lambda values: not np.isnan(values).all()
-)
+def search(given: Train, values: dict[str, Any]) -> train.Found:
+    fitted = small.fitted()
+    own = given.model_copy(update={"search": values})
+    with ThreadPoolExecutor(1) as pool:
+        here = compute.Local(pool)
+        return train.search(fitted.features, fitted.classes, small.TERMS, own, here)
 
 
-@pytest.mark.parametrize("kind", ["number", "integer"])
-@given(values=VALUES)
-def test_each_value_is_counted_in_the_bucket_that_holds_it(kind: Kind, values: list[float]) -> None:
-    array: NDArray[np.float32] = np.array(values, dtype=np.float32)
-    found = train.histogram(array, Column(name="n", kind=kind, missing=True))
-    present = array[~np.isnan(array)]
-    assert found.missing == len(array) - len(present)
-    ends = [-np.inf, *found.edges, np.inf]
-    assert ends == sorted(set(ends))
-    expected = [int(((low < present) & (present <= high)).sum()) for low, high in pairwise(ends)]
-    assert list(found.counts) == expected
-    assert len(found.counts) <= train.BUCKETS
+def test_a_search_keeps_the_arguments_that_lose_least() -> None:
+    fitted = small.fitted()
+    values: dict[str, list[Any]] = {"C": [1e-6, 1.0], "class_weight": [None, {"yes": 1000}]}
+    found = search(block(LINEAR), values)
+    losses = found.report["log_loss"]
+    assert list(losses) == [
+        "C=1e-06, class_weight=None",
+        "C=1e-06, class_weight={'yes': 1000}",
+        "C=1.0, class_weight=None",
+        "C=1.0, class_weight={'yes': 1000}",
+    ]
+    assert found.report["arguments"] == {"C": 1.0, "class_weight": None}
+    assert losses["C=1.0, class_weight=None"] == min(losses.values())
+    shares = np.bincount(fitted.classes) / small.ROWS
+    prior = -(shares * np.log(shares)).sum()  # all that is left to say
+    assert losses["C=1e-06, class_weight=None"] == pytest.approx(prior, abs=0.02)
+    assert json.loads(json.dumps(found.report)) == found.report
+    again = search(block(LINEAR), values)
+    assert again.report == found.report
+    chosen = fit(block(LINEAR, C=1.0))
+    for other in (again.pipeline, chosen):
+        np.testing.assert_array_equal(
+            found.pipeline.predict_proba(fitted.features), other.predict_proba(fitted.features)
+        )
 
 
-def test_deciles_split_many_values_evenly() -> None:
-    values = np.arange(1000, dtype=np.float32)
-    found = train.histogram(values, Column(name="n", kind="number"))
-    assert len(found.counts) == 10
-    assert all(99 <= count <= 101 for count in found.counts)
+def test_a_search_reaches_into_the_wrapper_that_calibrates() -> None:
+    found = search(block("sklearn.svm.LinearSVC"), {"C": [0.1, 1.0]})
+    assert found.report["arguments"]["C"] == found.pipeline[-1].estimator.C
+
+
+def test_a_search_reaches_into_an_estimator_inside_and_may_put_another_there() -> None:
+    wrapper = "sklearn.calibration.CalibratedClassifierCV"
+    inner = {"class": TREE, "max_depth": 1}
+    deep = search(block(wrapper, estimator=inner), {"estimator__max_depth": [1, 2]})
+    assert deep.pipeline[-1].estimator.max_depth == deep.report["arguments"]["estimator__max_depth"]
+    values = {"estimator": [inner, {"class": "sklearn.naive_bayes.GaussianNB"}]}
+    other = search(block(wrapper, estimator=inner), values)
+    assert other.report["arguments"]["estimator"] in values["estimator"]
+    assert type(other.pipeline[-1].estimator).__name__ in {"DecisionTreeClassifier", "GaussianNB"}
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "counts", "missing"),
+    ("values", "says"),
     [
-        (small.TERMS.columns[4], [0, 2, 2, np.nan], (1, 0, 2), 1),
-        (small.TERMS.columns[3], [1, 1, np.nan, np.nan], (0, 2), 2),
-        (small.TERMS.columns[3], [np.nan], (0, 0), 1),
+        (
+            {"depth": [1]},
+            r"train\.search: DecisionTreeClassifier takes no depth; it takes .*max_depth",
+        ),
+        ({"max_depth": []}, r"train\.search\.max_depth: no value to try"),
+        ({"max_depth": ["2"]}, "cannot be fitted: .*'max_depth'"),
+        ({"class_weight": [{"x": 1}]}, r"train\.search\.class_weight.*no class 'x'"),
     ],
 )
-def test_categories_and_booleans_are_counted_each(
-    column: Column, values: list[float], counts: tuple[int, ...], missing: int
-) -> None:
-    found = train.histogram(np.array(values, dtype=np.float32), column)
-    assert (found.edges, found.counts, found.missing) == ((), counts, missing)
-
-
-def test_the_contract_says_what_the_model_has_seen() -> None:
-    fitted = small.fitted()
-    for column in fitted.terms.columns:
-        assert column.histogram is not None
-        assert sum(column.histogram.counts) + column.histogram.missing == small.ROWS
-    assert fitted.terms.target.counts == tuple(np.bincount(fitted.classes))
-    assert fitted.terms.names == small.TERMS.names
+def test_a_search_that_cannot_be_says_why(values: dict[str, list[Any]], says: str) -> None:
+    with pytest.raises(CairnError, match=says):
+        search(block(), values)
 
 
 @pytest.fixture
@@ -294,15 +220,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     TRAIN.parent.mkdir(parents=True)
     TERMS.parent.mkdir(parents=True)
-    contract.write(small.TERMS, TERMS)
-    rows = small.frame()
-    made = pd.DataFrame(features.features({str(name): rows[name] for name in rows}, small.TERMS))
-    made["kind"] = features.codes(rows["kind"], small.TERMS)
-    made[:60].to_parquet(TRAIN, index=False)
-    made[60:].to_parquet(TEST, index=False)
-    own = {**small.LINEAR.model_dump(), "arguments": {"class_weight": "balanced"}}
-    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "train": own}))
+    contract_file.write(small.TERMS, TERMS)
+    fitted = small.fitted()
+    columns = dict(zip(small.TERMS.names, fitted.features.T, strict=True))
+    made = pa.table({**columns, "kind": fitted.classes})
+    for path, rows in ((TRAIN, made[:60]), (TEST, made[60:])):
+        with parquet.Writer(path) as writer:
+            writer.write(rows)
+    write_params({"class_weight": "balanced"})
     return tmp_path
+
+
+def write_params(arguments: dict[str, Any], engine: str = "local", **changes: Any) -> None:
+    own = {**small.LINEAR.model_dump(), "arguments": arguments, **changes}
+    cluster = {"engine": engine, "scheduler": None, "workers": 2, "memory": None}
+    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "train": own, "compute": cluster}))
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
@@ -321,22 +253,82 @@ def test_the_stage_writes_a_model_and_registers_it(
     out = capsys.readouterr().out
     assert f"registered as {entry.tag}" in out
     assert f"accuracy {json.loads(METRICS.read_bytes())['test']['accuracy']:.3f}" in out
-    test = pd.read_parquet(TEST)
-    x, y = train.parts(test, small.TERMS)
+    _, x, y = train.read(TEST, "kind")
     said = inference.predict(inference.session(ONNX.read_bytes()), x)
     metrics = json.loads(METRICS.read_bytes())
+    assert set(metrics) == {"train", "test"}
     assert metrics["train"]["rows"] == 60
     assert metrics["test"]["accuracy"] == round(float((said.labels == y).mean()), 6)
     np.testing.assert_array_equal(joblib.load(PIPELINE).predict(x), said.labels)
-    assert sum(contract.read(CONTRACT).target.counts) == 60
+    terms = contract.read(CONTRACT)
+    assert sum(terms.target.counts) == 60
+    assert [feature.name for feature in terms.features] == list(small.TERMS.names)
     assert set(json.loads(ENVIRONMENT.read_bytes())) == set(train.LIBRARIES)
 
 
-def test_a_column_without_a_value_among_the_training_rows_has_an_empty_histogram() -> None:
-    found = train.histogram(
-        np.array([np.nan], dtype=np.float32), Column(name="n", kind="number", missing=True)
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+def test_a_search_is_said_and_kept_in_the_metrics(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params({}, search={"C": [0.001, 1.0]})
+    with small.store(folder / "bentoml"):
+        train.main()
+    metrics = json.loads(METRICS.read_bytes())
+    assert metrics["search"]["arguments"] == {"C": 1.0}
+    assert set(metrics["search"]["log_loss"]) == {"C=0.001", "C=1.0"}
+    assert "train: best of 2: C=1.0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+def test_a_search_on_a_cluster_finds_what_it_finds_here(folder: Path) -> None:
+    made = []
+    for engine in ("local", "dask"):
+        write_params({}, engine, search={"C": [0.001, 1.0]})
+        with small.store(folder / f"bentoml-{engine}"):
+            train.main()
+        made.append((METRICS.read_bytes(), ONNX.read_bytes()))
+    assert made[0] == made[1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+def test_lightgbm_of_a_cluster_is_proved_and_registered_as_any_other(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(
+        {"n_estimators": 20, "min_child_samples": 3}, "dask", estimator="lightgbm.LGBMClassifier"
     )
-    assert (found.edges, found.counts, found.missing) == ((), (0,), 1)
+    with small.store(folder / "bentoml"):
+        train.main()
+    assert "train: ONNX agrees on 60 train rows" in capsys.readouterr().out
+    assert json.loads(METRICS.read_bytes())["train"]["accuracy"] > 0.8
+    assert "lightgbm" in json.loads(ENVIRONMENT.read_bytes())
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+def test_features_that_are_engineered_reach_the_contract(folder: Path) -> None:
+    for path in (TRAIN, TEST):
+        (rows,) = parquet.groups(path)
+        twice = pa.array(rows["area"].to_numpy() * 2)
+        with parquet.Writer(path) as writer:
+            writer.write(rows.append_column("twice", twice))
+    with small.store(folder / "bentoml"):
+        train.main()
+    terms = contract.read(CONTRACT)
+    assert [each.name for each in terms.features] == [*small.TERMS.names, "twice"]
+    assert terms.features[-1].column is None
+    assert terms.engineering == features.engineering_sha256()
+    assert "twice" in (PLOTS / "importance.csv").read_text()
+
+
+def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:
+    assert train.libraries(fit(block())) == train.LIBRARIES
+    assert set(train.libraries(fit(block("lightgbm.LGBMClassifier", n_estimators=2)))) == {
+        *train.LIBRARIES,
+        "lightgbm",
+        "onnxmltools",
+    }
 
 
 @pytest.mark.parametrize("place", [1, 4])
@@ -351,10 +343,32 @@ def test_a_column_without_a_value_among_the_training_rows_is_a_feature_still(pla
     assert len(said.labels) == 2
 
 
+def test_rows_are_predicted_in_blocks_and_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = small.fitted()
+    whole = train.predictions("train", fitted.pipeline, fitted.graph, fitted.features)
+    monkeypatch.setattr(train, "BLOCK", 7)
+    found = train.predictions("train", fitted.pipeline, fitted.graph, fitted.features)
+    np.testing.assert_array_equal(found.labels, whole.labels)
+    np.testing.assert_allclose(found.probabilities, whole.probabilities, atol=1e-6)
+    assert found.probabilities.dtype == np.float32
+
+
+def test_a_row_that_differs_is_named_by_its_place_among_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terms = Contract(columns=small.TERMS.columns[:1], target=small.TERMS.target)
+    rows: NDArray[np.float32] = np.arange(20, dtype=np.float32)[:, None]
+    classes = (rows[:, 0] > 10).astype(np.int64)
+    other = np.where(np.arange(20) == 13, 0, classes)
+    one, two = (train.fit(rows, each, terms, block()) for each in (classes, other))
+    monkeypatch.setattr(train, "BLOCK", 5)
+    with pytest.raises(CairnError, match=r"differ on 1 of 20 test rows; worst is test row 13: "):
+        train.predictions("test", one, export.to_onnx(two, 1), rows)
+
+
 def test_a_graph_that_onnx_runtime_cannot_run_is_the_estimator_s_error() -> None:
     fitted = small.fitted()
-    process = block("sklearn.gaussian_process.GaussianProcessClassifier", scale=True)
-    pipeline = train.fit(fitted.features, fitted.classes, small.TERMS, process)
+    pipeline = fit(block("sklearn.gaussian_process.GaussianProcessClassifier"))
     graph = export.to_onnx(pipeline, 5)
     with pytest.raises(
         CairnError, match=r"train\.estimator: GaussianProcessClassifier.* cannot be run"

@@ -1,0 +1,67 @@
+"""Draw the scale: `python -m bench.plot_scale RESULT PLOT`, in the peers' environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from bench.plot import OURS, THEIRS
+
+STREAMED = ("raw", "processed", "features")
+
+
+def main() -> None:
+    """Read the result, write the plot."""
+    result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    # The same bytes for the same figures: no clock, no random names; text stays text.
+    mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
+    millions = [int(rows) / 1e6 for rows in result["rows"]]
+    sizes = list(result["rows"].values())
+    figure, (time, memory) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    line(time, millions, [size["script"]["seconds"] for size in sizes], "the script", THEIRS)
+    line(time, millions, [size["pipeline"]["seconds"] for size in sizes], "dvc repro", OURS)
+    line(memory, millions, [size["script"]["peak_gib"] for size in sizes], "the script", THEIRS)
+    line(memory, millions, [peak(size, "train") for size in sizes], "train", OURS)
+    streamed = [max(peak(size, stage) for stage in STREAMED) for size in sizes]
+    line(memory, millions, streamed, "raw, processed, features", OURS, dashed=True)
+    for axis, title in ((time, "seconds"), (memory, "peak of resident memory, GiB")):
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel(f"million rows × {result['columns']}")
+        axis.set(xlim=(0, max(millions) * 1.3), ylim=(0, None), xticks=millions)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(caption(result), fontsize=8, color="#475569")
+    figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
+
+
+def peak(size: dict[str, Any], stage: str) -> float:
+    """The most memory of a stage, in GiB."""
+    return float(size["pipeline"]["stages_peak_gib"][stage])
+
+
+def line(  # noqa: PLR0913
+    axis: Any, x: list[float], y: list[float], name: str, colour: str, *, dashed: bool = False
+) -> None:
+    """One line, named and valued at its end."""
+    axis.plot(x, y, marker="o", markersize=4, color=colour, linestyle="--" if dashed else "-")
+    axis.annotate(
+        f"{name}: {y[-1]:,.1f}", (x[-1], y[-1]), (6, 0), textcoords="offset points", va="center",
+        fontsize=8,
+    )  # fmt: skip
+
+
+def caption(result: dict[str, Any]) -> str:
+    """Where the figures come from."""
+    host = result["machine"]
+    return (
+        f"{host['cores']} cores of {host['processor']}, {host['memory_gib']} GiB; Python "
+        f"{host['python']}; {result['date']}; commit {result['commit'][:12]}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,550 @@
+"""Rows held to the contract: typed as it says, then checked by pandera, every problem kept."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import jiter
+import numpy as np
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import types
+
+from stages.console import CairnError
+from stages.contract import NUMBERS, Column, Contract
+from stages.paths import RAW, TERMS
+from stages.table import JSON, Part, Unconvertible, real
+
+# What float32 rounds to its largest number, as the service has it.
+LARGEST = 3.4028235e38
+EXACT = 2**53
+LEAST, MOST = -(2**63), 2**63 - 1
+EXAMPLES = 5
+SHOWN = 60  # characters of a value, in a report
+REPEATED = ("row", "the same as one before")
+NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?))\s*$"
+WHOLE = r"^\s*[+-]?\d{1,19}(\.0*)?\s*$"
+BOOLEAN = r"^\s*(true|True|TRUE|false|False|FALSE)\s*$"
+DATE = (
+    r"^(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])-\d\d-\d\d"
+    r"(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?$"
+)
+TO_SECONDS = 19  # characters of a date and time
+TEXT, INTEGER, FLOAT, BOOLEANS = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+LONG = pa.decimal128(38, 0)
+SECONDS = pa.timestamp("s")
+STORED = {"number": pa.float32(), "integer": pa.float32()}
+# Whole numbers that may be labels of 64 bits: a float64 would lose their last digits.
+NULLABLE = {INTEGER: pd.Int64Dtype()}.get
+
+
+class Typed(NamedTuple):
+    """A column's values with the type that the contract says, and which of them had another."""
+
+    array: pa.ChunkedArray
+    bad: pa.ChunkedArray
+    problem: str
+
+
+class Reading(NamedTuple):
+    """How a column is read.
+
+    Attributes
+    ----------
+    wanted
+        The type that it is tried with first.
+    convert
+        From values of any type to that of the contract, null where there is none.
+    problem
+        What a value has that cannot be converted.
+    """
+
+    wanted: pa.DataType
+    convert: Callable[[pa.ChunkedArray, str | None], pa.ChunkedArray]
+    problem: str
+
+
+class Held(NamedTuple):
+    """The rows of a part that keep the contract, and why the others do not.
+
+    Attributes
+    ----------
+    rows
+        Those that do, as data/processed has them.
+    total
+        How many there were.
+    problems
+        One line a problem: column, problem, value, and row, from 0 in the part.
+    good
+        Which of all rows are kept.
+    hashes
+        One of each row that is kept, identifier aside; none unless they were asked for.
+    rounded
+        Column of whole numbers → how many of them float32 does not hold exactly.
+    columns
+        The names that the part has.
+    """
+
+    rows: pa.Table
+    total: int
+    problems: pd.DataFrame
+    good: NDArray[np.bool_]
+    hashes: NDArray[np.uint64]
+    rounded: dict[str, int]
+    columns: frozenset[str]
+
+
+def hold(part: Part, terms: Contract, *, hashed: bool = False) -> Held:
+    """Hold a part to the contract; raises a CairnError where it is no table, or lacks a column."""
+    plan = readings(terms)
+    table = read(part, plan)
+    if part.form != "jsonl":  # where each row says which columns it has
+        lacks(terms, table.column_names)
+    typed = convert(table, plan, part.dialect.decimal if part.text else None)
+    rows = pa.table({name: found.array for name, found in typed.items()})
+    problems = pd.concat([_mistyped(table, typed), check(rows, terms, typed)], ignore_index=True)
+    problems = problems.sort_values(["row", "column"], kind="stable", ignore_index=True)
+    good = np.ones(len(rows), dtype=bool)
+    good[problems["row"].to_numpy(dtype=np.int64)] = False
+    kept = rows.filter(pa.array(good)) if len(problems) else rows
+    return Held(
+        rows=stored(kept, terms),
+        total=len(rows),
+        problems=problems,
+        good=good,
+        hashes=hashes_of(kept, terms) if hashed else np.empty(0, np.uint64),
+        rounded=rounded(kept, terms),
+        columns=frozenset(table.column_names),
+    )
+
+
+def lacks(terms: Contract, names: Iterable[str]) -> None:
+    """Raise a CairnError where a column of the contract is not among those of the table."""
+    known = set(names)
+    gone = [name for name in readings(terms) if name not in known]
+    if gone:
+        raise CairnError(
+            f"{RAW} has no column {', '.join(map(repr, gone))}, which {TERMS} names; it has "
+            f"{', '.join(sorted(known))}. If this is another table, delete {TERMS} and run "
+            "`dvc repro`, which makes a new one"
+        )
+
+
+def readings(terms: Contract) -> dict[str, Reading]:
+    """How each of the contract's columns, the target and the identifier, are read."""
+    found = {column.name: _reading(column) for column in terms.columns}
+    found[terms.target.name] = _label(terms)
+    if terms.identifier:
+        found[terms.identifier] = Reading(TEXT, identifier, "neither a text nor a whole number")
+    return found
+
+
+def _reading(column: Column) -> Reading:
+    """How a column is read; of CSV numbers are never whole numbers, for 3.0 is one."""
+    if column.kind in NUMBERS:
+        return Reading(FLOAT, number, "not a number")
+    if column.kind == "boolean":
+        return Reading(BOOLEANS, boolean, "not true or false")
+    if column.kind == "date":
+        return Reading(TEXT, date, "not a date")
+    if isinstance(column.categories[0], int):
+        return Reading(INTEGER, code, "not a whole number")
+    return Reading(TEXT, category, "not a text")
+
+
+def _label(terms: Contract) -> Reading:
+    """How labels are read."""
+    first = terms.target.classes[0]
+    if isinstance(first, str):
+        return Reading(TEXT, category, "not a known class")
+    if isinstance(first, bool):
+        return Reading(BOOLEANS, boolean, "not a known class")
+    small = max(abs(int(label)) for label in terms.target.classes) < EXACT
+    return Reading(FLOAT if small else INTEGER, whole, "not a known class")
+
+
+def read(part: Part, plan: dict[str, Reading]) -> pa.Table:
+    """The part's rows, each column with the type that is wanted if all its values have it."""
+    wanted = {name: reading.wanted for name, reading in plan.items()}
+    tries = [wanted]
+    if part.form == "jsonl":  # names of rows are texts or whole numbers
+        named = {n: INTEGER for n, reading in plan.items() if reading.convert is identifier}
+        tries += [{**wanted, **named}] if named else []
+    for types_ in tries:
+        try:
+            return part.read(types_)
+        except Unconvertible:
+            continue
+    return part.loose(wanted)
+
+
+def convert(table: pa.Table, plan: dict[str, Reading], decimal: str | None) -> dict[str, Typed]:
+    """Each column with its type.
+
+    Parameters
+    ----------
+    decimal
+        What a number has before its fraction, where texts may be numbers, as in CSV; else None.
+    """
+    return {name: _typed(_values(table, name), reading, decimal) for name, reading in plan.items()}
+
+
+def _values(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column; where there is none, all of it is missing."""
+    if name in table.column_names:
+        return table[name]
+    return pa.chunked_array([pa.nulls(len(table))])
+
+
+def _typed(values: pa.ChunkedArray, reading: Reading, decimal: str | None) -> Typed:
+    """A column with its type; a value that is not there only after that was bad."""
+    if types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
+    plain = written(values, reading.convert) if values.type == JSON else values
+    found = reading.convert(plain, decimal)
+    return Typed(found, pc.and_(pc.is_null(found), pc.is_valid(values)), reading.problem)
+
+
+def written(values: pa.ChunkedArray, convert: Any) -> pa.ChunkedArray:
+    """Values of JSON as they were written, those that a conversion takes."""
+    kind, takes = _OF_JSON[convert]
+    found = [None if text is None else jiter.from_json(text.encode()) for text in _texts(values)]
+    return pa.chunked_array([pa.array([takes(value) for value in found], type=kind)])
+
+
+def _texts(values: pa.ChunkedArray) -> list[str | None]:
+    return values.cast(TEXT).to_pylist()  # type: ignore[no-any-return]
+
+
+def number(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+    """Numbers as float64."""
+    if types.is_integer(values.type) or types.is_floating(values.type):
+        return values.cast(FLOAT, safe=False)
+    if decimal and types.is_string(values.type):
+        good = _matching(_pointed(values, decimal), NUMBER)
+        return pc.utf8_trim_whitespace(good).cast(FLOAT)
+    return _nulls(values, FLOAT)
+
+
+def whole(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+    """Whole numbers as int64; 1.0 is one."""
+    if types.is_integer(values.type):
+        return values.cast(INTEGER)
+    if types.is_floating(values.type):
+        good = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), EXACT))
+        return pc.if_else(good, values, None).cast(INTEGER)
+    if decimal and types.is_string(values.type):
+        good = _matching(_pointed(values, decimal), WHOLE)
+        digits = pc.replace_substring_regex(pc.utf8_trim_whitespace(good), r"\.0*$", "")
+        return _within(digits.cast(LONG))
+    return _nulls(values, INTEGER)
+
+
+def code(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+    """Categories that are whole numbers, as int64."""
+    return whole(values, decimal)
+
+
+def _within(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whole numbers of any length as int64."""
+    least, most = (pa.scalar(end, type=LONG) for end in (LEAST, MOST))
+    good = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))
+    return pc.if_else(good, values, pa.scalar(None, type=LONG)).cast(INTEGER)
+
+
+def boolean(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+    """Booleans."""
+    if types.is_boolean(values.type):
+        return values
+    if decimal and types.is_string(values.type):
+        good = pc.utf8_trim_whitespace(_matching(values, BOOLEAN))
+        return pc.equal(pc.utf8_lower(good), "true")
+    return _nulls(values, BOOLEANS)
+
+
+def date(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
+    """Dates and times without zone, to the second."""
+    kind = values.type
+    if types.is_date(kind):
+        return values.cast(SECONDS)
+    if types.is_timestamp(kind) and kind.tz is None:
+        return pc.floor_temporal(values, unit="second").cast(SECONDS)
+    if types.is_string(kind):
+        return _seconds(pc.utf8_slice_codeunits(_matching(values, DATE), 0, TO_SECONDS))
+    return _nulls(values, SECONDS)
+
+
+def _seconds(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """ISO texts as times; null where there is no such day or hour."""
+    try:
+        return texts.cast(SECONDS)
+    except pa.ArrowInvalid:
+        times = [None if text is None else _time(text) for text in texts.to_pylist()]
+        return pa.chunked_array([pa.array(times, type=SECONDS)])
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def category(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
+    """Texts."""
+    return values if types.is_string(values.type) else _nulls(values, TEXT)
+
+
+def identifier(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
+    """What names a row, a text or a whole number, as text."""
+    return values if types.is_string(values.type) else whole(values).cast(TEXT)
+
+
+def _in_64_bits(value: Any) -> int | None:
+    return value if type(value) is int and LEAST <= value <= MOST else None
+
+
+def _some_number(value: Any) -> float | None:
+    return real(value) if type(value) in {int, float} else None
+
+
+def _label_number(value: Any) -> int | None:
+    return _in_64_bits(int(value) if type(value) is float and value.is_integer() else value)
+
+
+def _some_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _some_name(value: Any) -> str | None:
+    found = _in_64_bits(value)
+    return _some_text(value) if found is None else str(found)
+
+
+_OF_JSON: dict[Any, tuple[pa.DataType, Callable[[Any], Any]]] = {
+    number: (FLOAT, _some_number),
+    whole: (INTEGER, _label_number),
+    code: (INTEGER, _in_64_bits),
+    boolean: (BOOLEANS, lambda value: value if isinstance(value, bool) else None),
+    date: (TEXT, _some_text),
+    category: (TEXT, _some_text),
+    identifier: (TEXT, _some_name),
+}
+
+
+def _matching(texts: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
+    """Texts of a pattern."""
+    return pc.if_else(pc.match_substring_regex(texts, pattern), texts, None)
+
+
+def _pointed(texts: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    """Texts of numbers with a point before the fraction."""
+    if decimal == ".":
+        return texts
+    return pc.replace_substring(pc.replace_substring(texts, ".", "no"), decimal, ".")
+
+
+def _nulls(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """No value at all."""
+    return pa.chunked_array([pa.nulls(len(values), kind)])
+
+
+def _mistyped(table: pa.Table, typed: dict[str, Typed]) -> pd.DataFrame:
+    """A line for each value that is not of its column's type."""
+    parts = [_problems([], [], [], [])]
+    for name, found in typed.items():
+        rows = np.flatnonzero(found.bad)
+        if len(rows):
+            came = _shown(table[name].take(rows))
+            parts.append(_problems([name] * len(rows), [found.problem] * len(rows), came, rows))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _shown(values: pa.ChunkedArray) -> list[Any]:
+    """Values as people wrote them."""
+    return list(map(json.loads, _texts(values))) if values.type == JSON else values.to_pylist()  # type: ignore[arg-type]
+
+
+def _problems(columns: Any, problems: Any, values: Any, rows: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "column": pd.Series(columns, dtype=object),
+            "problem": pd.Series(problems, dtype=object),
+            "value": pd.Series(values, dtype=object),
+            "row": pd.Series(rows, dtype=np.int64),
+        }
+    )
+
+
+def schema(terms: Contract) -> pandera.DataFrameSchema:
+    """The contract as pandera's checks of a typed frame."""
+    known = pandera.Check.isin(terms.target.classes, error="not a known class")
+    return pandera.DataFrameSchema(
+        {
+            **{column.name: _checks(column) for column in terms.columns},
+            terms.target.name: pandera.Column(nullable=False, checks=known),
+            **({terms.identifier: pandera.Column(nullable=True)} if terms.identifier else {}),
+        },
+        strict=True,
+    )
+
+
+def _checks(column: Column) -> pandera.Column:
+    """One column's checks."""
+    checks = []
+    if column.kind == "category" and not column.unknown:
+        checks = [pandera.Check.isin(column.categories, error="not a known category")]
+    elif column.kind in NUMBERS:
+        lowest = -LARGEST if column.minimum is None else column.minimum
+        highest = LARGEST if column.maximum is None else column.maximum
+        checks = [
+            pandera.Check.in_range(lowest, highest, error=f"not in {lowest:g} to {highest:g}")
+        ]
+    if column.kind == "integer":
+        checks.append(pandera.Check(lambda values: values % 1 == 0, error="not a whole number"))
+    return pandera.Column(nullable=column.missing, checks=checks)
+
+
+def check(rows: pa.Table, terms: Contract, typed: dict[str, Typed]) -> pd.DataFrame:
+    """Hold typed rows to the contract: one line a problem, none for what had no type already."""
+    frame = rows.to_pandas(types_mapper=NULLABLE)
+    try:
+        schema(terms).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        found = _problems(
+            cases["column"].to_list(),
+            cases["check"].replace("not_nullable", "missing").to_list(),
+            [None if pd.isna(value) else value for value in cases["failure_case"]],
+            cases["index"].to_list(),
+        )
+        return found[~_known(found, typed)]
+    return _problems([], [], [], [])
+
+
+def _known(found: pd.DataFrame, typed: dict[str, Typed]) -> NDArray[np.bool_]:
+    """Which problems are of values that are missing only because they had another type."""
+    known = np.zeros(len(found), dtype=bool)
+    rows = found["row"].to_numpy()
+    for name in found["column"].unique():
+        here = ((found["column"] == name) & (found["problem"] == "missing")).to_numpy()
+        known[here] = np.asarray(typed[name].bad)[rows[here]]
+    return known
+
+
+def stored(rows: pa.Table, terms: Contract) -> pa.Table:
+    """Typed rows as data/processed has them: numbers as float32."""
+    kinds = {column.name: column.kind for column in terms.columns}
+    fields = [
+        pa.field(field.name, STORED.get(kinds.get(field.name, ""), field.type))
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields), safe=False).combine_chunks()
+
+
+def rounded(rows: pa.Table, terms: Contract) -> dict[str, int]:
+    """How many whole numbers of each column float32 does not hold exactly, where there are any."""
+    found = {}
+    for column in terms.columns:
+        if column.kind == "integer":
+            values = rows[column.name]
+            exact = pc.equal(values.cast(STORED["integer"], safe=False).cast(FLOAT), values)
+            found[column.name] = pc.sum(pc.invert(exact)).as_py() or 0
+    return {name: count for name, count in found.items() if count}
+
+
+def hashes_of(rows: pa.Table, terms: Contract) -> NDArray[np.uint64]:
+    """64 bits for each row; of eleven million rows two differ and agree in 3 of a million cases."""
+    names = [name for name in rows.column_names if name != terms.identifier]
+    frame = rows.select(names).to_pandas(types_mapper=NULLABLE)
+    found = pd.util.hash_pandas_object(frame, index=False, categorize=False)
+    return np.asarray(found, dtype=np.uint64)
+
+
+@dataclass
+class Tally:
+    """What is wrong with the rows of a table, added up part by part.
+
+    Attributes
+    ----------
+    rows, aside
+        How many there are, and how many were set aside.
+    counts
+        Rows of each column and problem.
+    first
+        The rows, from 1, and values of the first few of each.
+    rounded
+        Column of whole numbers → how many of them float32 does not hold exactly.
+    columns
+        The names that any part has.
+    """
+
+    rows: int = 0
+    aside: int = 0
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    first: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
+    rounded: Counter[str] = field(default_factory=Counter)
+    columns: set[str] = field(default_factory=set)
+
+    def add(self, held: Held) -> None:
+        """Add a part, which comes after those before it."""
+        for (column, problem), group in held.problems.groupby(["column", "problem"], sort=True):
+            key = (str(column), str(problem))
+            self.counts[key] += len(group)
+            listed = self.first.setdefault(key, [])
+            for row, value in zip(group["row"], group["value"], strict=True):
+                if len(listed) == EXAMPLES:
+                    break
+                listed.append((self.rows + int(row) + 1, value))
+        self.rows += held.total
+        self.aside += held.problems["row"].nunique()
+        self.rounded.update(held.rounded)
+        self.columns |= held.columns
+
+    def repeat(self, rows: NDArray[np.int64]) -> None:
+        """Count rows, from 1, that are the same as ones before them."""
+        if len(rows):
+            self.aside += len(rows)
+            self.counts[REPEATED] += len(rows)
+            listed = self.first.setdefault(REPEATED, [])
+            listed += [(int(row), None) for row in rows[: EXAMPLES - len(listed)]]
+
+    def report(self) -> dict[str, Any]:
+        """The counts, which DVC shows as metrics."""
+        return {
+            "rows": self.rows,
+            "kept": self.rows - self.aside,
+            "set_aside": self.aside,
+            "problems": {f"{name}: {problem}": n for (name, problem), n in self._sorted()},
+            "rounded": dict(self.rounded),
+        }
+
+    def described(self) -> str:
+        """The problems in one sentence: how many rows, which columns, the first few of each."""
+        found = "; ".join(self._described(key, count) for key, count in self._sorted())
+        return f"{self.aside:,} bad row{'s' if self.aside > 1 else ''}: {found}"
+
+    def _sorted(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self.counts.items())
+
+    def _described(self, key: tuple[str, str], count: int) -> str:
+        name, problem = key
+        rows = [f"{row:,}" for row, _ in self.first[key]] + ["…"] * (count > len(self.first[key]))
+        values = dict.fromkeys(_short(value) for _, value in self.first[key] if value is not None)
+        came = f", such as {', '.join(values)}" if values and problem != "missing" else ""
+        what = problem if key == REPEATED else f"{name!r} {problem}"
+        return f"{what} in {count:,} (data row{'s' if count > 1 else ''} {', '.join(rows)}{came})"
+
+
+def _short(value: Any) -> str:
+    """A value as a report may repeat it."""
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

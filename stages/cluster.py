@@ -1,0 +1,447 @@
+"""Past one machine: functions over parts, the search and LightGBM's training on a Dask cluster.
+
+An optional extra, imported only where `compute.engine` is dask. Workers need the same packages as
+this machine, but neither the project's code, which is sent to them, nor its data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import pickle
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from joblib import parallel_config
+from joblib.parallel import SequentialBackend, ThreadingBackend
+from numpy.typing import NDArray
+
+import stages
+from stages.console import CairnError
+from stages.params import Compute
+
+try:
+    import dask
+    from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, wait
+    from distributed.versions import VersionMismatchWarning
+except ImportError as error:
+    raise CairnError(
+        f"compute.engine: dask needs {error.name}, which is not here; run `make install-extras`"
+    ) from None
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+NAME = "cairn"  # of the plugin
+CONNECT_SECONDS = 20
+ALONE_SECONDS = 60  # without a worker that works, until the stage gives up
+POLL_SECONDS = 1
+RETRIES = 2  # of a part, where a network or a disk failed
+AHEAD = 2  # parts on their way for each thread of the cluster
+TRIES = 3  # of a fit, where workers are lost
+PACKAGES = (
+    "cloudpickle", "dask", "distributed", "jiter", "joblib", "numpy", "pandas", "pandera",
+    "pyarrow", "pydantic", "ruamel.yaml", "scikit-learn", "scipy",
+)  # fmt: skip
+SETTINGS = {
+    # Parts are sent in the tasks: what only lies on a worker is lost with it.
+    "distributed.admin.large-graph-warning-threshold": "1 TiB",
+    "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS} s",
+    # Of workers on this machine: what matters of their errors is said by the stage.
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+}
+LOGGERS = ("distributed", "distributed.client", "distributed.gc")
+
+
+@contextmanager
+def engine(block: Compute) -> Iterator[Cluster]:
+    """The cluster that params.yaml names, or one of processes on this machine for so long.
+
+    Raises
+    ------
+    CairnError
+        Where nobody answers, no worker comes, or workers have other packages.
+    """
+    with _quiet(), _client(block) as client:
+        wait_for_workers(client)
+        yield Cluster(client, _send_code(client))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Dask logs of comings and goings from the person who runs a stage."""
+    before = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with dask.config.set(SETTINGS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # told by _send_code
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _client(block: Compute) -> Iterator[Client]:
+    """A client of the scheduler, or of processes here that end with the block."""
+    if block.scheduler is None:
+        with _local(block) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(block.scheduler, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise CairnError(
+            f"compute.scheduler: no Dask scheduler answers at {block.scheduler} within "
+            f"{CONNECT_SECONDS} s ({str(error).splitlines()[0]}); start one, mend the address, or "
+            "set null for a cluster on this machine"
+        ) from None
+    with client:
+        yield client
+
+
+def _local(block: Compute) -> LocalCluster:
+    """Processes of one thread on this machine, on loopback."""
+    return LocalCluster(
+        n_workers=block.workers,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=block.memory or "auto",
+        dashboard_address="127.0.0.1:0",  # a page nobody is told of, on a port that nobody has
+    )
+
+
+def wait_for_workers(client: Client, number: int = 1) -> None:
+    """Give workers that are about to start the time to; a CairnError where none does."""
+    try:
+        client.wait_for_workers(number, timeout=ALONE_SECONDS)
+    except TimeoutError:
+        if not client.nthreads():
+            raise alone() from None
+
+
+def _send_code(client: Client) -> str:
+    """Have every worker, also one that joins later, run this code; its SHA-256.
+
+    Raises
+    ------
+    CairnError
+        Where a worker lacks a package, or has another version.
+    """
+    folder = Path(stages.__file__ or "").parent
+    files = {str(path.relative_to(folder.parent)): path.read_bytes() for path in _modules(folder)}
+    sha256 = hashlib.sha256(pickle.dumps(files)).hexdigest()
+    try:
+        client.register_plugin(_code(files, sha256, versions(PACKAGES)), name=NAME)
+    except ImportError as error:
+        raise unfit(error) from None
+    return sha256
+
+
+def _modules(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The version of each package that is here, and of Python, less its last number."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"python": python, **{name: metadata.version(name) for name in packages}}
+
+
+def _code(files: Mapping[str, bytes], sha256: str, wanted: Mapping[str, str]) -> WorkerPlugin:
+    """What installs the code in a worker, in place of that of a former run.
+
+    All of it stands in this function: so it is sent by value to workers that have no `stages`.
+    """
+
+    class Code(WorkerPlugin):  # type: ignore[misc]
+        problem = ""
+
+        def __init__(self) -> None:
+            self.sha256 = sha256
+
+        def setup(self, worker: Any) -> None:
+            import importlib  # noqa: PLC0415
+            import sys  # noqa: PLC0415
+            from importlib import metadata  # noqa: PLC0415
+            from pathlib import Path  # noqa: PLC0415
+
+            def version(name: str) -> str:
+                if name == "python":
+                    return f"{sys.version_info.major}.{sys.version_info.minor}"
+                try:
+                    return metadata.version(name)
+                except metadata.PackageNotFoundError:
+                    return "none"
+
+            other = [
+                f"{name} {version(name)}, here it is {here}"
+                for name, here in wanted.items()
+                if version(name) != here
+            ]
+            if other:
+                self.problem = f"worker {worker.address} has {'; '.join(other)}"
+                raise ImportError(self.problem)
+            folder = Path(worker.local_directory, f"cairn-code-{sha256}")
+            if str(folder) in sys.path:
+                return
+            for name, content in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+            others = [path for path in sys.path if "cairn-code-" not in path]
+            sys.path[:] = [str(folder), *others]
+            for name in [name for name in sys.modules if name.split(".")[0] == "stages"]:
+                del sys.modules[name]
+            importlib.invalidate_caches()
+
+    return Code()
+
+
+def _task(sha256: str) -> Callable[..., Any]:
+    """What a worker runs: a pickled call, of which shared objects lie on the worker already.
+
+    Made in a function to be sent by value: the scheduler, which unpickles it, has no `stages`.
+    """
+
+    def run(payload: bytes, *shared: Any) -> Any:
+        import io  # noqa: PLC0415
+        import pickle  # noqa: PLC0415
+
+        import pyarrow as pa  # noqa: PLC0415
+        from distributed import get_worker  # noqa: PLC0415
+
+        class Loader(pickle.Unpickler):
+            def persistent_load(self, place: int) -> Any:
+                return shared[place]
+
+        code = get_worker().plugins["cairn"]
+        if code.problem:
+            raise ImportError(code.problem)
+        if code.sha256 != sha256:
+            raise ImportError("another run has sent other code; run one at a time on a cluster")
+        try:
+            return Loader(io.BytesIO(payload)).load()()
+        finally:
+            pa.default_memory_pool().release_unused()
+
+    return run
+
+
+class _Dumper(pickle.Pickler):
+    """Pickles all but what is shared, for which its place stands."""
+
+    def __init__(self, file: io.BytesIO, shared: Sequence[Any]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._places = {id(one): place for place, one in enumerate(shared)}
+
+    def persistent_id(self, found: Any) -> int | None:
+        return self._places.get(id(found))
+
+
+def unfit(error: ImportError) -> CairnError:
+    """A worker cannot run this project."""
+    return CairnError(
+        f"dask: {error}; install requirements.txt and requirements-extras.txt on the workers, or "
+        "start them from the same image"
+    )
+
+
+class Lost(CairnError):
+    """What lay on a worker went with it."""
+
+
+class Cluster:
+    """A Dask cluster."""
+
+    def __init__(self, client: Client, sha256: str) -> None:
+        self.client = client
+        self._run = _task(sha256)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """As Engine.map; at most `AHEAD` items a thread are on the cluster.
+
+        Raises
+        ------
+        CairnError
+            As the function; where memory does not suffice; where all workers are gone.
+        """
+        waiting: deque[Future] = deque()
+        for item in items:
+            waiting.append(self.submit(partial(function, item)))
+            while len(waiting) >= AHEAD * self.threads():
+                yield self.result(waiting.popleft())
+        while waiting:
+            yield self.result(waiting.popleft())
+
+    def threads(self) -> int:
+        """Of the cluster, at the moment; at least one."""
+        try:
+            return max(1, int(sum(self.client.nthreads().values())))
+        except (OSError, CancelledError):
+            raise _gone() from None
+
+    @contextmanager
+    def joblib(self, *shared: NDArray[Any]) -> Iterator[None]:
+        """Have joblib's parallel calls, such as those of GridSearchCV, run on the cluster.
+
+        Parameters
+        ----------
+        shared
+            The arrays that every call takes, which are sent to each worker once.
+        """
+        with parallel_config(backend=_Backend(self, shared)):
+            yield
+
+    def submit(
+        self,
+        call: Callable[[], Any],
+        shared: Sequence[Any] = (),
+        futures: Sequence[Future] = (),
+    ) -> Future:
+        """Send a call with all that it needs: so another worker can take over what one lost."""
+        file = io.BytesIO()
+        _Dumper(file, shared).dump(call)
+        return self.client.submit(self._run, file.getvalue(), *futures, pure=False, retries=RETRIES)
+
+    def result(self, future: Future) -> Any:
+        """What a call gave, once it did."""
+        self._wait(future)
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise _too_little(error) from None
+        except ImportError as error:
+            raise unfit(error) from None
+        except CancelledError:
+            raise self._lost() from None
+
+    def _lost(self) -> CairnError:
+        """Why there will be no result: something went with a worker, or there is no scheduler."""
+        try:
+            self.client.scheduler_info()
+        except OSError:
+            return _gone()
+        return Lost("dask: what lay on a worker is lost with it; run `dvc repro` again")
+
+    def _wait(self, *futures: Future) -> None:
+        """Wait, while there is a worker to wait for."""
+        seen = time.monotonic()
+        while True:
+            try:
+                wait(futures, timeout=POLL_SECONDS)
+            except TimeoutError:
+                if self._working():
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > ALONE_SECONDS:
+                    raise alone() from None
+            except CancelledError:
+                raise self._lost() from None
+            else:
+                return
+
+    def _working(self) -> bool:
+        """Whether a worker takes tasks: one that has too little memory to go on does not."""
+        workers = self.workers().values()
+        return any(worker["status"] == "running" for worker in workers)
+
+    def workers(self) -> dict[str, Any]:
+        """Address → what the scheduler knows of a worker; none where it does not answer."""
+        try:
+            return dict(self.client.scheduler_info()["workers"])
+        except OSError:
+            return {}
+
+
+def _too_little(error: KilledWorker) -> CairnError:
+    """Workers died one after the other of the same part."""
+    limit = error.last_worker.memory_limit
+    size = f"their limit of {limit / 2**20:,.0f} MiB" if limit else "what their machine has"
+    return CairnError(
+        f"dask: {error.allowed_failures + 1} workers died of one part of the table, most likely of "
+        f"memory over {size}; give each more (compute.memory, or `dask worker --memory-limit`), or "
+        "fewer threads"
+    )
+
+
+def alone() -> CairnError:
+    """There is nobody to wait for."""
+    return CairnError(
+        f"dask: for {ALONE_SECONDS} s no worker has worked: there is none, or all stand still for "
+        "want of memory; start workers (`dask worker ADDRESS`) or give each more memory, and run "
+        "`dvc repro` again"
+    )
+
+
+def _gone() -> CairnError:
+    return CairnError("dask: the scheduler is gone; start it, and run `dvc repro` again")
+
+
+class _Backend(ThreadingBackend):  # type: ignore[misc]
+    """joblib's threads, each of which waits for a call on the cluster.
+
+    Calls that do not take the shared arrays, as those inside the last fit, have large ones of their
+    own: they stay here.
+    """
+
+    supports_sharedmem = False
+
+    def __init__(self, cluster: Cluster, shared: Sequence[NDArray[Any]]) -> None:
+        super().__init__(nesting_level=0)
+        self._cluster, self._shared = cluster, shared
+        self._futures: list[Future] = []
+        self._lock = threading.Lock()
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:  # noqa: ARG002
+        """Calls at a time, whatever the caller says; with one, joblib would stay in here."""
+        return max(2, self._cluster.threads())
+
+    def get_nested_backend(self) -> tuple[SequentialBackend, int | None]:
+        """What a call uses on its worker, whose thread is one of many already."""
+        return SequentialBackend(nesting_level=1), None
+
+    def submit(self, func: Any, callback: Any = None) -> Any:
+        """Have a thread wait for the call."""
+        given = {id(value) for _, args, named in func.items for value in (*args, *named.values())}
+        if {id(array) for array in self._shared} <= given:
+            func = partial(self._call, func)
+        return super().submit(func, callback)
+
+    def _call(self, func: Callable[[], Any]) -> Any:
+        """Run a call on the cluster, once more where the shared arrays went with a worker."""
+        for _ in range(TRIES):
+            try:
+                futures = self._sent()
+                return self._cluster.result(self._cluster.submit(func, self._shared, futures))
+            except Lost:
+                continue
+        raise lost_again("a search")
+
+    def _sent(self) -> list[Future]:
+        """The shared arrays on all workers, sent where they are not there."""
+        with self._lock:
+            if not self._futures or any(each.status != "finished" for each in self._futures):
+                wait_for_workers(self._cluster.client)
+                self._futures = self._cluster.client.scatter(
+                    list(self._shared), broadcast=True, hash=False
+                )
+            return self._futures
+
+
+def lost_again(what: str) -> CairnError:
+    """Whatever was tried, its workers went."""
+    return CairnError(
+        f"dask: {what} lost workers {TRIES} times; give each more memory (compute.memory, or "
+        "`dask worker --memory-limit`): what it trains on must fit"
+    )

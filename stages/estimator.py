@@ -1,0 +1,345 @@
+"""Which estimator: made of what params.yaml says, with those inside it, and what it wants."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaseEnsemble, HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.model_selection import StratifiedKFold
+
+from stages.console import CairnError, say
+from stages.contract import Contract
+from stages.params import Train
+
+FOLDS = 5
+# Inside arguments, what makes a mapping an estimator.
+CLASS = "class"
+# Those that a test takes from a table to ONNX; others of scikit-learn may work as well.
+PROVED = (
+    "lightgbm.LGBMClassifier",
+    "sklearn.calibration.CalibratedClassifierCV",
+    "sklearn.ensemble.AdaBoostClassifier",
+    "sklearn.ensemble.BaggingClassifier",
+    "sklearn.ensemble.ExtraTreesClassifier",
+    "sklearn.ensemble.GradientBoostingClassifier",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
+    "sklearn.ensemble.RandomForestClassifier",
+    "sklearn.ensemble.StackingClassifier",
+    "sklearn.ensemble.VotingClassifier",
+    "sklearn.linear_model.LogisticRegression",
+    "sklearn.linear_model.RidgeClassifier",
+    "sklearn.linear_model.SGDClassifier",
+    "sklearn.naive_bayes.GaussianNB",
+    "sklearn.neighbors.KNeighborsClassifier",
+    "sklearn.neural_network.MLPClassifier",
+    "sklearn.svm.LinearSVC",
+    "sklearn.svm.SVC",
+    "sklearn.tree.DecisionTreeClassifier",
+)
+# They compare columns with each other, as a distance, a penalty or a step of descent does, so
+# one column's unit must not outweigh the others. Trees and naive Bayes take each by itself.
+SCALED = (
+    "sklearn.discriminant_analysis",
+    "sklearn.gaussian_process",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+    "sklearn.svm",
+)
+# What is given where the user does not say. LightGBM: its bits depend on no count of threads, and
+# it leaves the talking to the stage. A vote: the one form that can be converted. A stack: what it
+# takes anyway, but says only once it is fitted.
+GIVEN: dict[str, dict[str, Any]] = {
+    "LGBMClassifier": {"deterministic": True, "force_col_wise": True, "verbosity": -1},
+    "StackingClassifier": {"final_estimator": LogisticRegression()},
+    "VotingClassifier": {"flatten_transform": False, "voting": "soft"},
+}
+
+
+def make(block: Train, terms: Contract) -> BaseEstimator:
+    """The classifier that params.yaml names, seeded, and calibrated if it has no probabilities.
+
+    Raises
+    ------
+    CairnError
+        Where a name is none of a classifier, or its arguments are not what it takes.
+    """
+    maker = Maker(block.seed, terms)
+    made = maker.make(block.estimator, block.arguments, "train.estimator", "train.arguments")
+    if not isinstance(made, ClassifierMixin):
+        raise _unknown(block.estimator, "train.estimator")
+    if any(getattr(part, "method", None) == "isotonic" for part in parts(made)):
+        raise CairnError(
+            "train.arguments: ONNX cannot say what method: isotonic does, whose steps are too "
+            "steep for float32; take method: sigmoid"
+        )
+    return made if hasattr(made, "predict_proba") else calibrated(made, block.seed)
+
+
+def calibrated(estimator: BaseEstimator, seed: int) -> CalibratedClassifierCV:
+    """An estimator with probabilities, by cross-validation on shuffled rows."""
+    return CalibratedClassifierCV(estimator, cv=folds(seed))
+
+
+def folds(seed: int, number: int = FOLDS) -> StratifiedKFold:
+    """Folds of shuffled rows, for a table may be in the order of something."""
+    return StratifiedKFold(number, shuffle=True, random_state=seed)
+
+
+class Maker(NamedTuple):
+    """Makes estimators, all with one seed, for the classes of one contract."""
+
+    seed: int
+    terms: Contract
+
+    def make(self, name: str, arguments: Mapping[str, Any], key: str, place: str) -> BaseEstimator:
+        """An estimator by its dotted name.
+
+        Parameters
+        ----------
+        key, place
+            Where in params.yaml the name and the arguments stand.
+        """
+        kind = _kind(name, key)
+        _check(kind, arguments, key, place)
+        try:
+            return kind(**{**self._given(kind, arguments, place), **self._seed(kind, arguments)})
+        except (TypeError, ValueError) as error:
+            raise CairnError(f"{key}: {name} cannot be made: {error}") from None
+
+    def value(self, value: Any, place: str) -> Any:
+        """An argument, with each mapping in it that names a class made an estimator."""
+        if isinstance(value, Mapping) and CLASS in value:
+            arguments = {name: inner for name, inner in value.items() if name != CLASS}
+            return self.make(str(value[CLASS]), arguments, f"{place}.{CLASS}", place)
+        if isinstance(value, list):
+            made = [self.value(inner, place) for inner in value]
+            # scikit-learn wants a name and its estimator as a tuple.
+            return tuple(made) if made and isinstance(made[-1], BaseEstimator) else made
+        return value
+
+    def weights(self, weights: Any, place: str) -> Any:
+        """Weights given by label as the estimator takes them: by the code of the class."""
+        if not isinstance(weights, Mapping):
+            return weights
+        codes = {label: code for code, label in enumerate(self.terms.target.classes)}
+        unknown = [label for label in weights if label not in codes]
+        if unknown:
+            raise CairnError(
+                f"{place}.class_weight: no class {unknown[0]!r}; the classes are "
+                f"{', '.join(map(repr, codes))}"
+            )
+        return {codes[label]: weight for label, weight in weights.items()}
+
+    def _given(
+        self, kind: type[BaseEstimator], arguments: Mapping[str, Any], place: str
+    ) -> dict[str, Any]:
+        """What the user says, and what Cairn says where the user does not."""
+        made = {
+            name: self.weights(value, place)
+            if name == "class_weight"
+            else self.value(value, f"{place}.{name}")
+            for name, value in arguments.items()
+        }
+        return {**GIVEN.get(kind.__name__, {}), **made}
+
+    def _seed(self, kind: type[BaseEstimator], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The seed where there is one to give, and folds that are shuffled by it."""
+        allowed = inspect.signature(kind).parameters
+        found: dict[str, Any] = {}
+        if "random_state" in allowed and "random_state" not in arguments:
+            found["random_state"] = self.seed
+        number = arguments.get("cv")
+        # Without folds, ridge regression leaves out each row once, and shuffles nothing.
+        if "cv" in allowed and kind is not RidgeClassifierCV and type(number) in {int, type(None)}:
+            found["cv"] = folds(self.seed, FOLDS if number is None else number)
+        return found
+
+
+def _kind(name: str, key: str) -> type[BaseEstimator]:
+    """The class under a dotted name of scikit-learn or LightGBM."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "lightgbm":
+            raise CairnError(
+                f"{key}: {name}: LightGBM is not installed; run `make install-extras`"
+            ) from None
+        raise _unknown(name, key) from None
+    if not (isinstance(kind, type) and issubclass(kind, BaseEstimator)):
+        raise _unknown(name, key)
+    return kind
+
+
+def _unknown(name: str, key: str) -> CairnError:
+    return CairnError(
+        f"{key}: got {name}; allowed: the dotted name of a classifier of scikit-learn or LightGBM, "
+        "such as sklearn.linear_model.LogisticRegression"
+    )
+
+
+def _check(kind: type[BaseEstimator], arguments: Mapping[str, Any], key: str, place: str) -> None:
+    """Refuse arguments that the class does not take, those that it lacks, and no seed."""
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL}
+    }
+    allowed = [*parameters, *(_lightgbm_names() if _is_lightgbm(kind) else ())]
+    unknown = [name for name in arguments if name not in allowed]
+    if unknown:
+        raise CairnError(
+            f"{place}: {kind.__name__} takes no {', '.join(unknown)}; "
+            f"it takes {', '.join(parameters)}{_instead(unknown)}"
+        )
+    needed = [name for name, each in parameters.items() if each.default is each.empty]
+    if set(needed) - set(arguments):
+        raise CairnError(
+            f"{key}: {kind.__name__} needs {', '.join(needed)} in {place}; write an estimator as "
+            f"{{{CLASS}: sklearn.svm.LinearSVC, C: 0.5}}"
+        )
+    if "random_state" in parameters and arguments.get("random_state", 0) is None:
+        raise CairnError(f"{place}.random_state: null gives another model each time; leave it out")
+
+
+def _instead(unknown: list[str]) -> str:
+    """What to take where classes cannot be weighted."""
+    if "class_weight" not in unknown:
+        return ""
+    return (
+        "; to weight classes take one that does, such as "
+        "sklearn.ensemble.HistGradientBoostingClassifier or sklearn.linear_model.LogisticRegression"
+    )
+
+
+def _is_lightgbm(kind: type[Any]) -> bool:
+    return kind.__module__.startswith("lightgbm.")
+
+
+def _lightgbm_names() -> list[str]:
+    """Every parameter of LightGBM, which takes those that are none and says nothing."""
+    from lightgbm.basic import _ConfigAliases  # noqa: PLC0415 - an optional extra
+
+    aliases = _ConfigAliases._get_all_param_aliases()  # noqa: SLF001 - there is no public list
+    return [*aliases, *(name for names in aliases.values() for name in names)]
+
+
+def parts(estimator: BaseEstimator) -> list[BaseEstimator]:
+    """An estimator and those that were given to it, at any depth."""
+    given = estimator.get_params(deep=True).values()
+    return [estimator, *(value for value in given if isinstance(value, BaseEstimator))]
+
+
+def wants_scale(estimator: BaseEstimator) -> bool:
+    """Whether it, or one inside it, compares columns with each other."""
+    return any(type(part).__module__.startswith(SCALED) for part in parts(estimator))
+
+
+def is_histogram(estimator: BaseEstimator) -> bool:
+    """Whether it boosts trees of histograms: such take a missing value, and split places well."""
+    return isinstance(estimator, HistGradientBoostingClassifier) or _is_lightgbm(type(estimator))
+
+
+def is_lightgbm(name: str) -> bool:
+    """Whether a dotted name is that of LightGBM's classifier, which learns on a cluster, too."""
+    return name == "lightgbm.LGBMClassifier"
+
+
+def uses_lightgbm(estimator: BaseEstimator) -> bool:
+    """Whether it, or one inside it, is LightGBM's."""
+    return any(_is_lightgbm(type(part)) for part in parts(estimator))
+
+
+def any_threads(estimator: BaseEstimator) -> bool:
+    """Whether OpenMP may use every core: its trees are the same, bit by bit, on any number."""
+    return any(is_histogram(part) for part in parts(estimator))
+
+
+def asks_an_ensemble(estimator: BaseEstimator) -> bool:
+    """Whether its fit may ask a forest or the like, whose threads add up in any order."""
+    return any(isinstance(part, BaseEnsemble) for part in parts(estimator)[1:])
+
+
+def exact(estimator: BaseEstimator) -> BaseEstimator:
+    """A fitted estimator with float32 thresholds in its histograms' trees, and no core count.
+
+    A tree of histograms splits half-way between two values, in float64; ONNX compares in
+    float32, and half-way between neighbours of it would be one of the two. The largest float32 that
+    is not above splits every float32 alike.
+    """
+    found = copy.deepcopy(estimator) if any_threads(estimator) else estimator
+    for part in filter(lambda part: hasattr(part, "classes_"), _inside(found)):
+        if isinstance(part, HistGradientBoostingClassifier):
+            _exact_scikit_learn(part)
+        elif _is_lightgbm(type(part)):
+            _exact_lightgbm(part)
+    return found
+
+
+def _inside(value: Any) -> Iterator[BaseEstimator]:
+    """Every estimator in the attributes of one, at any depth, itself too."""
+    if isinstance(value, BaseEstimator):
+        yield value
+        value = vars(value)
+    if type(value).__name__ == "_CalibratedClassifier":
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _inside(inner)
+
+
+def _exact_scikit_learn(estimator: HistGradientBoostingClassifier) -> None:
+    for trees in estimator._predictors:  # noqa: SLF001 - as skl2onnx reads them
+        for tree in trees:
+            tree.nodes["num_threshold"] = floor(tree.nodes["num_threshold"])
+    estimator._bin_mapper.n_threads = None  # noqa: SLF001 - the cores of this machine
+
+
+def _exact_lightgbm(estimator: Any) -> None:
+    from lightgbm import Booster  # noqa: PLC0415 - an optional extra
+
+    lines = estimator.booster_.model_to_string().split("\n")
+    exact = "\n".join(_exact_line(line) for line in lines if not line.startswith("tree_sizes="))
+    estimator._Booster = Booster(model_str=exact)  # noqa: SLF001 - there is no setter
+
+
+def _exact_line(line: str) -> str:
+    """A line of LightGBM's own form of a model, its thresholds made float32."""
+    name, _, values = line.partition("=")
+    if name != "threshold":
+        return line
+    exact = floor(np.array(values.split(), dtype=np.float64))
+    return "threshold=" + " ".join(map(repr, exact.tolist()))
+
+
+def floor(values: Any) -> Any:
+    """The largest float32 that is not above each float64, as float64."""
+    near = values.astype(np.float32)
+    below = np.nextafter(near, np.float32(-np.inf))
+    return np.where(near > values, below, near).astype(np.float64)
+
+
+@contextmanager
+def quiet(doing: str) -> Iterator[None]:
+    """Say what scikit-learn warns of, once and in a line; what it plans for itself, not at all."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for plans in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", plans)
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        yield
+    for text in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        say(f"train: {doing} warns: {text}")

@@ -1,0 +1,70 @@
+"""How the training rows are distributed: what drift is measured against."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import features as made
+from stages.contract import Column, Contract, Feature, Histogram
+from stages.prepare import columns
+
+BUCKETS = 10
+Floats = NDArray[np.float32]
+
+
+def seen(
+    terms: Contract, features: Floats, classes: NDArray[np.int64], engineered: tuple[str, ...] = ()
+) -> Contract:
+    """The contract with the histograms of what the model was trained on.
+
+    Parameters
+    ----------
+    features, classes
+        n × k and n, of the training rows.
+    engineered
+        Names of the features after those that the columns give.
+    """
+    named = [*terms.own, *(Feature(name=name, column=None) for name in engineered)]
+    of = columns(terms, features.shape[1])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        histograms = pool.map(histogram, features.T, of)
+    found = tuple(
+        feature.model_copy(update={"histogram": each})
+        for feature, each in zip(named, histograms, strict=True)
+    )
+    counts = np.bincount(classes, minlength=len(terms.target.classes)).tolist()
+    return terms.model_copy(
+        update={
+            "features": found,
+            "target": terms.target.model_copy(update={"counts": tuple(counts)}),
+            "engineering": made.engineering_sha256() if engineered else None,
+        }
+    )
+
+
+def histogram(values: Floats, column: Column | None) -> Histogram:
+    """Rows per bucket: deciles of a number, each value of a boolean or a category."""
+    present = np.sort(values[~np.isnan(values)])
+    edges: Floats = np.empty(0, dtype=np.float32)
+    if column is None or column.kind in {"number", "integer", "date"}:
+        edges = deciles(present)
+        ends = np.searchsorted(present, edges, side="right")
+        counts = np.diff(ends, prepend=0, append=len(present))
+    else:
+        buckets = len(column.categories) + column.unknown or 2
+        counts = np.bincount(present.astype(np.int64), minlength=buckets)
+    return Histogram(
+        edges=tuple(float(str(edge)) for edge in edges),  # as short as float32 is exact
+        counts=tuple(counts.tolist()),
+        missing=len(values) - len(present),
+    )
+
+
+def deciles(ordered: Floats) -> Floats:
+    """Values that split ascending ones into ten parts, as evenly as they can; fewer if alike."""
+    ranks = -(-len(ordered) * np.arange(1, BUCKETS) // BUCKETS) - 1
+    return np.unique(ordered[ranks]) if len(ordered) else ordered

@@ -1,0 +1,121 @@
+"""A Dask scheduler and its workers as somebody would start them: processes that lack our code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from stages.params import Compute
+from tests.ports import free_ports, listens, wait_until
+
+Process = subprocess.Popen[bytes]
+
+
+@contextmanager
+def started(folder: Path, *arguments: str, **env: str) -> Iterator[Process]:
+    """`dask ARGUMENTS` in an empty folder, ended with the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "dask", *arguments],
+            cwd=folder,
+            env={**own, "DASK_TEMPORARY_DIRECTORY": str(folder), **env},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: Process) -> None:
+    """End a process that we started, and those that it did."""
+    children = workers_of(process)
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in children:
+        if child.is_running():
+            child.kill()
+
+
+def workers_of(nanny: Process) -> list[psutil.Process]:
+    """The worker of a nanny that we started."""
+    try:
+        return list(psutil.Process(nanny.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+@dataclass
+class Processes:
+    """A running scheduler.
+
+    Attributes
+    ----------
+    port, scheduler, workers
+        Of loopback, and the processes; a worker's is that of its nanny.
+    """
+
+    folder: Path
+    port: int
+    scheduler: Process
+    workers: list[Process]
+    stack: ExitStack
+
+    @property
+    def address(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    @property
+    def block(self) -> Compute:
+        return Compute(engine="dask", scheduler=self.address, workers=None, memory=None)
+
+    def add(self, limit: str = "2GiB", **env: str) -> Process:
+        """Start a worker of one thread under a nanny."""
+        place = self.folder / f"worker{len(self.workers)}"
+        worker = self.stack.enter_context(
+            started(
+                place, "worker", self.address, "--nthreads=1", f"--memory-limit={limit}",
+                "--host=127.0.0.1", "--dashboard-address=127.0.0.1:0", **env,
+            )
+        )  # fmt: skip
+        self.workers.append(worker)
+        return worker
+
+    def kill(self, place: int) -> None:
+        """End the process of a worker, not its nanny, as the kernel does for want of memory."""
+        for process in workers_of(self.workers[place]):
+            if "spawn_main" in " ".join(process.cmdline()):
+                process.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def processes(folder: Path, workers: int = 2, limit: str = "2GiB") -> Iterator[Processes]:
+    """A scheduler and so many workers on loopback, all ended with the block."""
+    port = free_ports(1)
+    with ExitStack() as stack:
+        scheduler = stack.enter_context(
+            started(
+                folder / "scheduler", "scheduler", "--host=127.0.0.1", f"--port={port}",
+                "--dashboard-address=127.0.0.1:0",
+            )
+        )  # fmt: skip
+        wait_until(lambda: listens(port), within=60)
+        found = Processes(folder, port, scheduler, [], stack)
+        for _ in range(workers):
+            found.add(limit)
+        yield found

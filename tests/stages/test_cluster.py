@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import operator
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_limits
+
+import stages
+from stages import cluster, compute, features, processed, table
+from stages.console import CairnError
+from stages.params import Compute, Processed
+from stages.paths import PROCESSED, RAW, REPORT, TERMS, TEST, TRAIN
+from tests.conftest import ROOT
+from tests.dask_processes import Processes, end, processes
+from tests.ports import free_ports, wait_until
+from tests.small import PARAMS
+from tests.stages.tables import ROWS, as_csv, as_lines
+
+LOCAL = Compute(engine="local", scheduler=None, workers=None, memory=None)
+HERE = Compute(engine="dask", scheduler=None, workers=2, memory="2GiB")
+MADE = (TERMS, PROCESSED, REPORT, TRAIN, TEST)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    with processes(tmp_path_factory.mktemp("dask")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    RAW.parent.mkdir(parents=True)
+
+
+def settings(block: Compute, **own: Any) -> None:
+    content = {
+        **PARAMS,
+        "processed": {**PARAMS["processed"], "identifier": "id", "drop": [], **own},
+        "compute": block.model_dump(),
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+
+
+def made(block: Compute, **own: Any) -> list[bytes]:
+    for path in MADE:
+        path.unlink(missing_ok=True)
+    settings(block, **own)
+    processed.main()
+    features.main()
+    return [path.read_bytes() for path in MADE]
+
+
+def many(times: int) -> list[dict[str, Any]]:
+    """Rows of every kind of column, a few of them bad, each with a name of its own."""
+    rows = [{**row, "id": f"{row['id']}-{time}"} for time in range(times) for row in ROWS]
+    return [{**row, "y": None} if place % 97 == 5 else row for place, row in enumerate(rows)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [as_csv, as_lines])
+def test_a_cluster_makes_what_one_machine_makes_bit_by_bit(
+    write: Any, running: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", 2**13)
+    RAW.write_bytes(write(many(200)))
+    assert len(list(table.parts(RAW, Processed.model_validate(PARAMS["processed"])))) > 5
+    own = {"bad_rows": "set_aside", "duplicates": "set_aside"}
+    assert made(running.block, **own) == made(LOCAL, **own)
+
+
+def test_results_come_in_the_order_of_the_items_and_few_items_are_taken_ahead(
+    running: Processes,
+) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(30):
+            taken = item + 1
+            yield item
+
+    with compute.engine(running.block) as engine:
+        for place, found in enumerate(engine.map(operator.neg, items())):
+            assert found == -place
+            assert taken <= place + 2 * cluster.AHEAD
+
+
+def test_a_part_that_is_no_table_is_told_as_on_one_machine(
+    running: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", 2**12)
+    RAW.write_bytes(as_csv(many(50)) + b"one,two\n")
+    told = []
+    for block in (LOCAL, running.block):
+        with pytest.raises(CairnError) as error:
+            made(block)
+        told.append(str(error.value))
+    assert told[0] == told[1]
+    assert "line " in told[0]
+
+
+@pytest.mark.slow
+def test_a_table_larger_than_each_workers_memory_goes_through(tmp_path: Path) -> None:
+    limit = 640
+    random = np.random.default_rng(0)
+    rows, columns = 2**16, 44
+    block = pa.table(
+        {
+            **{f"x{place}": random.integers(0, 99, rows) / 8 for place in range(columns)},
+            "y": random.choice(["no", "yes"], rows),
+        }
+    )
+    with pq.ParquetWriter(RAW, block.schema) as writer:
+        for _ in range(30):
+            writer.write_table(block, row_group_size=rows)
+    read = (
+        part.content for part in table.parts(RAW, Processed.model_validate(PARAMS["processed"]))
+    )
+    assert sum(part.nbytes for part in read if isinstance(part, pa.Table)) > limit * 2**20
+    settings(LOCAL, identifier=None)
+    processed.main()
+    expected = [path.read_bytes() for path in (PROCESSED, REPORT)]
+    PROCESSED.unlink()
+    with processes(tmp_path / "dask", limit=f"{limit}MiB") as found:
+        settings(found.block, identifier=None)
+        processed.main()
+    assert [path.read_bytes() for path in (PROCESSED, REPORT)] == expected
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", 2**14)
+    RAW.write_bytes(as_csv(many(3000)))
+    own = {"bad_rows": "set_aside"}
+    expected = made(LOCAL, **own)
+    killed = threading.Event()
+    with processes(tmp_path / "dask") as found:
+
+        def kill() -> None:
+            PROCESSED.unlink()
+            wait_until(PROCESSED.with_suffix(".part").exists, within=120)
+            found.kill(0)
+            if not PROCESSED.exists():
+                killed.set()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        wait_until(lambda: not PROCESSED.exists())
+        assert made(found.block, **own) == expected
+        killer.join()
+    assert killed.is_set()
+
+
+def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    address = f"tcp://127.0.0.1:{free_ports(1)}"
+    block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
+    with (
+        pytest.raises(CairnError, match=f"no Dask scheduler answers at {address} within 1 s"),
+        compute.engine(block),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["nonsense://10.0.0.5:8786", "tcp://127.0.0.1:port"])
+def test_an_address_that_is_none_is_said(address: str) -> None:
+    block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
+    with pytest.raises(CairnError, match=r"compute\.scheduler") as error, compute.engine(block):
+        pass
+    assert address in str(error.value)
+
+
+@pytest.mark.slow
+def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "ALONE_SECONDS", 2)
+    with processes(tmp_path / "dask", workers=0) as found:
+        with pytest.raises(CairnError, match="no worker has worked"), compute.engine(found.block):
+            pass
+        monkeypatch.setattr(cluster, "ALONE_SECONDS", 60)
+        worker = found.add()
+        with compute.engine(found.block) as engine:
+            monkeypatch.setattr(cluster, "ALONE_SECONDS", 2)
+            end(worker)
+            with pytest.raises(CairnError, match="no worker has worked"):
+                list(engine.map(operator.neg, range(3)))
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
+    with processes(tmp_path / "dask", workers=1) as found, compute.engine(found.block) as engine:
+        results = engine.map(operator.neg, range(1000))
+        next(results)
+        end(found.scheduler)
+        with pytest.raises(CairnError, match="the scheduler is gone"):
+            list(results)
+
+
+@pytest.mark.slow
+def test_a_part_of_which_every_worker_dies_is_said_with_the_limit(tmp_path: Path) -> None:
+    with (
+        processes(tmp_path / "dask", workers=1, limit="512MiB") as found,
+        compute.engine(found.block) as engine,
+        pytest.raises(CairnError, match="limit of 512 MiB; give each more"),
+    ):
+        list(engine.map(os._exit, [1]))
+
+
+def other_version(folder: Path, package: str, version: str) -> str:
+    """A folder that, first on Python's path, makes a package seem of another version."""
+    place = folder / "other" / f"{package}-{version}.dist-info"
+    place.mkdir(parents=True)
+    (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    return str(place.parent)
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_version_is_named_whenever_it_comes(tmp_path: Path) -> None:
+    path = other_version(tmp_path, "pyarrow", "1.2.3")
+    told = f"127.0.0.1:.* has pyarrow 1.2.3, here it is {pa.__version__}"
+    with processes(tmp_path / "dask", workers=1) as found:
+        with compute.engine(found.block) as engine:
+            end(found.workers[0])
+            found.add(PYTHONPATH=path)
+            with pytest.raises(CairnError, match=told):
+                list(engine.map(operator.neg, range(3)))
+        with pytest.raises(CairnError, match=told), compute.engine(found.block):
+            pass
+
+
+def test_a_worker_without_a_package_is_named(
+    running: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = cluster.versions(["numpy"])
+    monkeypatch.setattr(cluster, "versions", lambda _: {**here, "no-such-package": "2.0"})
+    with (
+        pytest.raises(CairnError, match=r"has no-such-package none, here it is 2\.0"),
+        compute.engine(running.block),
+    ):
+        pass
+
+
+PROBE = """
+import sys
+from stages import compute, probe
+from stages.params import Compute
+block = Compute(engine="dask", scheduler=sys.argv[1], workers=None, memory=None)
+if __name__ == "__main__":
+    with compute.engine(block) as engine:
+        print(*engine.map(probe.probe, range(4)))
+"""
+
+
+@pytest.mark.slow
+def test_the_code_of_this_run_is_what_runs(tmp_path: Path, running: Processes) -> None:
+    for name, sign in (("first", ""), ("second", "-")):
+        shutil.copytree(Path(stages.__file__ or "").parent, tmp_path / name / "stages")
+        text = f"def probe(item: int) -> int:\n    return {sign}item\n"
+        (tmp_path / name / "stages" / "probe.py").write_text(text)
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PROBE, running.address],
+            cwd=tmp_path / name,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for name in ("first", "second", "first")
+    ]
+    assert said == ["0 1 2 3\n", "0 -1 -2 -3\n", "0 1 2 3\n"]
+
+
+def test_two_runs_of_other_code_do_not_mix(
+    running: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with compute.engine(running.block) as ours:
+        assert list(ours.map(operator.neg, [1])) == [-1]
+        monkeypatch.setattr(cluster, "_modules", lambda folder: [folder / "console.py"])
+        with compute.engine(running.block) as other:
+            assert list(other.map(operator.neg, [1])) == [-1]
+            with pytest.raises(CairnError, match="another run has sent other code"):
+                list(ours.map(operator.neg, [1]))
+
+
+@pytest.mark.slow
+def test_processes_on_this_machine_end_with_the_stage_that_fails() -> None:
+    pids: list[int] = []
+
+    def fail() -> None:
+        with compute.engine(HERE) as engine:
+            assert isinstance(engine, cluster.Cluster)
+            pids.extend(engine.client.run(os.getpid).values())
+            list(engine.map(int, ["1", "x"]))
+
+    with pytest.raises(ValueError, match="invalid literal"):
+        fail()
+    assert len(pids) == 2
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_processes_on_this_machine_end_with_the_stage_that_is_stopped(sign: int) -> None:
+    RAW.write_bytes(as_csv(many(40_000)))
+    settings(HERE, bad_rows="set_aside")
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "stages.processed"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    family: list[psutil.Process] = []
+
+    def working() -> bool:
+        family[:] = psutil.Process(stage.pid).children(recursive=True)
+        return sum("spawn_main" in " ".join(each.cmdline()) for each in family) >= 2
+
+    wait_until(working, within=60)
+    stage.send_signal(sign)
+    assert stage.wait(60) != 0
+    wait_until(lambda: not any(each.is_running() for each in family))
+
+
+@pytest.mark.slow
+def test_an_ordinary_run_says_nothing_on_stderr() -> None:
+    RAW.write_bytes(as_csv(many(500)))
+    settings(HERE, bad_rows="set_aside")
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.processed"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    assert all(line.startswith("processed: ") for line in done.stdout.splitlines()[-2:])
+
+
+@pytest.mark.slow
+def test_a_search_finds_on_a_cluster_what_it_finds_here_though_workers_die(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60_000, 12)).astype(np.float32)
+    classes = (rows[:, 0] + rows[:, 1] > 0).astype(np.int64)
+
+    def search(block: Compute) -> Any:
+        grid = GridSearchCV(
+            LogisticRegression(max_iter=200), {"C": np.logspace(-6, 2, 12).tolist()},
+            scoring="neg_log_loss",
+        )  # fmt: skip
+        with threadpool_limits(1), compute.engine(block) as engine, engine.joblib(rows, classes):
+            grid.fit(rows, classes)
+        return grid.cv_results_["mean_test_score"].tolist()
+
+    with processes(tmp_path / "dask") as found:
+        expected = search(LOCAL)
+        assert search(found.block) == expected
+        timers = [threading.Timer(3 + place, found.kill, [place]) for place in range(2)]
+        for timer in timers:
+            timer.start()
+        assert search(found.block) == expected
+        for timer in timers:
+            timer.join()
+
+
+def test_without_the_extra_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "stages.cluster")
+    monkeypatch.delattr(stages, "cluster")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(CairnError, match="make install-extras"), compute.engine(HERE):
+        pass

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import doctest
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer
+
+from service.rows import Reader
+from stages import engineering, features, parquet, raw
+from stages.console import CairnError
+from stages.contract import Column, Contract, Target
+from stages.paths import PROCESSED
+from tests.stages.tables import run
+
+ONE = Contract(
+    columns=(Column(name="a", kind="number"),),
+    target=Target(name="y", classes=(0, 1)),
+    engineering="0" * 64,
+)
+
+
+def engineer(columns: engineering.Columns) -> engineering.Columns:
+    """The example of the module's docstring."""
+    area, radius = columns["mean_area"], columns["mean_radius"]
+    return {"roundness": area / (np.pi * radius**2), "growth": columns["worst_area"] / area}
+
+
+def test_the_example_of_the_docstring_is_right() -> None:
+    found = doctest.testmod(engineering)
+    assert found.attempted > 3
+    assert not found.failed
+
+
+def test_nothing_is_made_until_somebody_writes_it() -> None:
+    values: NDArray[np.float32] = np.ones(3, dtype=np.float32)
+    assert not engineering.engineer({"a": values})
+
+
+def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engineering, "engineer", engineer)
+    terms, _, _ = run(raw.shipped("breast_cancer"), target="target")
+    terms = terms.model_copy(update={"engineering": features.engineering_sha256()})
+    [group] = parquet.groups(PROCESSED)
+    offline = features.features(features.columns(group, terms), terms)
+    rows = load_breast_cancer().data.tolist()
+    reader = Reader(terms)
+    online = features.matrix(reader.check({"features": rows}).values, terms)
+    assert list(offline)[30:] == ["roundness", "growth"]
+    assert online.shape == (569, 32)
+    assert np.column_stack(list(offline.values())).tobytes() == online.tobytes()
+    alone = [features.matrix(reader.check({"features": row}).values, terms) for row in rows]
+    assert np.concatenate(alone).tobytes() == online.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ({"a": [1.0, 2.0]}, "'a' is a feature already; rename it"),
+        ({"b": 1.0}, r"'b' has the shape \(\)"),
+        ({"b": [1.0]}, r"'b' has the shape \(1,\)"),
+        ({"b": [[1.0], [2.0]]}, r"'b' has the shape \(2, 1\)"),
+    ],
+)
+def test_what_is_not_one_number_a_row_under_a_new_name_is_refused(
+    made: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engineering, "engineer", lambda _: made)
+    with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
+        features.matrix([[1.0], [2.0]], ONE)
+
+
+def test_the_code_is_known_by_its_bytes() -> None:
+    code = Path(str(engineering.__file__)).read_bytes()
+    assert features.engineering_sha256() == hashlib.sha256(code).hexdigest()

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from stages import prepare
+from stages.console import CairnError
+from stages.contract import Column, Contract
+from stages.params import Train
+from tests import small
+
+NUMBER = Column(name="n", kind="number")
+GAPS = Column(name="g", kind="number", missing=True)
+FLAG = Column(name="f", kind="boolean")
+DAY = Column(name="d", kind="date", parts=("year", "month"))
+COLOUR = Column(name="c", kind="category", categories=("blue", "green", "red"), unknown=True)
+FOREST, BOOSTED = RandomForestClassifier(), HistGradientBoostingClassifier()
+LINEAR = LogisticRegression()
+GONE = np.nan
+
+
+def block(**changes: Any) -> Train:
+    return small.LINEAR.model_copy(update={"scale": "auto", **changes})
+
+
+def terms(*columns: Column) -> Contract:
+    return Contract(columns=columns, target=small.TERMS.target)
+
+
+def matrix(*rows: list[float]) -> NDArray[np.float32]:
+    return np.array(rows, dtype=np.float32)
+
+
+def steps(features: NDArray[np.float32], columns: Contract, model: Any, **changes: Any) -> Any:
+    """The steps before the estimator, by the features that they take."""
+    found = prepare.prepare(features, columns, block(**changes), model)
+    return {
+        name: (places, inner if inner == "passthrough" else [step for step, _ in inner.steps])
+        for _, transformer in found
+        for name, inner, places in transformer.transformers
+    }
+
+
+def prepared(
+    features: NDArray[np.float32],
+    columns: Contract,
+    model: Any,
+    later: NDArray[np.float32] | None = None,
+    **changes: Any,
+) -> Any:
+    """What the estimator gets of later rows, or of the training rows themselves."""
+    ((_, found),) = prepare.prepare(features, columns, block(**changes), model)
+    assert isinstance(found, ColumnTransformer)
+    found.fit(features)
+    return found.transform(features if later is None else later).tolist()
+
+
+WHOLE, HOLES = matrix([1, 2], [3, 4]), matrix([1, GONE], [3, 4])
+
+
+def test_whole_numbers_go_to_a_tree_as_they_are() -> None:
+    assert steps(WHOLE, terms(NUMBER, FLAG), FOREST) == {}
+    assert steps(matrix([2000, 1], [2001, 2]), terms(DAY), FOREST) == {}
+
+
+@pytest.mark.parametrize(
+    ("scale", "model", "scaled"),
+    [
+        ("auto", LINEAR, True),
+        ("auto", FOREST, False),
+        (True, FOREST, True),
+        (False, LINEAR, False),
+    ],
+)
+def test_numbers_are_scaled_where_the_estimator_wants_it_or_the_user(
+    scale: Any,
+    model: Any,
+    scaled: bool,  # noqa: FBT001
+) -> None:
+    found = steps(WHOLE, terms(NUMBER, FLAG), model, scale=scale)
+    assert found == ({"numbers": ([0, 1], ["standardscaler"])} if scaled else {})
+
+
+def test_a_feature_is_imputed_where_it_is_missing_or_may_be() -> None:
+    imputed = {"numbers": ([0], "passthrough"), "gaps": ([1], ["simpleimputer"])}
+    assert steps(HOLES, terms(NUMBER, GAPS), FOREST) == imputed
+    assert steps(WHOLE, terms(NUMBER, GAPS), FOREST) == imputed
+    assert steps(HOLES, terms(NUMBER, FLAG), FOREST) == imputed  # the contract was mended since
+    assert steps(HOLES, terms(NUMBER, GAPS), LINEAR)["gaps"] == (
+        [1],
+        ["simpleimputer", "standardscaler"],
+    )
+
+
+def test_a_feature_that_is_engineered_may_always_be_missing() -> None:
+    found = steps(matrix([1, 2, 3], [3, 4, 5]), terms(NUMBER, FLAG), FOREST)
+    assert found == {"numbers": ([0, 1], "passthrough"), "gaps": ([2], ["simpleimputer"])}
+
+
+def test_what_was_missing_goes_to_boosted_histograms_and_is_imputed_where_it_never_was() -> None:
+    assert steps(HOLES, terms(NUMBER, GAPS), BOOSTED) == {}
+    assert steps(WHOLE, terms(NUMBER, GAPS), BOOSTED)["gaps"] == ([1], ["simpleimputer"])
+
+
+def test_a_missing_number_becomes_the_median_of_the_others() -> None:
+    rows = matrix([1, 5], [3, GONE], [3, 7], [9, 9])
+    assert [row[1] for row in prepared(rows, terms(NUMBER, GAPS), FOREST)] == [5, 7, 7, 9]
+
+
+CODES = matrix([0], [0], [0], [0], [2], [GONE], [3])
+ASKED = matrix([0], [1], [2], [3], [GONE])
+
+
+def test_a_category_is_a_column_a_missing_one_too_and_an_unknown_one_none() -> None:
+    assert prepared(CODES, terms(COLOUR), FOREST, ASKED) == [
+        [0, 1, 0],
+        [0, 0, 0],  # green, of which nothing was learned
+        [0, 0, 1],
+        [0, 0, 0],
+        [1, 0, 0],
+    ]
+
+
+def test_a_rare_category_is_taken_for_an_unknown_one() -> None:
+    assert prepared(CODES, terms(COLOUR), FOREST, ASKED, rare=0.2) == [
+        [0, 1],
+        [0, 0],
+        [0, 0],
+        [0, 0],
+        [1, 0],
+    ]
+
+
+@pytest.mark.parametrize(("encode", "model"), [("ordinal", FOREST), ("auto", BOOSTED)])
+def test_a_category_s_place_is_a_number_and_so_is_a_missing_one(encode: Any, model: Any) -> None:
+    found = prepared(CODES, terms(COLOUR), model, ASKED, encode=encode)
+    assert found == [[0], [1], [2], [3], [-1]]
+
+
+def test_rare_places_are_one_that_no_other_has() -> None:
+    found = prepared(CODES, terms(COLOUR), BOOSTED, ASKED, rare=0.2)
+    assert found == [[1], [2], [2], [2], [0]]
+
+
+def test_boosted_histograms_take_columns_if_the_user_says() -> None:
+    found = prepared(CODES, terms(COLOUR), BOOSTED, ASKED, encode="one_hot")
+    assert len(found[0]) == 3
+
+
+def test_a_column_all_of_whose_categories_are_rare_is_left_out() -> None:
+    rows = matrix([0, 1], [1, 2], [2, 3])
+    found = steps(rows, terms(COLOUR, NUMBER), FOREST, rare=0.5)
+    assert found == {"numbers": ([1], "passthrough")}
+    with pytest.raises(CairnError, match=r"train\.rare: 0\.5 makes every category rare"):
+        steps(rows[:, :1], terms(COLOUR), FOREST, rare=0.5)
+
+
+def test_what_is_prepared_is_float32() -> None:
+    ((_, found),) = prepare.prepare(CODES, terms(COLOUR), block(), FOREST)
+    assert found.fit_transform(CODES).dtype == np.float32
+
+
+def test_missing_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "BLOCK", 2)
+    rows = np.zeros((5, 3), dtype=np.float32)
+    rows[4, 1] = GONE
+    assert prepare.missing(rows).tolist() == [False, True, False]

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import pickle
+import tarfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import table
+from stages.console import CairnError
+from stages.table import Part, Unconvertible
+from tests.stages import tables
+from tests.stages.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar
+
+TEXTS = {name: pa.string() for name in ("id", "c", "day", "time", "y")}
+
+
+def parts(content: bytes | str, folder: Path, **knobs: Any) -> list[Part]:
+    path = folder / "table"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(table.parts(path, tables.block(**knobs)))
+
+
+def rows(content: bytes | str, folder: Path, **knobs: Any) -> list[dict[str, Any]]:
+    """All rows, texts as texts."""
+    found = [part.read(TEXTS).to_pylist() for part in parts(content, folder, **knobs)]
+    return [row for part in found for row in part]
+
+
+EXPECTED = [{"n" if name == "n (cm)" else name: row[name] for name in row} for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        as_csv(ROWS),
+        as_csv(ROWS, quoting=csv.QUOTE_ALL),
+        as_csv(ROWS).replace(b"\n", b"\r\n").replace(b'"quoted""\r\n', b'"quoted""\n'),
+        b"\xef\xbb\xbf" + as_csv(ROWS),
+        b"\n\n" + as_csv(ROWS),
+        as_csv(ROWS).rstrip(b"\n"),
+        as_csv(ROWS, ";"),
+        as_csv(ROWS, "\t"),
+        as_csv(ROWS, "|"),
+        as_lines(ROWS),
+        b"\xef\xbb\xbf" + as_lines(ROWS),
+        as_lines(ROWS).replace(b"\n", b"\r\n\n"),
+        as_lines(ROWS).rstrip(b"\n"),
+        as_parquet(ROWS),
+        *(pack(as_csv(ROWS)) for pack in PACK.values()),
+        *(pack(as_lines(ROWS)) for pack in PACK.values()),
+    ],
+)
+def test_the_same_rows_come_from_every_format(content: bytes, tmp_path: Path) -> None:
+    assert rows(content, tmp_path) == EXPECTED
+
+
+@pytest.mark.parametrize(("delimiter", "knob"), [("~", "~"), (",", ",")])
+def test_any_delimiter_can_be_given(delimiter: str, knob: str, tmp_path: Path) -> None:
+    assert rows(as_csv(ROWS, delimiter), tmp_path, delimiter=knob) == EXPECTED
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-8-sig"])
+@pytest.mark.parametrize("size", [3, 2**20])
+def test_any_encoding_can_be_given(
+    encoding: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", size)
+    content = "größe (µm),y\n1,ä\n2,ö\n".encode(encoding)
+    found = rows(content, tmp_path, encoding=encoding)
+    assert found == [{"größe": 1, "y": "ä"}, {"größe": 2, "y": "ö"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "ascii", "cp1252", "shift_jis"])
+def test_an_encoding_that_the_text_has_not_is_named(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match=f"after line . not {encoding} text, as processed.encod"):
+        parts(b"a,y\n1,\x81\n2,\x9d", tmp_path, encoding=encoding)
+
+
+def test_a_folder_is_the_rows_of_its_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    files = {
+        "b.jsonl": as_lines(ROWS[2:3]),
+        "a/1.csv.gz": gzip.compress(as_csv(ROWS[:1])),
+        "a/2.csv": as_csv(ROWS[1:2], ";"),
+        "c.parquet": as_parquet(ROWS[3:]),
+    }
+    assert rows(as_tar(files, tmp_path / "folder"), tmp_path) == EXPECTED
+
+
+def test_files_of_a_folder_with_other_columns_are_named(tmp_path: Path) -> None:
+    files = {"1.csv": b"a,b,y\n1,2,0\n", "2.csv": b"b,a,y\n1,2,0\n", "3.csv": b"a,c,y\n1,2,0\n"}
+    path = tmp_path / "table"
+    with pytest.raises(CairnError) as error:
+        parts(as_tar(files, tmp_path / "folder"), tmp_path)
+    assert f"column 'b' is in {path}, 1.csv, but not in {path}, 3.csv; give" in str(error.value)
+
+
+def test_an_error_names_the_file_of_the_folder_and_its_line(tmp_path: Path) -> None:
+    content = as_tar({"1.csv": b"a,y\n1,0\n", "2.csv": b"a,y\n1,0\n2\n"}, tmp_path / "folder")
+    with pytest.raises(CairnError, match=r"table, 2\.csv: line 3 has 1 field, the header 2"):
+        rows(content, tmp_path)
+
+
+def test_a_tar_that_is_cut_short_or_compressed_is_named(tmp_path: Path) -> None:
+    whole = as_tar({"1.csv": as_csv(ROWS * 100), "2.csv": as_csv(ROWS)}, tmp_path / "folder")
+    with pytest.raises(CairnError, match="a tar that is damaged or cut short"):
+        rows(whole[:2000], tmp_path)
+    with pytest.raises(CairnError, match="a compressed tar; unpack it, and give the folder"):
+        rows(gzip.compress(whole), tmp_path)
+
+
+def test_folders_in_a_tar_are_no_files(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        entry = tarfile.TarInfo("folder/1.csv")
+        entry.size = len(as_csv(ROWS))
+        archive.addfile(entry, io.BytesIO(as_csv(ROWS)))
+    assert rows(file.getvalue(), tmp_path) == EXPECTED
+
+
+def test_without_a_table_it_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match="no such file; run `dvc repro`"):
+        list(table.parts(tmp_path / "table", tables.block()))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 40, 10**6])
+@pytest.mark.parametrize(
+    "content",
+    [
+        'a,b,y\n1,"two\nlines",0\n2,"a ""b""\n\n,c",1\n3,"",0\n',
+        'a,b,y\r\n1,"two\r\nlines",0\r\n2,x,1\r\n',
+        "a,b,y\r1,x,0\r2,z,1\r",
+        'a,b,y\n1,5" pipe,0\n2,"6"" pipe\n""",1\n3,7" pipe,0\n4,"x"y"z,1\n',
+        'a,"b\nc",y\n1,2,0\n\n\n3,4,1',
+    ],
+)
+def test_borders_between_parts_are_between_records(
+    content: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rows(content, tmp_path)
+    monkeypatch.setattr(table, "BYTES", size)
+    found = parts(content, tmp_path)
+    assert [row for part in found for row in part.read(TEXTS).to_pylist()] == whole
+    assert len(found) > 1 or size > 3
+
+
+FIELDS = st.text(st.sampled_from('ab,;" \n\r"5é'), max_size=6)
+
+
+@given(
+    records=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=6),
+    strays=st.booleans(),
+    size=st.integers(1, 30),
+)
+def test_no_size_of_the_parts_changes_a_row(
+    records: list[tuple[str, str]],
+    strays: bool,  # noqa: FBT001
+    size: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\r\n").writerows([("c", "y"), *records])
+    text = file.getvalue() + ('5" pipe,6" x\n' if strays else "")
+    if strays:
+        records = [*records, ('5" pipe', '6" x')]
+    folder = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "BYTES", size)
+        found = rows(text, folder)
+    assert found == [
+        {"c": None if c in table.MISSING else c, "y": None if y in table.MISSING else y}
+        for c, y in records
+    ]
+
+
+def test_line_numbers_go_on_from_part_to_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", 7)
+    with pytest.raises(CairnError, match="line 7 has 1 field, the header 2"):
+        rows('\na,y\n"1\n",0\n\n2,1\n3\n', tmp_path)
+    *_, last = parts('{"y":1}\n\n{"y":2}\n{y}\n', tmp_path)
+    with pytest.raises(CairnError, match="line 4 is no JSON object, at character 2"):
+        last.loose()
+
+
+def test_no_more_of_a_table_is_read_than_its_next_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", 2**10)
+    path = tmp_path / "table"
+    path.write_bytes(gzip.compress(as_csv(ROWS * 5000))[:-9])
+    found = table.parts(path, tables.block())
+    assert all(len(next(found).read(TEXTS)) < 40 for _ in range(50))
+    with pytest.raises(CairnError, match="cut short"):
+        list(found)
+
+
+def test_parquet_comes_by_many_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "ROWS", 2)
+    found = parts(as_parquet(ROWS), tmp_path)
+    assert [len(part.read()) for part in found] == [2, 2, 1]
+    assert {part.names for part in found} == {tuple(ROWS[0])}
+
+
+def test_a_part_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    for content in (as_csv(ROWS), as_lines(ROWS), as_parquet(ROWS)):
+        [part] = parts(content, tmp_path)
+        assert pickle.loads(pickle.dumps(part)).read().equals(part.read())  # noqa: S301
+
+
+def test_a_value_that_is_not_of_its_type_is_read_as_it_was_written(tmp_path: Path) -> None:
+    [part] = parts("a,y\n1,0\nx,1\n", tmp_path)
+    with pytest.raises(Unconvertible):
+        part.read({"a": pa.float64()})
+    assert part.loose(["a"])["a"].to_pylist() == ["1", "x"]
+    [part] = parts('{"a":1,"b":[],"y":0}\n{"a":"x","y":1}\n{"a":null,"y":0.5}\n', tmp_path)
+    for types in ({}, {"a": pa.float64()}, {"y": pa.int64()}):
+        with pytest.raises(Unconvertible):
+            part.read(types)
+    found = part.loose(["y"])
+    assert found["a"].cast(pa.string()).to_pylist() == ["1", '"x"', None]
+    assert found["y"].cast(pa.string()).to_pylist() == ["0", "1", "0.5"]
+    assert part.loose()["y"].to_pylist() == [0, 1, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "type_", "kept"),
+    [
+        ([1, None], pa.int8(), pa.int8()),
+        ([1, None], pa.uint64(), pa.int64()),
+        ([2**63], pa.uint64(), pa.float64()),
+        ([Decimal(1), None], pa.decimal128(18, 0), pa.int64()),
+        ([Decimal(1), None], pa.decimal128(18, 4), pa.int64()),
+        ([Decimal("1.5"), None], pa.decimal128(18, 4), pa.float64()),
+        ([1.5, None], pa.float16(), pa.float32()),
+        (["x", None], pa.large_string(), pa.string()),
+        (["x", None], pa.string_view(), pa.string()),
+        (["x", None], pa.dictionary(pa.int8(), pa.string()), pa.string()),
+        ([1, None], pa.dictionary(pa.int8(), pa.int64()), pa.int64()),
+    ],
+)
+def test_types_of_parquet_that_hold_the_same_are_one(
+    values: list[Any], type_: pa.DataType, kept: pa.DataType, tmp_path: Path
+) -> None:
+    [part] = parts(as_parquet([{"a": v, "y": 0} for v in values], a=type_), tmp_path)
+    found = part.read()["a"]
+    assert found.type == kept
+    assert found.to_pylist() == values
+
+
+def test_a_key_that_no_row_has_is_no_column_of_json_lines(tmp_path: Path) -> None:
+    [part] = parts('{"a":1,"b":null}\n{"a":2}\n', tmp_path)
+    types = dict.fromkeys("abc", pa.float64())
+    assert part.read(types).column_names == ["a", "b"]
+    assert part.read(types)["b"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "unit"),
+    [
+        ("sepal length (cm)", "sepal_length", "cm"),
+        ("mean radius", "mean_radius", None),
+        (" od280/od315_of wines ", "od280_od315_of_wines", None),
+        ("größe (µm)", "größe", "µm"),
+        ("f(x) (m/s)", "f_x", "m/s"),
+        ("(cm)", "cm", None),
+        ("a()", "a", None),
+        ("%", "", None),
+    ],
+)
+def test_a_title_is_a_name_and_a_unit(text: str, name: str, unit: str | None) -> None:
+    assert table.title(text) == (name, unit)
+
+
+@given(text=st.text())
+def test_a_name_is_an_identifier_and_its_own_name(text: str) -> None:
+    name, _ = table.title(text)
+    assert all(sign == "_" or sign.isalnum() for sign in name)
+    assert not name.startswith("_")
+    assert table.title(name) == (name, None)
+
+
+def test_a_number_too_large_for_a_float_is_infinite() -> None:
+    assert [table.real(10**400), table.real(-(10**400)), table.real(7)] == [np.inf, -np.inf, 7]

@@ -1,0 +1,129 @@
+"""One contract: pandera offline and pydantic online accept and refuse the same rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.errors import Refused
+from service.rows import Reader
+from stages import checks, table
+from stages.contract import Column, Contract, Target
+from stages.table import Part
+from tests import small
+
+TARGET = Target(name="labelled", classes=("no", "yes"))
+GONE = object()
+
+
+def offline(rows: list[dict[str, Any]], terms: Contract, size: int) -> list[bool]:
+    """Which rows `processed` keeps, of parts of so many rows."""
+    lines = [f"{json.dumps({**row, TARGET.name: 'yes'})}\n".encode() for row in rows]
+    found = []
+    for place in range(0, len(lines), size):
+        part = Part("jsonl", b"".join(lines[place : place + size]), "table")
+        found += checks.hold(part, terms).good.tolist()
+    return found
+
+
+def online(rows: list[dict[str, Any]], terms: Contract) -> list[bool]:
+    """Which rows the service takes."""
+    reader = Reader(terms)
+    return [accepted(reader, row) for row in rows]
+
+
+def accepted(reader: Reader, row: dict[str, Any]) -> bool:
+    try:
+        reader.read(json.dumps({"records": [row]}).encode())
+    except Refused:
+        return False
+    return True
+
+
+def columns(terms: Contract) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+    """Right and wrong values of each column, and none at all."""
+    for column in terms.columns:
+        right, wrong = small.values(column), small.wrong(column)
+        yield column.name, st.one_of(right, right, right, right, wrong, st.just(GONE))
+    if terms.identifier:
+        others = st.sampled_from([True, 0.5, 7.0, [], {}, 2**63, GONE])
+        yield terms.identifier, st.one_of(small.IDENTIFIERS, small.IDENTIFIERS, others)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
+    """Any contract, with rows that keep it or do not."""
+    terms = draw(small.contracts()).model_copy(update={"target": TARGET})
+    row = st.fixed_dictionaries(dict(columns(terms)))
+    rows = draw(st.lists(row, min_size=1, max_size=6))
+    return terms, [{name: v for name, v in row.items() if v is not GONE} for row in rows]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(made=tables(), size=st.sampled_from([1, 2, 6]))
+def test_offline_and_online_accept_and_refuse_the_same_rows(
+    made: tuple[Contract, list[dict[str, Any]]], size: int
+) -> None:
+    terms, rows = made
+    assert offline(rows, terms, size) == online(rows, terms)
+
+
+NUMBER = Column(name="a", kind="number")
+WHOLE = Column(name="a", kind="integer", missing=True)
+CODE = Column(name="a", kind="category", categories=(1, 2))
+TEXT = Column(name="a", kind="category", categories=("", "1", "2024-01-01"))
+OTHERS = Column(name="a", kind="category", categories=("x",), unknown=True)
+DATE = Column(name="a", kind="date", parts=("year", "hour"))
+FLAG = Column(name="a", kind="boolean")
+LARGEST = 3.4028234663852886e38
+
+
+@pytest.mark.parametrize("size", [1, 100])
+@pytest.mark.parametrize(
+    ("column", "right", "wrong"),
+    [
+        (NUMBER, [1, -0.0, 1e-300, LARGEST, 3.40282348e38, 10**30, 2**64],
+         ["1", True, None, [1], {}, 3.41e38, 10**39, 10**400]),
+        (WHOLE, [3, 3.0, -0.0, None, 2**60, 1e30], [0.5, 1e-300, "3", True]),
+        (CODE, [1, 2], [1.0, 2.5, "1", True, 3, None, 2**70]),
+        (TEXT, ["", "1", "2024-01-01"], ["2024-01-02", 1, True, None, " 1", "NA"]),
+        (OTHERS, ["x", "NA", "2024-01-01", "", "\0", "ä"], [1, 0.5, False, None]),
+        (DATE, ["2024-02-29", "0001-01-01", "9999-12-31T23:59:59.999999999", "2024-02-29 00:00"],
+         [*small.NO_DATES, *small.NO_DAYS, 20240229, None, True]),
+        (FLAG, [True, False], [0, 1, "true", None, 0.0]),
+    ],
+)  # fmt: skip
+def test_values_at_the_borders_are_the_same_to_both(
+    column: Column, right: list[Any], wrong: list[Any], size: int
+) -> None:
+    terms = Contract(columns=(column,), target=TARGET)
+    rows = [{"a": value} for value in [*right, *wrong]]
+    expected = [True] * len(right) + [False] * len(wrong)
+    assert online(rows, terms) == expected
+    assert offline(rows, terms, size) == expected
+
+
+def test_a_name_of_a_row_is_the_same_to_both() -> None:
+    terms = Contract(columns=(NUMBER,), identifier="id", target=TARGET)
+    right: list[Any] = ["x", "", "2024-01-01", 7, -(2**63), 2**63 - 1, None]
+    wrong: list[Any] = [True, 7.0, 0.5, [], {}, 2**63]
+    rows = [{"a": 1, "id": value} for value in [*right, *wrong]]
+    expected = [True] * len(right) + [False] * len(wrong)
+    assert online(rows, terms) == expected
+    assert offline(rows, terms, 1) == offline(rows, terms, 99) == expected
+    names = b"".join(b'{"a":1,"id":%d,"labelled":"no"}\n' % name for name in (7, 2**63 - 1))
+    held = checks.hold(Part("jsonl", names, "table"), terms)
+    assert held.rows["id"].to_pylist() == ["7", str(2**63 - 1)]
+
+
+def test_a_row_that_pydantic_never_sees_is_no_row_offline_either() -> None:
+    """JSON has no NaN: a file that has some says that the value is missing."""
+    part = Part("jsonl", b'{"a":NaN,"labelled":"no"}\n', "table")
+    terms = Contract(columns=(NUMBER,), target=TARGET)
+    assert not checks.hold(part, terms).good[0]
+    assert table.JSON not in [field.type for field in part.read().schema]
