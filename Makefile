@@ -208,8 +208,9 @@ verify: install ## rebuild in a clean clone, on one thread and on two, and compa
 		git diff --exit-code && test -z "$$(git status --porcelain)" || exit 1; \
 	done && echo "verify: every hash is the one in dvc.lock"
 
-bench: install-dev ## the benchmarks, half an hour with a Docker engine; writes bench/results
+bench: install-dev ## the benchmarks, three quarters of an hour with a Docker engine; writes bench/results
 	python -m bench.pipeline
+	python -m bench.scale
 	python -m bench.serving
 	python -m bench.image
 

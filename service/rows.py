@@ -28,7 +28,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from service.errors import Problem, Refused
 from service.settings import MAX_ROWS
-from stages.contract import Category, Column, Contract
+from stages.contract import LARGEST, Category, Column, Contract
 
 SHAPES = (
     'an object with a value for each column, {"records": [such objects]}, '
@@ -38,8 +38,6 @@ LISTED = 100
 SHAPED = {"features", "records"}
 LONGEST = 100
 SOME_VALUES = 10_000
-# Beyond float32 a number is infinite to the model.
-LARGEST = 3.4028235e38
 # Beyond these JSON has no float, and no whole number, that every reader takes.
 MOST = sys.float_info.max
 LONG = 2**53

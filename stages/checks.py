@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from stages.console import CairnError
-from stages.contract import NUMBERS, Column, Contract
+from stages.contract import LARGEST, NUMBERS, Column, Contract
 from stages.paths import RAW, TERMS
 from stages.table import JSON, Part, Unconvertible, real
 
 # What float32 rounds to its largest number, as the service has it.
-LARGEST = 3.4028235e38
 EXACT = 2**53
+CALENDAR = (-62_135_596_800, 253_402_300_799)  # seconds of the years 1 to 9999, from 1970
 LEAST, MOST = -(2**63), 2**63 - 1
 EXAMPLES = 5
 SHOWN = 60  # characters of a value, in a report
@@ -43,7 +43,7 @@ LONG = pa.decimal128(38, 0)
 SECONDS = pa.timestamp("s")
 STORED = {"number": pa.float32(), "integer": pa.float32()}
 # Whole numbers that may be labels of 64 bits: a float64 would lose their last digits.
-NULLABLE = {INTEGER: pd.Int64Dtype()}.get
+NULLABLE = {INTEGER: pd.Int64Dtype(), BOOLEANS: pd.BooleanDtype()}.get
 
 
 class Typed(NamedTuple):
@@ -108,6 +108,7 @@ def hold(part: Part, terms: Contract, *, hashed: bool = False) -> Held:
     table = read(part, plan)
     if part.form != "jsonl":  # where each row says which columns it has
         lacks(terms, table.column_names)
+    in_units(terms, table)
     typed = convert(table, plan, part.dialect.decimal if part.text else None)
     rows = pa.table({name: found.array for name, found in typed.items()})
     problems = pd.concat([_mistyped(table, typed), check(rows, terms, typed)], ignore_index=True)
@@ -136,6 +137,18 @@ def lacks(terms: Contract, names: Iterable[str]) -> None:
             f"{', '.join(sorted(known))}. If this is another table, delete {TERMS} and run "
             "`dvc repro`, which makes a new one"
         )
+
+
+def in_units(terms: Contract, table: pa.Table) -> None:
+    """Raise a CairnError where a header says another unit than the contract."""
+    for field_ in table.schema:
+        unit = (field_.metadata or {}).get(b"unit", b"").decode()
+        wanted = terms.column(field_.name).unit if field_.name in terms.names else None
+        if unit and wanted and unit != wanted:
+            raise CairnError(
+                f"column {field_.name!r} is in {unit}, {TERMS} says {wanted}; convert the values, "
+                "or change the unit, and the range, there"
+            )
 
 
 def readings(terms: Contract) -> dict[str, Reading]:
@@ -274,12 +287,19 @@ def date(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
     """Dates and times without zone, to the second."""
     kind = values.type
     if types.is_date(kind):
-        return values.cast(SECONDS)
+        return _of_calendar(values.cast(SECONDS))
     if types.is_timestamp(kind) and kind.tz is None:
-        return pc.floor_temporal(values, unit="second").cast(SECONDS)
+        return _of_calendar(pc.floor_temporal(values, unit="second").cast(SECONDS))
     if types.is_string(kind):
         return _seconds(pc.utf8_slice_codeunits(_matching(values, DATE), 0, TO_SECONDS))
     return _nulls(values, SECONDS)
+
+
+def _of_calendar(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times of the years that a text has, 1 to 9999."""
+    seconds, (first, last) = times.cast(INTEGER), CALENDAR
+    good = pc.and_(pc.greater_equal(seconds, first), pc.less_equal(seconds, last))
+    return pc.if_else(good, times, pa.scalar(None, type=SECONDS))
 
 
 def _seconds(texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -370,7 +390,10 @@ def _mistyped(table: pa.Table, typed: dict[str, Typed]) -> pd.DataFrame:
 
 def _shown(values: pa.ChunkedArray) -> list[Any]:
     """Values as people wrote them."""
-    return list(map(json.loads, _texts(values))) if values.type == JSON else values.to_pylist()  # type: ignore[arg-type]
+    if values.type == JSON:
+        return list(map(json.loads, _texts(values)))  # type: ignore[arg-type]
+    # Arrow's dates go beyond Python's.
+    return _texts(values) if types.is_temporal(values.type) else values.to_pylist()
 
 
 def _problems(columns: Any, problems: Any, values: Any, rows: Any) -> pd.DataFrame:
@@ -405,12 +428,20 @@ def _checks(column: Column) -> pandera.Column:
     elif column.kind in NUMBERS:
         lowest = -LARGEST if column.minimum is None else column.minimum
         highest = LARGEST if column.maximum is None else column.maximum
-        checks = [
-            pandera.Check.in_range(lowest, highest, error=f"not in {lowest:g} to {highest:g}")
-        ]
+        checks = [pandera.Check.in_range(lowest, highest, error=_beyond(column))]
     if column.kind == "integer":
         checks.append(pandera.Check(lambda values: values % 1 == 0, error="not a whole number"))
     return pandera.Column(nullable=column.missing, checks=checks)
+
+
+def _beyond(column: Column) -> str:
+    """What a number is that is not in the column's range."""
+    ends = [
+        f"{word} {end:g}"
+        for word, end in (("under", column.minimum), ("over", column.maximum))
+        if end is not None
+    ]
+    return " or ".join(ends) or "beyond float32"
 
 
 def check(rows: pa.Table, terms: Contract, typed: dict[str, Typed]) -> pd.DataFrame:
@@ -464,7 +495,12 @@ def rounded(rows: pa.Table, terms: Contract) -> dict[str, int]:
 def hashes_of(rows: pa.Table, terms: Contract) -> NDArray[np.uint64]:
     """64 bits for each row; of eleven million rows two differ and agree in 3 of a million cases."""
     names = [name for name in rows.column_names if name != terms.identifier]
-    frame = rows.select(names).to_pandas(types_mapper=NULLABLE)
+    texts = [name for name in names if types.is_string(rows[name].type)]
+    # pandas hashes a missing text as the text nan.
+    present = pa.table({f"{name} is there": pc.is_valid(rows[name]) for name in texts})
+    frame = pd.concat(
+        [t.to_pandas(types_mapper=NULLABLE) for t in (rows.select(names), present)], axis=1
+    )
     found = pd.util.hash_pandas_object(frame, index=False, categorize=False)
     return np.asarray(found, dtype=np.uint64)
 
@@ -546,5 +582,6 @@ class Tally:
 
 def _short(value: Any) -> str:
     """A value as a report may repeat it."""
+    value = value.item() if isinstance(value, np.generic) else value
     text = f"{value:g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -21,6 +21,7 @@ Category = StrictInt | StrictStr
 
 NUMBERS = ("number", "integer")
 MISSING = float("nan")
+LARGEST = 3.4028235e38  # beyond this a number is infinite to the model, which has float32
 
 
 class Model(BaseModel):
@@ -193,7 +194,8 @@ class Contract(Model):
     def _distinct(self) -> Self:
         """Refuse two columns, or features, of one name."""
         names = [*self.names, self.target.name, *([self.identifier] if self.identifier else [])]
-        for found in (names, [name for column in self.columns for name in column.features]):
+        features = [name for column in self.columns for name in column.features]
+        for found in (names, [*features, self.target.name]):
             twice = next((name for place, name in enumerate(found) if name in found[:place]), None)
             if twice is not None:
                 raise ValueError(f"{twice!r} stands twice")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from stages import contract, params
 from stages.console import CairnError
-from stages.contract import Contract
+from stages.contract import LARGEST, Contract
 
 WIDTH = 100
 CLASSES = "two or more, all texts, all whole numbers or all booleans, none of them twice"
@@ -56,17 +55,29 @@ def _unusable(terms: Contract) -> list[str]:
     classes = terms.target.classes
     named = [column.name for column in terms.columns if not re.fullmatch(r"\w+", column.name)]
     endless = [
-        f"column {column.name}: {key}: got {end}; allowed: a finite number"
+        f"column {column.name}: {key}: got {end}; allowed: a number within float32"
         for column in terms.columns
         for key, end in (("minimum", column.minimum), ("maximum", column.maximum))
-        if end is not None and not math.isfinite(end)
+        if end is not None and not abs(end) <= LARGEST
+    ]
+    texts = [
+        f"column {column.name}: categories: got {text!r}; allowed: texts that UTF-8 has"
+        for column in terms.columns
+        for text in column.categories
+        if not _is_text(text)
     ]
     return [
+        *texts,
         *([] if terms.columns else ["columns: got none; allowed: one or more"]),
         *(f"column {name}: allowed in a name: letters, digits and _" for name in named),
         *endless,
         *([] if _tells(classes) else [f"target: classes: got {list(classes)}; allowed: {CLASSES}"]),
     ]
+
+
+def _is_text(value: int | str) -> bool:
+    """Whether a category can be written, as half a character cannot."""
+    return isinstance(value, int) or not re.search("[\ud800-\udfff]", value)
 
 
 def _tells(classes: tuple[Any, ...]) -> bool:

@@ -151,7 +151,16 @@ class Maker(NamedTuple):
             else self.value(value, f"{place}.{name}")
             for name, value in arguments.items()
         }
-        return {**GIVEN.get(kind.__name__, {}), **made}
+        found = {**GIVEN.get(kind.__name__, {}), **made}
+        if found.get("voting") == "soft":
+            found["estimators"] = [self._votes(voter) for voter in found.get("estimators", [])]
+        return found
+
+    def _votes(self, voter: Any) -> Any:
+        """A voter, by name, that has the probabilities which a soft vote adds up."""
+        if isinstance(voter, tuple) and not hasattr(voter[-1], "predict_proba"):
+            return voter[0], calibrated(voter[-1], self.seed)
+        return voter
 
     def _seed(self, kind: type[BaseEstimator], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The seed where there is one to give, and folds that are shuffled by it."""

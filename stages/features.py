@@ -138,7 +138,7 @@ def features(columns: Mapping[str, Any], terms: Contract) -> dict[str, Floats]:
         feature.name: np.asarray(column, dtype=np.float32)
         for feature, column in zip(terms.own, values, strict=True)
     }
-    return {**made, **engineered(made)}
+    return {**made, **engineered(made, terms)}
 
 
 def matrix(rows: Sequence[Sequence[Any]], terms: Contract) -> Floats:
@@ -152,7 +152,7 @@ def matrix(rows: Sequence[Sequence[Any]], terms: Contract) -> Floats:
     if not terms.engineering:
         return made
     own = {feature.name: made[:, place] for place, feature in enumerate(terms.own)}
-    return np.column_stack([made, *engineered(own).values()])
+    return np.column_stack([made, *engineered(own, terms).values()])
 
 
 def encode(columns: Sequence[Any], terms: Contract) -> list[Any]:
@@ -195,28 +195,44 @@ def _part(times: NDArray[np.datetime64], part: Part) -> Floats:
     return np.asarray(found[part](), dtype=np.float32)
 
 
-def engineered(columns: engineering.Columns) -> dict[str, Floats]:
+def engineered(columns: engineering.Columns, terms: Contract) -> dict[str, Floats]:
     """What `stages.engineering` makes of n rows' features, held to what it promises.
 
     Raises
     ------
     CairnError
-        Where a new feature has the name of another, or not one number a row.
+        Where it fails, changes what it is given, or gives a feature the name of another or of the
+        target, or not one number a row.
     """
-    with np.errstate(all="ignore"):  # what is not finite is missing
-        made = engineering.engineer(columns)
-    rows = len(next(iter(columns.values())))
-    found: dict[str, Floats] = {}
-    for name, values in made.items():
-        if name in columns:
-            raise CairnError(f"stages/engineering.py: {name!r} is a feature already; rename it")
-        numbers = np.asarray(values, dtype=np.float32)
+    given = {name: _read_only(values) for name, values in columns.items()}
+    rows = len(next(iter(given.values())))
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is missing
+            made = dict(engineering.engineer(given))
+            found = {name: np.asarray(values, dtype=np.float32) for name, values in made.items()}
+    except Exception as error:  # whatever people's own code raises
+        raise CairnError(f"stages/engineering.py: {type(error).__name__}: {error}") from error
+    for name, numbers in found.items():
+        if name in columns or name == terms.target.name or not isinstance(name, str):
+            raise CairnError(
+                f"stages/engineering.py: {name!r} is taken by a feature or the target, or no text; "
+                "give it another name"
+            )
         if numbers.shape != (rows,):
             raise CairnError(
                 f"stages/engineering.py: {name!r} has the shape {numbers.shape}; "
                 f"return one number for each of the {rows} rows"
             )
-        found[name] = np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
+    missing = np.float32(np.nan)
+    return {
+        name: np.where(np.isfinite(numbers), numbers, missing) for name, numbers in found.items()
+    }
+
+
+def _read_only(values: Floats) -> Floats:
+    """The same values, which cannot be written to."""
+    found = values.view()
+    found.flags.writeable = False
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
+from pydantic import ValidationError
 
-from stages.checks import LARGEST, LEAST, MOST
+from stages.checks import LEAST, MOST
 from stages.console import CairnError
-from stages.contract import NUMBERS, Column, Contract, Kind, Label, Part, Target
+from stages.contract import LARGEST, NUMBERS, Column, Contract, Kind, Label, Part, Target
 from stages.paths import RAW
 from stages.table import JSON, Unconvertible, title
 from stages.table import Part as Rows
@@ -23,6 +25,7 @@ from stages.table import Part as Rows
 Form = Literal["integer", "number", "boolean", "text", "date", "time", "other"]
 COMMA = r"\s*[+-]?\d+,\d+\s*"
 DISTINCT = 100_000  # values of a column that are counted one by one
+TIMES = pa.timestamp("us")
 DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
 KINDS: dict[frozenset[str], Kind] = {
     frozenset({"integer"}): "integer",
@@ -120,7 +123,17 @@ def _read(part: Rows, texts: Sequence[str]) -> pa.Table:
     try:
         return part.read(dict.fromkeys(texts, pa.string()))
     except Unconvertible:
-        return part.loose()
+        return _dated(part.loose(), texts)
+
+
+def _dated(table: pa.Table, texts: Sequence[str]) -> pa.Table:
+    """The table with columns of which all texts are dates as such, as Arrow's reader has them."""
+    for place, name in enumerate(table.column_names):
+        if types.is_string(table[name].type) and name not in texts:
+            with suppress(pa.ArrowInvalid):
+                times = table[name].cast(TIMES)
+                table = table.set_column(place, table.field(name).with_type(TIMES), times)
+    return table
 
 
 def _good(table: pa.Table, target: str, apart: Collection[str]) -> pa.Array:
@@ -220,9 +233,16 @@ def propose(
     if not columns:
         raise CairnError(f"{RAW}: no column is left beside the target {label!r}")
     classes = _classes(label, found.columns[label], most)
-    return Contract(
-        target=Target(name=label, classes=classes), identifier=named, columns=tuple(columns)
-    )
+    try:
+        return Contract(
+            target=Target(name=label, classes=classes), identifier=named, columns=tuple(columns)
+        )
+    except ValidationError as error:
+        reason = error.errors()[0]["ctx"]["error"]
+        raise CairnError(
+            f"{RAW}: {reason} among columns, parts of dates and the target; rename one in the "
+            "header, or add it to processed.drop"
+        ) from None
 
 
 def known(name: str, key: str, columns: Iterable[str]) -> str:

@@ -146,8 +146,9 @@ def verdict(tally: Tally, block: Processed) -> None:
     broken = tally.counts.keys() - {REPEATED}
     if broken and block.bad_rows == "fail":
         raise CairnError(
-            f"{tally.described()}; mend the source, or {TERMS}, or set processed.bad_rows: "
-            "set_aside"
+            f"{tally.described()}; mend the source, or "
+            f"{TERMS if TERMS.exists() else 'put the column into processed.drop'}, or set "
+            "processed.bad_rows: set_aside"
         )
     if REPEATED in tally.counts and block.duplicates == "fail":
         raise CairnError(

@@ -52,7 +52,11 @@ def fetch(url: str, query: str, into: Path) -> None:
     try:
         with into.open("wb") as file, closing(sent(known(url), query)) as found:
             file.writelines(found)
-    except SQLAlchemyError as error:
+    except (
+        SQLAlchemyError,
+        TypeError,
+        ValueError,
+    ) as error:  # drivers raise the last two of options
         raise CairnError(f"raw.query: the database says: {reason(error)}") from None
 
 

@@ -41,8 +41,8 @@ HEAD = 512
 NEWLINE = b"\n"
 QUOTE = ord('"')
 SHOWN = 80  # characters of what came, in an error
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "None",
-           "NULL", "Null", "null")  # fmt: skip
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan",
+           "-NaN", "-nan", "-NAN", "None", "NULL", "Null", "null")  # fmt: skip
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 DELIMITERS = ",;\t|"
 SEPARATE = (
@@ -215,18 +215,19 @@ class Part:
         )
 
     def _jsonl(self, wanted: Types) -> pa.Table:
-        content = self._bytes
-        read = pa_json.ReadOptions(block_size=2 * len(content) + 1)
-        schema = self._schema(wanted)
-        try:
-            table = pa_json.read_json(
-                pa.BufferReader(content), read, pa_json.ParseOptions(explicit_schema=schema)
-            )
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise Unconvertible(str(error)) from None
-        if not _one_a_line(len(table), content):
+        table = self._inferred(self._schema(wanted))
+        if not _one_a_line(len(table), self._bytes):
             raise Unconvertible("not one object a line")
         return table.select([name for name in table.column_names if self._has(table, name)])
+
+    def _inferred(self, schema: pa.Schema | None) -> pa.Table:
+        """JSON lines as Arrow reads them, with the types of the schema and inferred ones."""
+        read = pa_json.ReadOptions(block_size=2 * len(self._bytes) + 1)
+        parse = pa_json.ParseOptions(explicit_schema=schema)
+        try:
+            return pa_json.read_json(pa.BufferReader(self._bytes), read, parse)
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            raise Unconvertible(str(error)) from None
 
     def _schema(self, wanted: Types) -> pa.Schema | None:
         """The types that are wanted, under the keys of the first object."""
@@ -235,6 +236,8 @@ class Part:
         except ValueError as error:
             raise Unconvertible(str(error)) from None
         keys = {title(key).name: key for key in first} if isinstance(first, dict) else {}
+        if wanted.keys() - keys.keys():  # a later row may have more
+            keys = {title(key).name: key for key in self._inferred(None).column_names} | keys
         return pa.schema([(keys.get(name, name), kind) for name, kind in wanted.items()])
 
     def _has(self, table: pa.Table, name: str) -> bool:

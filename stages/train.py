@@ -264,6 +264,12 @@ def search(
     CairnError
         Where the estimator does not take an argument, or one of its values.
     """
+    rarest = int(np.bincount(classes).argmin())
+    if (rows := int((classes == rarest).sum())) < estimator.FOLDS:
+        raise CairnError(
+            f"train.search: class {terms.target.classes[rarest]!r} has {rows} rows to train on, "
+            f"fewer than the {estimator.FOLDS} folds; add rows, or set train.search: {{}}"
+        )
     pipeline = unfitted(features, terms, block)
     grid = GridSearchCV(
         pipeline,
@@ -309,6 +315,10 @@ def candidates(pipeline: Pipeline, terms: Contract, block: Train) -> dict[str, l
             raise CairnError(f"train.search: {named} takes no {name}; it takes {', '.join(own)}")
         if not values:
             raise CairnError(f"train.search.{name}: no value to try; give a list of some")
+        if name.endswith("random_state") and None in values:
+            raise CairnError(
+                f"train.search.{name}: null gives another model each time; leave it out"
+            )
     maker = Maker(block.seed, terms)
     return {
         prefix + name: [

@@ -141,7 +141,7 @@ def test_each_problem_says_column_value_and_row() -> None:
     assert problems(held) == [
         ("a", "not a number", "x", 1),
         ("b", "not a known category", "w", 1),
-        ("a", "not in 0 to 3.40282e+38", -1.0, 2),
+        ("a", "under 0", -1.0, 2),
         ("y", "missing", None, 2),
         ("a", "missing", None, 3),
         ("y", "not a known class", "maybe", 3),

@@ -99,7 +99,12 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
         (
             "kind: number",
             "kind: number, maximum: .nan",
-            "column a: maximum: got nan; allowed: a fi",
+            "column a: maximum: got nan; allowed: a number within float32",
+        ),
+        (
+            "kind: number",
+            "kind: number, minimum: 1e39",
+            "column a: minimum: got 1e+39; allowed: a number within float32",
         ),
         ("kind: number", "kind: number, minimum: 5, maximum: 1", "a: minimum 5 is over 1"),
         ("kind: number", "kind: number, missing: maybe", "column a: missing: got 'maybe'; allowed"),

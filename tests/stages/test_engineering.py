@@ -63,16 +63,40 @@ def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        ({"a": [1.0, 2.0]}, "'a' is a feature already; rename it"),
+        ({"a": [1.0, 2.0]}, "'a' is taken by a feature or the target"),
+        ({"y": [1.0, 2.0]}, "'y' is taken by a feature or the target"),
+        ({3: [1.0, 2.0]}, "3 is taken by a feature or the target, or no text"),
+        ({"b": ["x", "y"]}, "ValueError: "),
+        (None, "TypeError: "),
         ({"b": 1.0}, r"'b' has the shape \(\)"),
         ({"b": [1.0]}, r"'b' has the shape \(1,\)"),
         ({"b": [[1.0], [2.0]]}, r"'b' has the shape \(2, 1\)"),
     ],
 )
 def test_what_is_not_one_number_a_row_under_a_new_name_is_refused(
-    made: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+    made: Any, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engineering, "engineer", lambda _: made)
+    with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
+        features.matrix([[1.0], [2.0]], ONE)
+
+
+def writes(columns: Any) -> Any:
+    columns["a"][:] = 0
+    return {"b": columns["a"]}
+
+
+@pytest.mark.parametrize(
+    ("engineer", "says"),
+    [
+        (writes, "ValueError: assignment destination is read-only"),
+        (lambda columns: {"b": columns["c"]}, "KeyError: 'c'"),
+    ],
+)
+def test_code_that_fails_or_changes_what_it_is_given_is_named(
+    engineer: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engineering, "engineer", engineer)
     with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
         features.matrix([[1.0], [2.0]], ONE)
 
