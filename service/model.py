@@ -17,6 +17,7 @@ from stages.console import CairnError
 from stages.paths import model_store
 
 NAME = "cairn"  # of our Bentos
+JSON = ("metrics", "params")  # as text in the metadata; metrics once were not
 BENTO = Path(__file__).resolve().parents[2] / "bento.yaml"
 
 
@@ -111,7 +112,10 @@ def read(folder: Path) -> Chosen:
 
 def chain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Where a model comes from, as `stages.register` put it into the store's metadata."""
-    return {**metadata, "params": json.loads(metadata["params"])}
+    texts = {
+        name: said for name, said in metadata.items() if name in JSON and isinstance(said, str)
+    }
+    return {**metadata, **{name: json.loads(said) for name, said in texts.items()}}
 
 
 if __name__ == "__main__":

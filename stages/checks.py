@@ -87,8 +87,8 @@ class Held(NamedTuple):
         Which of all rows are kept.
     hashes
         One of each row that is kept, identifier aside; none unless they were asked for.
-    rounded
-        Column of whole numbers → how many of them float32 does not hold exactly.
+    notes
+        What is no problem, but to be known → of how many values.
     columns
         The names that the part has.
     """
@@ -98,7 +98,7 @@ class Held(NamedTuple):
     problems: pd.DataFrame
     good: NDArray[np.bool_]
     hashes: NDArray[np.uint64]
-    rounded: dict[str, int]
+    notes: dict[str, int]
     columns: frozenset[str]
 
 
@@ -122,7 +122,7 @@ def hold(part: Part, terms: Contract, *, hashed: bool = False) -> Held:
         problems=problems,
         good=good,
         hashes=hashes_of(kept, terms) if hashed else np.empty(0, np.uint64),
-        rounded=rounded(kept, terms),
+        notes=noted(kept, terms),
         columns=frozenset(table.column_names),
     )
 
@@ -134,8 +134,8 @@ def lacks(terms: Contract, names: Iterable[str]) -> None:
     if gone:
         raise CairnError(
             f"{RAW} has no column {', '.join(map(repr, gone))}, which {TERMS} names; it has "
-            f"{', '.join(sorted(known))}. If this is another table, delete {TERMS} and run "
-            "`dvc repro`, which makes a new one"
+            f"{', '.join(sorted(known))}. Take its line out there, or, if this is another table, "
+            f"delete {TERMS} and run `dvc repro`, which makes a new one"
         )
 
 
@@ -481,15 +481,26 @@ def stored(rows: pa.Table, terms: Contract) -> pa.Table:
     return rows.cast(pa.schema(fields), safe=False).combine_chunks()
 
 
-def rounded(rows: pa.Table, terms: Contract) -> dict[str, int]:
-    """How many whole numbers of each column float32 does not hold exactly, where there are any."""
+def noted(rows: pa.Table, terms: Contract) -> dict[str, int]:
+    """What people should know of rows that keep the contract → of how many values.
+
+    Whole numbers that float32 does not hold exactly, and categories that are allowed to be new.
+    """
     found = {}
     for column in terms.columns:
+        values = rows[column.name]
         if column.kind == "integer":
-            values = rows[column.name]
             exact = pc.equal(values.cast(STORED["integer"], safe=False).cast(FLOAT), values)
-            found[column.name] = pc.sum(pc.invert(exact)).as_py() or 0
-    return {name: count for name, count in found.items() if count}
+            found[f"{column.name}: rounded by float32"] = _count(pc.invert(exact))
+        elif column.unknown:
+            listed = pc.is_in(values, pa.array(column.categories, values.type), skip_nulls=True)
+            new = pc.and_(pc.is_valid(values), pc.invert(listed))
+            found[f"{column.name}: a category that is not listed"] = _count(new)
+    return {text: count for text, count in found.items() if count}
+
+
+def _count(found: pa.ChunkedArray) -> int:
+    return pc.sum(found).as_py() or 0
 
 
 def hashes_of(rows: pa.Table, terms: Contract) -> NDArray[np.uint64]:
@@ -517,8 +528,8 @@ class Tally:
         Rows of each column and problem.
     first
         The rows, from 1, and values of the first few of each.
-    rounded
-        Column of whole numbers → how many of them float32 does not hold exactly.
+    notes
+        What is no problem, but to be known → of how many values.
     columns
         The names that any part has.
     """
@@ -527,7 +538,7 @@ class Tally:
     aside: int = 0
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     first: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
-    rounded: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     columns: set[str] = field(default_factory=set)
 
     def add(self, held: Held) -> None:
@@ -542,7 +553,7 @@ class Tally:
                 listed.append((self.rows + int(row) + 1, value))
         self.rows += held.total
         self.aside += held.problems["row"].nunique()
-        self.rounded.update(held.rounded)
+        self.notes.update(held.notes)
         self.columns |= held.columns
 
     def repeat(self, rows: NDArray[np.int64]) -> None:
@@ -560,7 +571,7 @@ class Tally:
             "kept": self.rows - self.aside,
             "set_aside": self.aside,
             "problems": {f"{name}: {problem}": n for (name, problem), n in self._sorted()},
-            "rounded": dict(self.rounded),
+            "notes": dict(self.notes),
         }
 
     def described(self) -> str:

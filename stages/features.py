@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
+ALONE = 50  # rows whose features are made once more, one by one
 SECONDS = 19  # of an ISO date and time, in characters
 
 
@@ -98,7 +99,10 @@ def made(group: Group, terms: Contract, seed: int) -> Made:
     import pyarrow as pa  # noqa: PLC0415
 
     classes = codes(group.rows[terms.target.name], terms)
-    found: dict[str, Any] = features(columns(group.rows, terms), terms)
+    given = columns(group.rows, terms)
+    found: dict[str, Any] = features(given, terms)
+    if group.place == 0:
+        by_row(given, found, terms)
     table = pa.table({**found, terms.target.name: classes})
     test = chosen(classes, group.held_out, np.random.default_rng([seed, group.place]))
     return Made(table.filter(pa.array(~test)), table.filter(pa.array(test)))
@@ -114,6 +118,23 @@ def columns(rows: pa.Table, terms: Contract) -> dict[str, Any]:
         else rows[column.name].to_numpy()
         for column in terms.columns
     }
+
+
+def by_row(
+    given: Mapping[str, Any], found: Mapping[str, Floats], terms: Contract, rows: int = ALONE
+) -> None:
+    """Raise a CairnError where a row alone has other features than among others."""
+    own = {feature.name for feature in terms.own}
+    if own == found.keys():
+        return
+    for place in range(min(rows, *map(len, found.values()))):
+        one = {name: values[place : place + 1] for name, values in given.items()}
+        for name, alone in features(one, terms).items():
+            if not np.array_equal(alone, found[name][place : place + 1], equal_nan=True):
+                raise CairnError(
+                    f"stages/engineering.py: {name!r} of data row {place + 1} is {alone[0]:g} by "
+                    f"itself and {found[name][place]:g} among others; make it of its own row alone"
+                )
 
 
 def features(columns: Mapping[str, Any], terms: Contract) -> dict[str, Floats]:

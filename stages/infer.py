@@ -24,6 +24,8 @@ from stages.table import Part as Rows
 
 Form = Literal["integer", "number", "boolean", "text", "date", "time", "other"]
 COMMA = r"\s*[+-]?\d+,\d+\s*"
+ZERO = re.compile(rb'(?:^|[\n,;|\t"])[ +-]*0\d')
+LOOKED = 2**20  # bytes of a part in which codes are looked for
 DISTINCT = 100_000  # values of a column that are counted one by one
 TIMES = pa.timestamp("us")
 DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
@@ -121,9 +123,23 @@ def survey(
 
 def _read(part: Rows, texts: Sequence[str]) -> pa.Table:
     try:
-        return part.read(dict.fromkeys(texts, pa.string()))
+        table = part.read(dict.fromkeys(texts, pa.string()))
     except Unconvertible:
         return _dated(part.loose(), texts)
+    return _written(part, table, texts) if part.form == "csv" else table
+
+
+def _written(part: Rows, table: pa.Table, texts: Sequence[str]) -> pa.Table:
+    """The table with columns of whole numbers that begin with a zero, as codes do, for texts."""
+    whole = [name for name in table.column_names if types.is_integer(table[name].type)]
+    if not whole or not ZERO.search(part.content[:LOOKED]):
+        return table
+    typed = part.read(dict.fromkeys([*texts, *whole], pa.string()))
+    for name in whole:
+        if pc.any(pc.match_substring_regex(typed[name], r"^\s*[+-]?0\d")).as_py():
+            place = table.column_names.index(name)
+            table = table.set_column(place, typed.field(name), typed[name])
+    return table
 
 
 def _dated(table: pa.Table, texts: Sequence[str]) -> pa.Table:

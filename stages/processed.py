@@ -166,10 +166,7 @@ def remarks(tally: Tally, terms: Contract, block: Processed) -> list[str]:
         f"column {name!r} is left out: it is neither in {TERMS} nor in processed.drop"
         for name in sorted(tally.columns - named - dropped)
     ]
-    texts += [
-        f"column {name!r}: float32 rounds {count:,} of its whole numbers"
-        for name, count in tally.rounded.items()
-    ]
+    texts += [f"column {text}, in {count:,} rows" for text, count in tally.notes.items()]
     return [*texts, tally.described()] if tally.aside else texts
 
 

@@ -20,6 +20,7 @@ from stages.console import say
 from stages.paths import RAW, model_store
 
 HEX = 12
+JSON = ("metrics", "params")  # of the chain, in BentoML's metadata
 
 
 def main() -> None:
@@ -83,8 +84,8 @@ def annotate(entry: Path, chain: dict[str, Any]) -> None:
 
 
 def metadata(chain: dict[str, Any]) -> dict[str, Any]:
-    """The chain as BentoML keeps it: the params as JSON, for its metadata know no null."""
-    return {**chain, "params": json.dumps(chain["params"], default=str)}
+    """The chain as BentoML keeps it: params and metrics as JSON, for its metadata know no null."""
+    return {**chain, **{name: json.dumps(chain[name], default=str) for name in JSON}}
 
 
 def labels(chain: dict[str, Any]) -> dict[str, str]:

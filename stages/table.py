@@ -463,10 +463,12 @@ def _foreign(first: bytes, where: str) -> None:
 
 def _utf8(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     """Chunks of the text as UTF-8, without a mark in front."""
-    if encoding == "utf-8":
-        chunks = iter(lambda: bytes(stream.read(BYTES)), b"")
-    else:
-        chunks = _recoded(stream, where, encoding)
+    raw = iter(lambda: bytes(stream.read(BYTES)), b"")
+    start = next(raw, b"")
+    if start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        encoding = "utf-8"  # JSON has no other
+    raw = chain([start], raw)
+    chunks = raw if encoding == "utf-8" else _recoded(raw, where, encoding)
     first = next(chunks, b"")
     while len(first) < len(codecs.BOM_UTF8) and (more := next(chunks, b"")):
         first += more
@@ -476,12 +478,11 @@ def _utf8(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     yield from chunks
 
 
-def _recoded(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
+def _recoded(chunks: Iterator[bytes], where: str, encoding: str) -> Iterator[bytes]:
     """Chunks of a text of another encoding."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    line, chunk = 1, b"-"
-    while chunk:
-        chunk = stream.read(BYTES)
+    line = 1
+    for chunk in chain(chunks, [b""]):
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeError as error:

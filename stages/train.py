@@ -114,7 +114,10 @@ def main() -> None:
     for name, frame in made.plots.items():
         frame.to_csv(PLOTS / f"{name}.csv", index=False, lineterminator="\n")
     test = made.metrics["test"]
-    say(f"train: accuracy {test['accuracy']:.3f} on {test['rows']:,} test rows")
+    say(
+        f"train: accuracy {test['accuracy']:.3f}, balanced {test['balanced_accuracy']:.3f}, "
+        f"ROC AUC {test['roc_auc']:.3f} on {test['rows']:,} test rows"
+    )
     say(f"train: registered as {register.register(identity.fresh(block.model_dump()))}")
 
 

@@ -31,6 +31,7 @@ EMBEDDED = "embedded"  # the remote in .dvc/config whose endpoint and keys are t
 STARTS_WITHIN = 30.0  # seconds
 STOPS_WITHIN = 5.0  # seconds; it needs one or two, or half a minute for idle connections
 POLL = 0.05  # seconds
+PROBE = ".cairn-ready"  # an object that is there for a moment
 
 # Each listens on the endpoint's port plus its place here; `weed mini` has no way to have fewer.
 LISTENERS = (
@@ -218,6 +219,8 @@ def start() -> str:
         if not runs:
             bring_up(store, remote, client)
         make_bucket(client, remote.bucket)
+        if not runs:
+            wait_for_objects(client, remote.bucket)
     write_keys(remote.root, keys)
     return f"store: {remote} {'runs already' if runs else 'is up'}"
 
@@ -366,6 +369,24 @@ def make_bucket(client: Any, bucket: str) -> None:
         pass
     except (BotoCoreError, ClientError) as error:
         raise StoreError(f"cannot make the bucket {bucket}: {one_line(error)}") from error
+
+
+def wait_for_objects(client: Any, bucket: str) -> None:
+    """Wait until an object can be written and read: the volumes come up after the keys."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:
+        try:
+            client.put_object(Bucket=bucket, Key=PROBE, Body=b"ready")
+            client.get_object(Bucket=bucket, Key=PROBE)["Body"].read()
+            client.delete_object(Bucket=bucket, Key=PROBE)
+        except (BotoCoreError, ClientError) as error:
+            if time.monotonic() > deadline:
+                raise StoreError(f"no object can be kept: {one_line(error)}") from error
+            time.sleep(POLL)
+        else:
+            return
 
 
 def write_keys(root: Path, keys: Keys) -> None:

@@ -195,8 +195,10 @@ def test_rows_are_the_same_where_all_but_their_names_is() -> None:
 def test_whole_numbers_that_float32_rounds_are_counted() -> None:
     found = terms(WHOLE)
     held = checks.hold(csv("a,y", f"{2**24},no\n{2**24 + 1},no\n{2**60 + 1},no\n,no\n"), found)
-    assert held.rounded == {"a": 1}  # CSV's numbers are float64: 2**60 + 1 is 2**60
-    assert checks.hold(csv("a,y", "1,no\n"), found).rounded == {}
+    assert held.notes == {
+        "a: rounded by float32": 1
+    }  # CSV's numbers are float64: 2**60 + 1 is 2**60
+    assert checks.hold(csv("a,y", "1,no\n"), found).notes == {}
 
 
 def test_a_part_can_be_held_in_another_process() -> None:
@@ -239,7 +241,7 @@ def test_a_report_is_json_of_counts() -> None:
         "kept": 0,
         "set_aside": 9,
         "problems": {"a: not a number": 7, "row: the same as one before": 1, "y: missing": 1},
-        "rounded": {},
+        "notes": {},
     }
 
 

@@ -101,6 +101,15 @@ def test_code_that_fails_or_changes_what_it_is_given_is_named(
         features.matrix([[1.0], [2.0]], ONE)
 
 
+def test_a_feature_that_looks_at_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        engineering, "engineer", lambda columns: {"b": columns["a"] - columns["a"].mean()}
+    )
+    given = {"a": np.array([1.0, 2.0, 4.0])}
+    with pytest.raises(CairnError, match=r"'b' of data row 1 is 0 by itself and -1\.33333 among"):
+        features.by_row(given, features.features(given, ONE), ONE)
+
+
 def test_the_code_is_known_by_its_bytes() -> None:
     code = Path(str(engineering.__file__)).read_bytes()
     assert features.engineering_sha256() == hashlib.sha256(code).hexdigest()

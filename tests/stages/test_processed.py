@@ -76,7 +76,7 @@ def test_the_small_table_suggests_its_contract() -> None:
     terms, rows, report = run(small.text(), target="kind")
     assert terms == small.TERMS
     assert list(rows) == [*terms.names, "kind"]
-    assert report == {"rows": 80, "kept": 80, "set_aside": 0, "problems": {}, "rounded": {}}
+    assert report == {"rows": 80, "kept": 80, "set_aside": 0, "problems": {}, "notes": {}}
     for place, row in enumerate(small.table()):
         for name, value in zip(list(rows), row, strict=True):
             kept = rows[name][place]
@@ -339,7 +339,7 @@ def test_bad_rows_are_set_aside_and_counted(capsys: pytest.CaptureFixture[str]) 
         "kept": 2,
         "set_aside": 3,
         "problems": {"a: beyond float32": 2, "y: missing": 1},
-        "rounded": {},
+        "notes": {},
     }
     assert "processed: 3 bad rows: 'a' beyond float32" in capsys.readouterr().out
 
@@ -406,9 +406,9 @@ def test_a_whole_number_is_counted_where_float32_rounds_it(
 ) -> None:
     whole = [2**24, 2**24 + 1, -(2**24) - 1, 5]
     _, _, report = run("a,y\n" + "".join(f"{n},{place % 2}\n" for place, n in enumerate(whole)))
-    assert report["rounded"] == {"a": 2}
+    assert report["notes"] == {"a: rounded by float32": 2}
     said = [line for line in capsys.readouterr().out.splitlines() if "float32" in line]
-    assert said == ["processed: column 'a': float32 rounds 2 of its whole numbers"]
+    assert said == ["processed: column a: rounded by float32, in 2 rows"]
 
 
 TWICE = "id,a,c,y\n1,1,u,0\n2,1,u,0\n3,2,v,1\n4,x,v,1\n5,1,u,0\n6,2,v,1\n7,2,v,0\n"
@@ -430,7 +430,7 @@ def test_rows_that_repeat_one_before_are_kept_set_aside_or_refused(
         "kept": 3,
         "set_aside": 4,
         "problems": {"a: not a number": 1, "row: the same as one before": 3},
-        "rounded": {},
+        "notes": {},
     }
     error = refused_again(TWICE, duplicates="fail", **knobs)
     assert "the same as one before in 3 (data rows 2, 5, 6)" in error
@@ -474,6 +474,30 @@ def test_a_key_that_the_first_object_lacks_is_read_as_any_other(
     edit({"my_c": {"missing": True}})
     rows: list[dict[str, Any]] = [{"my c": texts[0], "y": n % 2} for n in range(9)]
     assert again(as_lines([{"y": 0}, *rows]))[2]["problems"] == {}
+
+
+def test_a_category_that_may_be_new_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    run("c,y\nu,0\nv,1\n")
+    edit({"c": {"unknown": True}})
+    _, rows, report = again("c,y\nu,0\nw,1\nw,1\n")
+    assert rows["c"].tolist() == ["u", "w", "w"]
+    assert report["notes"] == {"c: a category that is not listed": 2}
+    assert "column c: a category that is not listed, in 2 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [8, 2**20])
+def test_a_code_that_begins_with_a_zero_is_a_text(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", size)
+    terms, rows, _ = run("zip,n,y\n10115,0,0\n01067,0.5,1\n10115,10,0\n")
+    assert [column.kind for column in terms.columns] == ["category", "number"]
+    assert rows["zip"].tolist() == ["10115", "01067", "10115"]
+
+
+def test_json_is_utf_8_whatever_csv_is() -> None:
+    _, rows, _ = run(as_lines([{"c": c, "y": y} for y, c in enumerate("äß")]), encoding="cp1252")
+    assert rows["c"].tolist() == ["ä", "ß"]
 
 
 def test_another_unit_is_refused() -> None:

@@ -163,7 +163,9 @@ def test_arguments_of_any_kind_go_through_the_store_as_json_has_them(
     arguments: dict[str, Any], store: ModelStore
 ) -> None:
     block = small.LINEAR.model_copy(update={"arguments": arguments})
-    put = {**chain(), "params": {"raw": {"sha256": None}, "train": block.model_dump()}}
+    params = {"raw": {"sha256": None}, "train": block.model_dump()}
+    searched = {"test": {"accuracy": 0.9}, "search": {"arguments": {"max_depth": None}}}
+    put = {**chain(), "params": params, "metrics": searched}
     tag = register.register(put)
     path = Path(store.get(tag).path) / "model.yaml"
     before = path.stat().st_mtime_ns
