@@ -112,7 +112,11 @@ def survey(
     apart
         Columns that the model does not see: any number is good there.
     """
-    table = _read(part, texts)
+    return of(_read(part, texts), target, apart)
+
+
+def of(table: pa.Table, target: str, apart: Collection[str] = ()) -> Survey:
+    """What is known of rows."""
     good = table.filter(_good(table, target, apart))
     found = {
         field.name: _found(table[field.name], good[field.name], field, label=field.name == target)

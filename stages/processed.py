@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages import checks, compute, console, contract_file, infer, params, parquet, table
-from stages.checks import REPEATED, Tally
+from stages.checks import REPEATED, Held, Tally
 from stages.compute import Engine
 from stages.console import CairnError, say
 from stages.contract import Contract
+from stages.infer import Survey
 from stages.params import Processed
 from stages.paths import PROCESSED, RAW, REPORT, TERMS
 
@@ -33,8 +36,10 @@ def main() -> None:
             fits(terms, block)
             tally = held(terms, block, engine)
         else:
-            terms = inferred(block, engine)
-            tally = held(terms, block, engine)
+            say(f"processed: no {TERMS} yet; inferring one from {RAW}")
+            terms, found, tally = first(block, engine)
+            say(f"\n{infer.shown(terms, found)}\n")
+            say(f"target {terms.target.name}: {terms.target.classes}\n")
             contract_file.write(terms, TERMS)  # now that the rows keep it
             say(f"processed: wrote {TERMS}; read it, edit it, commit it")
     for text in remarks(tally, terms, block):
@@ -43,9 +48,60 @@ def main() -> None:
     say(f"processed: {tally.rows - tally.aside:,} rows in {PROCESSED}, {tally.aside:,} set aside")
 
 
-def inferred(block: Processed, engine: Engine) -> Contract:
-    """The contract that the table suggests, shown to people."""
-    say(f"processed: no {TERMS} yet; inferring one from {RAW}")
+class First(NamedTuple):
+    """The contract that a table suggests, what is known of its rows, and how they keep it."""
+
+    terms: Contract
+    found: Survey
+    tally: Tally
+
+
+class Surprise(Exception):
+    """The rest of a table is not as its beginning."""
+
+
+def first(block: Processed, engine: Engine) -> First:
+    """Infer the contract and hold every row to it, reading the table once where that will do."""
+    try:
+        return guessed(block, engine)
+    except Surprise:
+        terms, found = inferred(block, engine)
+        return First(terms, found, held(terms, block, engine))
+
+
+def guessed(block: Processed, engine: Engine) -> First:
+    """The contract that the first part suggests, where all rows keep it: then it is that of all.
+
+    Raises
+    ------
+    Surprise
+        Where one does not, or only all rows can tell: whether a whole number is a code, a date
+        has hours.
+    """
+    parts = table.parts(RAW, block)
+    beginning = next(parts, None)
+    if beginning is None or beginning.form != "csv" or next(parts, None) is None:
+        raise Surprise
+    try:
+        terms = suggested(infer.survey(beginning, target(block), (), apart(block)), block)
+    except CairnError:
+        raise Surprise from None
+    if any(column.kind in {"integer", "date"} for column in terms.columns):
+        raise Surprise
+    found = Survey()
+
+    def look(part: Held) -> None:
+        nonlocal found
+        if len(part.problems):
+            raise Surprise
+        found += infer.of(part.rows, terms.target.name)
+
+    tally = held(terms, block, engine, look)
+    return First(terms, found, tally)
+
+
+def inferred(block: Processed, engine: Engine) -> tuple[Contract, Survey]:
+    """The contract that all rows suggest, and what is known of them."""
     found = surveyed(block, engine, [])
     texts = infer.mixed(found)
     if texts:
@@ -57,23 +113,34 @@ def inferred(block: Processed, engine: Engine) -> Contract:
         raise CairnError(
             f"{RAW}: no row is left: each lacks a target or has an infinite number; mend the source"
         )
-    terms = infer.propose(
+    return suggested(found, block), found
+
+
+def suggested(found: Survey, block: Processed) -> Contract:
+    """The contract that a survey suggests; raises a CairnError where it suggests none."""
+    return infer.propose(
         found,
         block.target,
         identifier=block.identifier,
         drop=block.drop,
         most=block.max_categories,
     )
-    say(f"\n{infer.shown(terms, found)}\n\ntarget {terms.target.name}: {terms.target.classes}\n")
-    return terms
 
 
-def surveyed(block: Processed, engine: Engine, texts: list[str]) -> infer.Survey:
+def target(block: Processed) -> str:
+    """The target's name as an identifier."""
+    return table.title(block.target).name
+
+
+def apart(block: Processed) -> list[str]:
+    """The columns that the model does not see."""
+    return [table.title(name).name for name in (block.identifier, *block.drop) if name]
+
+
+def surveyed(block: Processed, engine: Engine, texts: list[str]) -> Survey:
     """What is known of all rows."""
-    apart = [table.title(name).name for name in (block.identifier, *block.drop) if name]
-    target = table.title(block.target).name
-    survey = partial(infer.survey, target=target, texts=texts, apart=apart)
-    found = infer.Survey()
+    survey = partial(infer.survey, target=target(block), texts=texts, apart=apart(block))
+    found = Survey()
     with console.Progress("processed, inferring") as progress:
         for part in engine.map(survey, table.parts(RAW, block)):
             found += part
@@ -83,10 +150,9 @@ def surveyed(block: Processed, engine: Engine, texts: list[str]) -> infer.Survey
 
 def fits(terms: Contract, block: Processed) -> None:
     """Raise a CairnError where params.yaml speaks of other columns than the contract."""
-    target = table.title(block.target).name
-    if target != terms.target.name:
+    if target(block) != terms.target.name:
         raise CairnError(
-            f"processed.target: got {target!r}, {TERMS} has {terms.target.name!r}; {ANEW}"
+            f"processed.target: got {target(block)!r}, {TERMS} has {terms.target.name!r}; {ANEW}"
         )
     identifier = block.identifier and table.title(block.identifier).name
     if identifier != terms.identifier:
@@ -102,8 +168,15 @@ def fits(terms: Contract, block: Processed) -> None:
         )
 
 
-def held(terms: Contract, block: Processed, engine: Engine) -> Tally:
+def held(
+    terms: Contract, block: Processed, engine: Engine, look: Callable[[Held], None] | None = None
+) -> Tally:
     """Hold every row to the contract, and write those that keep it.
+
+    Parameters
+    ----------
+    look
+        Sees each part before it is written.
 
     Raises
     ------
@@ -115,6 +188,8 @@ def held(terms: Contract, block: Processed, engine: Engine) -> Tally:
     hold = partial(checks.hold, terms=terms)
     with console.Progress("processed") as progress, parquet.Writer(PROCESSED) as writer:
         for part in engine.map(hold, table.parts(RAW, block)):
+            if look:
+                look(part)
             again = repeated[done : done + len(part.rows)]
             done += len(part.rows)
             writer.write(part.rows.filter(pa.array(~again)) if again.any() else part.rows)

@@ -56,7 +56,7 @@ from stages.paths import (
 )
 from stages.prepare import prepare
 
-BLOCK = 2**16  # rows that are predicted at once
+BLOCK = 2**13  # rows that are predicted at once: what a core's cache holds in float64
 # What decides the bits of the model; the rest of the environment is in requirements.txt.
 LIBRARIES = (
     "joblib",

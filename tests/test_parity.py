@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from service.predictor import Predictor
 from service.rows import Reader
 from stages import checks, export, features, inference, train
 from stages.console import CairnError
 from stages.contract import Contract
 from stages.estimator import PROVED
+from stages.histogram import seen
 from stages.params import Train
 from stages.table import Part
-from tests import small
+from tests import small, workers
 
 
 def offline(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
@@ -151,6 +154,26 @@ def test_onnx_says_what_scikit_learn_says_of_three_classes(
 ) -> None:
     fitted = small.fitted()
     compared(estimator, arguments, fitted.classes + (fitted.features[:, 0] > 0.7))
+
+
+@pytest.mark.parametrize(("estimator", "arguments"), ESTIMATORS)
+def test_predict_answers_what_scikit_learn_says(
+    estimator: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    records = small.full_rows()
+    rows = online(records, small.FULL)
+    truth = (rows[:, 6] > 0).astype(np.int64)
+    pipeline = train.fit(rows, truth, small.FULL, train_block(estimator, arguments))
+    graph = export.to_onnx(pipeline, rows.shape[1])
+    made = small.Fitted(pipeline, graph, seen(small.FULL, rows, truth), rows, truth)
+    model = Predictor(small.save(tmp_path / "model", made), "small:0123456789ab", {})
+    answer = workers.predict({"records": records}, asked=workers.worker(model=model))
+    assert answer.status == 200
+    names = small.FULL.target.classes
+    sklearn = export.sklearn_predictions(pipeline, rows)
+    assert answer.content["predictions"] == [names[code] for code in sklearn.labels]
+    said = [list(shares.values()) for shares in answer.content["probabilities"]]
+    np.testing.assert_allclose(said, sklearn.probabilities, atol=export.TOLERANCE)
 
 
 def test_every_estimator_that_is_promised_is_among_these() -> None:

@@ -548,6 +548,28 @@ def test_the_first_run_shows_what_it_inferred(capsys: pytest.CaptureFixture[str]
         assert any(all(word in line for word in words) for line in said.splitlines())
 
 
+LATER = {
+    "as at first": ["0.5,u,0", "1.5,v,1"],
+    "no value": [",u,0"],
+    "a text": ["x,u,1"],
+    "a new category": ["2.5,w,0"],
+    "a new label": ["2.5,u,2"],
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_comes_later_suggests_as_much_as_what_comes_first(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "a,c,y\n" + "\n".join([*["0.5,u,0", "1.5,v,1"] * 3, *LATER[name]]) + "\n"
+    whole = run(content)
+    TERMS.unlink()
+    monkeypatch.setattr(table, "BYTES", 30)
+    parted = again(content)
+    assert (parted[0], parted[2]) == (whole[0], whole[2])
+    pd.testing.assert_frame_equal(parted[1], whole[1])
+
+
 def test_the_second_run_leaves_the_contract_as_its_user_wrote_it() -> None:
     run(as_csv(ROWS), identifier="id")
     TERMS.write_text("# mine\n" + TERMS.read_text().replace("- {name: b", "\n# ours\n- {name: b"))
