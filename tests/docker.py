@@ -36,11 +36,11 @@ def require() -> None:
         missing("no Docker engine answers; `.ci/dockerd start` starts one where you are root")
 
 
-def make(project: Project, target: str) -> None:
-    """Call a target that needs the engine."""
+def make(project: Project, target: str, *settings: str) -> None:
+    """Call a target that needs the engine, with variables of make's."""
     # The client's plugins are this user's, whatever the home folder of the project.
     config = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-    project.run("make", target, DOCKER_CONFIG=config)
+    project.run("make", target, *settings, DOCKER_CONFIG=config)
 
 
 def build(project: Project) -> str:

@@ -53,6 +53,15 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     return IMAGE
 
 
+@pytest.mark.slow
+def test_with_the_extras_it_has_all_that_is_optional(tmp_path: Path) -> None:
+    docker.require()
+    docker.make(clone(tmp_path), "train-image", "EXTRAS=yes", f"TRAIN={IMAGE}-extras")
+    code = "import dask, distributed, lightgbm, onnxmltools, psycopg, sqlalchemy"
+    done = ran("docker", "run", "--rm", "--entrypoint=python", f"{IMAGE}-extras", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def owned_clone(project: Project, folder: Path) -> Path:
     """A clean clone without data, its remote an empty part of the project's store."""
     made = clone(folder)
