@@ -25,9 +25,7 @@ class Bars(NamedTuple):
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    # The same bytes for the same figures: no clock, no random names; text stays text.
-    mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
+    result = begun()
     contenders = sorted(
         result["contenders"].items(), key=lambda item: item[1]["median"][ONE]["requests_per_s"]
     )
@@ -41,7 +39,19 @@ def main() -> None:
     axes[1].scatter(tails, range(len(tails)), marker="|", s=90, color="black", zorder=3)
     for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
         label.set_fontweight("bold" if name == "cairn" else "normal")
-    figure.supxlabel(caption(result), fontsize=8, color="#475569")
+    save(figure, caption(result))
+
+
+def begun() -> dict[str, Any]:
+    """The result that the command line names, to be drawn by matplotlib as all of them are."""
+    # The same bytes for the same figures: no clock, no random names; text stays text.
+    mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
+    return dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+
+
+def save(figure: Any, text: str) -> None:
+    """Write the plot where the command line says, with a line on where its figures come from."""
+    figure.supxlabel(text, fontsize=8, color="#475569")
     figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
 
 

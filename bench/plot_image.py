@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from bench.plot import OURS, THEIRS
+from bench.plot import OURS, THEIRS, begun, save
 
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    # The same bytes for the same figures: no clock, no random names; text stays text.
-    mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
+    result = begun()
     built = {name: one for name, one in result["contenders"].items() if "mib_on_top_of_base" in one}
     contenders = sorted(built.items(), key=lambda item: -item[1]["mib_on_top_of_base"])
     titles = [one["title"] for _, one in contenders]
@@ -30,8 +24,7 @@ def main() -> None:
         axis.set_title(title, fontsize=10, loc="left")
     for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
         label.set_fontweight("bold" if name == "cairn" else "normal")
-    figure.supxlabel(caption(result), fontsize=8, color="#475569")
-    figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
+    save(figure, caption(result))
 
 
 def panes(contenders: list[dict[str, Any]]) -> list[tuple[str, str, list[float]]]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from bench.plot import OURS, THEIRS
+from bench.plot import OURS, THEIRS, begun, save
 
 STREAMED = ("raw", "processed", "features")
 
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    # The same bytes for the same figures: no clock, no random names; text stays text.
-    mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
+    result = begun()
     millions = [int(rows) / 1e6 for rows in result["rows"]]
     sizes = list(result["rows"].values())
     figure, (time, memory) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
@@ -34,8 +28,7 @@ def main() -> None:
         axis.set_xlabel(f"million rows × {result['columns']}")
         axis.set(xlim=(0, max(millions) * 1.3), ylim=(0, None), xticks=millions)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(caption(result), fontsize=8, color="#475569")
-    figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
+    save(figure, caption(result))
 
 
 def peak(size: dict[str, Any], stage: str) -> float:

@@ -60,7 +60,7 @@ def main() -> None:
     from stages import compute, contract_file, params, parquet  # noqa: PLC0415
 
     knobs = params.load()
-    block, terms = params.load().features, contract_file.read(TERMS)
+    block, terms = knobs.features, contract_file.read(TERMS)
     held_out = shares(counts(terms), block.test_size, block.seed, terms)
     make = partial(made, terms=terms, seed=block.seed)
     groups = (

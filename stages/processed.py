@@ -28,7 +28,8 @@ EMPTY = f"{RAW}: a header and no rows; it needs rows"
 
 def main() -> None:
     """Turn data/raw into data/processed."""
-    knobs, block = params.load(), params.load().processed
+    knobs = params.load()
+    block = knobs.processed
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
     with compute.engine(knobs.compute) as engine:
         if TERMS.exists():

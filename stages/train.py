@@ -101,7 +101,8 @@ class Found(NamedTuple):
 
 def main() -> None:
     """Turn data/features into data/model, and register it."""
-    knobs, block, terms = params.load(), params.load().train, contract_file.read(TERMS)
+    knobs, terms = params.load(), contract_file.read(TERMS)
+    block = knobs.train
     # More threads than one may add in another order, and the last bits would depend on that.
     with threadpool_limits(1), compute.engine(knobs.compute) as engine:
         made = learn(block, terms, engine)

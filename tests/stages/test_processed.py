@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import contract_file, table
+from stages import contract_file, processed, table
 from stages.console import CairnError
 from stages.contract import Contract, Label
 from stages.paths import PROCESSED, REPORT, TERMS
@@ -568,6 +568,14 @@ def test_what_comes_later_suggests_as_much_as_what_comes_first(
     parted = again(content)
     assert (parted[0], parted[2]) == (whole[0], whole[2])
     pd.testing.assert_frame_equal(parted[1], whole[1])
+
+
+def test_a_table_that_goes_on_as_it_begins_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "BYTES", 30)
+    monkeypatch.setattr(processed, "inferred", lambda *_: pytest.fail("all rows were surveyed"))
+    terms, rows, _ = run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
+    assert [column.kind for column in terms.columns] == ["number", "category"]
+    assert len(rows) == 12
 
 
 def test_the_second_run_leaves_the_contract_as_its_user_wrote_it() -> None:
