@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from stages import cluster, parquet
 from stages.cluster import ALONE_SECONDS, POLL_SECONDS, TRIES, Cluster, Lost
 from stages.console import CairnError, say
+from stages.estimator import STOPS
 
 THREADS = ("n_jobs", "num_threads", "num_thread", "nthread", "nthreads")  # LightGBM's words
 Floats = NDArray[np.float32]
@@ -54,8 +55,10 @@ def fit(
     Raises
     ------
     CairnError
-        Where LightGBM refuses the arguments, or workers are lost again and again.
+        Where LightGBM refuses the arguments, or they say to stop early, or workers are lost
+        again and again.
     """
+    _check_stops(arguments)
     counts = _counts(path)
     settled = _settled(arguments, counts)
     _check_lightgbm(engine)
@@ -67,6 +70,15 @@ def fit(
             say(f"train: a worker was lost while LightGBM trained, {attempt + 1} of {TRIES} times")
             _recover(engine, number)
     raise cluster.lost_again("LightGBM")
+
+
+def _check_stops(arguments: Mapping[str, Any]) -> None:
+    """Refuse to stop early: each worker has but a part of the rows that it would be judged by."""
+    if not set(STOPS).isdisjoint(arguments):
+        raise CairnError(
+            "train.early_stopping: LightGBM on a cluster cannot stop early; set it to null, or "
+            "compute.engine to local"
+        )
 
 
 def _counts(path: Path) -> NDArray[np.int64]:

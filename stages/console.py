@@ -86,6 +86,54 @@ class Progress:
         )
 
 
+class Bar:
+    """A bar of how much is done, with a note; lines every so often where there is no terminal.
+
+    Parameters
+    ----------
+    stage
+        What it begins with.
+    total, unit
+        How many of what there are.
+    every
+        Seconds from one line to the next.
+    """
+
+    def __init__(self, stage: str, total: int, unit: str, every: float = EVERY) -> None:
+        from tqdm import tqdm  # noqa: PLC0415 - the service, which imports this module, has none
+
+        self._bar = tqdm(
+            total=total,
+            desc=stage,
+            unit=f" {unit}",
+            file=sys.stdout,
+            disable=not sys.stdout.isatty(),
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0,  # a step takes long
+        )
+        self._stage, self._total, self._unit, self._every = stage, total, unit, every
+        self._done = 0
+        self._start = self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def to(self, done: int, note: str = "") -> None:
+        """So many are done."""
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._done)
+        self._done = done
+        if self._bar.disable and time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            seconds = self._said - self._start
+            text = f"{self._stage}: {done:,} of {self._total:,} {self._unit}, {seconds:.0f} s"
+            say(f"{text}; {note}" if note else text)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a stage's `main`; end with its error and code 1, and a traceback for bugs only."""
     for stream in (sys.stdout, sys.stderr):

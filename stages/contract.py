@@ -147,6 +147,13 @@ class Feature(Model):
     histogram: Histogram | None = None
 
 
+class Threshold(Model):
+    """Of two classes, the one that is predicted where its probability is at least `value`."""
+
+    label: Label
+    value: float
+
+
 class Target(Model):
     """What is predicted.
 
@@ -157,11 +164,14 @@ class Target(Model):
         classes[i].
     counts
         Rows of each class in the training data; empty before training.
+    threshold
+        None: the likeliest class is predicted.
     """
 
     name: str
     classes: tuple[Label, ...]
     counts: tuple[int, ...] = ()
+    threshold: Threshold | None = None
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -169,6 +179,13 @@ class Target(Model):
         return tuple(
             label if isinstance(label, str) else json.dumps(label) for label in self.classes
         )
+
+    @property
+    def decision(self) -> tuple[int, float] | None:
+        """The place of the threshold's class, and its value."""
+        if self.threshold is None:
+            return None
+        return self.classes.index(self.threshold.label), self.threshold.value
 
 
 class Contract(Model):

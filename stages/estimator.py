@@ -17,6 +17,7 @@ from sklearn.ensemble import BaseEnsemble, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.model_selection import StratifiedKFold
 
+from stages import isotonic
 from stages.console import CairnError, say
 from stages.contract import Contract
 from stages.params import Train
@@ -28,6 +29,7 @@ CLASS = "class"
 PROVED = (
     "lightgbm.LGBMClassifier",
     "sklearn.calibration.CalibratedClassifierCV",
+    "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
     "sklearn.ensemble.AdaBoostClassifier",
     "sklearn.ensemble.BaggingClassifier",
     "sklearn.ensemble.ExtraTreesClassifier",
@@ -46,6 +48,18 @@ PROVED = (
     "sklearn.svm.SVC",
     "sklearn.tree.DecisionTreeClassifier",
 )
+# Those that end where rows kept aside show no gain.
+STOPPING = (
+    "lightgbm.LGBMClassifier",
+    "sklearn.ensemble.GradientBoostingClassifier",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
+    "sklearn.linear_model.SGDClassifier",
+    "sklearn.neural_network.MLPClassifier",
+)
+# LightGBM's names for after how many steps.
+STOPS = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
+# And for what it is judged by.
+METRICS = {"metric", "metrics", "metric_types"}
 # They compare columns with each other, as a distance, a penalty or a step of descent does, so
 # one column's unit must not outweigh the others. Trees and naive Bayes take each by itself.
 SCALED = (
@@ -75,20 +89,59 @@ def make(block: Train, terms: Contract) -> BaseEstimator:
         Where a name is none of a classifier, or its arguments are not what it takes.
     """
     maker = Maker(block.seed, terms)
-    made = maker.make(block.estimator, block.arguments, "train.estimator", "train.arguments")
+    arguments = {**_stops(block), **block.arguments}
+    made = maker.make(block.estimator, arguments, "train.estimator", "train.arguments")
     if not isinstance(made, ClassifierMixin):
         raise _unknown(block.estimator, "train.estimator")
-    if any(getattr(part, "method", None) == "isotonic" for part in parts(made)):
-        raise CairnError(
-            "train.arguments: ONNX cannot say what method: isotonic does, whose steps are too "
-            "steep for float32; take method: sigmoid"
-        )
+    if is_lightgbm(block.estimator) and not set(STOPS).isdisjoint(arguments):
+        made = _stopping(made)
+    if block.calibration != "none":
+        if getattr(made, "probability", False) is True:
+            raise CairnError(
+                "train.calibration: probability: true in train.arguments calibrates already; leave "
+                "it out, or set train.calibration to none"
+            )
+        return calibrated(made, block.seed, block.calibration)
     return made if hasattr(made, "predict_proba") else calibrated(made, block.seed)
 
 
-def calibrated(estimator: BaseEstimator, seed: int) -> CalibratedClassifierCV:
+def calibrated(
+    estimator: BaseEstimator, seed: int, method: str = "sigmoid"
+) -> CalibratedClassifierCV:
     """An estimator with probabilities, by cross-validation on shuffled rows."""
-    return CalibratedClassifierCV(estimator, cv=folds(seed))
+    return CalibratedClassifierCV(estimator, method=method, cv=folds(seed))
+
+
+def _stops(block: Train) -> dict[str, Any]:
+    """The arguments with which the estimator ends where so many steps gain nothing.
+
+    Raises
+    ------
+    CairnError
+        Where it does not look at rows that are kept aside.
+    """
+    if block.early_stopping is None:
+        return {}
+    if is_lightgbm(block.estimator):
+        given = not set(STOPS).isdisjoint(block.arguments)
+        return {} if given else {STOPS[0]: block.early_stopping}
+    allowed = inspect.signature(_kind(block.estimator, "train.estimator")).parameters
+    if "n_iter_no_change" not in allowed or "validation_fraction" not in allowed:
+        raise CairnError(
+            f"train.early_stopping: {block.estimator} does not stop early; set null, or take one "
+            f"that does: {', '.join(STOPPING)}"
+        )
+    early = {"early_stopping": True} if "early_stopping" in allowed else {}
+    return {**early, "n_iter_no_change": block.early_stopping}
+
+
+def _stopping(model: BaseEstimator) -> BaseEstimator:
+    """LightGBM that keeps rows aside to stop by."""
+    from stages.stopping import Stopping  # noqa: PLC0415 - needs LightGBM, an optional extra
+
+    given = model.get_params()
+    alone = {"first_metric_only": True, **({} if METRICS & set(given) else {"metric": "None"})}
+    return Stopping(**{**alone, **given})
 
 
 def folds(seed: int, number: int = FOLDS) -> StratifiedKFold:
@@ -233,7 +286,7 @@ def _instead(unknown: list[str]) -> str:
 
 
 def _is_lightgbm(kind: type[Any]) -> bool:
-    return kind.__module__.startswith("lightgbm.")
+    return any(each.__module__.startswith("lightgbm.") for each in kind.__mro__)
 
 
 def _lightgbm_names() -> list[str]:
@@ -281,19 +334,26 @@ def asks_an_ensemble(estimator: BaseEstimator) -> bool:
 
 
 def exact(estimator: BaseEstimator) -> BaseEstimator:
-    """A fitted estimator with float32 thresholds in its histograms' trees, and no core count.
+    """A fitted estimator that ONNX can say in float32, and with no core count in it.
 
     A tree of histograms splits half-way between two values, in float64; ONNX compares in
     float32, and half-way between neighbours of it would be one of the two. The largest float32 that
-    is not above splits every float32 alike.
+    is not above splits every float32 alike. The steps of an isotonic calibration become slopes.
     """
-    found = copy.deepcopy(estimator) if any_threads(estimator) else estimator
+    found = copy.deepcopy(estimator) if any_threads(estimator) or _steps(estimator) else estimator
     for part in filter(lambda part: hasattr(part, "classes_"), _inside(found)):
         if isinstance(part, HistGradientBoostingClassifier):
             _exact_scikit_learn(part)
         elif _is_lightgbm(type(part)):
             _exact_lightgbm(part)
+        elif _steps(part):
+            _exact_calibration(part)
     return found
+
+
+def _steps(estimator: BaseEstimator) -> bool:
+    """Whether it, or one inside it, is calibrated by steps."""
+    return any(getattr(part, "method", None) == "isotonic" for part in parts(estimator))
 
 
 def _inside(value: Any) -> Iterator[BaseEstimator]:
@@ -317,12 +377,19 @@ def _exact_scikit_learn(estimator: HistGradientBoostingClassifier) -> None:
     estimator._bin_mapper.n_threads = None  # noqa: SLF001 - the cores of this machine
 
 
+def _exact_calibration(estimator: Any) -> None:
+    for each in getattr(estimator, "calibrated_classifiers_", []):
+        each.calibrators = list(map(isotonic.gentle, each.calibrators))
+
+
 def _exact_lightgbm(estimator: Any) -> None:
-    from lightgbm import Booster  # noqa: PLC0415 - an optional extra
+    from lightgbm import Booster, LGBMClassifier  # noqa: PLC0415 - an optional extra
 
     lines = estimator.booster_.model_to_string().split("\n")
     exact = "\n".join(_exact_line(line) for line in lines if not line.startswith("tree_sizes="))
+    # The text ends with the best of the trees; none is left to stop at, or to keep rows for.
     estimator._Booster = Booster(model_str=exact)  # noqa: SLF001 - there is no setter
+    estimator.__class__ = LGBMClassifier
 
 
 def _exact_line(line: str) -> str:

@@ -1,37 +1,35 @@
-"""How good the model is: numbers for `dvc metrics`, points for `dvc plots`."""
+"""How good the model is on rows that it has not seen: scores, and how sure they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
+import sklearn
 from numpy.typing import NDArray
 from sklearn import metrics
-from sklearn.calibration import calibration_curve
-from sklearn.inspection import permutation_importance
-from sklearn.pipeline import Pipeline
 
-from stages.contract import Contract
+from stages.console import CairnError
+from stages.contract import Column, Contract
 from stages.inference import Predictions
 
 # A last digit may depend on the processor's vector width, and git and dvc.lock must not.
 DIGITS = 6
 BINARY = 2
-CALIBRATION_BINS = 10
-IMPORTANCE_ROWS = 2000
-IMPORTANCE_REPEATS = 5
-IMPORTANCE_SHUFFLES = 500  # of all columns together, where a table is wide
-# What a browser still draws at once: points of a plot's curves, of each at least so many, and
-# rows of the confusion, each of which is a record.
-POINTS = 1000
-POINTS_OF_A_CLASS = 100
-CONFUSION_ROWS = 10_000
 BLOCK = 2**17  # rows whose probabilities are in float64 at a time
+LEVEL = 0.95  # of every interval
+RESAMPLES = 300
+LEAST_RESAMPLES = 100  # where each has many classes to go through
+RESAMPLED_ROWS = 10_000
+# As many as C. Guo et al., On calibration of modern neural networks, 2017.
+CALIBRATION_BINS = 15
+PARTS = 4  # of a number's range, with as many rows in each
+FEW = 6  # values that are shown one by one
+
 Labels = NDArray[np.int64]
 Score = Callable[..., float]
-Curve = Callable[[NDArray[np.bool_], NDArray[Any]], pd.DataFrame]
 
 
 class Scored(NamedTuple):
@@ -41,26 +39,39 @@ class Scored(NamedTuple):
     truth: Labels
     said: Predictions
 
+    def at(self, rows: NDArray[Any]) -> Scored:
+        """Some of the rows, by place or by a mask."""
+        said = Predictions(self.said.labels[rows], self.said.probabilities[rows])
+        return Scored(self.features[rows], self.truth[rows], said)
+
+
+class Interval(NamedTuple):
+    """A score, and between what it lies with the confidence LEVEL."""
+
+    value: float
+    low: float
+    high: float
+
 
 def scores(rows: Scored, classes: int) -> dict[str, float]:
     """The scores of what was said; several classes are averaged, each against the rest."""
-    truth, shares = rows.truth, rows.said.probabilities
-    every = np.arange(classes)
-    pairs, counts = _pairs(rows, classes)
-    places = [1] if classes == BINARY else every
-    values = {
-        "accuracy": metrics.accuracy_score(*pairs, sample_weight=counts),
-        "balanced_accuracy": metrics.balanced_accuracy_score(*pairs, sample_weight=counts),
-        "f1_macro": metrics.f1_score(
-            *pairs, sample_weight=counts, average="macro", labels=every, zero_division=0
-        ),
-        "roc_auc": _each(metrics.roc_auc_score, rows, places),
-        "average_precision": _each(metrics.average_precision_score, rows, places),
-        "log_loss": _mean(metrics.log_loss, truth, shares, every),
-        "brier": _mean(metrics.brier_score_loss, truth, shares, every),
-    }
-    rounded = {name: round(float(value), DIGITS) for name, value in values.items()}
-    return {"rows": len(truth), **rounded}
+    found = {name: score(rows, classes) for name, score in SCORES.items()}
+    return {"rows": len(rows.truth), **{name: rounded(value) for name, value in found.items()}}
+
+
+def rounded(value: float) -> float:
+    """As many digits as are the same on every machine."""
+    return round(float(value), DIGITS)
+
+
+def _of_labels(score: Score, **arguments: Any) -> Score:
+    """A score of the labels, from how often each pair of true and said class comes."""
+
+    def scored(rows: Scored, classes: int) -> float:
+        pairs, counts = _pairs(rows, classes)
+        return score(*pairs, sample_weight=counts, **arguments)
+
+    return scored
 
 
 def _pairs(rows: Scored, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -70,109 +81,204 @@ def _pairs(rows: Scored, classes: int) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.array(np.divmod(pairs, classes)), counts[pairs]
 
 
-def _each(score: Score, rows: Scored, places: Iterable[int]) -> float:
-    """The mean of a score of one class against the rest."""
-    shares = rows.said.probabilities
-    return float(np.mean([score(rows.truth == place, shares[:, place]) for place in places]))
+def _f1_macro(rows: Scored, classes: int) -> float:
+    return _of_labels(
+        metrics.f1_score, average="macro", labels=np.arange(classes), zero_division=0
+    )(rows, classes)
 
 
-def _mean(loss: Score, truth: Labels, shares: NDArray[Any], every: Labels) -> float:
+def _each(score: Score) -> Score:
+    """The mean of a score of one class against the rest; of two classes, of the second."""
+
+    def scored(rows: Scored, classes: int) -> float:
+        shares = rows.said.probabilities
+        places = [1] if classes == BINARY else range(classes)
+        return float(np.mean([score(rows.truth == place, shares[:, place]) for place in places]))
+
+    return scored
+
+
+def _mean(loss: Score) -> Score:
     """The mean of a loss, which takes the classes of many rows as a matrix, block by block."""
-    starts = range(0, len(truth), BLOCK)
-    blocks = [(truth[start : start + BLOCK], shares[start : start + BLOCK]) for start in starts]
-    sums = [len(each) * loss(each, said, labels=every) for each, said in blocks]
-    return float(np.sum(sums) / len(truth))
+
+    def scored(rows: Scored, classes: int) -> float:
+        truth, shares = rows.truth, rows.said.probabilities
+        starts = range(0, len(truth), BLOCK)
+        blocks = [(truth[start : start + BLOCK], shares[start : start + BLOCK]) for start in starts]
+        every = np.arange(classes)
+        sums = [len(each) * loss(each, said, labels=every) for each, said in blocks]
+        return float(np.sum(sums) / len(truth))
+
+    return scored
 
 
-def plots(pipeline: Pipeline, test: Scored, terms: Contract, seed: int) -> dict[str, pd.DataFrame]:
-    """The points of each plot, by its name, from what was said of the test rows.
+def _calibration_error(rows: Scored, _: int) -> float:
+    """By how much the probability of the likeliest class misses how often it is the true one.
 
-    Parameters
-    ----------
-    terms
-        With the features that the model takes.
-    seed
-        Draws the rows that are plotted where there are too many.
+    The mean over bins of that probability, weighted by their rows: the expected calibration error.
     """
-    names = np.asarray(terms.target.keys)
-    features = tuple(feature.name for feature in terms.features or terms.own)
+    shares = rows.said.probabilities
+    best = shares.argmax(axis=1)
+    confidence = shares[np.arange(len(best)), best].astype(np.float64)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    missed = confidence - (best == rows.truth)
+    return float(np.abs(np.bincount(bins, missed)).sum() / len(best))
+
+
+SCORES: dict[str, Score] = {
+    "accuracy": _of_labels(metrics.accuracy_score),
+    "balanced_accuracy": _of_labels(metrics.balanced_accuracy_score),
+    "f1_macro": _f1_macro,
+    "roc_auc": _each(metrics.roc_auc_score),
+    "average_precision": _each(metrics.average_precision_score),
+    "log_loss": _mean(metrics.log_loss),
+    "brier": _mean(metrics.brier_score_loss),
+    "calibration_error": _calibration_error,
+}
+# They say nothing of rows that lack a class.
+OF_ALL_CLASSES = {"balanced_accuracy", "f1_macro", "roc_auc", "average_precision"}
+# The smaller, the better.
+LOSSES = {"log_loss", "brier", "calibration_error"}
+MOST = {"log_loss": np.inf, "brier": 2}  # of the others 1
+
+
+def intervals(rows: Scored, classes: int, seed: int) -> dict[str, Interval]:
+    """Each score with the interval of a bootstrap: other rows like these, as many of each class.
+
+    Of many rows a part is drawn anew, whose interval is wider by the root of how much smaller it
+    is. The interval is moved to where the score is, for what is drawn with repetition looks worse
+    calibrated than it is.
+    """
+    random = np.random.default_rng(seed)
+    featureless = rows._replace(features=rows.features[:, :0])
+    part = featureless.at(_part(len(rows.truth), random))
+    places = [np.flatnonzero(part.truth == place) for place in np.unique(part.truth)]
+    repeats = max(LEAST_RESAMPLES, RESAMPLES // max(1, classes - 1))
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        drawn = np.array([_values(_drawn(part, places, random), classes) for _ in range(repeats)])
+    narrower = np.sqrt(len(part.truth) / len(rows.truth))
+    found = _values(rows, classes)
+    low, high = (
+        found + (np.quantile(drawn, end, axis=0) - drawn.mean(axis=0)) * narrower
+        for end in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    )
+    return named(found, low, high)
+
+
+def _drawn(rows: Scored, places: list[Labels], random: np.random.Generator) -> Scored:
+    """As many rows of each class, some of them twice."""
+    return rows.at(np.concatenate([random.choice(each, len(each)) for each in places]))
+
+
+def _part(count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    rows = np.arange(count)
+    if count <= RESAMPLED_ROWS:
+        return rows
+    return np.sort(random.choice(rows, RESAMPLED_ROWS, replace=False, shuffle=False))
+
+
+def _values(rows: Scored, classes: int) -> NDArray[np.float64]:
+    return np.array([score(rows, classes) for score in SCORES.values()])
+
+
+def named(
+    values: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> dict[str, Interval]:
+    """Intervals by score, none beyond what it can be."""
     return {
-        "confusion": confusion(test, names, seed),
-        "roc": _by_class(_roc, test, names),
-        "precision_recall": _by_class(_precision_recall, test, names),
-        "calibration": _by_class(_calibration, test, names),
-        "importance": importance(pipeline, test, features, seed),
+        name: Interval(*(rounded(np.clip(each, 0, MOST.get(name, 1))) for each in three))
+        for name, *three in zip(SCORES, values, low, high, strict=True)
     }
 
 
-def confusion(test: Scored, names: NDArray[Any], seed: int) -> pd.DataFrame:
-    """What is true and what was said, a row each: of all rows, or of CONFUSION_ROWS at random."""
-    rows = np.arange(len(test.truth))
-    if len(rows) > CONFUSION_ROWS:
-        random = np.random.default_rng(seed)
-        rows = np.sort(random.choice(rows, CONFUSION_ROWS, replace=False, shuffle=False))
-    return pd.DataFrame(
-        {"actual": names[test.truth[rows]], "predicted": names[test.said.labels[rows]]}
+def plain(found: dict[str, Interval]) -> dict[str, dict[str, float]]:
+    """Intervals as JSON has them."""
+    return {name: interval._asdict() for name, interval in found.items()}
+
+
+def by_class(rows: Scored, terms: Contract) -> list[dict[str, Any]]:
+    """Of each class against the rest: rows, precision, recall, F1, ROC AUC, average precision."""
+    keys = terms.target.keys
+    columns = metrics.precision_recall_fscore_support(
+        rows.truth, rows.said.labels, labels=np.arange(len(keys)), zero_division=0
     )
-
-
-def _by_class(curve: Curve, test: Scored, names: NDArray[Any]) -> pd.DataFrame:
-    """One curve a class against the rest; of two classes the second alone says it all."""
-    places = [1] if len(names) == BINARY else range(len(names))
-    points = max(POINTS // len(places), POINTS_OF_A_CLASS)
-    parts = [
-        thin(curve(test.truth == place, test.said.probabilities[:, place]), points).assign(
-            class_=names[place]
+    return [
+        {
+            "class": key,
+            "rows": int(count),
+            "precision": rounded(precision),
+            "recall": rounded(recall),
+            "f1": rounded(f1),
+            **{
+                name: rounded(score(rows.truth == place, rows.said.probabilities[:, place]))
+                for name, score in OF_A_CLASS.items()
+            },
+        }
+        for place, (key, precision, recall, f1, count) in enumerate(
+            zip(keys, *columns, strict=True)
         )
-        for place in places
     ]
-    return pd.concat(parts, ignore_index=True).round(DIGITS).rename(columns={"class_": "class"})
 
 
-def thin(curve: pd.DataFrame, points: int) -> pd.DataFrame:
-    """At most so many points of a curve, evenly along it, its ends among them.
-
-    >>> thin(pd.DataFrame({"x": [0, 0.1, 0.2, 1, 1], "y": [0, 0, 0, 0, 1]}), 3)["x"].tolist()
-    [0.0, 1.0, 1.0]
-    """
-    if len(curve) <= points:
-        return curve
-    steps = curve.diff().abs().sum(axis="columns").cumsum().to_numpy()
-    rows = np.searchsorted(steps, np.linspace(0, steps[-1], points))
-    ends = [0, len(curve) - 1]
-    return curve.iloc[np.unique([*ends, *rows[1:-1]])]
+OF_A_CLASS: dict[str, Score] = {
+    "roc_auc": metrics.roc_auc_score,
+    "average_precision": metrics.average_precision_score,
+}
 
 
-def _roc(hit: NDArray[np.bool_], score: NDArray[Any]) -> pd.DataFrame:
-    false, true, _ = metrics.roc_curve(hit, score)
-    return pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true})
+def check_slices(wanted: Iterable[str], terms: Contract) -> None:
+    """Refuse a column that the table has not."""
+    unknown = next((name for name in wanted if name not in terms.names), None)
+    if unknown is not None:
+        raise CairnError(
+            f"train.slices: no column {unknown!r}; the columns are {', '.join(terms.names)}"
+        )
 
 
-def _precision_recall(hit: NDArray[np.bool_], score: NDArray[Any]) -> pd.DataFrame:
-    precision, recall, _ = metrics.precision_recall_curve(hit, score)
-    return pd.DataFrame({"recall": recall, "precision": precision})
+def by_slice(rows: Scored, terms: Contract, wanted: Iterable[str]) -> list[dict[str, Any]]:
+    """The scores by the values of columns; null where the rows have one class and no score."""
+    names = [feature.name for feature in terms.own]
+    return [
+        {"column": feature, "value": value, **_some(rows.at(mask), terms)}
+        for column in map(terms.column, wanted)
+        for feature in column.features
+        for value, mask in _slices(rows.features[:, names.index(feature)], column)
+    ]
 
 
-def _calibration(hit: NDArray[np.bool_], score: NDArray[Any]) -> pd.DataFrame:
-    observed, predicted = calibration_curve(hit, score.clip(0, 1), n_bins=CALIBRATION_BINS)
-    return pd.DataFrame({"predicted": predicted, "observed": observed})
+def _slices(values: NDArray[np.float32], column: Column) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """What to call some of the rows, and which they are; empty ones are left out."""
+    gone = np.isnan(values)
+    different = np.unique(values[~gone])
+    if column.kind in {"category", "boolean"} or len(different) <= FEW:
+        for value in different:
+            yield _value(float(value), column), values == value
+    else:
+        edges = np.unique(np.quantile(different, np.linspace(0, 1, PARTS + 1)).astype(np.float32))
+        for place, (low, high) in enumerate(pairwise(edges)):
+            above = values >= low if place == 0 else values > low
+            if (mask := above & (values <= high)).any():
+                yield f"{low:.6g} to {high:.6g}", mask
+    if gone.any():
+        yield "missing", gone
 
 
-def importance(pipeline: Pipeline, test: Scored, names: tuple[str, ...], seed: int) -> pd.DataFrame:
-    """By how much the log loss grows where a column is shuffled, the largest first."""
-    rows = np.random.default_rng(seed).permutation(len(test.truth))[:IMPORTANCE_ROWS]
-    every = np.arange(len(pipeline.classes_))
+def _value(value: float, column: Column) -> str:
+    if column.kind == "category":
+        known = int(value) < len(column.categories)
+        return str(column.categories[int(value)]) if known else "another"
+    return ("false", "true")[int(value)] if column.kind == "boolean" else f"{value:g}"
 
-    def score(model: Pipeline, inputs: NDArray[np.float32], labels: Labels) -> float:
-        return -float(metrics.log_loss(labels, model.predict_proba(inputs), labels=every))
 
-    found = permutation_importance(
-        pipeline,
-        test.features[rows],
-        test.truth[rows],
-        scoring=score,
-        n_repeats=max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_SHUFFLES // len(names))),
-        random_state=seed,
-    )
-    frame = pd.DataFrame({"column": names, "importance": found.importances_mean.round(DIGITS)})
-    return frame.sort_values(["importance", "column"], ascending=[False, True], ignore_index=True)
+def _some(rows: Scored, terms: Contract) -> dict[str, Any]:
+    """The scores of some rows, which may not have every class."""
+    classes = len(terms.target.classes)
+    there = len(np.unique(rows.truth))
+    missing = OF_ALL_CLASSES if there < classes else set()
+    return {
+        "rows": len(rows.truth),
+        **{
+            name: None if name in missing else rounded(score(rows, classes))
+            for name, score in SCORES.items()
+        },
+    }

@@ -63,6 +63,9 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
     from skl2onnx import convert_sklearn  # noqa: PLC0415 - two seconds that `parity` need not pay
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
 
+    from stages import converters  # noqa: PLC0415
+
+    converters.register()
     model = pipeline.steps[-1][1]
     try:
         with estimator.quiet("the conversion"):
@@ -94,19 +97,9 @@ def _opsets(model: Any) -> dict[str, int] | None:
     """The operators to convert to; the newest but for LightGBM, whose converter is made known."""
     if not estimator.uses_lightgbm(model):
         return None
-    # Optional extras.
-    from lightgbm import LGBMClassifier  # noqa: PLC0415
-    from onnxmltools.convert.lightgbm.operator_converters import LightGbm  # noqa: PLC0415
-    from skl2onnx import update_registered_converter  # noqa: PLC0415
-    from skl2onnx.common import shape_calculator  # noqa: PLC0415
+    from stages import converters  # noqa: PLC0415, as above
 
-    update_registered_converter(
-        LGBMClassifier,
-        "LightGbmLGBMClassifier",
-        shape_calculator.calculate_linear_classifier_output_shapes,
-        LightGbm.convert_lightgbm,
-        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
-    )
+    converters.register_lightgbm()
     return OPSETS
 
 

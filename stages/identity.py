@@ -5,22 +5,46 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stages.console import CairnError
-from stages.paths import CONTRACT, ENVIRONMENT, METRICS, MODEL, ONNX
+from stages.paths import (
+    CARD,
+    CONTRACT,
+    ENVIRONMENT,
+    EVALUATION,
+    METRICS,
+    MODEL,
+    ONNX,
+    PICTURES,
+    PLOTS,
+)
 
 LOCK = Path("dvc.lock")
 PARAMS = "params.yaml"
 # What the service reads and the tag is made from. The pickled Pipeline is for people.
-FILES = (CONTRACT, ENVIRONMENT, METRICS, ONNX)
+FILES = (
+    CARD,
+    CONTRACT,
+    ENVIRONMENT,
+    EVALUATION,
+    METRICS,
+    ONNX,
+    *(PLOTS / f"{name}.png" for name in PICTURES),
+)
 
 
-def sha256(folder: Path) -> str:
+def sha256(folder: Path, files: Iterable[Path] = FILES) -> str:
     """SHA-256, in hex, over the names and contents of the model's files in a folder.
+
+    Parameters
+    ----------
+    files
+        Which files those are, as in data/model. Models of older code have fewer.
 
     Raises
     ------
@@ -28,9 +52,14 @@ def sha256(folder: Path) -> str:
         Where one is missing.
     """
     whole = hashlib.sha256()
-    for name in sorted(path.name for path in FILES):
+    for name in sorted(map(inside, files)):
         whole.update(f"{digest(folder / name, 'sha256')}  {name}\n".encode())
     return whole.hexdigest()
+
+
+def inside(path: Path) -> str:
+    """The name of a file of data/model in any folder that holds a model."""
+    return path.relative_to(MODEL).as_posix()
 
 
 def digest(path: Path, algorithm: str) -> str:
@@ -73,13 +102,40 @@ def lock() -> dict[str, Any]:
     """The stages of dvc.lock, by name; none where there is no such file."""
     if not LOCK.is_file():
         return {}
+    return stages_in(LOCK.read_text(encoding="utf-8"))
+
+
+def stages_in(text: str) -> dict[str, Any]:
+    """The stages of the text of a dvc.lock, by name."""
     try:
-        content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
+        content = yaml.safe_load(text)
         return {str(name): dict(stage) for name, stage in content["stages"].items()}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
         raise CairnError(
             f"{LOCK} is not what DVC wrote; `git checkout {LOCK}` brings back the committed one"
         ) from None
+
+
+def at(commit: str, text: str, folder: Path) -> dict[str, Any]:
+    """The chain of a commit's model.
+
+    Parameters
+    ----------
+    commit, text
+        The commit and its dvc.lock.
+    folder
+        Where the files of its model are, `files_in` its dvc.lock.
+    """
+    stages = stages_in(text)
+    brought = git_says("log", "-1", "--format=%H", commit, "--", str(LOCK))
+    chain = _content(stages, _params(stages), folder, files_in(stages))
+    return {**chain, "git": {"commit": brought or "none", "dirty": False}}
+
+
+def files_in(stages: dict[str, Any]) -> tuple[Path, ...]:
+    """What the service reads of the model that these stages made: older code made fewer files."""
+    named = {out["path"] for out in stages.get("train", {}).get("outs", ())}
+    return tuple(path for path in FILES if path.as_posix() in named)
 
 
 def _params(stages: dict[str, Any]) -> dict[str, Any]:
@@ -90,13 +146,19 @@ def _params(stages: dict[str, Any]) -> dict[str, Any]:
 
 def _chain(stages: dict[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
     """The chain, as BentoML keeps it and `GET /model` answers it."""
+    return {**_content(stages, blocks, MODEL, FILES), "git": git()}
+
+
+def _content(
+    stages: dict[str, Any], blocks: dict[str, Any], folder: Path, files: Iterable[Path]
+) -> dict[str, Any]:
+    """The chain, but for git, of the model whose files are in a folder."""
     return {
-        "sha256": sha256(MODEL),
-        "git": git(),
+        "sha256": sha256(folder, files),
         "dvc": {name: _hashes(stage) for name, stage in stages.items()},
         "params": blocks,
-        "metrics": json.loads(METRICS.read_bytes()),
-        "versions": json.loads(ENVIRONMENT.read_bytes()),
+        "metrics": json.loads((folder / METRICS.name).read_bytes()),
+        "versions": json.loads((folder / ENVIRONMENT.name).read_bytes()),
     }
 
 

@@ -31,6 +31,20 @@ class Predictions(NamedTuple):
         """The probability of each row's label."""
         return self.probabilities[np.arange(len(self.labels)), self.labels]
 
+    def decided(self, place: int, value: float) -> Predictions:
+        """Of two classes, the one at `place` wherever its probability is at least `value`.
+
+        >>> Predictions(np.array([1]), np.array([[0.3, 0.7]])).decided(0, 0.3).labels.tolist()
+        [0]
+        """
+        reached = self.probabilities[:, place] >= value
+        return Predictions(np.where(reached, place, 1 - place), self.probabilities)
+
+
+def decided(said: Predictions, decision: tuple[int, float] | None) -> Predictions:
+    """What was said, its labels by the contract's threshold if there is one."""
+    return said.decided(*decision) if decision else said
+
 
 def session(graph: bytes, threads: int = 1) -> ort.InferenceSession:
     """An ONNX Runtime session; on one thread the bits depend on no count of cores."""

@@ -18,7 +18,20 @@ ONNX = MODEL / "model.onnx"
 CONTRACT = MODEL / "contract.json"
 METRICS = MODEL / "metrics.json"
 ENVIRONMENT = MODEL / "environment.json"
+EVALUATION = MODEL / "evaluation.json"
+CARD = MODEL / "card.md"
 PLOTS = MODEL / "plots"
+# Of each, its points as PLOTS/NAME.csv and the drawing as PLOTS/NAME.png.
+PICTURES = (
+    "confusion",
+    "roc",
+    "precision_recall",
+    "calibration",
+    "importance",
+    "learning",
+    "dependence",
+    "search",
+)
 
 
 def model_store() -> Path:

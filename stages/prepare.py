@@ -16,6 +16,7 @@ from stages import estimator
 from stages.console import CairnError
 from stages.contract import Column, Contract
 from stages.params import Train
+from stages.power import Power
 
 BLOCK = 2**17  # rows
 ABSENT = -1.0  # the code of a category that is missing
@@ -45,8 +46,7 @@ def prepare(features: Floats, terms: Contract, block: Train, model: BaseEstimato
     categories = [i for i, column in enumerate(of) if column and column.kind == "category"]
     numbers = [i for i in range(len(of)) if i not in categories]
     gaps = [i for i in _gaps(features, of, model) if i in numbers]
-    scale = estimator.wants_scale(model) if block.scale == "auto" else block.scale
-    scaler = [StandardScaler()] if scale else []
+    scaler = _scaler(block, model)
     median = SimpleImputer(strategy="median", keep_empty_features=True)
     parts = [
         ("numbers", scaler, [i for i in numbers if i not in gaps]),
@@ -72,6 +72,14 @@ def prepare(features: Floats, terms: Contract, block: Train, model: BaseEstimato
             ),
         )
     ]
+
+
+def _scaler(block: Train, model: BaseEstimator) -> list[BaseEstimator]:
+    """What numbers are scaled by, if they are."""
+    if block.scale == "power":
+        return [Power()]
+    scale = estimator.wants_scale(model) if block.scale == "auto" else block.scale
+    return [StandardScaler()] if scale else []
 
 
 def _gaps(features: Floats, of: Sequence[Column | None], model: BaseEstimator) -> list[int]:

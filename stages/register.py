@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from filelock import FileLock
 
 from stages import console, identity
 from stages.console import say
-from stages.paths import RAW, model_store
+from stages.paths import MODEL, RAW, model_store
 
 HEX = 12
 JSON = ("metrics", "params")  # of the chain, in BentoML's metadata
@@ -28,14 +29,18 @@ def main() -> None:
     say(f"register: {register(identity.locked())} is in the BentoML store")
 
 
-def register(chain: dict[str, Any]) -> str:
-    """Make sure that the store holds data/model, once and whole.
+def register(
+    chain: dict[str, Any], folder: Path = MODEL, files: Sequence[Path] = identity.FILES
+) -> str:
+    """Make sure that the store holds a model, that of data/model or of a folder, once and whole.
 
     Parameters
     ----------
     chain
         What `identity` says of the model; kept as the entry's metadata. The content of an entry
         never changes, while its metadata follow the commit that names it.
+    folder, files
+        Where the model is, and what it is made of, as in data/model.
 
     Returns
     -------
@@ -45,20 +50,20 @@ def register(chain: dict[str, Any]) -> str:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     tag = f"{chain['params']['train']['name']}:{chain['sha256'][:HEX]}"
     with FileLock(_store() / ".cairn.lock"):  # all of it: BentoML reads other entries as well
-        entry = find(tag, chain["sha256"])
+        entry = find(tag, chain["sha256"], files)
         if entry is None:
-            create(tag, chain)
+            create(tag, chain, folder, files)
         elif entry.info.metadata != metadata(chain):
             annotate(Path(entry.path), chain)
     return tag
 
 
-def find(tag: str, sha256: str) -> bentoml.Model | None:
+def find(tag: str, sha256: str, files: Sequence[Path] = identity.FILES) -> bentoml.Model | None:
     """The store's entry of this content; what is left of one cut short or damaged is removed."""
     folder = _store() / tag.replace(":", "/")
     try:
         entry = bentoml.models.get(tag)
-        if identity.sha256(Path(entry.path)) == sha256:
+        if identity.sha256(Path(entry.path), files) == sha256:
             return entry
     except Exception:  # noqa: BLE001, S110 - whatever is wrong with it, it can be made anew
         pass
@@ -66,11 +71,13 @@ def find(tag: str, sha256: str) -> bentoml.Model | None:
     return None
 
 
-def create(tag: str, chain: dict[str, Any]) -> None:
+def create(tag: str, chain: dict[str, Any], folder: Path, files: Sequence[Path]) -> None:
     """Copy the model's files into a new entry of the store."""
     with bentoml.models.create(tag, labels=labels(chain), metadata=metadata(chain)) as entry:
-        for path in identity.FILES:
-            shutil.copyfile(path, entry.path_of(path.name))
+        for name in map(identity.inside, files):
+            path = Path(entry.path_of(name))
+            path.parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / name, path)
 
 
 def annotate(entry: Path, chain: dict[str, Any]) -> None:

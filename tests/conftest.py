@@ -71,15 +71,15 @@ class Project:
         return self.run("git", *arguments).stdout.strip()
 
 
+# Of variables that are the user's own.
+PREFIXES = ("AWS_", "BENTOML_", "COV_", "DVC_", "GIT_", "MAKE", "MLFLOW_", "PYTEST_")
+
+
 def environment(home: Path) -> dict[str, str]:
     """The environment of a user who has just this Python and an empty home."""
     home.mkdir(parents=True, exist_ok=True)
     tools = str(Path(sys.executable).parent)
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "BENTOML_", "COV_", "DVC_", "GIT_", "MAKE", "PYTEST_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
     return {
         **kept,
         "HOME": str(home),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,11 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import contract, export, train
+from stages import contract, export, fitting
 from stages.contract import Category, Column, Contract, Kind, Part, Target
 from stages.features import codes, features, matrix
 from stages.histogram import seen
 from stages.params import Train
+from stages.paths import PICTURES
 
 HEADER = ("area (cm2)", "depth", "count", "flag", "colour", "kind")
 TERMS = Contract(
@@ -58,7 +60,18 @@ PARAMS: dict[str, dict[str, Any]] = {
         "name": "cairn",
         "estimator": "sklearn.svm.SVC",
         "arguments": {"C": 2.0},
-        "search": {},
+        "early_stopping": None,
+        "calibration": "none",
+        "threshold": None,
+        "search": {
+            "method": "none",
+            "candidates": 3,
+            "metric": "log_loss",
+            "folds": 3,
+            "over": [],
+        },
+        "cross_validation": {"folds": 3, "repeats": 1, "most_rows": 1000},
+        "slices": [],
         "scale": True,
         "encode": "auto",
         "rare": 0.0,
@@ -67,15 +80,17 @@ PARAMS: dict[str, dict[str, Any]] = {
     "compute": {"engine": "local", "scheduler": None, "workers": None, "memory": None},
 }
 ROWS = 80
-LINEAR = Train(
-    name="small",
-    estimator="sklearn.linear_model.LogisticRegression",
-    arguments={},
-    search={},
-    scale=True,
-    encode="auto",
-    rare=0.0,
-    seed=0,
+PNG = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
+)  # of one pixel
+LINEAR = Train.model_validate(
+    {
+        **PARAMS["train"],
+        "name": "small",
+        "estimator": "sklearn.linear_model.LogisticRegression",
+        "arguments": {},
+        "seed": 0,
+    }
 )
 
 
@@ -136,7 +151,7 @@ def fitted() -> Fitted:
     columns = features({str(name): made[name] for name in made}, TERMS)
     rows = np.column_stack(list(columns.values()))
     classes = codes(made["kind"].tolist(), TERMS)
-    pipeline = train.fit(rows, classes, TERMS, LINEAR)
+    pipeline = fitting.fit(rows, classes, TERMS, LINEAR)
     graph = export.to_onnx(pipeline, rows.shape[1])
     return Fitted(pipeline, graph, seen(TERMS, rows, classes), rows, classes)
 
@@ -191,9 +206,13 @@ def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fi
 
 
 def save(folder: Path, made: Fitted | None = None) -> Path:
-    """Write a model's files as `train` does, less those that only people read."""
+    """Write what the service reads of a model, as `train` does."""
     made = made or fitted()
-    folder.mkdir(parents=True)
+    (folder / "plots").mkdir(parents=True)
+    for name in PICTURES:
+        (folder / "plots" / f"{name}.png").write_bytes(PNG)
+    (folder / "evaluation.json").write_text(json.dumps({"rows": {"train": 60, "test": 20}}))
+    (folder / "card.md").write_text("# small\n")
     contract.write(made.terms, folder / "contract.json")
     (folder / "model.onnx").write_bytes(made.graph)
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.9}}))

@@ -113,6 +113,14 @@ def test_what_lightgbm_refuses_is_said(engine: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["early_stopping_round", "n_iter_no_change"])
+def test_to_stop_early_on_a_cluster_is_refused(name: str, engine: Cluster, tmp_path: Path) -> None:
+    path = written(tmp_path / "train.parquet", *rows(600))
+    with pytest.raises(CairnError, match=r"train\.early_stopping: .* cannot stop early; set it"):
+        boosting.fit(engine, {**ARGUMENTS, name: 5}, path)
+
+
+@pytest.mark.slow
 def test_a_worker_killed_while_it_trains_does_not_lose_the_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,3 +84,33 @@ def test_progress_says_no_sum_of_what_failed(capsys: pytest.CaptureFixture[str])
     with pytest.raises(ZeroDivisionError):
         progress_and_fail()
     assert not capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_shows_how_far_it_is_and_its_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    with console.Bar("train: searching", 4, "candidates") as bar:
+        bar.to(2, "best 0.5")
+        bar.to(4, "best 0.4")
+    assert re.search(r"train: searching: +50%.*2/4.*best 0\.5", screen.getvalue())
+    assert screen.getvalue().endswith("\r")  # nothing of it stays
+
+
+def test_a_bar_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.Bar("train: searching", 4, "candidates", every=0.0) as bar:
+        bar.to(2, "best 0.5")
+        bar.to(4)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"train: searching: 2 of 4 candidates, \d+ s; best 0\.5", first)
+    assert re.fullmatch(r"train: searching: 4 of 4 candidates, \d+ s", second)
+
+
+def test_a_short_bar_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.Bar("train: searching", 4, "candidates") as bar:
+        bar.to(4)
+    assert not capsys.readouterr().out

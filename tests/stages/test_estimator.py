@@ -202,9 +202,60 @@ def test_what_is_wrong_inside_is_named_with_its_place(inner: dict[str, Any], say
     assert says in str(error.value)
 
 
-def test_steps_too_steep_for_onnx_are_refused_before_the_fit() -> None:
-    with pytest.raises(CairnError, match="method: isotonic"):
-        made(WRAPPER, estimator=SVC, method="isotonic")
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("name", [TREE, "sklearn.svm.LinearSVC"])
+def test_an_estimator_is_calibrated_as_the_block_says(name: str, method: str) -> None:
+    given = block(name).model_copy(update={"calibration": method})
+    found = estimator.make(given, small.TERMS)
+    assert isinstance(found, CalibratedClassifierCV)
+    assert type(found.estimator).__name__ == name.rpartition(".")[2]
+    assert (found.method, found.estimator.random_state) == (method, 3)
+    assert (found.cv.n_splits, found.cv.shuffle, found.cv.random_state) == (5, True, 3)
+
+
+def test_what_calibrates_itself_is_not_calibrated_twice() -> None:
+    given = block("sklearn.svm.SVC", probability=True)
+    with pytest.raises(CairnError, match=r"train\.calibration: probability: true .* leave it out"):
+        estimator.make(given.model_copy(update={"calibration": "sigmoid"}), small.TERMS)
+
+
+def stopping(name: str, **arguments: Any) -> Any:
+    given = block(name, **arguments).model_copy(update={"early_stopping": 7})
+    return estimator.make(given, small.TERMS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sklearn.ensemble.GradientBoostingClassifier",
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        "sklearn.linear_model.SGDClassifier",
+        "sklearn.neural_network.MLPClassifier",
+    ],
+)
+def test_what_is_fitted_step_by_step_is_told_when_to_stop(name: str) -> None:
+    arguments = {"loss": "log_loss"} if "SGD" in name else {}
+    found = stopping(name, **arguments)
+    assert (found.n_iter_no_change, found.validation_fraction) == (7, 0.1)
+    assert getattr(found, "early_stopping", True) is True
+    assert stopping(name, **arguments, n_iter_no_change=2).n_iter_no_change == 2
+    assert name in estimator.STOPPING
+
+
+def test_what_cannot_stop_early_is_refused_with_those_that_can() -> None:
+    with pytest.raises(CairnError) as error:
+        stopping(TREE)
+    assert str(error.value) == (
+        f"train.early_stopping: {TREE} does not stop early; set null, or take one that does: "
+        f"{', '.join(estimator.STOPPING)}"
+    )
+
+
+def test_a_calibrated_estimator_stops_early_inside() -> None:
+    given = block("sklearn.ensemble.HistGradientBoostingClassifier")
+    changes = {"early_stopping": 4, "calibration": "isotonic"}
+    found = estimator.make(given.model_copy(update=changes), small.TERMS)
+    assert (found.method, found.estimator.n_iter_no_change) == ("isotonic", 4)
 
 
 def test_folds_that_are_none_are_refused() -> None:
@@ -305,6 +356,19 @@ def test_of_estimators_inside_others_the_fitted_ones_are_made_exact() -> None:
         assert each._bin_mapper.n_threads is None
         thresholds = each._predictors[0][0].nodes["num_threshold"]
         np.testing.assert_array_equal(thresholds, thresholds.astype(np.float32))
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_steps_of_a_calibration_become_slopes(ensemble: bool) -> None:  # noqa: FBT001
+    rows, classes = neighbours()
+    fitted = made(WRAPPER, estimator=SVC, method="isotonic", ensemble=ensemble).fit(rows, classes)
+    before = fitted.predict_proba(rows)
+    exact = estimator.exact(fitted)
+    assert exact is not fitted
+    np.testing.assert_array_equal(fitted.predict_proba(rows), before)
+    for each in exact.calibrated_classifiers_:
+        (function,) = each.calibrators
+        assert 0 < function.y_thresholds_[0] <= function.y_thresholds_[-1] < 1
 
 
 def test_what_has_no_such_trees_stays_as_it_is() -> None:

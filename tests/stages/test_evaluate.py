@@ -1,16 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from stages import evaluate
+from stages.console import CairnError
 from stages.evaluate import Scored
 from stages.inference import Predictions
 from tests import small
@@ -60,52 +59,6 @@ def test_scores_have_six_digits() -> None:
     assert evaluate.scores(scored([0, 1, 1], [[0.6, 0.4]] * 3), 2)["accuracy"] == 0.333333
 
 
-def test_plots_of_two_classes_show_the_second_with_its_label() -> None:
-    fitted = small.fitted()
-    said = Predictions(
-        fitted.pipeline.predict(fitted.features), fitted.pipeline.predict_proba(fitted.features)
-    )
-    rows = Scored(fitted.features, fitted.classes, said)
-    points = evaluate.plots(fitted.pipeline, rows, small.TERMS, 0)
-    assert {name: list(frame) for name, frame in points.items()} == {
-        "confusion": ["actual", "predicted"],
-        "roc": ["false_positive_rate", "true_positive_rate", "class"],
-        "precision_recall": ["recall", "precision", "class"],
-        "calibration": ["predicted", "observed", "class"],
-        "importance": ["column", "importance"],
-    }
-    assert (points["confusion"]["actual"] == np.where(fitted.classes, "yes", "no")).all()
-    assert (points["confusion"]["predicted"] == np.where(said.labels, "yes", "no")).all()
-    for name in ("roc", "precision_recall", "calibration"):
-        assert set(points[name]["class"]) == {"yes"}
-        values = points[name].iloc[:, :2].to_numpy()
-        assert ((values >= 0) & (values <= 1)).all()
-    assert points["roc"].iloc[0, :2].tolist() == [0, 0]
-    assert points["roc"].iloc[-1, :2].tolist() == [1, 1]
-    assert points["importance"]["column"][0] == "area"
-    assert points["importance"]["importance"].is_monotonic_decreasing
-    again = evaluate.plots(fitted.pipeline, rows, small.TERMS, 0)
-    for name, frame in points.items():
-        pd.testing.assert_frame_equal(frame, again[name])
-
-
-def test_plots_of_three_classes_show_each_against_the_rest() -> None:
-    names = np.array(["a", "b", "c"])
-    for curve in (evaluate._roc, evaluate._precision_recall, evaluate._calibration):
-        assert list(evaluate._by_class(curve, THREE, names)["class"].unique()) == ["a", "b", "c"]
-
-
-def test_the_column_that_decides_is_the_important_one() -> None:
-    random = np.random.default_rng(0)
-    features = random.normal(size=(100, 2)).astype(np.float32)
-    classes = (features[:, 1] > 0).astype(np.int64)
-    pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
-    said = Predictions(pipeline.predict(features), pipeline.predict_proba(features))
-    found = evaluate.importance(pipeline, Scored(features, classes, said), ("idle", "decides"), 0)
-    assert found["column"].tolist() == ["decides", "idle"]
-    assert found["importance"][0] > 0.1 > abs(found["importance"][1])
-
-
 def large(rows: int) -> Scored:
     """Many rows of two classes, scored with a doubt."""
     random = np.random.default_rng(0)
@@ -114,39 +67,6 @@ def large(rows: int) -> Scored:
     said = np.column_stack([1 - second, second]).astype(np.float32)
     features: NDArray[np.float32] = np.zeros((rows, 1), dtype=np.float32)
     return Scored(features, truth, Predictions((second > 0.5).astype(np.int64), said))
-
-
-def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:
-    rows = large(40_000)
-    names = np.array(["no", "yes"])
-    for curve, x, y, area in (
-        (evaluate._roc, "false_positive_rate", "true_positive_rate", "roc_auc"),
-        (evaluate._precision_recall, "recall", "precision", "average_precision"),
-    ):
-        whole = curve(rows.truth == 1, rows.said.probabilities[:, 1])
-        found = evaluate._by_class(curve, rows, names)
-        assert 900 < len(found) <= evaluate.POINTS < len(whole)
-        for end in (0, -1):
-            assert found[x].iloc[end] == pytest.approx(whole[x].iloc[end])
-            assert found[y].iloc[end] == pytest.approx(whole[y].iloc[end])
-        below = abs(np.trapezoid(found[y], found[x]))
-        assert below == pytest.approx(evaluate.scores(rows, 2)[area], abs=1e-3)
-
-
-def test_a_short_curve_is_whole() -> None:
-    curve = pd.DataFrame({"x": [0.0, 0.5, 1.0], "y": [0.0, 0.0, 1.0]})
-    pd.testing.assert_frame_equal(evaluate.thin(curve, 3), curve)
-
-
-def test_the_confusion_of_many_rows_is_that_of_some_at_random() -> None:
-    rows = large(30_000)
-    names = np.array(["no", "yes"])
-    found = evaluate.confusion(rows, names, 1)
-    assert len(found) == evaluate.CONFUSION_ROWS
-    right = float((found["actual"] == found["predicted"]).mean())
-    assert right == pytest.approx(evaluate.scores(rows, 2)["accuracy"], abs=0.02)
-    pd.testing.assert_frame_equal(found, evaluate.confusion(rows, names, 1))
-    assert not found.equals(evaluate.confusion(rows, names, 2))
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -172,8 +92,119 @@ def test_scores_by_blocks_and_pairs_are_those_of_all_rows_at_once(
         "average_precision": approx(metrics.average_precision_score(hot[:, kept], said[:, kept])),
         "log_loss": approx(metrics.log_loss(truth, said, labels=every)),
         "brier": approx(metrics.brier_score_loss(truth, said, labels=every)),
+        "calibration_error": approx(calibration_error(truth, said)),
     }
 
 
 def approx(value: float) -> Any:
     return pytest.approx(value, abs=1e-6)
+
+
+def calibration_error(truth: NDArray[Any], said: NDArray[Any]) -> float:
+    """As the paper defines it, bin by bin."""
+    confidence, hit = said.max(axis=1), said.argmax(axis=1) == truth
+    edges = np.linspace(0, 1, evaluate.CALIBRATION_BINS + 1)
+    bins = [(confidence >= low) & (confidence < high) for low, high in pairwise(edges)]
+    return float(
+        sum(
+            abs(confidence[each].mean() - hit[each].mean()) * each.mean()
+            for each in bins
+            if each.any()
+        )
+    )
+
+
+def test_a_model_that_knows_how_sure_it_is_has_no_calibration_error() -> None:
+    rows = scored([0, 0, 0, 1, 1, 1, 1, 0], [[0.75, 0.25]] * 4 + [[0.25, 0.75]] * 4)
+    assert evaluate.scores(rows, 2)["calibration_error"] == 0
+    sure = scored([0, 1], [[1.0, 0.0], [1.0, 0.0]])
+    assert evaluate.scores(sure, 2)["calibration_error"] == 0.5
+
+
+def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
+    few, many = (evaluate.intervals(large(rows), 2, 0) for rows in (400, 6400))
+    for found in (few, many):
+        assert set(found) == set(evaluate.SCORES)
+        assert all(each.low <= each.value <= each.high for each in found.values())
+    for name in ("accuracy", "roc_auc", "log_loss"):
+        width = [found[name].high - found[name].low for found in (few, many)]
+        assert width[0] / width[1] == pytest.approx(4, rel=0.3)
+    assert evaluate.intervals(large(400), 2, 0) == few
+
+
+def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
+    rows = large(2000)
+    found = evaluate.intervals(rows, 2, 0)["accuracy"]
+    half = 1.96 * np.sqrt(found.value * (1 - found.value) / 2000)
+    assert found.high - found.value == pytest.approx(half, rel=0.15)
+    assert found.value - found.low == pytest.approx(half, rel=0.15)
+
+
+def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = large(4000)
+    whole = evaluate.intervals(rows, 2, 0)["accuracy"]
+    monkeypatch.setattr(evaluate, "RESAMPLED_ROWS", 1000)
+    part = evaluate.intervals(rows, 2, 0)["accuracy"]
+    assert part.value == whole.value
+    assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.25)
+
+
+def test_no_interval_goes_beyond_what_a_score_can_be() -> None:
+    found = evaluate.intervals(scored([0, 0, 1, 1], [[0.9, 0.1]] * 2 + [[0.1, 0.9]] * 2), 2, 0)
+    assert found["accuracy"] == (1, 1, 1)
+    assert all(each.low >= 0 for each in found.values())
+    wrong = evaluate.intervals(scored([0, 1] * 4, [[0.001, 0.999], [0.999, 0.001]] * 4), 2, 0)
+    assert wrong["log_loss"].high > 1
+
+
+def test_each_class_is_scored_against_the_rest() -> None:
+    no, yes = evaluate.by_class(TWO, small.TERMS)
+    assert no == {
+        "class": "no", "rows": 2, "precision": 1, "recall": 0.5, "f1": approx(2 / 3),
+        "roc_auc": 1, "average_precision": 1,
+    }  # fmt: skip
+    assert (yes["precision"], yes["recall"], yes["rows"]) == (approx(2 / 3), 1, 2)
+
+
+def sliced(*columns: str) -> list[dict[str, Any]]:
+    fitted = small.fitted()
+    said = Predictions(
+        fitted.pipeline.predict(fitted.features), fitted.pipeline.predict_proba(fitted.features)
+    )
+    return evaluate.by_slice(Scored(fitted.features, fitted.classes, said), small.TERMS, columns)
+
+
+def test_slices_are_the_values_of_a_column_or_parts_of_its_range() -> None:
+    found = sliced("colour", "flag", "area")
+    named = [(each["column"], each["value"]) for each in found]
+    assert named[:7] == [
+        ("colour", "blue"), ("colour", "green"), ("colour", "red"), ("colour", "missing"),
+        ("flag", "false"), ("flag", "true"), ("flag", "missing"),
+    ]  # fmt: skip
+    assert [column for column, _ in named[7:]] == ["area"] * evaluate.PARTS
+    for column in ("colour", "flag", "area"):
+        assert sum(each["rows"] for each in found if each["column"] == column) == small.ROWS
+    assert set(found[0]) == {"column", "value", "rows", *evaluate.SCORES}
+
+
+def test_a_slice_with_one_class_has_no_score_that_needs_all() -> None:
+    low = sliced("area")[0]
+    assert {name for name, value in low.items() if value is None} == evaluate.OF_ALL_CLASSES
+    assert low["accuracy"] == 1
+
+
+def test_parts_of_a_date_are_slices_of_their_own() -> None:
+    made = small.full()
+    said = Predictions(
+        made.pipeline.predict(made.features), made.pipeline.predict_proba(made.features)
+    )
+    rows = Scored(made.features, made.classes, said)
+    found = evaluate.by_slice(rows, small.FULL, ["born", "branch"])
+    assert {each["column"] for each in found} == {"born_year", "born_day", "branch"}
+    assert "another" in [each["value"] for each in found if each["column"] == "branch"]
+
+
+def test_a_slice_of_no_column_is_refused() -> None:
+    with pytest.raises(CairnError, match=r"train\.slices: no column 'size'; .* area, depth"):
+        evaluate.check_slices(["area", "size"], small.TERMS)
+    evaluate.check_slices(["area"], small.TERMS)

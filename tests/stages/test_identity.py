@@ -12,7 +12,7 @@ import yaml
 
 from stages import identity
 from stages.console import CairnError
-from stages.paths import CONTRACT, MODEL, ONNX, PIPELINE
+from stages.paths import CONTRACT, MODEL, ONNX, PICTURES, PIPELINE
 from tests import small
 
 
@@ -48,7 +48,15 @@ def test_the_hash_is_that_of_the_names_and_contents() -> None:
     before = identity.sha256(MODEL)
     lines = [
         f"{hashlib.sha256((MODEL / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in ("contract.json", "environment.json", "metrics.json", "model.onnx")
+        for name in (
+            "card.md",
+            "contract.json",
+            "environment.json",
+            "evaluation.json",
+            "metrics.json",
+            "model.onnx",
+            *(f"plots/{name}.png" for name in sorted(PICTURES)),
+        )  # fmt: skip
     ]
     assert before == hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import export, inference, train
+from stages import export, fitting, inference
 from tests import small
 
 
@@ -42,7 +42,7 @@ def test_no_probability_is_beyond_0_or_1() -> None:
     }
     block = small.LINEAR.model_copy(update=forest)
     fitted = small.fitted()
-    pipeline = train.fit(fitted.features, fitted.classes, small.TERMS, block)
+    pipeline = fitting.fit(fitted.features, fitted.classes, small.TERMS, block)
     graph = export.to_onnx(pipeline, fitted.features.shape[1])
     said = inference.predict(inference.session(graph), fitted.features)
     assert said.probabilities.min() == 0

@@ -8,17 +8,63 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from stages import params
 from stages.console import CairnError
-from stages.params import Compute, Features, Params, Processed, Raw, Train
+from stages.params import (
+    Compute,
+    CrossValidation,
+    Features,
+    Params,
+    Processed,
+    Range,
+    Raw,
+    Search,
+    Space,
+    Threshold,
+    Train,
+)
 from tests.small import PARAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = st.integers(0, 2**32 - 1)
 # What YAML holds unescaped.
 WORDS = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1)
+LABELS = st.booleans() | st.integers() | WORDS
+SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
+COSTS = st.floats(0, exclude_min=True, allow_infinity=False)
+
+
+def ruled(rule: str, **knobs: st.SearchStrategy[float]) -> st.SearchStrategy[Threshold]:
+    content = st.fixed_dictionaries({"class": LABELS, "rule": st.just(rule), **knobs})
+    adapter: TypeAdapter[Threshold] = TypeAdapter(Threshold)
+    return content.map(adapter.validate_python)
+
+
+THRESHOLDS = st.one_of(
+    ruled("f1"),
+    ruled("recall", at_least=SHARES),
+    ruled("cost", false_positive=COSTS, false_negative=COSTS),
+    ruled("value", value=SHARES),
+)
+VALUES = st.none() | st.integers() | WORDS
+SPACES = st.builds(
+    Space,
+    estimator=st.none() | st.just("sklearn.svm.SVC"),
+    arguments=st.dictionaries(WORDS, VALUES),
+    values=st.dictionaries(
+        WORDS,
+        st.lists(VALUES, min_size=1)
+        | st.builds(
+            Range,
+            low=st.floats(0.1, 1),
+            high=st.floats(2, 9),
+            log=st.booleans(),
+            whole=st.booleans(),
+        ),
+    ),
+)
 FILES = st.builds(
     Params,
     raw=st.builds(
@@ -46,8 +92,25 @@ FILES = st.builds(
         name=st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True),
         estimator=st.just("sklearn.svm.SVC"),
         arguments=st.dictionaries(WORDS, st.none() | st.integers() | st.booleans() | WORDS),
-        search=st.dictionaries(WORDS, st.lists(st.none() | st.integers() | WORDS)),
-        scale=st.booleans() | st.just("auto"),
+        early_stopping=st.none() | st.integers(1, 99),
+        calibration=st.sampled_from(["none", "sigmoid", "isotonic"]),
+        threshold=st.none() | THRESHOLDS,
+        search=st.builds(
+            Search,
+            method=st.sampled_from(["none", "random", "halving"]),
+            candidates=st.integers(2, 10_000),
+            metric=st.sampled_from(["log_loss", "roc_auc"]),
+            folds=st.integers(2, 20),
+            over=st.lists(SPACES, min_size=1, max_size=2),
+        ),
+        cross_validation=st.builds(
+            CrossValidation,
+            folds=st.integers(2, 20),
+            repeats=st.integers(0, 100),
+            most_rows=st.integers(0),
+        ),
+        slices=st.lists(WORDS),
+        scale=st.booleans() | st.sampled_from(["auto", "power"]),
         encode=st.sampled_from(["auto", "one_hot", "ordinal"]),
         rare=st.floats(0, 1, exclude_max=True),
         seed=SEEDS,
@@ -62,15 +125,28 @@ FILES = st.builds(
 )
 
 
+SEARCH = PARAMS["train"]["search"]
+
+
+def searched(**values: Any) -> dict[str, Any]:
+    """A grid over these values."""
+    return {**SEARCH, "method": "grid", "over": [{"values": values}]}
+
+
 def load(content: Any, folder: Path) -> Params:
     path = folder / "params.yaml"
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")  # it is YAML 1.2
     return params.load(path)
 
 
-def changed(key: str, value: Any) -> dict[str, dict[str, Any]]:
-    block, name = key.split(".")
-    return {**PARAMS, block: {**PARAMS[block], name: value}}
+def changed(key: str, value: Any) -> dict[str, Any]:
+    return within(PARAMS, key.split("."), value)
+
+
+def within(content: dict[str, Any], key: list[str], value: Any) -> dict[str, Any]:
+    """A mapping with one value, at any depth, changed."""
+    first, *rest = key
+    return {**content, first: within(content[first], rest, value) if rest else value}
 
 
 def test_the_file_of_the_repository_is_good() -> None:
@@ -82,7 +158,7 @@ def test_the_file_of_the_repository_is_good() -> None:
 def test_what_is_written_is_what_is_read(
     written: Params, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert load(written.model_dump(), tmp_path_factory.getbasetemp()) == written
+    assert load(written.model_dump(by_alias=True), tmp_path_factory.getbasetemp()) == written
 
 
 @pytest.mark.parametrize(
@@ -110,7 +186,18 @@ def test_what_is_written_is_what_is_read(
         ("processed.identifier", 7, "got 7; allowed: a valid string"),
         ("train.encode", "hash", "got 'hash'; allowed: 'auto', 'one_hot' or 'ordinal'"),
         ("train.rare", 1, "got 1; allowed: less than 1"),
-        ("train.search", [], "got []; allowed: a valid dictionary"),
+        ("train.search", [], "got []; allowed: a mapping of the keys that are explained in par"),
+        ("train.search.method", "all", "got 'all'; allowed: 'none', 'grid', 'random' or 'halving'"),
+        ("train.search", {**SEARCH, "method": "grid"}, "for method grid an entry in over"),
+        ("train.search", searched(C=[1], D={"low": 1, "high": 2}), "D is a range: random draws of"),
+        ("train.scale", "much", "got 'much'; allowed: true, false, 'auto' or 'power'"),
+        ("train.calibration", "beta", "got 'beta'; allowed: 'none', 'sigmoid' or 'isotonic'"),
+        ("train.early_stopping", 0, "got 0; allowed: greater than or equal to 1"),
+        ("train.cross_validation.folds", 1, "got 1; allowed: greater than or equal to 2"),
+        ("train.threshold", 0.3, "got 0.3; allowed: a mapping of the keys that are explained in p"),
+        ("train.threshold", {"class": 0}, "got {'class': 0}; allowed: a mapping with a 'rule'"),
+        ("train.threshold", {"rule": "best"}, "a 'rule' of 'f1', 'recall', 'cost', 'value'"),
+        ("train.slices", "plan", "got 'plan'; allowed: a valid list"),
         ("compute.engine", "spark", "got 'spark'; allowed: 'local' or 'dask'"),
         ("compute.workers", 0, "got 0; allowed: greater than or equal to 1"),
         ("compute.memory", "2 gigs", "got '2 gigs'; allowed: an amount of memory, such as 2GiB"),
@@ -125,6 +212,65 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     assert f"{key}: " in str(error.value)
     assert says in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+SPACE = "train.search.over.0.values"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        (
+            "threshold",
+            {"class": None, "rule": "f1"},
+            "train.threshold.class: got None; allowed: a la",
+        ),
+        ("threshold", {"class": 1, "rule": "recall"}, "train.threshold.at_least: missing; add it"),
+        (
+            "threshold",
+            {"class": 1, "rule": "recall", "at_least": 1, "at_most": 1},
+            "train.threshold.at_most: unknown key; allowed here: class, rule, at_least",
+        ),
+        ("search", searched(C=3), f"{SPACE}.C: got 3; allowed: a list of values, or of numbers a"),
+        ("search", searched(C=[]), f"{SPACE}.C: got []; allowed: a list of values, or of numbers"),
+        ("search", searched(C={"low": 3}), f"{SPACE}.C.high: missing; add it"),
+        ("search", searched(C={"low": 3, "high": 2}), "allowed: low under high; 3 is not under 2"),
+        (
+            "search",
+            searched(C={"low": 0, "high": 2, "log": True}),
+            "a low over 0 where log is true",
+        ),
+        (
+            "search",
+            searched(C={"low": 1, "high": 2, "step": 1}),
+            f"{SPACE}.C.step: unknown key; allowed here: low, high, log, whole",
+        ),
+        (
+            "search",
+            {**SEARCH, "over": [{"value": {}}]},
+            "train.search.over.0.value: unknown key; allowed here: estimator, arguments, values",
+        ),
+        (
+            "search",
+            {**SEARCH, "tries": 3},
+            "train.search.tries: unknown key; allowed here: method, candidates, metric, folds, ",
+        ),
+    ],
+)
+def test_a_wrong_value_deep_inside_is_named_as_it_stands_in_the_file(
+    key: str, value: Any, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CairnError) as error:
+        load(changed(f"train.{key}", value), tmp_path)
+    assert says in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_block_of_a_search_is_held_to_the_same(tmp_path: Path) -> None:
+    content = load(PARAMS, tmp_path).train.model_dump(by_alias=True)
+    assert params.train(content, "here") == load(PARAMS, tmp_path).train
+    with pytest.raises(CairnError, match=r"^here: scale: got 3; allowed: true, false, 'auto' or "):
+        params.train({**content, "scale": 3}, "here")
 
 
 def test_an_unknown_key_is_named_with_those_that_are_known(tmp_path: Path) -> None:
@@ -162,7 +308,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, [], "text", 3])
 def test_a_file_that_is_no_mapping_is_refused(content: Any, tmp_path: Path) -> None:
-    with pytest.raises(CairnError, match=r"the file: got .*; allowed: a valid dictionary"):
+    with pytest.raises(CairnError, match=r"the file: got .*; allowed: a mapping of the keys"):
         load(content, tmp_path)
 
 

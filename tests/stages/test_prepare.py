@@ -76,6 +76,7 @@ def test_whole_numbers_go_to_a_tree_as_they_are() -> None:
         ("auto", FOREST, False),
         (True, FOREST, True),
         (False, LINEAR, False),
+        ("power", FOREST, True),
     ],
 )
 def test_numbers_are_scaled_where_the_estimator_wants_it_or_the_user(
@@ -84,7 +85,8 @@ def test_numbers_are_scaled_where_the_estimator_wants_it_or_the_user(
     scaled: bool,  # noqa: FBT001
 ) -> None:
     found = steps(WHOLE, terms(NUMBER, FLAG), model, scale=scale)
-    assert found == ({"numbers": ([0, 1], ["standardscaler"])} if scaled else {})
+    step = "power" if scale == "power" else "standardscaler"
+    assert found == ({"numbers": ([0, 1], [step])} if scaled else {})
 
 
 def test_a_feature_is_imputed_where_it_is_missing_or_may_be() -> None:
@@ -96,6 +98,19 @@ def test_a_feature_is_imputed_where_it_is_missing_or_may_be() -> None:
         [1],
         ["simpleimputer", "standardscaler"],
     )
+
+
+def test_powers_are_taken_of_numbers_alone_and_of_what_was_imputed() -> None:
+    rows = matrix([1, 5, 0], [3, GONE, 1], [900, 7, 2])
+    columns = terms(NUMBER, GAPS, COLOUR)
+    found = steps(rows, columns, FOREST, scale="power")
+    assert (found["numbers"], found["gaps"]) == (
+        ([0], ["power"]),
+        ([1], ["simpleimputer", "power"]),
+    )
+    assert found["categories"][0] == [2]
+    scaled = prepared(rows, columns, FOREST, scale="power")
+    assert np.mean(scaled, axis=0)[:2] == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_a_feature_that_is_engineered_may_always_be_missing() -> None:

@@ -47,11 +47,15 @@ def tags(store: ModelStore) -> list[str]:
 
 def held(tag: str) -> dict[str, bytes]:
     folder = Path(bentoml.models.get(tag).path)
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "model.yaml"}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "model.yaml"
+    }
 
 
 def files() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in identity.FILES}
+    return {identity.inside(path): path.read_bytes() for path in identity.FILES}
 
 
 def test_an_entry_is_tagged_by_its_content_and_holds_what_serves(store: ModelStore) -> None:
@@ -100,7 +104,7 @@ def test_metadata_follow_another_commit_and_the_content_does_not(store: ModelSto
     assert tags(store) == [tag]
 
 
-@pytest.mark.parametrize("name", [path.name for path in identity.FILES])
+@pytest.mark.parametrize("name", list(map(identity.inside, identity.FILES)))
 @pytest.mark.parametrize("damage", ["gone", "other"])
 def test_a_damaged_entry_is_repaired(name: str, damage: str, store: ModelStore) -> None:
     tag = register.register(chain())

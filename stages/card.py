@@ -1,0 +1,409 @@
+"""The model card: what the model is, how good, and where its limits are, for people to read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from stages.contract import NUMBERS, Column, Contract
+from stages.params import Train
+from stages.paths import PICTURES
+
+MOST_COLUMNS = 50
+MOST_CATEGORIES = 8
+MOST_SLICES = 30
+FEW_ROWS = 100  # of the test, with which intervals are wide
+FEW_OF_A_CLASS = 30
+UNEVEN = 5  # times as many rows in the largest class as in the smallest
+SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "F1, mean of the classes",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss (nats), lower is better",
+    "brier": "Brier score, lower is better",
+    "calibration_error": "calibration error, lower is better",
+}
+SEEN = {
+    "confusion": "What is true of the test rows and what was predicted",
+    "roc": "ROC, each class against the rest",
+    "precision_recall": "Precision and recall, each class against the rest",
+    "calibration": "Share observed for the probability predicted",
+    "importance": "Growth of the log loss when a column is shuffled",
+    "learning": "Log loss by the number of training rows",
+    "dependence": "Mean probability, were a column the same in every row",
+    "search": "The candidates of the search",
+}
+Evaluation = Mapping[str, Any]
+
+
+def card(
+    terms: Contract,
+    block: Train,
+    evaluation: Evaluation,
+    versions: Mapping[str, str],
+    hashes: Mapping[str, str],
+) -> str:
+    """The model card in Markdown, whose pictures are those in `plots` beside it.
+
+    Parameters
+    ----------
+    terms
+        As shipped: with the counts of the classes and the histograms of the training rows.
+    evaluation
+        What data/model/evaluation.json holds.
+    versions
+        Library → version, as data/model/environment.json.
+    hashes
+        Path → MD5 of the files that the model was made from, as dvc.lock has them.
+    """
+    sections = {
+        f"Model card of {code(block.name)}": _summary(terms, evaluation),
+        "What it predicts": _target(terms),
+        "From what": _columns(terms),
+        "Data": _data(evaluation, hashes),
+        "How it was made": _made(block, terms, evaluation),
+        "How good it is": _scores(evaluation),
+        "Each class": _classes(evaluation),
+        "Parts of the test rows": _slices(evaluation),
+        "Pictures": _pictures(),
+        "Limits": _limits(terms, evaluation),
+        "Made with": _versions(versions),
+        "Where it comes from": _origin(),
+    }
+    marks = ["#", *["##"] * (len(sections) - 1)]
+    parts = [
+        f"{mark} {title}\n\n{text}"
+        for mark, (title, text) in zip(marks, sections.items(), strict=True)
+        if text
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def code(text: object) -> str:
+    """A name of the user's as it is, in Markdown: neither markup nor HTML, on one line.
+
+    >>> code("mean_area"), code("a|b <i>")
+    ('`mean_area`', 'a&#124;b &#60;i&#62;')
+    """
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
+    if not line:
+        return "(empty)"
+    if re.search(r"[`|\\<>&]", line):  # what ends such a span, or a cell, or reads as HTML
+        return re.sub(r"[!-/:-@\[-`{-~]", lambda found: f"&#{ord(found[0])};", line)
+    return f"`{line}`"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; what begins with a digit or a sign of minus stands to the right.
+
+    >>> print(table(["class", "rows"], [["a", "1"]]))
+    | class | rows |
+    | --- | ---: |
+    | a | 1 |
+    """
+    cells = list(rows)
+    right = [all(re.match(r"[-−\d–]", row[place]) for row in cells) for place in range(len(header))]
+    rules = ["---:" if each and cells else "---" for each in right]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rules, *cells])
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A score, or a dash where it cannot be said."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage.
+
+    >>> share(0.9561)
+    '95.6 %'
+    """
+    return f"{100 * value:.1f} %"
+
+
+def _summary(terms: Contract, evaluation: Evaluation) -> str:
+    score, rows = evaluation["test"]["accuracy"], evaluation["rows"]
+    return (
+        f"It predicts {code(terms.target.name)} from {_count(len(terms.columns), 'column')}. Of "
+        f"{rows['test']:,} test rows that it has not learned from, {share(score['value'])} are "
+        f"predicted right (95 % interval {share(score['low'])} to {share(score['high'])})."
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    """So many of a thing.
+
+    >>> _count(1, "column"), _count(1200, "column")
+    ('1 column', '1,200 columns')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _target(terms: Contract) -> str:
+    counts = terms.target.counts or (0,) * len(terms.target.classes)
+    whole = max(1, sum(counts))
+    rows = [
+        (code(key), f"{count:,}", share(count / whole))
+        for key, count in zip(terms.target.keys, counts, strict=True)
+    ]
+    return (
+        f"{code(terms.target.name)}: one of {len(rows)} classes, and the probability of each.\n\n"
+        + table(("class", "training rows", "share"), rows)
+    )
+
+
+def _columns(terms: Contract) -> str:
+    rows = [
+        (code(column.name), column.kind, code(column.unit) if column.unit else "", _allowed(column),
+         _seen(terms, column), _missing(terms, column))
+        for column in terms.columns[:MOST_COLUMNS]
+    ]  # fmt: skip
+    header = ("column", "kind", "unit", "allowed", "80 % of training rows", "missing")
+    more = len(terms.columns) - len(rows)
+    said = [table(header, rows), f"And {more:,} more, in `contract.json`." if more > 0 else ""]
+    made = sum(feature.column is None for feature in terms.features)
+    if made:
+        said.append(f"{_count(made, 'feature')} more made by `stages/engineering.py`.")
+    if terms.identifier:
+        said.append(f"{code(terms.identifier)} names a row; the model does not see it.")
+    return "\n\n".join(filter(None, said))
+
+
+def _allowed(column: Column) -> str:
+    """What a request may hold."""
+    if column.kind == "category":
+        some = ", ".join(map(code, column.categories[:MOST_CATEGORIES]))
+        more = len(column.categories) - MOST_CATEGORIES
+        others = ", or any other" if column.unknown else ""
+        return some + (f" and {more} more" if more > 0 else "") + others
+    if column.kind == "date":
+        return f"a date; used: {', '.join(column.parts)}"
+    if column.kind not in NUMBERS:
+        return "true, false"
+    low, high = column.minimum, column.maximum
+    if low is None and high is None:
+        return "any"
+    return f"from {low:g}" * (low is not None) + f" to {high:g}" * (high is not None)
+
+
+def _seen(terms: Contract, column: Column) -> str:
+    """The first and the ninth decile of a number, in its unit."""
+    feature = next((each for each in terms.features if each.column == column.name), None)
+    histogram = feature.histogram if feature else None
+    if column.kind not in NUMBERS or not histogram or not histogram.edges:
+        return ""
+    return f"{histogram.edges[0]:g} to {histogram.edges[-1]:g}"
+
+
+def _missing(terms: Contract, column: Column) -> str:
+    """Whether a value may be missing, and in how many training rows it is."""
+    feature = next((each for each in terms.features if each.column == column.name), None)
+    if not column.missing:
+        return "no"
+    return (
+        f"may be; is in {feature.histogram.missing:,}"
+        if feature and feature.histogram
+        else "may be"
+    )
+
+
+def _data(evaluation: Evaluation, hashes: Mapping[str, str]) -> str:
+    rows = evaluation["rows"]
+    return (
+        f"It was fitted to {rows['train']:,} rows, and {rows['test']:,} more, each class in "
+        "proportion, were held out to test it. How they were split stands in `params.yaml`, block "
+        "`features`, of the same commit.\n\n"
+        + table(("file", "MD5"), [(code(path), code(md5)) for path, md5 in hashes.items()])
+    )
+
+
+def _made(block: Train, terms: Contract, evaluation: Evaluation) -> str:
+    said = [
+        _fitted(block, evaluation["search"]),
+        _prepared(block, evaluation["search"]),
+        _decided(evaluation, terms),
+    ]
+    return "\n".join(f"- {each}" for each in said if each) + f"\n- Seed: {block.seed}"
+
+
+def _fitted(block: Train, search: Mapping[str, Any] | None) -> str:
+    if not search:
+        arguments = ", ".join(f"{name}={value}" for name, value in block.arguments.items())
+        return f"{code(block.estimator)}, {code(arguments) if arguments else 'as it comes'}"
+    tried = len({each["candidate"] for each in search["tried"]})
+    return (
+        f"{code(search['best'])} ({code(search['estimator'])}), by a search: {search['method']}, "
+        f"{_count(tried, 'candidate')}, chosen by {SCORES[search['metric']].partition(',')[0]}, in "
+        f"{block.search.folds} folds of the training rows"
+    )
+
+
+def _prepared(block: Train, search: Mapping[str, Any] | None) -> str:
+    """What stands around the estimator, where params.yaml says more than `auto` and `none`."""
+    changed = search["changes"] if search else ()  # they stand in the candidate's name
+    said = {
+        "scale": "" if block.scale == "auto" else str(block.scale).lower(),
+        "encode": "" if block.encode == "auto" else block.encode,
+        "rare": f"{block.rare:g}" if block.rare else "",
+        "calibration": "" if block.calibration == "none" else block.calibration,
+        "early_stopping": str(block.early_stopping) if block.early_stopping else "",
+    }
+    return ", ".join(
+        f"{name}: {value}" for name, value in said.items() if value and name not in changed
+    )
+
+
+def _decided(evaluation: Evaluation, terms: Contract) -> str:
+    chosen = evaluation["threshold"]
+    if not chosen:
+        return "The class with the largest probability is predicted"
+    first, second = terms.target.classes
+    other = first if chosen["label"] == second else second
+    return (
+        f"{_key(terms, chosen['label'])} is predicted where its probability is at least "
+        f"{chosen['value']:g}, and {_key(terms, other)} otherwise; the rule: {code(chosen['rule'])}"
+    )
+
+
+def _key(terms: Contract, label: object) -> str:
+    return code(terms.target.keys[terms.target.classes.index(label)])
+
+
+def _scores(evaluation: Evaluation) -> str:
+    test, validation = evaluation["test"], evaluation["cross_validation"]
+    names = [name for name in SCORES if name in test]
+    header = ["score", "test rows", "95 % interval"]
+    rows = [[SCORES[name], number(test[name]["value"]), _interval(test[name])] for name in names]
+    if not validation:
+        return table(header, rows)
+    header += ["cross-validation", "95 % interval"]
+    found = [validation["scores"].get(name) for name in names]
+    beside = [[number(own["value"]), _interval(own)] if own else ["–", "–"] for own in found]
+    rows = [[*row, *more] for row, more in zip(rows, beside, strict=True)]
+    nested = ", the search in each of them" if validation["nested"] else ""
+    return table(header, rows) + (
+        f"\n\nCross-validation: {validation['folds']} folds of the training rows, "
+        f"{_count(validation['repeats'], 'time')}{nested}. Of several classes, ROC AUC and average "
+        "precision are means, each class against the rest."
+    )
+
+
+def _interval(score: Mapping[str, float | None]) -> str:
+    return f"{number(score['low'])} to {number(score['high'])}"
+
+
+def _classes(evaluation: Evaluation) -> str:
+    names = ("precision", "recall", "f1", "roc_auc", "average_precision")
+    rows = [
+        [code(each["class"]), f"{each['rows']:,}", *(number(each[name]) for name in names)]
+        for each in evaluation["classes"]
+    ]
+    header = ("class", "test rows", "precision", "recall", "F1", "ROC AUC", "average precision")
+    return table(header, rows)
+
+
+def _slices(evaluation: Evaluation) -> str:
+    """The scores where a column has a value; nothing where no column was asked for."""
+    slices = evaluation["slices"]
+    if not slices:
+        return ""
+    names = [name for name in SCORES if name in slices[0]]
+    rows = [
+        [code(each["column"]), _value(each["value"]), f"{each['rows']:,}",
+         *(number(each[name]) for name in names)]
+        for each in slices[:MOST_SLICES]
+    ]  # fmt: skip
+    header = ["column", "value", "test rows", *(SCORES[name].partition(",")[0] for name in names)]
+    more = len(slices) - len(rows)
+    return table(header, rows) + (f"\n\nAnd {more} more." if more > 0 else "")
+
+
+def _value(value: object) -> str:
+    """A value of a column, which may be missing, as the table has it."""
+    if value is None:
+        return "missing"
+    return code(str(value).lower() if isinstance(value, bool) else value)
+
+
+def _pictures() -> str:
+    return "\n\n".join(f"![{SEEN[name]}](plots/{name}.png)" for name in PICTURES)
+
+
+def _limits(terms: Contract, evaluation: Evaluation) -> str:
+    return "\n".join(f"- {each}" for each in _limit(terms, evaluation))
+
+
+def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
+    """What the facts say against too much trust, one sentence each."""
+    rows, score = evaluation["rows"], evaluation["test"]["accuracy"]
+    yield (
+        "It is for rows like those that it was trained on. Where they come from elsewhere, or "
+        "things have changed since, these scores say little; the service counts how far the rows "
+        "that it gets have drifted from the training rows."
+    )
+    yield (
+        "It finds what goes together in the data, and not what causes what. It must not decide by "
+        "itself what a person could not undo."
+    )
+    if rows["test"] < FEW_ROWS:
+        yield (
+            f"The test has just {_count(rows['test'], 'row')}: an accuracy from "
+            f"{share(score['low'])} to {share(score['high'])} would go with it as well."
+        )
+    rare = [each for each in evaluation["classes"] if each["rows"] < FEW_OF_A_CLASS]
+    if rare:
+        least = min(rare, key=lambda each: each["rows"])
+        yield (
+            f"Of {len(rare)} of the {len(evaluation['classes'])} classes there are fewer than "
+            f"{FEW_OF_A_CLASS} test rows, of {code(least['class'])} just {least['rows']}: what is "
+            "said of such a class alone is rough."
+        )
+    counts = terms.target.counts
+    if counts and max(counts) >= UNEVEN * max(1, min(counts)):
+        yield (
+            f"The classes are uneven: accuracy alone flatters, for who always says the largest "
+            f"is right in {share(max(counts) / sum(counts))} of the training rows. See balanced "
+            "accuracy and each class."
+        )
+    worst = min(evaluation["classes"], key=lambda each: each["recall"])
+    yield (
+        f"Of the class {code(worst['class'])} it finds the least: {share(worst['recall'])} of "
+        f"{_count(worst['rows'], 'test row')}."
+    )
+    yield from _worst_slice(evaluation)
+    yield (
+        "It knows no other class than those above: a row of another gets one of them, and may get "
+        "it with a high probability."
+    )
+
+
+def _worst_slice(evaluation: Evaluation) -> Iterator[str]:
+    said = [each for each in evaluation["slices"] if each.get("accuracy") is not None]
+    if said:
+        worst = min(said, key=lambda each: each["accuracy"])
+        yield (
+            f"Of the parts above it is worst where {code(worst['column'])} is "
+            f"{_value(worst['value'])}: {share(worst['accuracy'])} of "
+            f"{_count(worst['rows'], 'test row')} right."
+        )
+    else:
+        yield (
+            "Whether it is as good for each group of people or things has not been looked at: "
+            "`train.slices` names no column."
+        )
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return table(("library", "version"), [(code(k), code(v)) for k, v in versions.items()])
+
+
+def _origin() -> str:
+    return (
+        "`GET /model` of the service tells the whole chain of the model that answers: git commit, "
+        "the hashes of data and stages in `dvc.lock`, parameters, scores and library versions. "
+        "`git checkout` of that commit and `dvc pull` bring all of it, and `dvc repro` makes it "
+        "again, bit by bit."
+    )

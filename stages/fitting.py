@@ -1,0 +1,105 @@
+"""The one Pipeline of a train block: made, fitted, and finished for ONNX."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from stages import compute, estimator
+from stages.compute import Engine
+from stages.console import CairnError
+from stages.contract import Contract
+from stages.params import Train
+from stages.paths import TRAIN
+from stages.prepare import prepare
+
+# What scikit-learn raises where an argument or the rows are not what an estimator takes.
+WRONG = (AttributeError, TypeError, ValueError)
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+
+def unfitted(features: Floats, terms: Contract, block: Train) -> Pipeline:
+    """The Pipeline that n × k training rows ask for."""
+    model = estimator.make(block, terms)
+    return Pipeline([*prepare(features, terms, block, model), ("model", model)])
+
+
+def finished(pipeline: Pipeline) -> Pipeline:
+    """A fitted Pipeline whose estimator ONNX can say exactly."""
+    return Pipeline([*pipeline.steps[:-1], ("model", estimator.exact(pipeline[-1]))])
+
+
+def fit(
+    features: Floats, classes: Codes, terms: Contract, block: Train, engine: Engine | None = None
+) -> Pipeline:
+    """Fit everything that is learned, in one Pipeline.
+
+    Parameters
+    ----------
+    features, classes
+        n × k, NaN where one is missing, and n codes; those of data/features/train.parquet where
+        there is an engine, whose workers read that.
+    engine
+        Where LightGBM is fitted, which alone can be on several machines; None: here.
+
+    Raises
+    ------
+    CairnError
+        Where the estimator does not take the rows as they are.
+    """
+    pipeline = unfitted(features, terms, block)
+    alone = engine is None or isinstance(engine, compute.Local)
+    if not alone and estimator.is_lightgbm(block.estimator):
+        return _spread(pipeline, features, block, engine)
+    with (
+        joblib.parallel_config(n_jobs=1)
+        if estimator.asks_an_ensemble(pipeline[-1])
+        else nullcontext(),
+        running([pipeline], f"train.estimator: {block.estimator}"),
+    ):
+        return finished(pipeline.fit(features, classes))
+
+
+def _spread(pipeline: Pipeline, features: Floats, block: Train, engine: Any) -> Pipeline:
+    """Fit LightGBM on the rows of data/features by all workers of a cluster."""
+    # An optional extra.
+    from stages import boosting  # noqa: PLC0415
+
+    *steps, (_, model) = pipeline.steps
+    before = Pipeline(steps).fit(features).transform if steps else np.asarray
+    with running([pipeline], f"train.estimator: {block.estimator}"):
+        fitted = boosting.fit(engine, model.get_params(), TRAIN, before)
+    return finished(Pipeline([*steps, ("model", fitted)]))
+
+
+@contextmanager
+def running(pipelines: list[Pipeline], named: str) -> Iterator[None]:
+    """As many threads as leave the bits as they are; an error is the user's to mend.
+
+    Parameters
+    ----------
+    named
+        The key of params.yaml and what it names, for that error.
+    """
+    free = all(estimator.any_threads(pipeline[-1]) for pipeline in pipelines)
+    try:
+        with (
+            threadpool_limits((os.cpu_count() or 1) if free else 1, user_api="openmp"),
+            estimator.quiet("the fit"),
+        ):
+            yield
+    except Exception as error:
+        if not isinstance(error, WRONG) and type(error).__name__ != "LightGBMError":
+            raise
+        reason = " ".join(str(error).split())
+        raise CairnError(f"{named} cannot be fitted: {reason}") from None

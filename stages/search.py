@@ -1,0 +1,347 @@
+"""Which of several train blocks is the best, by cross-validation on the training rows."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import loguniform, randint, uniform
+from sklearn.model_selection import (
+    GridSearchCV,
+    ParameterGrid,
+    ParameterSampler,
+    train_test_split,
+)
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from stages import estimator, evaluate, export, fitting, params
+from stages.compute import Engine
+from stages.console import Bar, CairnError
+from stages.contract import Contract
+from stages.evaluate import DIGITS, Scored
+from stages.params import Range, Space, Train
+
+ETA = 3  # of a halving: one in so many stays, on so many times the rows
+# What a candidate may change beside the estimator's arguments.
+KNOBS = ("scale", "encode", "rare", "calibration", "early_stopping")
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+
+class Candidate(NamedTuple):
+    """A train block to try, and what it changes."""
+
+    block: Train
+    changes: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The estimator and the changes on one line.
+
+        >>> from stages.params import load
+        >>> Candidate(load().train, {"max_depth": 4}).name
+        'RandomForestClassifier max_depth=4'
+        """
+        changes = ", ".join(f"{name}={value}" for name, value in self.changes.items())
+        return f"{self.block.estimator.rpartition('.')[2]} {changes}".strip()
+
+
+class Tried(NamedTuple):
+    """How good a candidate is: mean and standard deviation over the folds of so many rows."""
+
+    candidate: Candidate
+    rows: int
+    value: float
+    deviation: float
+
+
+class Found(NamedTuple):
+    """The best block, which searches no more, and what evaluation.json says of the search."""
+
+    block: Train
+    report: dict[str, Any] | None
+
+
+class Judge(NamedTuple):
+    """A scorer of scikit-learn, larger is better, by the scores that `evaluate` has."""
+
+    metric: str
+    classes: int
+
+    def __call__(self, pipeline: Pipeline, features: Floats, truth: Codes) -> float:
+        """The score of a fitted Pipeline on n rows."""
+        with threadpool_limits(1, user_api="openmp"):
+            said = export.sklearn_predictions(pipeline, features)
+        rows = Scored(features, truth, said)
+        value = evaluate.SCORES[self.metric](rows, self.classes)
+        return -value if self.metric in evaluate.LOSSES else value
+
+
+def best(features: Floats, classes: Codes, terms: Contract, block: Train, engine: Engine) -> Found:
+    """Choose among the candidates of `block.search`, the folds wherever parts run.
+
+    Parameters
+    ----------
+    features, classes
+        n × k, and n codes.
+
+    Raises
+    ------
+    CairnError
+        Where an estimator does not take an argument, or one of its values, or a class has fewer
+        rows than there are folds.
+    """
+    if block.search.method == "none":
+        return Found(block, None)
+    check_folds(classes, terms, block.search.folds, "train.search.folds")
+    tried: list[Tried] = []
+    left = candidates(block)
+    for rows in _rungs(len(left), len(features), classes, block):
+        part = _sample(classes, rows, block.seed)
+        tried += (now := _try(features[part], classes[part], terms, block, left, engine))
+        left = [each.candidate for each in ranked(now)][: math.ceil(len(left) / ETA)]
+    return Found(left[0].block, report(block, tried, left[0]))
+
+
+def check_folds(classes: Codes, terms: Contract, folds: int, key: str) -> None:
+    """Refuse a class of which not every fold would have a row."""
+    counts = np.bincount(classes, minlength=len(terms.target.classes))
+    if counts.min() < folds:
+        raise CairnError(
+            f"{key}: class {terms.target.classes[int(counts.argmin())]!r} has {counts.min()} rows "
+            f"to train on, fewer than the {folds} folds; add rows, or lower {key}"
+        )
+
+
+def ranked(tried: Iterable[Tried]) -> list[Tried]:
+    """The best first; of equals, the one that was named first."""
+    return sorted(tried, key=lambda each: -each.value)
+
+
+def report(block: Train, tried: list[Tried], winner: Candidate) -> dict[str, Any]:
+    """What evaluation.json says of a search; losses are losses there."""
+    metric = block.search.metric
+    sign = -1 if metric in evaluate.LOSSES else 1
+    return {
+        "method": block.search.method,
+        "metric": metric,
+        "best": winner.name,
+        "estimator": winner.block.estimator,
+        "changes": winner.changes,
+        "tried": [
+            {
+                "candidate": each.candidate.name,
+                "rows": each.rows,
+                "value": round(sign * each.value, DIGITS),
+                "deviation": round(each.deviation, DIGITS),
+            }
+            for each in tried
+        ],
+    }
+
+
+def candidates(block: Train) -> list[Candidate]:
+    """Every block that the search tries, each once, in the order of params.yaml."""
+    settings = block.search
+    if settings.method == "grid":
+        return [made for place, space in _spaces(block) for made in _grid(block, space, place)]
+    drawn = [_drawn(block, space, place) for place, space in _spaces(block)]
+    # Each estimator gets its share of the draws, and what one has too few of goes to the others.
+    turns = (made for round_ in _rounds(drawn) for made in round_)
+    return [made for made, _ in zip(turns, range(settings.candidates), strict=False)]
+
+
+def _spaces(block: Train) -> Iterator[tuple[str, Space]]:
+    for place, space in enumerate(block.search.over):
+        yield f"train.search.over.{place}", space
+
+
+def _grid(block: Train, space: Space, place: str) -> list[Candidate]:
+    lists = {name: values for name, values in space.values.items() if isinstance(values, list)}
+    return [_candidate(block, space, changes, place) for changes in ParameterGrid(lists)]
+
+
+def _drawn(block: Train, space: Space, place: str) -> list[Candidate]:
+    """As many different draws of one entry as there are, at most all that are wanted."""
+    values = {name: _draws(values) for name, values in space.values.items()}
+    wanted = block.search.candidates
+    if all(isinstance(each, list) for each in values.values()):
+        wanted = min(wanted, len(ParameterGrid(values)))
+    draws = ParameterSampler(values, wanted, random_state=block.seed)
+    return [_candidate(block, space, _rounded(changes), place) for changes in draws]
+
+
+def _draws(values: Any) -> Any:
+    """A list as it is, a range as a distribution of SciPy."""
+    if not isinstance(values, Range):
+        return values
+    low, high = values.low, values.high
+    if values.log:
+        return _Whole(loguniform(low, high)) if values.whole else loguniform(low, high)
+    return randint(int(low), int(high) + 1) if values.whole else uniform(low, high - low)
+
+
+class _Whole(NamedTuple):
+    """A distribution's draws as whole numbers."""
+
+    of: Any
+
+    def rvs(self, random_state: Any = None) -> int:
+        """One draw."""
+        return round(float(self.of.rvs(random_state=random_state)))
+
+
+def _rounded(changes: dict[str, Any]) -> dict[str, Any]:
+    """Draws as people write them: six digits are more than any model tells apart."""
+    return {
+        name: float(f"{value:.6g}") if isinstance(value, float) else _plain(value)
+        for name, value in changes.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _rounds(drawn: list[list[Candidate]]) -> Iterator[list[Candidate]]:
+    """The first of each list, then the second of each that has one, and so on."""
+    for place in range(max(map(len, drawn))):
+        yield [made[place] for made in drawn if place < len(made)]
+
+
+def _candidate(block: Train, space: Space, changes: dict[str, Any], place: str) -> Candidate:
+    """The block with one entry's estimator and these changes, checked as params.yaml is."""
+    knobs = {name: value for name, value in changes.items() if name in KNOBS}
+    named = space if space.estimator else block
+    arguments = {**named.arguments, **space.arguments}
+    for name in changes.keys() - knobs.keys():
+        arguments = reach(arguments, name, changes[name], f"{place}.values.{name}")
+    content = {
+        **block.model_dump(by_alias=True),
+        **knobs,
+        "estimator": named.estimator,
+        "arguments": arguments,
+        "search": {**block.search.model_dump(), "method": "none"},
+    }
+    return Candidate(params.train(content, f"{place}.values"), changes)
+
+
+def reach(arguments: dict[str, Any], name: str, value: Any, place: str) -> dict[str, Any]:
+    """Arguments with one more; `estimator__C` is C of the estimator among them.
+
+    >>> reach({"estimator": {"class": "sklearn.svm.SVC"}}, "estimator__C", 2, "here")
+    {'estimator': {'class': 'sklearn.svm.SVC', 'C': 2}}
+    >>> reach({"estimators": [["a", {"class": "sklearn.svm.SVC"}]]}, "a__C", 2, "here")
+    {'estimators': [['a', {'class': 'sklearn.svm.SVC', 'C': 2}]]}
+
+    Raises
+    ------
+    CairnError
+        Where there is none of that name.
+    """
+    first, inside, rest = name.partition("__")
+    if not inside:
+        return {**arguments, name: value}
+    if isinstance(arguments.get(first), dict):
+        return {**arguments, first: reach(arguments[first], rest, value, place)}
+    members = arguments.get("estimators", [])
+    if first not in [member[0] for member in members]:
+        raise CairnError(
+            f"{place}: no estimator {first} in the arguments; write it there, such as "
+            f"{first}: {{class: sklearn.svm.LinearSVC}}"
+        )
+    changed = [
+        [member[0], reach(member[1], rest, value, place)] if member[0] == first else member
+        for member in members
+    ]
+    return {**arguments, "estimators": changed}
+
+
+def _rungs(number: int, rows: int, classes: Codes, block: Train) -> list[int]:
+    """On how many rows the candidates that are left are tried, one time after the other."""
+    if block.search.method != "halving":
+        return [rows]
+    # So many that each class is in every fold.
+    least = math.ceil(block.search.folds * rows / np.bincount(classes).min())
+    steps = range(1 + int(math.log(max(number, 1), ETA)))
+    found = [rows // ETA**step for step in reversed(steps)]
+    return [max(each, min(least, rows)) for each in found]
+
+
+def _sample(classes: Codes, rows: int, seed: int) -> NDArray[np.int64]:
+    """So many rows, each class in proportion, in order."""
+    every = np.arange(len(classes))
+    if rows >= len(classes):
+        return every
+    part, _ = train_test_split(every, train_size=rows, stratify=classes, random_state=seed)
+    return np.sort(part)
+
+
+def _try(  # noqa: PLR0913, PLR0917
+    features: Floats,
+    classes: Codes,
+    terms: Contract,
+    block: Train,
+    left: list[Candidate],
+    engine: Engine,
+) -> list[Tried]:
+    """Cross-validate candidates on these rows."""
+    pipelines = [_unfitted(features, terms, each) for each in left]
+    settings = block.search
+    names = " or ".join(dict.fromkeys(each.block.estimator for each in left))
+    grid = _Told(
+        # A step that is a whole Pipeline can be another one.
+        _Alone([("candidate", pipelines[0])]),
+        {"candidate": pipelines},
+        scoring=Judge(settings.metric, len(terms.target.classes)),
+        cv=estimator.folds(block.seed, settings.folds),
+        error_score="raise",
+        refit=False,
+    )
+    grid.names = [each.name for each in left]
+    grid.metric = settings.metric
+    with fitting.running(pipelines, f"train.search: {names}"), engine.joblib(features, classes):
+        grid.fit(features, classes)
+    means, deviations = (grid.cv_results_[f"{name}_test_score"] for name in ("mean", "std"))
+    rows = [len(features)] * len(left)
+    return list(map(Tried, left, rows, means.tolist(), deviations.tolist()))
+
+
+def _unfitted(features: Floats, terms: Contract, candidate: Candidate) -> Pipeline:
+    try:
+        return fitting.unfitted(features, terms, candidate.block)
+    except CairnError as error:
+        raise CairnError(f"train.search: {candidate.name}: {error}") from None
+
+
+class _Alone(Pipeline):  # type: ignore[misc]
+    """One of many that are fitted side by side: OpenMP would start all cores' threads in each."""
+
+    def fit(self, *rows: Any) -> Self:
+        """As a Pipeline, on one thread of OpenMP."""
+        with threadpool_limits(1, user_api="openmp"):
+            return super().fit(*rows)  # type: ignore[no-any-return]
+
+
+class _Told(GridSearchCV):  # type: ignore[misc]
+    """A search that says how far it is, and which candidate is the best so far."""
+
+    names: list[str]
+    metric: str
+
+    def _run_search(self, evaluate_candidates: Callable[[Any], dict[str, Any]]) -> None:
+        """Ask for a few candidates at a time; scikit-learn's own way to search otherwise."""
+        every = list(ParameterGrid(self.param_grid))
+        step = os.cpu_count() or 1
+        with Bar("train: searching", len(every), "candidates") as bar:
+            for start in range(0, len(every), step):
+                results = evaluate_candidates(every[start : start + step])
+                means = results["mean_test_score"]
+                best = int(means.argmax())
+                bar.to(len(means), f"best {self.metric} {abs(means[best]):.4f}: {self.names[best]}")

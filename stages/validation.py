@@ -1,0 +1,215 @@
+"""How much the scores vary: all of the training, again and again on other training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.model_selection import RepeatedStratifiedKFold
+from threadpoolctl import threadpool_limits
+
+from stages import evaluate, export, fitting, search, threshold
+from stages.compute import Engine
+from stages.console import Bar
+from stages.contract import Contract
+from stages.evaluate import LEVEL, Interval, Scored
+from stages.inference import Predictions
+from stages.params import FixedValue, Threshold, Train
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class Validated(NamedTuple):
+    """What models that had not seen a row said of it.
+
+    Attributes
+    ----------
+    shares
+        repeats × n × classes probabilities.
+    folds
+        repeats × n: of which fold the row was the test.
+    """
+
+    shares: NDArray[np.float64]
+    folds: NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """Training rows, n × k and n, and what they are."""
+
+    features: Floats
+    classes: Codes
+    terms: Contract
+
+
+class Judged(NamedTuple):
+    """What evaluation.json says of the cross-validation and of the threshold, if there are any."""
+
+    cross_validation: dict[str, Any] | None
+    threshold: dict[str, Any] | None
+
+
+def wanted(block: Train, rows: int) -> bool:
+    """Whether params.yaml asks for it, of so many training rows."""
+    settings = block.cross_validation
+    return settings.repeats > 0 and rows <= settings.most_rows
+
+
+def validate(rows: Rows, block: Train, engine: Engine, repeats: int) -> Validated:
+    """Search and fit anew on all folds but one, and ask of that one, for each in turn.
+
+    Raises
+    ------
+    CairnError
+        Where a class has fewer rows than there are folds.
+    """
+    number, count = block.cross_validation.folds, len(rows.classes)
+    search.check_folds(rows.classes, rows.terms, number, "train.cross_validation.folds")
+    folds = RepeatedStratifiedKFold(n_splits=number, n_repeats=repeats, random_state=block.seed)
+    splits = list(folds.split(rows.features, rows.classes))
+    shares = np.empty((repeats, count, len(rows.terms.target.classes)))
+    places = np.empty((repeats, count), dtype=np.int64)
+    with Bar("train: cross-validating", len(splits), "folds") as bar:
+        for done, said in enumerate(_said(rows, block, engine, splits)):
+            repeat, fold = divmod(done, number)
+            shares[repeat, splits[done][1]] = said
+            places[repeat, splits[done][1]] = fold
+            bar.to(done + 1)
+    return Validated(shares, places)
+
+
+def _said(
+    rows: Rows, block: Train, engine: Engine, splits: Iterable[Split]
+) -> Iterator[NDArray[np.float64]]:
+    """The probabilities of each split's test rows, in order."""
+    if block.search.method != "none":  # it is what runs side by side
+        for train, test in splits:
+            part = rows._replace(features=rows.features[train], classes=rows.classes[train])
+            found = search.best(*part, block, engine)
+            yield _ask(part, rows.features[test], found.block)
+        return
+    pipeline = fitting.unfitted(rows.features, rows.terms, block)
+    with (
+        fitting.running([pipeline], f"train.estimator: {block.estimator}"),
+        engine.joblib(rows.features, rows.classes),
+    ):
+        yield from joblib.Parallel(return_as="generator")(
+            joblib.delayed(_fold)(rows.features, rows.classes, rows.terms, block, split)
+            for split in splits
+        )
+
+
+def _fold(
+    features: Floats, classes: Codes, terms: Contract, block: Train, split: Split
+) -> NDArray[np.float64]:
+    train, test = split
+    return _ask(Rows(features[train], classes[train], terms), features[test], block)
+
+
+def _ask(rows: Rows, test: Floats, block: Train) -> NDArray[np.float64]:
+    """What the block's Pipeline, fitted to the rows, says of others."""
+    pipeline = fitting.unfitted(rows.features, rows.terms, block)
+    # Many run side by side, and OpenMP would start all cores' threads in each.
+    with threadpool_limits(1, user_api="openmp"):
+        pipeline = fitting.finished(pipeline.fit(rows.features, rows.classes))
+        said = export.sklearn_predictions(pipeline, test).probabilities
+    shares: NDArray[np.float64] = said.astype(np.float64)
+    sums: NDArray[np.float64] = shares.sum(axis=1, keepdims=True)
+    return np.divide(shares, sums)  # in float32 it is 1 to fewer digits
+
+
+def scores(
+    found: Validated, truth: Codes, classes: int, rule: Threshold | None, place: int
+) -> dict[str, Interval]:
+    """The mean of each score over all folds, and where it lies with 95 % confidence.
+
+    Parameters
+    ----------
+    rule, place
+        Where there is a rule, the labels of each fold follow the threshold that the other folds
+        choose for the class at this place.
+    """
+    rows = [
+        _labelled(shares, truth, folds == fold, rule, place)
+        for shares, folds in zip(*found, strict=True)
+        for fold in np.unique(folds)
+    ]
+    values = np.array(
+        [[score(each, classes) for score in evaluate.SCORES.values()] for each in rows]
+    )
+    return evaluate.named(values.mean(axis=0), *spread(values, len(np.unique(found.folds))))
+
+
+def _labelled(
+    shares: NDArray[np.float64],
+    truth: Codes,
+    test: NDArray[np.bool_],
+    rule: Threshold | None,
+    place: int,
+) -> Scored:
+    """A fold's test rows with their labels."""
+    said = Predictions(shares[test].argmax(axis=1), shares[test])
+    if rule:
+        rest = ~test
+        value = threshold.chosen(rule, truth[rest] == place, shares[rest, place])
+        said = said.decided(place, value)
+    return Scored(np.empty((len(said.labels), 0), dtype=np.float32), truth[test], said)
+
+
+def spread(values: NDArray[np.float64], folds: int) -> tuple[Any, Any]:
+    """Between what the mean of m folds' values lies, with the confidence LEVEL.
+
+    The folds share training rows, so that they differ less than those of other tables would; the
+    variance is corrected for that (C. Nadeau and Y. Bengio, Inference for the generalization
+    error, Machine Learning 52, 2003).
+    """
+    number = len(values)
+    variance = values.var(axis=0, ddof=1) * (1 / number + 1 / (folds - 1))
+    half = stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.sqrt(variance)
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
+def judge(rows: Rows, asked: Train, best: Train, engine: Engine) -> Judged:
+    """Cross-validate what was asked for, and choose the threshold by its rule.
+
+    Parameters
+    ----------
+    best
+        What the search found: it alone is asked where only the threshold wants to know.
+    """
+    rule = asked.threshold
+    place = threshold.place(rule, rows.terms) if rule else 0
+    classes = len(rows.terms.target.classes)
+    repeats = asked.cross_validation.repeats
+    if wanted(asked, len(rows.classes)):
+        found = validate(rows, asked, engine, repeats)
+        report = {
+            "folds": asked.cross_validation.folds,
+            "repeats": repeats,
+            "nested": asked.search.method != "none",
+            "scores": evaluate.plain(scores(found, rows.classes, classes, rule, place)),
+        }
+        return Judged(report, decide(found, rows.classes, rule, place) if rule else None)
+    if rule is None:
+        return Judged(None, None)
+    if isinstance(rule, FixedValue):  # nothing depends on what it reaches
+        return Judged(None, {**_named(rule, rule.value), "reached": None})
+    return Judged(None, decide(validate(rows, best, engine, 1), rows.classes, rule, place))
+
+
+def decide(found: Validated, truth: Codes, rule: Threshold, place: int) -> dict[str, Any]:
+    """The threshold that the rule wants of all that was said, and what it reaches there."""
+    hits = np.tile(truth == place, len(found.shares))
+    shares = found.shares[:, :, place].ravel()
+    value = threshold.chosen(rule, hits, shares)
+    return {**_named(rule, value), "reached": threshold.reached(value, hits, shares)}
+
+
+def _named(rule: Threshold, value: float) -> dict[str, Any]:
+    return {"label": rule.label, "value": value, "rule": threshold.words(rule)}

@@ -1,0 +1,98 @@
+"""What evaluation.json says of a model, and the points of its pictures, small and literal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages import curves, evaluate
+from stages.contract import Contract
+from stages.evaluate import Scored
+from stages.inference import Predictions
+
+SEARCH = {
+    "method": "halving",
+    "metric": "log_loss",
+    "best": "C=1",
+    "estimator": "sklearn.svm.SVC",
+    "changes": {"C": 1, "scale": "power"},
+    "tried": [
+        {"candidate": "C=2", "rows": 20, "value": 0.3, "deviation": 0.1},
+        {"candidate": "C=1", "rows": 20, "value": 0.4, "deviation": 0.1},
+        {"candidate": "C=3", "rows": 20, "value": 0.5, "deviation": 0.1},
+        {"candidate": "C=2", "rows": 60, "value": 0.25, "deviation": 0.02},
+        {"candidate": "C=1", "rows": 60, "value": 0.2, "deviation": 0.02},
+    ],
+}
+LEARNING = pd.DataFrame(
+    {
+        "rows": [20, 60, 20, 60],
+        "part": ["training"] * 2 + ["validation"] * 2,
+        "log_loss": [0.1, 0.15, 0.5, 0.2],
+        "deviation": [0.01, 0.02, 0.1, 0.05],
+    }
+)
+
+
+def rows(terms: Contract, number: int = 60) -> Scored:
+    """Rows of all classes in turn, scored with a doubt."""
+    random = np.random.default_rng(5)
+    classes = len(terms.target.classes)
+    truth = np.arange(number) % classes
+    shares = random.dirichlet(np.ones(classes), number) / 2 + np.eye(classes)[truth] / 2
+    shares[::6] = random.dirichlet(np.ones(classes), len(shares[::6]))
+    features = random.normal(size=(number, len(terms.own))).astype(np.float32)
+    return Scored(features, truth, Predictions(shares.argmax(axis=1), shares.astype(np.float32)))
+
+
+def evaluation(terms: Contract, **more: Any) -> dict[str, Any]:
+    """What evaluation.json would say of these rows."""
+    test = rows(terms)
+    said = evaluate.scores(test, len(terms.target.classes))
+    scores = {
+        name: {"value": value, "low": max(0.0, value - 0.02), "high": value + 0.01}
+        for name, value in said.items()
+        if name != "rows"
+    }
+    return {
+        "rows": {"train": 240, "test": len(test.truth)},
+        "test": scores,
+        "cross_validation": {"folds": 5, "repeats": 3, "nested": False, "scores": scores},
+        "classes": evaluate.by_class(test, terms),
+        "slices": [],
+        "threshold": None,
+        "search": None,
+        **more,
+    }
+
+
+def points(terms: Contract, *, empty: bool = False) -> dict[str, pd.DataFrame]:
+    """The points of all pictures of these rows; empty: as few as there may be."""
+    test, names = rows(terms), np.asarray(terms.target.keys)
+    frames = {
+        "confusion": curves.confusion(test, names, 0),
+        "roc": curves._by_class(curves._roc, test, names),
+        "precision_recall": curves._by_class(curves._precision_recall, test, names),
+        "calibration": curves._by_class(curves._calibration, test, names),
+        "importance": pd.DataFrame(
+            {
+                "column": [feature.name for feature in terms.own],
+                "importance": np.linspace(0.3, -0.01, len(terms.own)),
+            }
+        ),
+    }
+    dependence: list[dict[str, Any]] = [
+        {"column": feature.name, "value": value, "label": None, "class": key, "probability": value}
+        for feature in terms.own[:6]
+        for key in terms.target.keys[len(names) == 2 :]
+        for value in (0.1, 0.2, 0.4)
+    ]
+    tried: Any = SEARCH["tried"]
+    return {
+        **frames,
+        "learning": curves.unlearned() if empty else LEARNING,
+        "dependence": pd.DataFrame([] if empty else dependence, columns=list(curves.DEPENDENCE)),
+        "search": pd.DataFrame([] if empty else tried, columns=list(curves.SEARCH)),
+    }

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import paths
+from stages.card import card, code, table
+from stages.contract import Column, Contract, Target
+from stages.params import Train
+from tests import small
+from tests.stages import evaluated
+
+VERSIONS = {"numpy": "2.4.6", "scikit-learn": "1.9.1"}
+HASHES = {"data/features/train.parquet": "d41d8cd98f00b204e9800998ecf8427e"}
+BLOCK = small.LINEAR
+
+
+def made(terms: Contract | None = None, block: Train = BLOCK, **more: Any) -> str:
+    known = terms or small.fitted().terms
+    return card(known, block, evaluated.evaluation(known, **more), VERSIONS, HASHES)
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of the tables in a text, their headers too."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_card_says_all_that_a_reader_asks() -> None:
+    titles = re.findall(r"^#+ (.*)$", made(), re.MULTILINE)
+    assert titles == [
+        "Model card of `small`", "What it predicts", "From what", "Data", "How it was made",
+        "How good it is", "Each class", "Pictures", "Limits", "Made with", "Where it comes from",
+    ]  # fmt: skip
+
+
+def test_the_same_model_gives_the_same_card() -> None:
+    assert made() == made()
+    assert made().endswith("\n")
+
+
+def test_classes_stand_with_their_training_rows() -> None:
+    terms = small.fitted().terms
+    no, yes = terms.target.counts
+    found = cells(section(made(), "What it predicts"))
+    assert found[2][:2] == ["`no`", str(no)]
+    assert found[3][:2] == ["`yes`", str(yes)]
+
+
+def test_columns_stand_with_kind_unit_values_and_what_is_missing() -> None:
+    found = {row[0]: row[1:] for row in cells(section(made(), "From what"))}
+    histograms = {each.name: each.histogram for each in small.fitted().terms.features}
+    assert found["`area`"][:3] == ["number", "`cm2`", "any"]
+    assert found["`area`"][4] == "no"
+    depth = histograms["depth"]
+    assert depth
+    assert found["`depth`"][3] == f"{depth.edges[0]:g} to {depth.edges[-1]:g}"
+    assert found["`depth`"][4] == f"may be; is in {depth.missing}"
+    assert found["`colour`"][2] == "`blue`, `green`, `red`"
+    assert found["`flag`"][2] == "true, false"
+
+
+def test_ranges_dates_and_unlisted_categories_are_said() -> None:
+    found = {row[0]: row[1:] for row in cells(section(made(small.FULL), "From what"))}
+    assert found["`area`"][2] == "from -9 to 9"
+    assert found["`opened`"][2] == "a date; used: year, month, weekday, hour"
+    assert found["`branch`"][2] == "`-7`, `30`, or any other"
+    assert "`customer` names a row; the model does not see it." in made(small.FULL)
+
+
+def test_a_wide_table_is_cut() -> None:
+    terms = Contract(
+        columns=tuple(Column(name=f"x{place}", kind="number") for place in range(70)),
+        target=Target(name="y", classes=(0, 1)),
+    )
+    text = section(made(terms), "From what")
+    assert len(cells(text)) == 52
+    assert "And 20 more, in `contract.json`." in text
+
+
+def test_scores_stand_with_their_interval_and_cross_validation() -> None:
+    text = made()
+    accuracy = evaluated.evaluation(small.TERMS)["test"]["accuracy"]
+    row = next(row for row in cells(section(text, "How good it is")) if row[0] == "accuracy")
+    shown = [f"{accuracy['value']:.3f}", f"{accuracy['low']:.3f} to {accuracy['high']:.3f}"]
+    assert row[1:] == [*shown, *shown]
+    assert "5 folds of the training rows, 3 times" in text
+    alone = section(made(cross_validation=None), "How good it is")
+    assert all(len(row) == 3 for row in cells(alone))
+
+
+def test_a_score_that_cannot_be_said_is_a_dash() -> None:
+    parts = [{"column": "colour", "value": "red", "rows": 3, "accuracy": 0.5, "roc_auc": None}]
+    found = cells(section(made(slices=parts), "Parts of the test rows"))
+    assert found[0] == ["column", "value", "test rows", "accuracy", "ROC AUC"]
+    assert found[2] == ["`colour`", "`red`", "3", "0.500", "–"]
+
+
+def test_the_pictures_are_those_beside_it() -> None:
+    links = re.findall(r"!\[(.+)\]\((.+)\)", made())
+    assert [link for _, link in links] == [f"plots/{name}.png" for name in paths.PICTURES]
+    assert all(len(alternative) > 20 for alternative, _ in links)
+
+
+def test_how_it_was_made_says_search_threshold_and_preparation() -> None:
+    chosen = {"label": "yes", "value": 0.42, "rule": "recall at least 0.95", "reached": None}
+    block = BLOCK.model_copy(update={"calibration": "sigmoid", "rare": 0.01})
+    text = section(made(block=block, threshold=chosen, search=evaluated.SEARCH), "How it was made")
+    assert "`C=1` (`sklearn.svm.SVC`), by a search: halving, 3 candidates, chosen by log" in text
+    assert "rare: 0.01, calibration: sigmoid" in text
+    assert "scale" not in text, "the search has changed it, and its name says how"
+    assert "`yes` is predicted where its probability is at least 0.42, and `no` otherwise" in text
+    assert "`recall at least 0.95`" in text
+    plain = section(made(), "How it was made")
+    assert "`sklearn.linear_model.LogisticRegression`, as it comes" in plain
+    assert "The class with the largest probability is predicted" in plain
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"rows": {"train": 9, "test": 60}}, "The test has just 60 rows"),
+        ({}, "`train.slices` names no column"),
+        (
+            {
+                "slices": [
+                    {"column": "colour", "value": "red", "rows": 9, "accuracy": 0.5},
+                    {"column": "colour", "value": "blue", "rows": 9, "accuracy": 0.25},
+                ]
+            },
+            "worst where `colour` is `blue`: 25.0 % of 9 test rows right",
+        ),
+    ],
+)
+def test_limits_follow_from_the_facts(more: dict[str, Any], said: str) -> None:
+    assert said in section(made(**more), "Limits")
+
+
+def test_a_large_even_table_has_no_limit_of_few_rows() -> None:
+    terms = small.fitted().terms
+    evaluation = evaluated.evaluation(terms, rows={"train": 90_000, "test": 9_000})
+    classes = [{**each, "rows": 4_500} for each in evaluation["classes"]]
+    text = section(made(rows=evaluation["rows"], classes=classes), "Limits")
+    assert "just" not in text
+    assert "uneven" not in text
+
+
+def test_uneven_classes_are_a_limit() -> None:
+    terms = small.fitted().terms
+    target = terms.target.model_copy(update={"counts": (90, 10)})
+    text = section(made(terms.model_copy(update={"target": target})), "Limits")
+    assert "right in 90.0 % of the training rows" in text
+
+
+def test_versions_hashes_and_the_way_back_are_there() -> None:
+    text = made()
+    assert ["`numpy`", "`2.4.6`"] in cells(section(text, "Made with"))
+    assert [f"`{name}`" for name in next(iter(HASHES.items()))] in cells(section(text, "Data"))
+    assert "`GET /model`" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("mean_area", "`mean_area`"),
+        ("*a* [b](c) # $x$", "`*a* [b](c) # $x$`"),
+        ("a|b", "a&#124;b"),
+        ("`x`", "&#96;x&#96;"),
+        ("<script>", "&#60;script&#62;"),
+        ("&lt;", "&#38;lt&#59;"),
+        ("C:\\", "C&#58;&#92;"),
+        ("two\n# lines\0", "`two # lines`"),
+        (" ", "(empty)"),
+        (7, "`7`"),
+    ],
+)
+def test_names_are_no_markup(name: object, shown: str) -> None:
+    assert code(name) == shown
+
+
+@given(st.text(max_size=20))
+def test_any_name_stays_in_its_cell(name: str) -> None:
+    text = table(["name", "rows"], [[code(name), "1"]])
+    assert len(text.splitlines()) == 3
+    assert [len(row) for row in cells(text)] == [2, 2, 2]
+    assert "<" not in text
+    assert text.count("`") in {0, 2}
+
+
+def test_hostile_names_leave_the_card_whole() -> None:
+    terms = Contract(
+        columns=(Column(name="<img src=x>|", kind="category", unit="a|b", categories=("`", "|")),),
+        target=Target(name="# t\n", classes=("![x](y)", "<script>", "a|b")),
+    )
+    text = made(terms)
+    assert "<" not in text
+    assert len(re.findall(r"^#+ ", text, re.MULTILINE)) == 11
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(row) for row in cells(block)}) == 1

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from stages import contract, export, fitting, proof
+from stages.console import CairnError
+from stages.contract import Contract
+from stages.params import Train
+from tests import small
+
+TREE = "sklearn.tree.DecisionTreeClassifier"
+LINEAR = "sklearn.linear_model.LogisticRegression"
+
+
+def block(estimator: str = TREE, /, scale: Any = "auto", **arguments: Any) -> Train:
+    own = {"estimator": estimator, "arguments": arguments, "scale": scale, "seed": 3}
+    return small.LINEAR.model_copy(update=own)
+
+
+def fit(given: Train) -> Pipeline:
+    """A Pipeline of the small table."""
+    fitted = small.fitted()
+    return fitting.fit(fitted.features, fitted.classes, small.TERMS, given)
+
+
+def test_a_heavier_class_is_said_more_often() -> None:
+    fitted = small.fitted()
+    said = {
+        label: fit(block(LINEAR, class_weight={label: 100})).predict(fitted.features).sum()
+        for label in ("no", "yes")
+    }
+    assert said["no"] < fitted.classes.sum() < said["yes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        (TREE, {"max_depth": "2"}),
+        ("sklearn.neighbors.KNeighborsClassifier", {"metric_params": {"q": 1}}),
+        ("sklearn.neural_network.MLPClassifier", {"hidden_layer_sizes": ["a"]}),
+        ("sklearn.ensemble.VotingClassifier", {"estimators": [["a", "b"]]}),
+        ("lightgbm.LGBMClassifier", {"num_leaves": 1}),
+    ],
+)
+def test_an_argument_that_the_fit_refuses_is_the_user_s_to_mend(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(CairnError) as error:
+        fit(block(name, **arguments))
+    assert str(error.value).startswith(f"train.estimator: {name} cannot be fitted: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_each_category_and_a_missing_one_are_columns_of_their_own() -> None:
+    names = list(small.fitted().pipeline[:-1].get_feature_names_out())
+    assert len(names) == 4 + 3 + 1
+
+
+FORESTS = [
+    "sklearn.ensemble.RandomForestClassifier",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
+    "lightgbm.LGBMClassifier",
+]
+
+
+def many() -> tuple[NDArray[np.float32], NDArray[np.int64], Contract]:
+    """Enough rows that threads share them."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(20_000, 5)).astype(np.float32)
+    classes = (rows[:, 0] * rows[:, 1] + random.normal(size=len(rows)) > 0).astype(np.int64)
+    columns = tuple(contract.Column(name=f"c{i}", kind="number") for i in range(5))
+    return rows, classes, Contract(columns=columns, target=small.TERMS.target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORESTS)
+def test_the_bits_of_a_model_depend_on_no_count_of_threads(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, classes, terms = many()
+    size = "max_iter" if "Hist" in name else "n_estimators"
+    made = set()
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        with threadpool_limits(threads), joblib.parallel_config("threading", n_jobs=threads):
+            pipeline = fitting.fit(rows, classes, terms, block(name, **{size: 20}))
+        said = proof.predictions("train", pipeline, export.to_onnx(pipeline, 5), rows)
+        joblib.dump(pipeline, tmp_path / "pipeline")
+        made.add((joblib.hash((tmp_path / "pipeline").read_bytes()), joblib.hash(said)))
+    assert len(made) == 1
+
+
+def test_fit_is_reproducible_and_changes_nothing_that_it_is_given() -> None:
+    fitted = small.fitted()
+    before = fitted.features.copy()
+    one, two = (fit(block(FORESTS[0], n_estimators=5)) for _ in range(2))
+    np.testing.assert_array_equal(
+        one.predict_proba(fitted.features), two.predict_proba(fitted.features)
+    )
+    np.testing.assert_array_equal(fitted.features, before)
+
+
+@pytest.mark.parametrize("place", [1, 4])
+def test_a_column_without_a_value_among_the_training_rows_is_a_feature_still(place: int) -> None:
+    column = small.TERMS.columns[place]
+    terms = Contract(columns=(column,), target=small.TERMS.target)
+    gone: NDArray[np.float32] = np.full((10, 1), np.nan, dtype=np.float32)
+    pipeline = fitting.fit(gone, np.arange(10) % 2, terms, block())
+    assert pipeline[-1].n_features_in_ == 1
+    later: NDArray[np.float32] = np.array([[1], [np.nan]], dtype=np.float32)
+    said = proof.predictions("test", pipeline, export.to_onnx(pipeline, 1), later)
+    assert len(said.labels) == 2

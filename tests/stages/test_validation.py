@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from scipy import stats
+
+from stages import compute, evaluate, validation
+from stages.console import CairnError
+from stages.params import Train
+from stages.validation import Judged, Rows, Validated
+from tests import small
+
+RECALL = {"class": "yes", "rule": "recall", "at_least": 0.9}
+
+
+def block(train: Any = (), **knobs: Any) -> Train:
+    content = small.LINEAR.model_dump(by_alias=True)
+    own = {**content["cross_validation"], **knobs}
+    return Train.model_validate({**content, "cross_validation": own, **dict(train)})
+
+
+def rows() -> Rows:
+    fitted = small.fitted()
+    return Rows(fitted.features, fitted.classes, small.TERMS)
+
+
+def judge(given: Train, threads: int = 2) -> Judged:
+    with ThreadPoolExecutor(1) as pool, joblib.parallel_config("threading", n_jobs=threads):
+        return validation.judge(rows(), given, given, compute.Local(pool))
+
+
+def validate(given: Train, repeats: int) -> Validated:
+    with ThreadPoolExecutor(1) as pool:
+        return validation.validate(rows(), given, compute.Local(pool), repeats)
+
+
+def test_each_row_is_asked_once_a_repeat_of_models_that_had_not_seen_it() -> None:
+    found = validate(block(folds=4), 2)
+    assert found.shares.shape == (2, small.ROWS, 2)
+    np.testing.assert_allclose(found.shares.sum(axis=2), 1)
+    assert [np.unique(folds).tolist() for folds in found.folds] == [[0, 1, 2, 3]] * 2
+    assert (found.folds[0] != found.folds[1]).any()
+    memory = block({"estimator": "sklearn.neighbors.KNeighborsClassifier",
+                    "arguments": {"n_neighbors": 1}})  # fmt: skip
+    shares = validate(memory, 1).shares[0]
+    assert (shares.argmax(axis=1) != rows().classes).any()  # it knows each row that it has seen
+
+
+def test_scores_are_the_mean_over_folds_with_the_corrected_interval() -> None:
+    given = block(folds=4)
+    found = validate(given, 2)
+    truth = rows().classes
+    hits = [
+        (shares.argmax(axis=1) == truth)[folds == fold].mean()
+        for shares, folds in zip(*found, strict=True)
+        for fold in range(4)
+    ]
+    half = stats.t.ppf(0.975, 7) * np.sqrt(np.var(hits, ddof=1) * (1 / 8 + 1 / 3))
+    accuracy = validation.scores(found, truth, 2, None, 0)["accuracy"]
+    assert accuracy.value == pytest.approx(np.mean(hits), abs=1e-6)
+    assert accuracy.low == pytest.approx(np.mean(hits) - half, abs=1e-6)
+    assert accuracy.high == pytest.approx(min(1, np.mean(hits) + half), abs=1e-6)
+
+
+@pytest.mark.parametrize(("repeats", "most_rows"), [(0, 1000), (3, small.ROWS - 1)])
+def test_it_is_left_out_where_it_is_not_wanted(repeats: int, most_rows: int) -> None:
+    assert judge(block(repeats=repeats, most_rows=most_rows)) == Judged(None, None)
+
+
+def test_the_threshold_is_chosen_by_rows_that_were_not_seen() -> None:
+    judged = judge(block({"threshold": RECALL}))
+    assert judged.threshold
+    assert judged.threshold["label"] == "yes"
+    assert judged.threshold["reached"]["recall"] >= 0.9
+    found = validate(block(), 1)
+    shares = found.shares[0][rows().classes == 1, 1]
+    assert (shares >= judged.threshold["value"]).mean() >= 0.9
+
+
+def test_without_cross_validation_the_threshold_is_still_one_that_was_not_learned() -> None:
+    judged = judge(block({"threshold": RECALL}, repeats=0))
+    assert judged.cross_validation is None
+    assert judged.threshold == judge(block({"threshold": RECALL}, repeats=1)).threshold
+    fixed = judge(block({"threshold": {"class": "no", "rule": "value", "value": 0.3}}, repeats=0))
+    assert fixed.threshold
+    assert (fixed.threshold["value"], fixed.threshold["reached"]) == (0.3, None)
+
+
+def test_a_fold_is_labelled_by_the_threshold_of_the_others() -> None:
+    """One that it chose itself would always find all of the class."""
+    given = block({"threshold": {**RECALL, "at_least": 1.0}}, repeats=3)
+    found = validate(given, 3)
+    truth = rows().classes
+    assert given.threshold
+    recalls = []
+    for shares, folds in zip(*found, strict=True):
+        for fold in range(3):
+            lowest = shares[(folds != fold) & (truth == 1), 1].min()
+            test = (folds == fold) & (truth == 1)
+            recalls.append((shares[test, 1] >= lowest).mean())
+    report = judge(given).cross_validation
+    assert report
+    assert min(recalls) < 1
+    assert report["scores"]["balanced_accuracy"]["value"] < 1
+
+
+def test_a_search_is_inside_and_is_said_to_be() -> None:
+    over = [{"values": {"C": [1e-6, 1.0]}}]
+    search = {**block().search.model_dump(), "method": "grid", "over": over}
+    nested, plain = (judge(block({"search": each})) for each in (search, block().search))
+    assert nested.cross_validation
+    assert plain.cross_validation
+    assert (nested.cross_validation["nested"], plain.cross_validation["nested"]) == (True, False)
+    # 1e-6 never wins, so what it finds in each fold is the block without a search.
+    assert nested.cross_validation["scores"] == plain.cross_validation["scores"]
+
+
+def test_the_same_comes_out_on_any_number_of_threads() -> None:
+    forest = block({"estimator": "sklearn.ensemble.RandomForestClassifier",
+                    "arguments": {"n_estimators": 7}})  # fmt: skip
+    assert judge(forest, threads=1) == judge(forest, threads=3)
+
+
+def test_every_score_is_there_with_its_interval() -> None:
+    report = judge(block(repeats=2)).cross_validation
+    assert report
+    assert (report["folds"], report["repeats"]) == (3, 2)
+    assert set(report["scores"]) == set(evaluate.SCORES)
+    for each in report["scores"].values():
+        assert 0 <= each["low"] <= each["value"] <= each["high"]
+
+
+def test_a_class_with_fewer_rows_than_folds_is_named() -> None:
+    with pytest.raises(CairnError, match=r"train\.cross_validation\.folds: class 'no' has 2 rows"):
+        validation.validate(
+            Rows(np.zeros((9, 5), dtype=np.float32), np.array([1] * 7 + [0] * 2), small.TERMS),
+            block(),
+            compute.Local(ThreadPoolExecutor(1)),
+            1,
+        )
