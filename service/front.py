@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import orjson
 
-from service import docs, openapi
+from service import docs, openapi, page, shown
 from service.asgi import (
     CLOSE,
     JSON,
@@ -32,6 +32,7 @@ from service.asgi import (
 )
 from service.drift import taken
 from service.errors import KINDS, Refused
+from service.example import example
 from service.logs import stack
 from service.metrics import Answered
 from service.predictor import Predictor
@@ -255,7 +256,9 @@ async def model(worker: Worker, _: Request) -> Reply:
         {
             "model_version": worker.predictor.version,
             **worker.predictor.chain,
+            **worker.predictor.shown.describe(),
             "contract": worker.predictor.terms.model_dump(),
+            "example": example(worker.predictor.terms),
             "serving": worker.runner.describe(),
         }
     )
@@ -267,30 +270,48 @@ async def metrics(worker: Worker, request: Request) -> Reply:
     return Reply(200, text, ((b"content-type", kind.encode()),))
 
 
-async def page(worker: Worker, request: Request) -> Reply:
+async def card(worker: Worker, _: Request) -> Reply:
+    """GET /model/card: the model card."""
+    return worker.predictor.shown.card_reply()
+
+
+async def home(worker: Worker, _: Request) -> Reply:
+    """GET /: the page for people."""
+    return page.answer(worker.pages[page.PATH])
+
+
+async def fixed(worker: Worker, request: Request) -> Reply:
     """GET of JSON that never changes."""
     return Reply(200, worker.pages[request.scope["path"]])
 
 
-async def unknown(_: Worker, request: Request) -> Reply:
-    """Any other path: a part of the page at /docs, or none at all."""
-    found = docs.answer(request.scope["path"])
-    if found and request.scope["method"] in {"GET", "HEAD"}:
-        return found
+async def unknown(worker: Worker, request: Request) -> Reply:
+    """Any other path: a picture of the model, a part of the page at /docs, or none at all."""
+    path = request.scope["path"]
+    if request.scope["method"] in {"GET", "HEAD"}:
+        found = worker.predictor.shown.picture_reply(path) or docs.answer(path)
+        if found:
+            return found
     raise Refused(404, f"no such path; allowed: {', '.join(sorted(ROUTES))}")
 
 
 def pages(predictor: Predictor, settings: Settings, schema: dict[str, Any]) -> dict[str, bytes]:
-    """What `page` answers; `schema` is BentoML's own, which its client asks for."""
+    """What `home` and `fixed` answer; `schema` is BentoML's own, which its client asks for."""
+    keys = bool(settings.api_keys or settings.api_keys_file)
     document = openapi.document(
         predictor.terms,
         predictor.version,
         max_rows=settings.max_rows,
         max_body_bytes=settings.max_body_bytes,
-        keys=bool(settings.api_keys or settings.api_keys_file),
+        keys=keys,
         metrics_open=settings.metrics_open,
     )
-    return {"/docs.json": orjson.dumps(document), "/schema.json": orjson.dumps(schema)}
+    locked = ("model",) if settings.metrics_open else ("model", "metrics")
+    return {
+        page.PATH: page.page(locked if keys else ()),
+        "/docs.json": orjson.dumps(document),
+        "/schema.json": orjson.dumps(schema),
+    }
 
 
 def _json(content: Any) -> Reply:
@@ -298,14 +319,16 @@ def _json(content: Any) -> Reply:
 
 
 ROUTES: dict[str, tuple[str, Route]] = {
+    page.PATH: ("GET", home),
     "/predict": ("POST", predict),
     "/health": ("GET", health),
     **dict.fromkeys(("/livez", "/health/live"), ("GET", live)),
     **dict.fromkeys(("/readyz", "/health/ready"), ("GET", ready)),
     "/metrics": ("GET", metrics),
-    "/model": ("GET", model),
+    shown.MODEL: ("GET", model),
+    shown.MODEL_CARD: ("GET", card),
     "/docs": ("GET", unknown),
-    **dict.fromkeys(("/docs.json", "/schema.json"), ("GET", page)),
+    **dict.fromkeys(("/docs.json", "/schema.json"), ("GET", fixed)),
 }
 # Asked every few seconds by machines: in the log they would hide the rest.
 QUIET = {"/livez", "/health/live", "/readyz", "/health/ready", "/health", "/metrics"}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import bentoml
 import yaml
 
-from service.settings import Settings
+from service.settings import Settings, settings
 from stages.console import CairnError
 from stages.paths import model_store
 
@@ -58,6 +58,9 @@ def packed_tag() -> str:
     from stages import identity, register  # noqa: PLC0415
 
     try:
+        if told := settings().model_tag:  # data/model may be another one, or not be there
+            entry(told)
+            return told
         return register.register(identity.locked())
     except (CairnError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -70,8 +73,10 @@ def chosen(told: Settings, packed: bentoml.Model) -> Chosen:
     ------
     CairnError
         Where the store has none of MODEL_TAG, or what MODEL_URI names cannot be had, or is not
-        the file that MODEL_SHA256 says.
+        the file that MODEL_SHA256 says, or the content that MLflow says.
     """
+    if told.model_uri and told.mlflow_tracking_uri and told.of_mlflow:
+        return read(of_mlflow(told.model_uri, told.mlflow_tracking_uri))
     if told.model_uri and told.model_sha256:
         # Only for those who ask for it.
         from service import fetch  # noqa: PLC0415
@@ -82,17 +87,39 @@ def chosen(told: Settings, packed: bentoml.Model) -> Chosen:
     return Chosen(Path(packed.path), str(packed.tag), chain(packed.info.metadata))
 
 
-def entry(tag: str) -> Path:
-    """The folder of a model in the BentoML store."""
+def of_mlflow(uri: str, server: str) -> Path:
+    """The folder in the BentoML store of the version that MLflow names."""
+    # Neither is for those who do not ask for it.
+    from service import mlflow  # noqa: PLC0415
+    from stages import identity  # noqa: PLC0415
+
+    version = mlflow.named(uri, server)
+    folder = entry(
+        version.tag,
+        f"MODEL_URI: {uri} is {version.tag}, version {version.number} in MLflow",
+        "; bring it by `make register` at the commit whose dvc.lock has it, or by `bentoml models "
+        "import`; a container has the store that is mounted at BENTOML_HOME",
+    )
+    there = [path for path in identity.FILES if (folder / identity.inside(path)).is_file()]
+    if identity.sha256(folder, there) != version.sha256:
+        raise CairnError(
+            f"MODEL_URI: {uri}: {folder} is damaged: its SHA-256 is not MLflow's {version.sha256}; "
+            f"bentoml models delete {version.tag} removes it"
+        )
+    return folder
+
+
+def entry(tag: str, asked: str = "MODEL_TAG", hint: str = "") -> Path:
+    """The folder of a model in the BentoML store; what asks for it and a hint are for errors."""
     folder = model_store() / tag.replace(":", "/")
     try:
         (folder / "model.yaml").stat()
     except PermissionError:
         reason = f"user {os.getuid()} may not read {folder}; run as its owner: docker run --user"
-        raise CairnError(f"MODEL_TAG: {reason}") from None
+        raise CairnError(f"{asked}: {reason}") from None
     except OSError:
         there = ", ".join(tags()) or "none"
-        raise CairnError(f"MODEL_TAG: no {tag} in {model_store()}; there: {there}") from None
+        raise CairnError(f"{asked}: no {tag} in {model_store()}; there: {there}{hint}") from None
     return folder
 
 

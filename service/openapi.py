@@ -12,6 +12,7 @@ from service.errors import Problem, Refused
 from service.example import example
 from service.rows import IDENTIFIER_SCHEMA, Reader, Row, allowed, has_texts, row_type
 from stages.contract import Column, Contract
+from stages.paths import PICTURES
 
 Json = dict[str, Any]
 
@@ -19,6 +20,7 @@ SCHEMAS = "#/components/schemas/"
 ERRORS = {
     400: "The body is not JSON, or names a column twice.",
     401: "The request has none of the keys that the service knows.",
+    404: "The model has none.",
     408: "The body did not come in time.",
     413: "The body is over {max_body_bytes:,} bytes, or has over {max_rows:,} rows.",
     415: "The content type is not `application/json`.",
@@ -73,9 +75,12 @@ def document(  # noqa: PLR0913
         "paths": {
             "/predict": {"post": _predict(terms, limits, keys=keys) | secured},
             "/model": {"get": _model(keys=keys) | secured},
+            "/model/card": {"get": _card(keys=keys) | secured},
+            "/model/{picture}.png": {"get": _picture(keys=keys) | secured},
             "/health": {"get": _health()},
             **{path: {"get": _probe(path)} for path in PROBES},
             "/metrics": {"get": _metrics(keys=bool(watched)) | watched},
+            "/": {"get": _page()},
             "/docs": {"get": _docs()},
             "/docs.json": {"get": _docs_json()},
         },
@@ -120,7 +125,7 @@ def _info(terms: Contract, version: str) -> Json:
 
 
 def _predict(terms: Contract, limits: Json, *, keys: bool) -> Json:
-    statuses = [status for status in ERRORS if status != 401 or keys]  # noqa: PLR2004
+    statuses = [status for status in ERRORS if status != 404 and (status != 401 or keys)]  # noqa: PLR2004
     answers: Json = {"oneOf": [_ref("Prediction"), _ref("Predictions")]}
     return {
         "operationId": "predict",
@@ -185,6 +190,20 @@ def _model(*, keys: bool) -> Json:
     )
 
 
+def _card(*, keys: bool) -> Json:
+    card = {"text/markdown": {"schema": TEXT}}
+    found = {"200": {"description": "Markdown.", "content": card}, "404": _error(404, {})}
+    return _get("model_card", "The model card: what the model is, and how good", found, keys=keys)
+
+
+def _picture(*, keys: bool) -> Json:
+    stems: Json = {"enum": list(PICTURES), **TEXT}
+    place = {"name": "picture", "in": "path", "required": True, "schema": stems}
+    found = {"200": {"description": "PNG.", "content": {"image/png": {}}}, "404": _error(404, {})}
+    told = _get("model_picture", "A picture of how good the model is", found, keys=keys)
+    return {**told, "parameters": [place]}
+
+
 def _health() -> Json:
     return _get(
         "health",
@@ -206,6 +225,12 @@ def _metrics(*, keys: bool) -> Json:
     text = {"text/plain": {"schema": TEXT}}
     found = {"200": {"description": "Metrics in Prometheus' text format.", "content": text}}
     return _get("metrics", "Metrics", found, keys=keys)
+
+
+def _page() -> Json:
+    page = {"text/html": {"schema": TEXT}}
+    found = {"200": {"description": "A page for people.", "content": page}}
+    return _get("page", "The model, its scores, a form to try it, and its traffic", found)
 
 
 def _docs() -> Json:
@@ -295,10 +320,31 @@ def _schemas(terms: Contract, max_rows: int) -> Json:
         ),
         "Model": _object(
             "The model's tag, its contract, the chain back to code and data, and how it is run.",
-            {"model_version": VERSION, "contract": _ref("Contract")},
+            {
+                "model_version": VERSION,
+                "contract": _ref("Contract"),
+                "example": _ref("Row"),
+                **_shown(),
+            },
             additionalProperties=True,
         ),
         **_models(),
+    }
+
+
+def _shown() -> Json:
+    """What the model has for people."""
+    return {
+        "evaluation": {
+            "type": ["object", "null"],
+            "description": "Scores with intervals of 95 %; null where the model has none.",
+        },
+        "card": {"type": "boolean", "description": "Whether there is a model card."},
+        "pictures": {
+            "type": "array",
+            "description": "The pictures that there are.",
+            "items": {"enum": list(PICTURES), **TEXT},
+        },
     }
 
 

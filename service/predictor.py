@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from pydantic import ValidationError
 
+from service import shown
 from service.errors import Problem, Refused
 from service.example import example
 from service.rows import Problems, Reader, Rows, refusal
@@ -56,6 +57,7 @@ class Predictor:
         self.version = version
         self.chain = chain
         self.terms = read_terms(folder / CONTRACT.name)
+        self.shown = shown.read(folder)
         self.reader = Reader(self.terms, max_rows)
         self._session = inference.session((folder / ONNX.name).read_bytes(), threads)
         row = self.features(self.reader.check(example(self.terms)))
@@ -73,7 +75,8 @@ class Predictor:
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """What the model says of such a matrix; `options` can end it early."""
-        return inference.predict(self._session, features, options)
+        said = inference.predict(self._session, features, options)
+        return inference.decided(said, self.terms.target.decision)
 
     def answer(self, said: Predictions, rows: Rows, request_id: str) -> dict[str, Any]:
         """What a request is answered.

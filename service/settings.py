@@ -21,6 +21,7 @@ from pydantic import (
 
 MIB = 2**20
 MAX_ROWS = 10_000
+URI = r"^(s3://[a-z0-9.-]+/[!-~]+|models:/[\w. -]+(/[1-9][0-9]*|@[\w-]+))$"
 
 
 def _split(keys: object) -> object:
@@ -71,11 +72,16 @@ class Settings(BaseModel):
     model_tag: Annotated[str, StringConstraints(pattern=r"^[\w.-]+:[\w.-]+$")] | None = Field(
         None, description="another model: this one of the BentoML store at BENTOML_HOME"
     )
-    model_uri: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9.-]+/[!-~]+$")] | None = (
-        Field(None, description="another model: fetched at the start, an export of `make export`")
+    model_uri: Annotated[str, StringConstraints(pattern=URI)] | None = Field(
+        None,
+        description="another model: `s3://BUCKET/KEY`, an export of `make export`; or "
+        "`models:/NAME/VERSION`, `models:/NAME@ALIAS`, of MLflow, in the store at BENTOML_HOME",
     )
     model_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="SHA-256 of that file, 64 lower-case hex digits"
+        None, description="SHA-256 of that export, 64 lower-case hex digits"
+    )
+    mlflow_tracking_uri: str | None = Field(
+        None, repr=False, description="address of the MLflow server that `models:/` asks"
     )
     metrics_open: bool = Field(default=True, description="false: `/metrics` asks for a key too")
 
@@ -83,9 +89,26 @@ class Settings(BaseModel):
     def _one_model(self) -> Self:
         if self.model_uri and self.model_tag:
             raise ValueError("MODEL_TAG and MODEL_URI name a model each; set one of them")
-        if (self.model_uri is None) != (self.model_sha256 is None):
+        if self.of_mlflow:
+            self._check_mlflow()
+        elif (self.model_uri is None) != (self.model_sha256 is None):
             raise ValueError("MODEL_URI and MODEL_SHA256 belong together; set both")
         return self
+
+    @property
+    def of_mlflow(self) -> bool:
+        """Whether the model is one that MLflow names."""
+        return (self.model_uri or "").startswith("models:/")
+
+    def _check_mlflow(self) -> None:
+        """Refuse to ask MLflow without knowing where it is, or to hold it to a second hash."""
+        if self.model_sha256:
+            raise ValueError("MODEL_SHA256 is of a file on S3; MLflow has the hash of its models")
+        if not (self.mlflow_tracking_uri or "").startswith(("http://", "https://")):
+            raise ValueError(
+                f"MODEL_URI: {self.model_uri} is MLflow's to say; set MLFLOW_TRACKING_URI to its "
+                "address, http:// or https://"
+            )
 
 
 @cache

@@ -18,6 +18,7 @@ from service.metrics import Layout, Metrics, table
 from service.predictor import Predictor
 from service.runner import Runner
 from service.settings import Settings
+from service.shown import PATHS
 
 # Seconds after which another worker's scrape has what this one has counted.
 TICK = 1.0
@@ -49,7 +50,7 @@ class Worker:
     locked
         The paths that ask for a key.
     pages
-        Path → JSON that never changes.
+        Path → what it answers, where that never changes.
     """
 
     settings: Settings
@@ -116,7 +117,7 @@ def build(  # noqa: PLR0913
     layout = Layout(predictor.terms, routes)
     shared = table(layout, settings.workers, folder)
     info = {"model_version": predictor.version, "git_commit": commit(predictor)}
-    locked = {"/predict", "/model"} | (set() if settings.metrics_open else {"/metrics"})
+    locked = {"/predict", *PATHS} | (set() if settings.metrics_open else {"/metrics"})
     return Worker(
         settings=settings,
         predictor=predictor,

@@ -133,7 +133,11 @@ def test_every_file_on_top_of_the_base_is_meant_to_be_there(project: Project, im
     assert [name for name in names if not OURS.fullmatch(name)] == []
     ours = [name for name in names if not name.startswith("app/.venv/")]
     assert [name for name in ours if NEVER.search(name)] == []
-    modules = {name.removeprefix(f"{BENTO}/src/") for name in names if name.endswith(".py")}
+    modules = {
+        name.removeprefix(f"{BENTO}/src/")
+        for name in names
+        if name.endswith((".py", ".html", ".css", ".js"))
+    }
     shipped = yaml.safe_load((project.root / "bentofile.yaml").read_text())["include"]
     paths = [path for glob in shipped for path in project.root.glob(glob.lstrip("/"))]
     wanted = {str(path.relative_to(project.root)) for path in paths}

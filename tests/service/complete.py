@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from functools import cache
@@ -14,6 +15,7 @@ import yaml
 
 from service.predictor import Predictor
 from stages import identity
+from stages.paths import EVALUATION as EVALUATION_FILE
 from stages.paths import MODEL
 from tests import small
 from tests.conftest import ROOT, Project, environment
@@ -45,15 +47,49 @@ def engineered() -> small.Fitted:
     return made._replace(terms=made.terms.model_copy(update={"engineering": sha256}))
 
 
+SCORES = {
+    "accuracy": {"value": 0.9625, "low": 0.9, "high": 0.9875},
+    "roc_auc": {"value": 0.991, "low": 0.97, "high": 1.0},
+    "log_loss": {"value": 0.12, "low": 0.08, "high": 0.2},
+}
+EVALUATION = {
+    "rows": {"train": 60, "test": 20},
+    "test": SCORES,
+    "cross_validation": {"folds": 5, "repeats": 3, "nested": False, "scores": SCORES},
+    "classes": [
+        {"class": "no", "rows": 8, "precision": 0.9, "recall": 0.875, "f1": 0.887, "roc_auc": 0.99},
+        {"class": "yes", "rows": 12, "precision": 0.9, "recall": 1.0, "f1": 0.947, "roc_auc": 0.99},
+    ],
+    "slices": [{"column": "colour", "value": None, "rows": 3, "accuracy": 1.0, "roc_auc": None}],
+    "threshold": {
+        "label": "yes", "value": 0.42, "rule": "recall at least 0.95", "reached": {"recall": 0.97}
+    },
+    "search": {
+        "method": "random", "metric": "log_loss", "best": "C=1", "estimator": "SVC", "changes": {},
+        "tried": [
+            {"candidate": "C=1", "rows": 60, "value": 0.11, "deviation": 0.02},
+            {"candidate": "C=2", "rows": 60, "value": 0.13, "deviation": 0.01},
+        ],
+    },
+}  # fmt: skip
+
+
 def project(into: Path) -> Project:
     """The service's code with that model in data/model, as a pull has it, and no pipeline."""
+    made = served_by(into, engineered())
+    (made.root / "stages" / "engineering.py").write_text(ENGINEERING)
+    return made
+
+
+def served_by(into: Path, model: small.Fitted) -> Project:
+    """The same with any model, which has been evaluated."""
     made = Project(into / "project", environment(into / "home"))
     for name in ("service", "stages"):
         shutil.copytree(ROOT / name, made.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("bentofile.yaml", "requirements-serve.txt"):
         shutil.copyfile(ROOT / name, made.root / name)
-    (made.root / "stages" / "engineering.py").write_text(ENGINEERING)
-    small.save(made.root / MODEL, engineered())
+    small.save(made.root / MODEL, model)
+    (made.root / EVALUATION_FILE).write_text(json.dumps(EVALUATION))
     outs = [
         {"path": path.as_posix(), "md5": identity.digest(made.root / path, "md5")}
         for path in identity.FILES

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 from service import docs, openapi
 from service.rows import Reader
 from tests import small
-from tests.tools import missing
+from tests.browser import HOST, executable
 
 PARTS = re.compile(r'(?:src|href)="([^"]*)"')
 ABSOLUTE = re.compile(rb"""["'(]\s*(?:[a-z]+:)?//""", re.IGNORECASE)
@@ -83,8 +82,6 @@ def test_a_part_is_read_once() -> None:
     assert first[0] is second[0]
 
 
-# Not localhost, for whose documents Swagger UI asks no validator.
-HOST = "cairn.test"
 # What a person does: opens /predict and sends its example, again while that does nothing yet.
 # Then it says what the policy forbade.
 PERSON = b"""
@@ -169,19 +166,10 @@ def behind(prefix: str) -> Iterator[tuple[str, Seen]]:
             thread.join()
 
 
-def browser() -> str:
-    """The path of Chromium; skips the test where there is none, in CI fails it."""
-    names = ("chromium", "google-chrome", "chromium-browser")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        missing("no Chromium; `apt-get install chromium` where you are root")
-    return found
-
-
 def rendered(url: str, home: Path) -> str:
     """A page after its scripts ran, in a browser that reaches no other host."""
     command = [
-        browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        executable(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--no-proxy-server", f"--user-data-dir={home}",
         f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         "--virtual-time-budget=30000", "--dump-dom", url,

@@ -13,6 +13,7 @@ import pytest
 from service.asgi import Message, Reply
 from service.errors import KINDS
 from service.front import ROUTES, Front
+from service.predictor import Predictor
 from service.runner import Cost, Runner
 from service.settings import Settings
 from service.worker import Worker
@@ -23,6 +24,7 @@ from tests.workers import JSON, VERSION, Answer, ask, call, predict, refused, sc
 
 MAX_BODY = Settings().max_body_bytes
 ROW = small.rows()[1]
+LOCKED: dict[str, Any] = {"api_keys": ("right", "also right")}
 VALUES = list(ROW.values())
 
 
@@ -134,7 +136,7 @@ def test_only_405_says_which_methods_are_allowed() -> None:
     assert b"allow" not in predict({}).headers
 
 
-@pytest.mark.parametrize("path", ["/health", "/model"])
+@pytest.mark.parametrize("path", ["/health", "/model", "/", "/model/card", "/model/roc.png"])
 def test_the_head_of_what_can_be_got_is_what_getting_it_says(path: str) -> None:
     head, got = (
         call(method, path, headers=[(b"x-request-id", b"mine")]) for method in ("HEAD", "GET")
@@ -235,7 +237,7 @@ def test_model_gives_the_chain_and_the_contract(tmp_path: Path) -> None:
     assert contract.read(path) == small.fitted().terms
 
 
-@pytest.mark.parametrize("path", ["/", "/predict/", "/Predict", "/rnd1"])
+@pytest.mark.parametrize("path", ["/predict/", "/Predict", "/rnd1", "/model/", "/index.html"])
 def test_any_other_path_is_404_with_those_there_are(path: str) -> None:
     answer = call("GET", path)
     assert answer.status == 404
@@ -306,12 +308,64 @@ def test_the_page_comes_from_here(path: str) -> None:
     assert b"default-src 'none'" in answer.headers[b"content-security-policy"]
 
 
+def test_the_page_says_whether_a_key_is_asked_for() -> None:
+    for settings, locked in (
+        ({}, b""),
+        (LOCKED, b"model"),
+        ({**LOCKED, "metrics_open": False}, b"model metrics"),
+        ({"metrics_open": False}, b""),
+    ):
+        answer = call("GET", "/", headers=[], asked=worker(**settings))
+        assert answer.headers[b"content-type"] == b"text/html; charset=utf-8"
+        assert b"script-src 'sha256-" in answer.headers[b"content-security-policy"]
+        assert b'data-locked="%s"' % locked in answer.content
+
+
+def test_model_gives_an_example_that_works_and_what_is_for_people() -> None:
+    told = call("GET", "/model", headers=[]).content
+    assert predict(told["example"]).status == 200
+    assert told["evaluation"]["rows"] == {"train": 60, "test": 20}
+    assert told["card"] is True
+    for stem in told["pictures"]:
+        answer = call("GET", f"/model/{stem}.png", headers=[])
+        assert (answer.status, answer.headers[b"content-type"]) == (200, b"image/png")
+        assert answer.content.startswith(b"\x89PNG")
+        assert call("GET", f"/model/plots/{stem}.png", headers=[]).content == answer.content
+    card = call("GET", "/model/card", headers=[])
+    assert card.content == b"# small\n"
+    assert card.headers[b"content-type"] == b"text/markdown; charset=utf-8"
+
+
+def test_a_model_of_older_code_has_neither_card_nor_pictures(tmp_path: Path) -> None:
+    folder = small.save(tmp_path / "model")
+    for file in (*(folder / "plots").iterdir(), folder / "card.md", folder / "evaluation.json"):
+        file.unlink()
+    asked = worker(model=Predictor(folder, VERSION, {}))
+    told = call("GET", "/model", headers=[], asked=asked).content
+    assert (told["evaluation"], told["card"], told["pictures"]) == (None, False, [])
+    for path in ("/model/card", "/model/roc.png"):
+        answer = call("GET", path, headers=[], asked=asked)
+        assert "train it anew" in refused(answer, 404)
+    assert call("GET", "/", headers=[], asked=asked).status == 200
+
+
+@pytest.mark.parametrize("path", ["/model/other.png", "/model/roc.svg", "/model/../roc.png"])
+def test_there_is_no_other_picture(path: str) -> None:
+    assert call("GET", path, headers=[]).status == 404
+
+
+def test_pictures_are_no_routes_of_their_own_in_the_metrics() -> None:
+    asked = worker()
+    call("GET", "/model/roc.png", headers=[], asked=asked)
+    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    assert 'cairn_requests_total{route="other",status="200"} 1.0' in text.splitlines()
+    assert "roc" not in text
+
+
 def test_the_document_names_every_route() -> None:
     paths = call("GET", "/docs.json", headers=[]).content["paths"]
-    assert set(paths) == set(ROUTES) - {"/schema.json"}  # which is BentoML's client's alone
-
-
-LOCKED: dict[str, Any] = {"api_keys": ("right", "also right")}
+    # The one that goes is BentoML's client's alone; what comes is no route of its own in /metrics.
+    assert set(paths) == set(ROUTES) - {"/schema.json"} | {"/model/{picture}.png"}
 
 
 @pytest.mark.parametrize(
@@ -341,15 +395,21 @@ def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
         (b"x-other", b"right"),
     ],
 )
-@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("GET", "/model")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/predict"), ("GET", "/model"), ("GET", "/model/card"), ("HEAD", "/model/card"),
+        ("GET", "/model/roc.png"), ("GET", "/model/plots/roc.png"),
+    ],
+)  # fmt: skip
 def test_without_one_it_is_401(method: str, path: str, header: tuple[bytes, bytes]) -> None:
     answer = call(method, path, headers=[JSON, header], asked=worker(**LOCKED))
     assert "Authorization: Bearer" in refused(answer, 401)
     assert answer.headers[b"www-authenticate"] == b"Bearer"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/docs", "/docs.json"])
-def test_probes_and_the_page_stay_open(path: str) -> None:
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/", "/docs", "/docs.json"])
+def test_probes_and_the_pages_stay_open(path: str) -> None:
     assert call("GET", path, headers=[], asked=worker(**LOCKED)).status == 200
 
 

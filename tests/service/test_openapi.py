@@ -122,7 +122,7 @@ def test_every_route_is_described_once() -> None:
     document = made()
     assert set(document["paths"]) == {
         "/predict", "/health", "/livez", "/readyz", "/health/live", "/health/ready", "/metrics",
-        "/model", "/docs", "/docs.json",
+        "/model", "/model/card", "/model/{picture}.png", "/", "/docs", "/docs.json",
     }  # fmt: skip
     names = [operation["operationId"] for _, operation in operations(document)]
     assert len(set(names)) == len(names)
@@ -304,13 +304,16 @@ def test_every_error_of_predict_has_the_body_of_all_errors() -> None:
     assert "3 rows" in responses["413"]["description"]
 
 
+LOCKED = {"/predict", "/model", "/model/card", "/model/{picture}.png"}
+
+
 @pytest.mark.parametrize(
     ("how", "secured"),
     [
         ({}, set()),
         ({"metrics_open": False}, set()),
-        ({"keys": True}, {"/predict", "/model"}),
-        ({"keys": True, "metrics_open": False}, {"/predict", "/model", "/metrics"}),
+        ({"keys": True}, LOCKED),
+        ({"keys": True, "metrics_open": False}, {*LOCKED, "/metrics"}),
     ],
 )
 def test_a_key_is_asked_for_where_keys_are_on(how: dict[str, Any], secured: set[str]) -> None:
@@ -325,9 +328,13 @@ def generated(document: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Generate a client; returns its package's name, which can be imported."""
     path, package = folder / "docs.json", f"client_{folder.name}"
     path.write_bytes(document)
+    # This generator knows bytes by one name only.
+    config = folder / "generator.json"
+    config.write_text('{"content_type_overrides": {"image/png": "application/octet-stream"}}')
     command = [
         str(Path(sys.executable).with_name("openapi-python-client")), "generate", "--meta", "none",
         "--fail-on-warning", "--path", str(path), "--output-path", str(folder / package),
+        "--config", str(config),
     ]  # fmt: skip
     subprocess.run(command, cwd=folder, check=True, timeout=120)
     monkeypatch.syspath_prepend(folder)

@@ -6,6 +6,8 @@ import pytest
 
 from service.settings import Settings, read
 
+MLFLOW = {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+
 
 def test_without_variables_each_has_its_default() -> None:
     assert read({}) == Settings()
@@ -92,6 +94,23 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ({"MODEL_URI": "https://b/k"}, "MODEL_URI: 'https://b/k'"),
         ({"MODEL_URI": "s3://b"}, "MODEL_URI: 's3://b'"),
         ({"MODEL_SHA256": "abc"}, "MODEL_SHA256: 'abc'"),
+        ({"MODEL_URI": "models:/a"}, "MODEL_URI: 'models:/a'"),
+        ({"MODEL_URI": "models:/a/latest"}, "MODEL_URI: 'models:/a/latest'"),
+        ({"MODEL_URI": "models:/a/0"}, "MODEL_URI: 'models:/a/0'"),
+        ({"MODEL_URI": "models:/a/b@c"}, "MODEL_URI: 'models:/a/b@c'"),
+        ({"MODEL_URI": "models:/a@b"}, "MODEL_URI: models:/a@b is MLflow's to say; set MLFLOW_TR"),
+        (
+            {"MODEL_URI": "models:/a@b", "MLFLOW_TRACKING_URI": "databricks"},
+            "MODEL_URI: models:/a@b is MLflow's to say; set MLFLOW_TRACKING_URI to its address",
+        ),
+        (
+            {"MODEL_URI": "models:/a@b", "MODEL_SHA256": "0" * 64, **MLFLOW},
+            "MODEL_SHA256 is of a file on S3",
+        ),
+        (
+            {"MODEL_URI": "models:/a@b", "MODEL_TAG": "a:b", **MLFLOW},
+            "MODEL_TAG and MODEL_URI name a model each",
+        ),
         ({"MODEL_TAG": "../x:y"}, "MODEL_TAG: '../x:y'"),
         ({"MODEL_TAG": "cairn"}, "MODEL_TAG: 'cairn'"),
     ],
@@ -101,5 +120,15 @@ def test_a_model_is_named_in_one_way_and_whole(given: dict[str, str], says: str)
         read(given)
 
 
+@pytest.mark.parametrize("uri", ["models:/cairn/12", "models:/cairn@champion"])
+def test_a_model_of_mlflow_needs_no_hash_but_a_server(uri: str) -> None:
+    assert read({"MODEL_URI": uri, **MLFLOW}).model_uri == uri
+
+
+def test_an_address_of_mlflow_that_nothing_asks_for_is_nothing_to_the_service() -> None:
+    assert read({"MLFLOW_TRACKING_URI": "databricks"}).model_uri is None
+
+
 def test_no_key_is_shown() -> None:
-    assert "secret" not in repr(read({"API_KEYS": "secret"}))
+    given = {"API_KEYS": "secret", "MLFLOW_TRACKING_URI": "https://user:secret@mlflow"}
+    assert "secret" not in repr(read(given))
