@@ -6,6 +6,11 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 BACKEND ?= docker
 EXTRAS ?= no
+# Of the model's versions. Not the environment's, where such names may mean anything.
+STAGE :=
+VERSION :=
+BUMP :=
+FORCE :=
 BIN := .venv/bin
 # The stages run `python` as they find it, and so do dvc and bentoml.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -16,6 +21,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-emit-index-url --no-emit-find-links
 TRAIN := cairn-train
 AWS := ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN REGION ENDPOINT_URL
+MLFLOW := TRACKING_URI TRACKING_USERNAME TRACKING_PASSWORD TRACKING_TOKEN EXPERIMENT_NAME
 TAG = $$(python -m service.version)
 # Its command line warns of itself. Only here: what a stage warns of is for people to see.
 BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
@@ -49,7 +55,7 @@ k8s_checks = command -v kubectl >/dev/null || \
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test install install-dev install-extras check fmt clean store store-down repro push pull register \
-	serve bento export image image-run image-test \
+	release promote rollback releases checkout serve bento export image image-run image-test \
 	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
 
 help: ## this list
@@ -68,7 +74,7 @@ test: install-dev ## every test that this machine can run, from nothing
 
 install: .venv/.installed ## the environment in .venv, from the lock with its hashes
 install-dev: .venv/.installed-dev ## that, and what tests and checks need
-install-extras: .venv/.installed-extras ## what is optional: Dask, LightGBM, SQL
+install-extras: .venv/.installed-extras ## what is optional: Dask, LightGBM, MLflow, SQL
 
 .venv/.installed: requirements.txt
 	@echo "install: .venv from requirements.txt, a minute or two"
@@ -84,7 +90,7 @@ install-extras: .venv/.installed-extras ## what is optional: Dask, LightGBM, SQL
 	@touch $@
 
 .venv/.installed-extras: requirements-extras.txt .venv/.installed
-	@echo "install: Dask, LightGBM and SQL, from requirements-extras.txt"
+	@echo "install: Dask, LightGBM, MLflow and SQL, from requirements-extras.txt"
 	@$(call pip_install,requirements-extras.txt)
 	@touch $@
 
@@ -122,9 +128,25 @@ pull: install ## dvc pull
 register: install ## put the model that dvc.lock names into the BentoML store, if it lacks it
 	@python -m stages.register
 
-serve: install ## bentoml serve on :3000
+release: install ## a version of this commit and its model, as a git tag; BUMP=major, minor, VERSION=v1.2.3
+	@python -m stages.release register --version "$$VERSION" --bump "$$BUMP"
+
+promote: install ## STAGE=prod: give it to the newest version, or VERSION=v1.2.3, if it passes the gates
+	@python -m stages.release promote --stage "$$STAGE" --version "$$VERSION" --force "$$FORCE"
+
+rollback: install ## STAGE=prod: undo the last promotion
+	@python -m stages.release rollback --stage "$$STAGE"
+
+releases: install ## the versions, the stages that they have, their models and scores
+	@python -m stages.release show
+
+checkout: install ## VERSION=v1.2.3: its code, data and model, together
+	@python -m stages.release checkout --version "$$VERSION"
+
+serve: install ## bentoml serve on :3000; STAGE=prod: the model of that stage
 	@$(port_is_free)
-	bentoml serve --host $(HOST) --port $(PORT)
+	$(if $(STAGE),@MODEL_TAG=$$(python -m stages.release tag --stage "$$STAGE") && export MODEL_TAG && \
+	)bentoml serve --host $(HOST) --port $(PORT)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
 	@$(BENTOML) get $(TAG) >/dev/null 2>&1 || $(BENTOML) build
@@ -166,7 +188,7 @@ train-image: ## the image cairn-train, which runs the pipeline in a container; E
 train: install train-image ## dvc repro and dvc push in that image, on this folder, as you
 	@$(STORE) check
 	docker run --rm --network host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/repo" \
-		$(AWS:%=--env AWS_%) $(TRAIN)
+		$(AWS:%=--env AWS_%) $(MLFLOW:%=--env MLFLOW_%) $(TRAIN)
 
 compose-up: image ## the service, an S3 store and Prometheus in containers, on loopback
 	@export CAIRN_IMAGE=$(TAG); $(COMPOSE) up --detach
@@ -211,6 +233,7 @@ verify: install ## rebuild in a clean clone, on one thread and on two, and compa
 bench: install-dev ## the benchmarks, three quarters of an hour with a Docker engine; writes bench/results
 	python -m bench.pipeline
 	python -m bench.scale
+	python -m bench.science
 	python -m bench.serving
 	python -m bench.image
 
@@ -218,9 +241,9 @@ lock: install-dev ## resolve pyproject.toml anew into the requirements files
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools -o requirements.txt
 	$(LOCK) pyproject.toml --extra serve -c requirements.txt -o requirements-serve.txt
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dask --extra lightgbm \
-		--extra sql -c requirements.txt -o requirements-extras.txt
+		--extra mlflow --extra sql -c requirements.txt -o requirements-extras.txt
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dask --extra lightgbm \
-		--extra sql --extra dev -c requirements.txt -c requirements-extras.txt -o requirements-dev.txt
+		--extra mlflow --extra sql --extra dev -c requirements.txt -c requirements-extras.txt -o requirements-dev.txt
 	$(LOCK) bench/requirements.in -c requirements.txt -o bench/requirements.txt
 	$(LOCK) bench/requirements-bentoml.in -c requirements.txt -o bench/requirements-bentoml.txt
 	$(LOCK) bench/requirements-mlflow.in -o bench/requirements-mlflow.txt

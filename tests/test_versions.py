@@ -1,0 +1,221 @@
+"""Three versions of code, data and model, each brought back by one command, with real tools."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from service.example import ready
+from tests.conftest import Project, copy
+from tests.ports import free_ports
+
+pytestmark = pytest.mark.slow
+
+WAIT = 60.0
+FEATURE = 'return {"growth": columns["worst_area"] / columns["mean_area"]}'
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a version was when it was released.
+
+    Attributes
+    ----------
+    commit
+        Of git.
+    files
+        Path → SHA-256 of each file that git or DVC has.
+    model
+        Its tag in the BentoML store.
+    """
+
+    commit: str
+    files: dict[str, str]
+    model: str
+
+
+Released = tuple[Project, dict[str, Snapshot]]
+
+
+def snapshot(project: Project, number: str) -> Snapshot:
+    lock = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
+    data = [out["path"] for stage in lock.values() for out in stage["outs"]]
+    names = sorted({*project.git("ls-files").splitlines(), *data})
+    files = {name: hashlib.sha256((project.root / name).read_bytes()).hexdigest() for name in names}
+    message = project.git("tag", "--list", "--format=%(contents)", f"cairn@{number}")
+    [model] = [line[7:] for line in message.splitlines() if line.startswith("model: ")]
+    return Snapshot(project.git("rev-parse", "HEAD"), files, model)
+
+
+def edit(project: Project, name: str, old: str, new: str) -> None:
+    path = project.root / name
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def commit(project: Project, message: str) -> None:
+    project.run("dvc", "repro")
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", message)
+
+
+@pytest.fixture(scope="module")
+def released(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """A clone with three versions, the last one checked out; its remote is a folder."""
+    folder = tmp_path_factory.mktemp("released")
+    own = copy(project, folder)
+    own.run("dvc", "remote", "add", "--local", "--default", "disk", str(folder / "remote"))
+    if own.git("status", "--porcelain"):  # where dvc.lock is behind what is being worked on
+        commit(own, "as it is")
+    found = {}
+    own.run("make", "release")
+    found["v1.0.0"] = snapshot(own, "v1.0.0")
+    edit(own, "params.yaml", "n_estimators: 100\n  #", "n_estimators: 20\n  #")
+    edit(own, "stages/engineering.py", "return {}", FEATURE)
+    commit(own, "fewer trees, and a feature of our own")
+    own.run("make", "release", "BUMP=minor")
+    found["v1.1.0"] = snapshot(own, "v1.1.0")
+    lines = (own.root / "data/raw/table").read_bytes().splitlines(keepends=True)
+    (own.root / "table.csv").write_bytes(b"".join(lines[:400]))
+    edit(own, "params.yaml", "source: sklearn:breast_cancer", "source: table.csv")
+    commit(own, "other data")
+    own.run("make", "release", "VERSION=v2.0.0")
+    found["v2.0.0"] = snapshot(own, "v2.0.0")
+    own.run("dvc", "push", "--all-commits")
+    return own, found
+
+
+def another(project: Project, into: Path) -> Project:
+    """The clone on another machine: neither DVC's cache nor a BentoML store."""
+    shutil.copytree(project.root, into / "clone", symlinks=True)
+    shutil.rmtree(into / "clone/.dvc/cache")
+    (into / "home").mkdir()
+    return Project(into / "clone", {**project.env, "HOME": str(into / "home")})
+
+
+def models(project: Project) -> set[str]:
+    said = project.run("bentoml", "models", "list", "--output", "json").stdout
+    return {model["tag"] for model in json.loads(said)}
+
+
+def in_prod(project: Project) -> str:
+    """The version that GTO itself finds in prod."""
+    return project.run("gto", "show", "cairn#prod", "--json").stdout
+
+
+def test_the_three_differ_in_code_data_and_model(released: Released) -> None:
+    _, found = released
+    for name in ("params.yaml", "dvc.lock", "data/model/model.onnx"):
+        assert len({each.files[name] for each in found.values()}) == 3, name
+    for name in ("stages/engineering.py", "data/raw/table"):
+        assert len({each.files[name] for each in found.values()}) == 2, name
+    assert len({each.model for each in found.values()}) == 3
+
+
+def test_each_comes_back_whole_by_one_command(released: Released, tmp_path: Path) -> None:
+    own, found = released
+    other = another(own, tmp_path)
+    for number in ("v1.0.0", "v2.0.0", "v1.1.0"):
+        said = other.run("make", "checkout", f"VERSION={number}").stdout
+        assert snapshot(other, number) == found[number]
+        assert other.git("status", "--porcelain") == ""
+        assert "up to date" in other.run("dvc", "status").stdout
+        assert f"register: {found[number].model} is in the BentoML store" in said
+    assert models(other) == {each.model for each in found.values()}
+    assert "table.csv" not in found["v1.1.0"].files
+    back = said.partition("to go back: ")[2].strip()
+    assert back.startswith("git checkout ")
+    other.git("checkout", "--quiet", "main")
+    other.run("dvc", "checkout")
+    assert snapshot(other, "v2.0.0") == found["v2.0.0"]
+
+
+def test_a_checkout_loses_nothing(released: Released, tmp_path: Path) -> None:
+    own, found = released
+    other = another(own, tmp_path)
+    edit(other, "params.yaml", "n_estimators: 20\n  #", "n_estimators: 30\n  #")
+    done = other.run("make", "checkout", "VERSION=v1.0.0", check=False)
+    assert done.returncode
+    assert "error: not committed: params.yaml; they would be lost" in done.stderr
+    assert other.git("rev-parse", "HEAD") == found["v2.0.0"].commit
+
+
+@contextmanager
+def make_serve(project: Project) -> Iterator[httpx.Client]:
+    """`make serve STAGE=prod` until the block ends; yields a client of it, once it is ready."""
+    port = free_ports(1)
+    log = project.root.parent / "serve.log"
+    env = {**project.env, "DRAIN_SECONDS": "0"}
+    with log.open("w+") as file:
+        server = subprocess.Popen(
+            ["make", "serve", "STAGE=prod", f"PORT={port}"],
+            cwd=project.root, env=env, stdout=file, stderr=file, process_group=0,
+        )  # fmt: skip
+        try:
+            if not ready(port, WAIT):
+                pytest.fail(log.read_text())
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                yield client
+        finally:
+            os.killpg(server.pid, signal.SIGINT)
+            try:
+                server.wait(timeout=30)
+            finally:
+                if server.poll() is None:
+                    os.killpg(server.pid, signal.SIGKILL)
+                    server.wait()
+
+
+def served(project: Project) -> dict[str, Any]:
+    with make_serve(project) as client:
+        return dict(client.get("/model").json())
+
+
+def test_stages_go_to_versions_and_back_and_are_served(released: Released, tmp_path: Path) -> None:
+    own, found = released
+    other = another(own, tmp_path)
+    for number in ("v1.0.0", "v1.1.0"):
+        said = other.run("make", "promote", "STAGE=prod", f"VERSION={number}", 'FORCE=a "test"')
+        assert "roc_auc, not_worse" in said.stdout
+    assert "v1.1.0" in in_prod(other)
+    other.run("make", "rollback", "STAGE=prod")
+    assert "v1.0.0" in in_prod(other)
+    lines = other.run("make", "releases").stdout.splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [
+        [number, "prod" if number == "v1.0.0" else "–", found[number].model]
+        for number in ("v2.0.0", "v1.1.0", "v1.0.0")
+    ]
+    shutil.rmtree(other.root / "data" / "model", ignore_errors=True)  # it is not asked for
+    chain = served(other)
+    assert chain["model_version"] == found["v1.0.0"].model
+    assert chain["git"] == {"commit": found["v1.0.0"].commit, "dirty": False}
+    other.git("checkout", "--quiet", "--", "data/model")
+    other.run("dvc", "pull")
+    assert snapshot(other, "v2.0.0") == found["v2.0.0"]
+
+
+def test_a_failed_gate_stops_and_changes_nothing(released: Released, tmp_path: Path) -> None:
+    own, _ = released
+    other = another(own, tmp_path)
+    edit(other, "params.yaml", "minimum: {roc_auc: 0.9}", "minimum: {roc_auc: 1.01}")
+    before = other.git("show-ref", "--tags")
+    done = other.run("make", "promote", "STAGE=prod", check=False)
+    assert done.returncode
+    assert "error: v2.0.0 does not become prod, nothing was changed: roc_auc 0.9" in done.stderr
+    assert " under 1.01. FORCE=" in done.stderr
+    assert "FAILED" in done.stdout
+    assert other.git("show-ref", "--tags") == before
