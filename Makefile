@@ -11,6 +11,8 @@ STAGE :=
 VERSION :=
 BUMP :=
 FORCE :=
+BASE := main
+URL := .
 BIN := .venv/bin
 # The stages run `python` as they find it, and so do dvc and bentoml.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -55,7 +57,7 @@ k8s_checks = command -v kubectl >/dev/null || \
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test install install-dev install-extras check fmt clean store store-down repro push pull register \
-	release promote rollback releases checkout serve bento export image image-run image-test \
+	report release promote rollback releases checkout serve bento export image image-run image-test \
 	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
 
 help: ## this list
@@ -127,6 +129,9 @@ pull: install ## dvc pull
 
 register: install ## put the model that dvc.lock names into the BentoML store, if it lacks it
 	@python -m stages.register
+
+report: install ## what the model has become since BASE=main, with pictures, in build/report
+	@python -m stages.release.report "$(BASE)" "$(URL)"
 
 release: install ## a version of this commit and its model, as a git tag; BUMP=major, minor, VERSION=v1.2.3
 	@python -m stages.release register --version "$$VERSION" --bump "$$BUMP"

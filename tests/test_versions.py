@@ -84,7 +84,7 @@ def released(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Rele
     found = {}
     own.run("make", "release")
     found["v1.0.0"] = snapshot(own, "v1.0.0")
-    edit(own, "params.yaml", "n_estimators: 100\n  #", "n_estimators: 20\n  #")
+    edit(own, "params.yaml", "n_estimators: 100}\n  # Boosting", "n_estimators: 20}\n  # Boosting")
     edit(own, "stages/engineering.py", "return {}", FEATURE)
     commit(own, "fewer trees, and a feature of our own")
     own.run("make", "release", "BUMP=minor")
@@ -147,7 +147,7 @@ def test_each_comes_back_whole_by_one_command(released: Released, tmp_path: Path
 def test_a_checkout_loses_nothing(released: Released, tmp_path: Path) -> None:
     own, found = released
     other = another(own, tmp_path)
-    edit(other, "params.yaml", "n_estimators: 20\n  #", "n_estimators: 30\n  #")
+    edit(other, "params.yaml", "n_estimators: 20}\n  # Boosting", "n_estimators: 30}\n  # Boosting")
     done = other.run("make", "checkout", "VERSION=v1.0.0", check=False)
     assert done.returncode
     assert "error: not committed: params.yaml; they would be lost" in done.stderr
