@@ -126,10 +126,13 @@ def share(value: float) -> str:
 
 def _summary(terms: Contract, evaluation: Evaluation) -> str:
     score, rows = evaluation["test"]["accuracy"], evaluation["rows"]
+    auc = evaluation["test"]["roc_auc"]
     return (
-        f"It predicts {code(terms.target.name)} from {_count(len(terms.columns), 'column')}. Of "
-        f"{rows['test']:,} test rows that it has not learned from, {share(score['value'])} are "
-        f"predicted right (95 % interval {share(score['low'])} to {share(score['high'])})."
+        f"It predicts {code(terms.target.name)} from {_count(len(terms.columns), 'column')}. On "
+        f"{rows['test']:,} test rows that it has not learned from, its ROC AUC is "
+        f"{auc['value']:.3f} (95 % interval {auc['low']:.3f} to {auc['high']:.3f}), and "
+        f"{share(score['value'])} are predicted right ({share(score['low'])} to "
+        f"{share(score['high'])})."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import TextIOWrapper
 from threading import Event, Thread
 from typing import Self
@@ -112,26 +112,31 @@ class Bar:
             leave=False,
             mininterval=0,  # a step takes long
         )
-        self._stage, self._total, self._unit, self._every = stage, total, unit, every
-        self._done = 0
-        self._start = self._said = time.monotonic()
+        self._stage, self._total, self._unit = stage, total, unit
+        self._done, self._note = 0, ""
+        self._start = time.monotonic()
+        self._speaker: AbstractContextManager[None] = (
+            repeated(self._say, every) if self._bar.disable else nullcontext()
+        )
 
     def __enter__(self) -> Self:
+        self._speaker.__enter__()
         return self
 
     def to(self, done: int, note: str = "") -> None:
         """So many are done."""
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._done)
-        self._done = done
-        if self._bar.disable and time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            seconds = self._said - self._start
-            text = f"{self._stage}: {done:,} of {self._total:,} {self._unit}, {seconds:.0f} s"
-            say(f"{text}; {note}" if note else text)
+        self._done, self._note = done, note
 
     def __exit__(self, *_: object) -> None:
+        self._speaker.__exit__(None, None, None)
         self._bar.close()
+
+    def _say(self) -> None:
+        seconds = time.monotonic() - self._start
+        text = f"{self._stage}: {self._done:,} of {self._total:,} {self._unit}, {seconds:.0f} s"
+        say(f"{text}; {self._note}" if self._note else text)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -143,5 +148,8 @@ def run(main: Callable[[], None]) -> None:
         main()
     except CairnError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted; what was not finished is made again the next time", file=sys.stderr)
+        sys.exit(130)  # as a shell has it
     except OSError as error:
         sys.exit(f"error: {error.strerror or error}: {error.filename or 'no file named'}")

@@ -165,7 +165,8 @@ class _Scorer:
         with joblib.parallel_config("sequential"):
             found = model.predict_proba(features).astype(np.float64)
         shares = found / found.sum(axis=1, keepdims=True)  # naive Bayes's, in float32, are near 1
-        return -float(metrics.log_loss(classes, shares, labels=np.arange(self.classes)))
+        said = shares.astype(np.float32)  # as in `evaluate`
+        return -float(metrics.log_loss(classes, said, labels=np.arange(self.classes)))
 
 
 def learning(unfitted: Pipeline, train: tuple[Floats, Labels], block: Train) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import expit, logit
 from sklearn import metrics
 
 from stages.console import CairnError
@@ -112,6 +114,11 @@ def _mean(loss: Score) -> Score:
     return scored
 
 
+def _log_loss(truth: Labels, shares: NDArray[Any], *, labels: Labels) -> float:
+    """What a probability of 0 costs depends on its type: that of the service, whoever said it."""
+    return float(metrics.log_loss(truth, shares.astype(np.float32), labels=labels))
+
+
 def _calibration_error(rows: Scored, _: int) -> float:
     """By how much the probability of the likeliest class misses how often it is the true one.
 
@@ -131,7 +138,7 @@ SCORES: dict[str, Score] = {
     "f1_macro": _f1_macro,
     "roc_auc": _each(metrics.roc_auc_score),
     "average_precision": _each(metrics.average_precision_score),
-    "log_loss": _mean(metrics.log_loss),
+    "log_loss": _mean(_log_loss),
     "brier": _mean(metrics.brier_score_loss),
     "calibration_error": _calibration_error,
 }
@@ -143,11 +150,10 @@ MOST = {"log_loss": np.inf, "brier": 2}  # of the others 1
 
 
 def intervals(rows: Scored, classes: int, seed: int) -> dict[str, Interval]:
-    """Each score with the interval of a bootstrap: other rows like these, as many of each class.
+    """Each score with its interval, from a bootstrap: other rows like these, so many of each class.
 
     Of many rows a part is drawn anew, whose interval is wider by the root of how much smaller it
-    is. The interval is moved to where the score is, for what is drawn with repetition looks worse
-    calibrated than it is.
+    is.
     """
     random = np.random.default_rng(seed)
     featureless = rows._replace(features=rows.features[:, :0])
@@ -156,13 +162,36 @@ def intervals(rows: Scored, classes: int, seed: int) -> dict[str, Interval]:
     repeats = max(LEAST_RESAMPLES, RESAMPLES // max(1, classes - 1))
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         drawn = np.array([_values(_drawn(part, places, random), classes) for _ in range(repeats)])
-    narrower = np.sqrt(len(part.truth) / len(rows.truth))
+    narrower = float(np.sqrt(len(part.truth) / len(rows.truth)))
     found = _values(rows, classes)
-    low, high = (
-        found + (np.quantile(drawn, end, axis=0) - drawn.mean(axis=0)) * narrower
-        for end in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    )
+    ends = [
+        _of_a_loss(value, each, narrower)
+        if name in LOSSES
+        else _of_a_share(value, float(each.std(ddof=1)) * narrower, len(rows.truth))
+        for name, value, each in zip(SCORES, found, drawn.T, strict=True)
+    ]
+    low, high = np.array(ends).T
     return named(found, low, high)
+
+
+def _of_a_loss(value: float, drawn: NDArray[np.float64], narrower: float) -> tuple[float, float]:
+    """Percentiles, moved to where the loss is: what is drawn twice looks worse calibrated."""
+    ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - drawn.mean()
+    return value + ends[0] * narrower, value + ends[1] * narrower
+
+
+def _of_a_share(value: float, error: float, rows: int) -> tuple[float, float]:
+    """By the standard error on the scale of log odds, on which there is no end at 1.
+
+    Where none of the rows drawn says otherwise, as Wilson has it for so many rows.
+    """
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    if 0 < value < 1 and error > 0:
+        half = z * error / (value * (1 - value))
+        return float(expit(logit(value) - half)), float(expit(logit(value) + half))
+    middle, spare = value + z**2 / (2 * rows), z**2 / rows
+    half = z * float(np.sqrt(value * (1 - value) / rows + spare / (4 * rows)))
+    return (middle - half) / (1 + spare), (middle + half) / (1 + spare)
 
 
 def _drawn(rows: Scored, places: list[Labels], random: np.random.Generator) -> Scored:
@@ -240,7 +269,7 @@ def by_slice(rows: Scored, terms: Contract, wanted: Iterable[str]) -> list[dict[
     names = [feature.name for feature in terms.own]
     return [
         {"column": feature, "value": value, **_some(rows.at(mask), terms)}
-        for column in map(terms.column, wanted)
+        for column in map(terms.column, dict.fromkeys(wanted))
         for feature in column.features
         for value, mask in _slices(rows.features[:, names.index(feature)], column)
     ]

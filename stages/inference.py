@@ -51,6 +51,7 @@ def session(graph: bytes, threads: int = 1) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # of a graph that it simplifies it has nothing to warn
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

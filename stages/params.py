@@ -24,6 +24,7 @@ from stages.console import CairnError
 
 PATH = Path("params.yaml")
 
+WHOLE = 2**53  # beyond it a float is no longer any whole number
 SHA256 = r"^[0-9a-f]{64}$"
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 ESTIMATOR = r"^(sklearn|lightgbm)(\.\w+)+$"
@@ -48,7 +49,7 @@ _UNIONS = {
     "class": "a label of the target: text, whole number, true or false",
     "scale": "true, false, 'auto' or 'power'",
 }
-_VALUES = "a list of values, or of numbers a range: {low: 1, high: 2}"
+_VALUES = "a list of values, one at least, or of numbers a range: {low: 1, high: 2}"
 
 
 def _known(encoding: str) -> str:
@@ -62,6 +63,7 @@ def _known(encoding: str) -> str:
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(min_length=1)]
+Cost = Annotated[float, Field(gt=0, le=1e12)]  # many of them are added up
 Label = bool | int | str
 Metric = Literal[
     "accuracy",
@@ -134,6 +136,9 @@ class Range(Block):
             raise ValueError(f"low under high; {self.low:g} is not under {self.high:g}")
         if self.log and self.low <= 0:
             raise ValueError(f"a low over 0 where log is true; it is {self.low:g}")
+        wrong = [end for end in (self.low, self.high) if end % 1 or abs(end) > WHOLE]
+        if self.whole and wrong:
+            raise ValueError(f"whole numbers up to 2**53 where whole is true; one is {wrong[0]:g}")
         return self
 
 
@@ -202,8 +207,8 @@ class LowestCost(Block):
 
     label: Label = Field(alias="class")
     rule: Literal["cost"]
-    false_positive: Annotated[float, Field(gt=0)]
-    false_negative: Annotated[float, Field(gt=0)]
+    false_positive: Cost
+    false_negative: Cost
 
 
 class FixedValue(Block):

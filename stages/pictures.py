@@ -525,7 +525,8 @@ def _ranked(frame: pd.DataFrame, *, up: bool, best: str) -> list[str]:
 
 def _wrapped(candidate: str) -> str:
     """A candidate on two lines at most."""
-    lines = textwrap.wrap(short(candidate, 68), 36)
+    estimator, _, changes = candidate.partition(" ")  # the changes tell them apart
+    lines = textwrap.wrap(short(f"{short(estimator, 16)} {changes}", 68), 36)
     return "\n".join(lines[:2])
 
 

@@ -152,6 +152,6 @@ def _ordinal(kept: list[list[float]]) -> OrdinalEncoder:
     return OrdinalEncoder(
         categories=kept,
         handle_unknown="use_encoded_value",
-        unknown_value=max(map(len, kept)),
+        unknown_value=max(map(len, kept), default=0),
         dtype=np.float32,
     )

@@ -26,6 +26,7 @@ from stages.contract import Contract
 from stages.evaluate import DIGITS, Scored
 from stages.params import Range, Space, Train
 
+PAIR = 2  # a name and its estimator
 ETA = 3  # of a halving: one in so many stays, on so many times the rows
 # What a candidate may change beside the estimator's arguments.
 KNOBS = ("scale", "encode", "rare", "calibration", "early_stopping")
@@ -150,11 +151,16 @@ def candidates(block: Train) -> list[Candidate]:
     """Every block that the search tries, each once, in the order of params.yaml."""
     settings = block.search
     if settings.method == "grid":
-        return [made for place, space in _spaces(block) for made in _grid(block, space, place)]
+        return _once(made for place, space in _spaces(block) for made in _grid(block, space, place))
     drawn = [_drawn(block, space, place) for place, space in _spaces(block)]
     # Each estimator gets its share of the draws, and what one has too few of goes to the others.
     turns = (made for round_ in _rounds(drawn) for made in round_)
-    return [made for made, _ in zip(turns, range(settings.candidates), strict=False)]
+    return _once(turns)[: settings.candidates]
+
+
+def _once(made: Iterable[Candidate]) -> list[Candidate]:
+    """Those whose blocks differ, in their order."""
+    return list({repr(each.block): each for each in made}.values())
 
 
 def _spaces(block: Train) -> Iterator[tuple[str, Space]]:
@@ -174,7 +180,7 @@ def _drawn(block: Train, space: Space, place: str) -> list[Candidate]:
     if all(isinstance(each, list) for each in values.values()):
         wanted = min(wanted, len(ParameterGrid(values)))
     draws = ParameterSampler(values, wanted, random_state=block.seed)
-    return [_candidate(block, space, _rounded(changes), place) for changes in draws]
+    return _once(_candidate(block, space, _rounded(changes), place) for changes in draws)
 
 
 def _draws(values: Any) -> Any:
@@ -250,17 +256,24 @@ def reach(arguments: dict[str, Any], name: str, value: Any, place: str) -> dict[
         return {**arguments, name: value}
     if isinstance(arguments.get(first), dict):
         return {**arguments, first: reach(arguments[first], rest, value, place)}
-    members = arguments.get("estimators", [])
-    if first not in [member[0] for member in members]:
+    members: Any = arguments.get("estimators")
+    if first not in _named(members):
         raise CairnError(
             f"{place}: no estimator {first} in the arguments; write it there, such as "
             f"{first}: {{class: sklearn.svm.LinearSVC}}"
         )
     changed = [
-        [member[0], reach(member[1], rest, value, place)] if member[0] == first else member
+        [member[0], reach(member[1], rest, value, place)] if first in _named([member]) else member
         for member in members
     ]
     return {**arguments, "estimators": changed}
+
+
+def _named(members: Any) -> list[Any]:
+    """The names in a list of [name, estimator]; what else there is, is refused where it is made."""
+    every = members if isinstance(members, list) else []
+    pairs = [each for each in every if isinstance(each, list) and len(each) == PAIR]
+    return [name for name, inner in pairs if isinstance(inner, dict)]
 
 
 def _rungs(number: int, rows: int, classes: Codes, block: Train) -> list[int]:

@@ -92,8 +92,18 @@ def _counts(hits: Hits, shares: Shares) -> Counts:
     middles = ((values + below) / 2).round(DIGITS)
     # With fewer digits it may be none between the two any more.
     kept = np.where((below < middles) & (middles <= values), middles, values)
-    none = (1 + values[0]) / 2
-    return Counts(np.append(none, kept), np.append(0, found), np.append(0, every - found))
+    every_one = Counts(kept, found, every - found)
+    # Of a probability of 1 there is none above that no row reaches.
+    return every_one if values[0] >= 1 else _and_none(every_one, values[0])
+
+
+def _and_none(counts: Counts, highest: float) -> Counts:
+    """The thresholds with one that no row reaches before them."""
+    scale = 10**DIGITS
+    none = np.ceil((1 + highest) / 2 * scale) / scale
+    return Counts(
+        *(np.append(first, each) for first, each in zip((none, 0, 0), counts, strict=True))
+    )
 
 
 def _from_above(counts: NDArray[Any]) -> NDArray[np.int64]:

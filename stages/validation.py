@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from stages import evaluate, export, fitting, search, threshold
 from stages.compute import Engine
-from stages.console import Bar
+from stages.console import Bar, CairnError, say
 from stages.contract import Contract
 from stages.evaluate import LEVEL, Interval, Scored
 from stages.inference import Predictions
@@ -23,6 +23,7 @@ from stages.params import FixedValue, Threshold, Train
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+LEAST_FOLDS = 2
 
 
 class Validated(NamedTuple):
@@ -67,10 +68,9 @@ def validate(rows: Rows, block: Train, engine: Engine, repeats: int) -> Validate
     Raises
     ------
     CairnError
-        Where a class has fewer rows than there are folds.
+        Where a class has one row, or the rows of some folds are too few for the estimator.
     """
-    number, count = block.cross_validation.folds, len(rows.classes)
-    search.check_folds(rows.classes, rows.terms, number, "train.cross_validation.folds")
+    number, count = possible(rows, block), len(rows.classes)
     folds = RepeatedStratifiedKFold(n_splits=number, n_repeats=repeats, random_state=block.seed)
     splits = list(folds.split(rows.features, rows.classes))
     shares = np.empty((repeats, count, len(rows.terms.target.classes)))
@@ -84,6 +84,27 @@ def validate(rows: Rows, block: Train, engine: Engine, repeats: int) -> Validate
     return Validated(shares, places)
 
 
+def possible(rows: Rows, block: Train) -> int:
+    """How many folds there can be: as asked for, or fewer, so that each has all classes.
+
+    Raises
+    ------
+    CairnError
+        Where a class has one row.
+    """
+    wanted = block.cross_validation.folds
+    counts = np.bincount(rows.classes, minlength=len(rows.terms.target.classes))
+    rarest, most = rows.terms.target.classes[int(counts.argmin())], int(counts.min())
+    if most < LEAST_FOLDS:
+        raise CairnError(f"class {rarest!r} has {most} row to train on, too few; add rows")
+    if most < wanted:
+        say(
+            f"train: cross-validating by {most} folds, not {wanted}: class {rarest!r} has no more "
+            "rows to train on"
+        )
+    return min(most, wanted)
+
+
 def _said(
     rows: Rows, block: Train, engine: Engine, splits: Iterable[Split]
 ) -> Iterator[NDArray[np.float64]]:
@@ -91,8 +112,11 @@ def _said(
     if block.search.method != "none":  # it is what runs side by side
         for train, test in splits:
             part = rows._replace(features=rows.features[train], classes=rows.classes[train])
-            found = search.best(*part, block, engine)
-            yield _ask(part, rows.features[test], found.block)
+            best = search.best(*part, block, engine).block
+            pipeline = fitting.unfitted(part.features, part.terms, best)
+            with fitting.running([pipeline], f"train.search: {best.estimator}"):
+                said = _ask(part, rows.features[test], best)
+            yield said
         return
     pipeline = fitting.unfitted(rows.features, rows.terms, block)
     with (
@@ -185,22 +209,46 @@ def judge(rows: Rows, asked: Train, best: Train, engine: Engine) -> Judged:
     """
     rule = asked.threshold
     place = threshold.place(rule, rows.terms) if rule else 0
-    classes = len(rows.terms.target.classes)
-    repeats = asked.cross_validation.repeats
-    if wanted(asked, len(rows.classes)):
-        found = validate(rows, asked, engine, repeats)
-        report = {
-            "folds": asked.cross_validation.folds,
-            "repeats": repeats,
-            "nested": asked.search.method != "none",
-            "scores": evaluate.plain(scores(found, rows.classes, classes, rule, place)),
-        }
-        return Judged(report, decide(found, rows.classes, rule, place) if rule else None)
+    found = _validated(rows, asked, engine)
+    report = _report(found, rows, asked, place) if found else None
     if rule is None:
-        return Judged(None, None)
-    if isinstance(rule, FixedValue):  # nothing depends on what it reaches
+        return Judged(report, None)
+    if isinstance(rule, FixedValue) and found is None:  # nothing depends on what it reaches
         return Judged(None, {**_named(rule, rule.value), "reached": None})
-    return Judged(None, decide(validate(rows, best, engine, 1), rows.classes, rule, place))
+    found = found or _for_threshold(rows, best, engine)
+    return Judged(report, decide(found, rows.classes, rule, place))
+
+
+def _validated(rows: Rows, asked: Train, engine: Engine) -> Validated | None:
+    """What params.yaml asks for; None where it does not, or the rows are too few."""
+    if not wanted(asked, len(rows.classes)):
+        return None
+    try:
+        return validate(rows, asked, engine, asked.cross_validation.repeats)
+    except CairnError as error:  # all of the rows suffice for a model, and that is what is wanted
+        say(f"train: cross-validation is left out, with fewer rows: {error}")
+        return None
+
+
+def _for_threshold(rows: Rows, best: Train, engine: Engine) -> Validated:
+    try:
+        return validate(rows, best, engine, 1)
+    except CairnError as error:
+        raise CairnError(
+            f"train.threshold: the rule asks models of fewer rows: {error}; or give the threshold "
+            "itself: rule: value"
+        ) from None
+
+
+def _report(found: Validated, rows: Rows, asked: Train, place: int) -> dict[str, Any]:
+    """What evaluation.json says of the cross-validation."""
+    classes = len(rows.terms.target.classes)
+    return {
+        "folds": len(np.unique(found.folds)),
+        "repeats": len(found.folds),
+        "nested": asked.search.method != "none",
+        "scores": evaluate.plain(scores(found, rows.classes, classes, asked.threshold, place)),
+    }
 
 
 def decide(found: Validated, truth: Codes, rule: Threshold, place: int) -> dict[str, Any]:

@@ -108,7 +108,11 @@ def test_an_older_commit_serves_its_own_model(project: Project, tmp_path: Path) 
     changed = copy(project, tmp_path)
     with served(changed) as client:
         first = identity(client)
-    edit(changed, "n_estimators: 100", "n_estimators: 20")
+    edit(
+        changed,
+        "arguments: {n_estimators: 100}\n  # Boosting",
+        "arguments: {n_estimators: 20}\n  # Boosting",
+    )
     changed.run("dvc", "repro")
     diff = json.loads(changed.run("dvc", "metrics", "diff", "--json").stdout)
     assert diff["data/model/metrics.json"]["test.log_loss"]["diff"] != 0

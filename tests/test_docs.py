@@ -11,11 +11,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench import science
 from service.errors import KINDS
 from service.front import ROUTES
 from service.settings import Settings
-from stages import contract_file, params
-from tests import workers
+from stages import contract_file, estimator, params, search
+from tests import small, workers
 from tests.conftest import ROOT, Project
 from tests.serving import MALIGNANT, served
 from tests.test_make import MAKEFILE
@@ -50,7 +51,7 @@ def default(value: object) -> str:
 
 
 def test_every_route_is_there() -> None:
-    named = [re.findall(r"(?:(GET|POST) )?(/[a-z./]+)`", line[0]) for line in table("route")]
+    named = [re.findall(r"(?:(GET|POST) )?(/[a-z./]*)`", line[0]) for line in table("route")]
     assert {path for line in named for _, path in line} == set(ROUTES)
     methods = {path: line[0][0] for line in named for _, path in line}
     assert methods == {path: method for path, (method, _) in ROUTES.items()}
@@ -94,18 +95,37 @@ def test_every_make_target_exists() -> None:
     assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in named)
 
 
-def test_the_params_of_the_example_are_allowed() -> None:
+def allowed(example: str) -> params.Params:
+    """params.yaml with the blocks of an example."""
     default = yaml.safe_load((ROOT / "params.yaml").read_text())
-    example, _ = blocks("yaml")
     changed = {name: {**default[name], **block} for name, block in yaml.safe_load(example).items()}
-    params.Params.model_validate({**default, **changed})
+    return params.Params.model_validate({**default, **changed})
+
+
+def test_the_params_of_the_examples_are_allowed() -> None:
+    table, _, searched = blocks("yaml")
+    assert allowed(table).train.arguments == {"C": 0.5, "class_weight": "balanced"}
+    block = allowed(searched).train
+    drawn = search.candidates(block)
+    assert len(drawn) == block.search.candidates
+    for each in drawn:
+        estimator.make(each.block, small.TERMS)
 
 
 def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:
-    _, example = blocks("yaml")
+    _, example, _ = blocks("yaml")
     (tmp_path / "contract.yaml").write_text(example)
     terms = contract_file.read(tmp_path / "contract.yaml")
     assert {column.kind for column in terms.columns} == {"integer", "category", "date"}
+
+
+def test_the_scores_that_are_shown_were_measured() -> None:
+    measured = json.loads((ROOT / "bench" / "results" / "science.json").read_text())["tables"]
+    assert table("data") == [
+        science.row(name, way, scores)
+        for name, ways in measured.items()
+        for way, scores in ways.items()
+    ]
 
 
 @pytest.mark.slow

@@ -541,7 +541,7 @@ function cut(found) {
   const reached = Object.entries(one.reached ?? {});
   return h("div", { class: "card" }, h("h3", {}, "Threshold"),
     h("p", {}, name(label(one.label)), ` is predicted where its probability is at least ${short(one.value)}.`),
-    h("p", { class: "muted small" }, `Chosen for: ${one.rule}.`),
+    h("p", { class: "muted small" }, `Chosen for: ${one.rule}. Below, what it reaches on training rows that the models asked had not seen; by class the scores are of the test rows.`),
     reached.length ? h("dl", { class: "facts" }, reached.map(([key, value]) => [h("dt", {}, key), h("dd", {}, typeof value === "number" ? score(value) : String(value))])) : null);
 }
 

@@ -96,3 +96,16 @@ def points(terms: Contract, *, empty: bool = False) -> dict[str, pd.DataFrame]:
         "dependence": pd.DataFrame([] if empty else dependence, columns=list(curves.DEPENDENCE)),
         "search": pd.DataFrame([] if empty else tried, columns=list(curves.SEARCH)),
     }
+
+
+def doubtful(rows: int) -> Scored:
+    """Many rows of two classes, scored with a doubt."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, rows)
+    second = (truth + random.normal(size=rows)).clip(-2, 3) / 5 + 0.4
+    said = np.column_stack([1 - second, second]).astype(np.float32)
+    return Scored(
+        np.zeros((rows, 1), dtype=np.float32),
+        truth,
+        Predictions((second > 0.5).astype(np.int64), said),
+    )

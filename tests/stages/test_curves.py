@@ -18,6 +18,7 @@ from stages.contract import Column, Contract, Feature, Histogram, Target
 from stages.evaluate import Scored
 from stages.inference import Predictions
 from tests import small
+from tests.stages.evaluated import doubtful
 
 TRIED = [
     {"candidate": "C=1", "rows": 64, "value": 0.12345678, "deviation": 0.01},
@@ -130,18 +131,8 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     assert found["importance"][0] > 0.1 > abs(found["importance"][1])
 
 
-def large(rows: int) -> Scored:
-    """Many rows of two classes, scored with a doubt."""
-    random = np.random.default_rng(0)
-    truth = random.integers(0, 2, rows)
-    second = (truth + random.normal(size=rows)).clip(-2, 3) / 5 + 0.4
-    shares = np.column_stack([1 - second, second]).astype(np.float32)
-    features: NDArray[np.float32] = np.zeros((rows, 1), dtype=np.float32)
-    return Scored(features, truth, Predictions((second > 0.5).astype(np.int64), shares))
-
-
 def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:
-    rows = large(40_000)
+    rows = doubtful(40_000)
     names = np.array(["no", "yes"])
     for curve, x, y, area in (
         (curves._roc, "false_positive_rate", "true_positive_rate", "roc_auc"),
@@ -163,7 +154,7 @@ def test_a_short_curve_is_whole() -> None:
 
 
 def test_the_confusion_of_many_rows_is_that_of_some_at_random() -> None:
-    rows = large(30_000)
+    rows = doubtful(30_000)
     names = np.array(["no", "yes"])
     found = curves.confusion(rows, names, 1)
     assert len(found) == curves.CONFUSION_ROWS

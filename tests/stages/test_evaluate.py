@@ -13,6 +13,7 @@ from stages.console import CairnError
 from stages.evaluate import Scored
 from stages.inference import Predictions
 from tests import small
+from tests.stages.evaluated import doubtful
 
 
 def scored(truth: list[int], probabilities: list[list[float]]) -> Scored:
@@ -38,6 +39,12 @@ def test_two_classes_are_scored_by_the_second() -> None:
     assert scores["brier"] == pytest.approx((0.01 + 0.36 + 0.04 + 0.01) / 4, abs=1e-6)
 
 
+def test_a_loss_is_the_same_whether_scikit_learn_or_onnx_said_it() -> None:
+    wrong = scored([0, 1], [[0.9, 0.1], [1, 0]])
+    wide = wrong.said._replace(probabilities=wrong.said.probabilities.astype(np.float64))
+    assert evaluate.scores(wrong._replace(said=wide), 2) == evaluate.scores(wrong, 2)
+
+
 def test_ranking_the_wrong_way_round_scores_nothing() -> None:
     assert evaluate.scores(scored([1, 0], [[0.9, 0.1], [0.1, 0.9]]), 2)["roc_auc"] == 0
 
@@ -57,16 +64,6 @@ def test_a_perfect_model_of_three_classes_scores_one() -> None:
 
 def test_scores_have_six_digits() -> None:
     assert evaluate.scores(scored([0, 1, 1], [[0.6, 0.4]] * 3), 2)["accuracy"] == 0.333333
-
-
-def large(rows: int) -> Scored:
-    """Many rows of two classes, scored with a doubt."""
-    random = np.random.default_rng(0)
-    truth = random.integers(0, 2, rows)
-    second = (truth + random.normal(size=rows)).clip(-2, 3) / 5 + 0.4
-    said = np.column_stack([1 - second, second]).astype(np.float32)
-    features: NDArray[np.float32] = np.zeros((rows, 1), dtype=np.float32)
-    return Scored(features, truth, Predictions((second > 0.5).astype(np.int64), said))
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -122,18 +119,18 @@ def test_a_model_that_knows_how_sure_it_is_has_no_calibration_error() -> None:
 
 
 def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
-    few, many = (evaluate.intervals(large(rows), 2, 0) for rows in (400, 6400))
+    few, many = (evaluate.intervals(doubtful(rows), 2, 0) for rows in (400, 6400))
     for found in (few, many):
         assert set(found) == set(evaluate.SCORES)
         assert all(each.low <= each.value <= each.high for each in found.values())
     for name in ("accuracy", "roc_auc", "log_loss"):
         width = [found[name].high - found[name].low for found in (few, many)]
         assert width[0] / width[1] == pytest.approx(4, rel=0.3)
-    assert evaluate.intervals(large(400), 2, 0) == few
+    assert evaluate.intervals(doubtful(400), 2, 0) == few
 
 
 def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
-    rows = large(2000)
+    rows = doubtful(2000)
     found = evaluate.intervals(rows, 2, 0)["accuracy"]
     half = 1.96 * np.sqrt(found.value * (1 - found.value) / 2000)
     assert found.high - found.value == pytest.approx(half, rel=0.15)
@@ -141,7 +138,7 @@ def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
 
 
 def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = large(4000)
+    rows = doubtful(4000)
     whole = evaluate.intervals(rows, 2, 0)["accuracy"]
     monkeypatch.setattr(evaluate, "RESAMPLED_ROWS", 1000)
     part = evaluate.intervals(rows, 2, 0)["accuracy"]
@@ -151,7 +148,8 @@ def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_interval_goes_beyond_what_a_score_can_be() -> None:
     found = evaluate.intervals(scored([0, 0, 1, 1], [[0.9, 0.1]] * 2 + [[0.1, 0.9]] * 2), 2, 0)
-    assert found["accuracy"] == (1, 1, 1)
+    assert found["accuracy"] == (1, approx(4 / (4 + 1.959964**2)), 1)  # Wilson's
+    assert found["roc_auc"].low < 1
     assert all(each.low >= 0 for each in found.values())
     wrong = evaluate.intervals(scored([0, 1] * 4, [[0.001, 0.999], [0.999, 0.001]] * 4), 2, 0)
     assert wrong["log_loss"].high > 1
@@ -185,6 +183,10 @@ def test_slices_are_the_values_of_a_column_or_parts_of_its_range() -> None:
     for column in ("colour", "flag", "area"):
         assert sum(each["rows"] for each in found if each["column"] == column) == small.ROWS
     assert set(found[0]) == {"column", "value", "rows", *evaluate.SCORES}
+
+
+def test_a_column_that_is_named_twice_is_sliced_once() -> None:
+    assert sliced("colour", "colour") == sliced("colour")
 
 
 def test_a_slice_with_one_class_has_no_score_that_needs_all() -> None:

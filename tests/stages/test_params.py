@@ -33,7 +33,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 WORDS = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1)
 LABELS = st.booleans() | st.integers() | WORDS
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
-COSTS = st.floats(0, exclude_min=True, allow_infinity=False)
+COSTS = st.floats(0, 1e12, exclude_min=True)
 
 
 def ruled(rule: str, **knobs: st.SearchStrategy[float]) -> st.SearchStrategy[Threshold]:
@@ -61,7 +61,14 @@ SPACES = st.builds(
             low=st.floats(0.1, 1),
             high=st.floats(2, 9),
             log=st.booleans(),
-            whole=st.booleans(),
+            whole=st.sampled_from([False]),
+        )
+        | st.builds(
+            Range,
+            low=st.integers(1, 2).map(float),
+            high=st.integers(3, 2**53).map(float),
+            log=st.booleans(),
+            whole=st.sampled_from([True]),
         ),
     ),
 )
@@ -231,8 +238,13 @@ SPACE = "train.search.over.0.values"
             {"class": 1, "rule": "recall", "at_least": 1, "at_most": 1},
             "train.threshold.at_most: unknown key; allowed here: class, rule, at_least",
         ),
-        ("search", searched(C=3), f"{SPACE}.C: got 3; allowed: a list of values, or of numbers a"),
-        ("search", searched(C=[]), f"{SPACE}.C: got []; allowed: a list of values, or of numbers"),
+        (
+            "threshold",
+            {"class": 1, "rule": "cost", "false_positive": 1e308, "false_negative": 1},
+            "train.threshold.false_positive: got 1e+308; allowed: less than or equal to 1",
+        ),
+        ("search", searched(C=3), f"{SPACE}.C: got 3; allowed: a list of values, one at least, "),
+        ("search", searched(C=[]), f"{SPACE}.C: got []; allowed: a list of values, one at least"),
         ("search", searched(C={"low": 3}), f"{SPACE}.C.high: missing; add it"),
         ("search", searched(C={"low": 3, "high": 2}), "allowed: low under high; 3 is not under 2"),
         (
@@ -240,6 +252,12 @@ SPACE = "train.search.over.0.values"
             searched(C={"low": 0, "high": 2, "log": True}),
             "a low over 0 where log is true",
         ),
+        (
+            "search",
+            searched(C={"low": 1.5, "high": 2, "whole": True}),
+            "allowed: whole numbers up to 2**53 where whole is true; one is 1.5",
+        ),
+        ("search", searched(C={"low": 1, "high": 1e30, "whole": True}), "; one is 1e+30"),
         (
             "search",
             searched(C={"low": 1, "high": 2, "step": 1}),

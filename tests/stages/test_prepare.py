@@ -186,3 +186,11 @@ def test_missing_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.zeros((5, 3), dtype=np.float32)
     rows[4, 1] = GONE
     assert prepare.missing(rows).tolist() == [False, True, False]
+
+
+def test_without_a_category_there_is_nothing_to_encode_by_place() -> None:
+    numbers = Contract(columns=small.TERMS.columns[:1], target=small.TERMS.target)
+    block = small.LINEAR.model_copy(update={"encode": "ordinal", "rare": 0.1})
+    rows: NDArray[np.float32] = np.array([[1], [2]], dtype=np.float32)
+    [(_, made)] = prepare.prepare(rows, numbers, block, LogisticRegression())
+    assert made.fit_transform(rows).ravel().tolist() == [-1, 1]

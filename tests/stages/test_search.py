@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -159,6 +160,14 @@ def test_draws_of_whole_numbers_stay_in_their_range(
     assert all(type(depth) is int and ends[0] <= depth <= ends[1] for depth in drawn)
 
 
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_what_is_named_or_drawn_twice_is_tried_once(method: str) -> None:
+    twice = {"values": {"C": [1.0, 1.0, 2.0]}}
+    assert len(names(block(twice, twice, method=method, candidates=9))) == 2
+    few = {"values": {"max_iter": {"low": 50, "high": 51, "whole": True}}}
+    assert len(names(block(few, method="random", candidates=9))) == 2
+
+
 def test_halving_goes_on_with_the_better_third_on_more_rows() -> None:
     given = block(
         {"values": {"C": [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0]}},
@@ -209,6 +218,14 @@ def test_a_score_is_to_be_large_and_a_loss_small(metric: str) -> None:
             {"values": {"estimator__C": [1]}},
             r"train\.search\.over\.0\.values\.estimator__C: no estimator estimator in the argum",
         ),
+        (
+            {"arguments": {"estimators": None}, "values": {"a__C": [1]}},
+            r"values\.a__C: no estimator a in the arguments",
+        ),
+        (
+            {"arguments": {"estimators": [["a", "b"]]}, "values": {"a__C": [1]}},
+            r"values\.a__C: no estimator a in the arguments",
+        ),
         ({"values": {"random_state": [None]}}, "null gives another model each time"),
     ],
 )
@@ -227,8 +244,11 @@ def test_a_class_that_is_not_in_every_fold_is_named() -> None:
 def test_how_far_it_is_and_the_best_so_far_are_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("stages.console.Bar.__init__.__defaults__", (0.0,))
-    best(block({"values": {"C": [1e-6, 1.0, 1e-5, 1e-4, 1e-3]}}))
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("train: searching: 5 of 5 candidates, ")
-    assert lines[-1].partition("; best log_loss 0.")[2].endswith(": LogisticRegression C=1.0")
+    monkeypatch.setattr("stages.console.Bar.__init__.__defaults__", (0.01,))
+    best(block({"values": {"C": [1e-6, 1.0, *[1e-5] * 8, *np.logspace(-4, -3, 9).tolist()]}}))
+    said = capsys.readouterr().out
+    assert re.search(
+        r"^train: searching: \d+ of 12 candidates, \d s; best log_loss 0\.\d{4}: Log.* C=1\.0$",
+        said,
+        re.MULTILINE,
+    )

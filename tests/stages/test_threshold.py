@@ -54,6 +54,21 @@ def test_a_class_that_is_not_worth_a_false_positive_is_never_said() -> None:
     assert SHARES.max() < value <= 1
 
 
+def test_what_a_rule_counts_is_what_its_threshold_gives() -> None:
+    """A probability of 1 reaches every threshold that there is."""
+    hits = np.array([1, 0, 1, 1, 0, 0], dtype=bool)
+    shares = np.array([1, 1, 0.8, 0.7, 0.2, 0])
+    value = threshold.chosen(rule("cost", false_positive=1.5, false_negative=1), hits, shares)
+    assert value == 0.45  # one wrong, which is wrong at 1 as well
+
+
+def test_a_threshold_that_no_row_reaches_has_six_digits() -> None:
+    wanted = rule("cost", false_positive=100, false_negative=1)
+    for highest in (1 / 3, 0.999999, 1 - 1e-9):
+        value = threshold.chosen(wanted, np.array([True, False]), np.array([0.1, highest]))
+        assert highest < value == round(value, 6) <= 1
+
+
 @given(ROWS, st.floats(0.01, 1))
 def test_the_recall_that_is_asked_for_is_reached(
     rows: list[tuple[bool, float]], at_least: float

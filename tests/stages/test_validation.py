@@ -134,11 +134,60 @@ def test_every_score_is_there_with_its_interval() -> None:
         assert 0 <= each["low"] <= each["value"] <= each["high"]
 
 
-def test_a_class_with_fewer_rows_than_folds_is_named() -> None:
-    with pytest.raises(CairnError, match=r"train\.cross_validation\.folds: class 'no' has 2 rows"):
-        validation.validate(
-            Rows(np.zeros((9, 5), dtype=np.float32), np.array([1] * 7 + [0] * 2), small.TERMS),
-            block(),
-            compute.Local(ThreadPoolExecutor(1)),
-            1,
-        )
+def few(rare: int) -> Rows:
+    """The rows of the small table with so few of one class."""
+    every = rows()
+    kept = np.sort(np.r_[np.flatnonzero(every.classes), np.flatnonzero(every.classes == 0)[:rare]])
+    return every._replace(features=every.features[kept], classes=every.classes[kept])
+
+
+def judge_few(given: Train, rare: int) -> Judged:
+    with ThreadPoolExecutor(1) as pool:
+        return validation.judge(few(rare), given, given, compute.Local(pool))
+
+
+def test_a_class_with_fewer_rows_than_folds_has_fewer_folds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = judge_few(block(folds=5), 3).cross_validation
+    assert report
+    assert report["folds"] == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "train: cross-validating by 3 folds, not 5: class 'no' has no more rows to train on"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "rare", "why"),
+    [
+        ({}, 1, "class 'no' has 1 row to train on"),
+        ({"estimator": "sklearn.svm.LinearSVC"}, 5, "cannot be fitted: Requesting 5-fold"),
+        ({"search": {**block().search.model_dump(), "method": "grid", "over": [{}], "folds": 4}},
+         4, "train.search.folds: class 'no' has 2 rows to train on"),
+    ],
+)  # fmt: skip
+def test_where_the_rows_of_a_fold_are_too_few_it_is_left_out_and_said(
+    train: dict[str, Any], rare: int, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert judge_few(block(train), rare) == Judged(None, None)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("train: cross-validation is left out")
+    assert why in line
+
+
+def test_a_threshold_that_cannot_be_chosen_is_refused_and_one_that_is_given_is_taken() -> None:
+    with pytest.raises(CairnError, match=r"train\.threshold.*'no' has 1 row.*rule: value"):
+        judge_few(block({"threshold": RECALL}), 1)
+    fixed = {"class": "no", "rule": "value", "value": 0.3}
+    judged = judge_few(block({"threshold": fixed}), 1)
+    assert judged.threshold
+    assert (judged.threshold["value"], judged.threshold["reached"]) == (0.3, None)
+
+
+def test_what_the_fits_inside_a_search_warn_of_is_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    over = [{"arguments": {"max_iter": 1}}]
+    search = {**block().search.model_dump(), "method": "grid", "over": over}
+    assert judge(block({"search": search})).cross_validation
+    assert "train: the fit warns: lbfgs failed to converge" in capsys.readouterr().out
