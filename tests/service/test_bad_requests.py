@@ -101,7 +101,7 @@ METHODS = (
     b"LOCK",
 )  # fmt: skip
 PATHS = (
-    b"/", b"/predict/", b"//predict", b"/predict//", b"/./predict", b"/predict/.", b"/Predict",
+    b"/predict/", b"//predict", b"/predict//", b"/./predict", b"/predict/.", b"/Predict",
     b"/predict;a=b", b"/predict%2f", b"/predict%00", b"/predict%0d%0aset-cookie:a", b"/%2fpredict",
     b"/predict%3fecho=true", b"/predict%20", b"/v1/predict", b"/invocations", b"/readyz/",
     b"/healthz",
@@ -113,7 +113,7 @@ PATHS = (
     b"/%zz", b"/%ff%fe", b"/%00", b"/%F0%9F%92%A9", b"/.env", b"/.git/config", b"/favicon.ico",
     b"/docs/favicon.ico", b"/openapi.json", b"/" + b"a" * 60_000, b"/" + b"a/" * 9999,
     b"/" + b"%41" * 9999,
-    b"/?" + b"a" * 9999, b"/??", b"/#", b"/*", b"http://x/nothing", b"http://x/predict/",
+    b"/x?" + b"a" * 9999, b"/x??", b"/x#", b"/*", b"http://x/nothing", b"http://x/predict/",
 )  # fmt: skip
 # No HTTP/1.0 or HTTP/1.1, which is the answer's word for all of these.
 NO_HTTP = (
@@ -295,7 +295,7 @@ def routes() -> Iterator[Bad]:
     for path, method in itertools.product(PATHS, (b"GET", b"POST")):
         yield Bad(http(b"%s %s HTTP/1.1" % (method, path)), 404)
     yield Bad(http(b"OPTIONS * HTTP/1.1"), 404)
-    yield Bad(b"GET /\r\n\r\n", 404)
+    yield Bad(b"GET /nothing\r\n\r\n", 404)
     yield Bad(b"GET /nothing HTTP/1.0\r\n\r\n", 404)
     yield Bad(b"GET /predict HTTP/1.0\r\n\r\n", 405)
     yield Bad(post(b"{}").replace(b"HTTP/1.1", b"HTTP/1.0"), 422)
