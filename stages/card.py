@@ -189,7 +189,8 @@ def _allowed(column: Column) -> str:
     low, high = column.minimum, column.maximum
     if low is None and high is None:
         return "any"
-    return f"from {low:g}" * (low is not None) + f" to {high:g}" * (high is not None)
+    ends = [f"{word} {end:g}" for word, end in (("from", low), ("to", high)) if end is not None]
+    return " ".join(ends)
 
 
 def _seen(terms: Contract, column: Column) -> str:

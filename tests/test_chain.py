@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from stages.paths import PICTURES
 from tests.conftest import Project, copy
 from tests.serving import MALIGNANT, served
 
@@ -263,9 +264,7 @@ def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
     assert 0.9 < scores["accuracy"] <= 1
     shown = project.run("dvc", "plots", "show", "--json", "--out", str(tmp_path))
     plots = json.loads(shown.stdout)
-    assert {"confusion", "roc", "precision_recall", "calibration", "importance"} == {
-        name.split("::")[-1] for name in plots["data"]
-    }
+    assert set(PICTURES) == {name.split("::")[-1] for name in plots["data"]}
     assert not plots.get("errors")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import paths
-from stages.card import card, code, table
+from stages.card import _allowed, card, code, table
 from stages.contract import Column, Contract, Target
 from stages.params import Train
 from tests import small
@@ -205,3 +205,16 @@ def test_hostile_names_leave_the_card_whole() -> None:
     assert len(re.findall(r"^#+ ", text, re.MULTILINE)) == 11
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(row) for row in cells(block)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ({}, "any"),
+        ({"minimum": 0.0}, "from 0"),
+        ({"maximum": 9.5}, "to 9.5"),
+        ({"minimum": -1.0, "maximum": 1.0}, "from -1 to 1"),
+    ],
+)
+def test_a_range_may_have_one_end(ends: dict[str, float], said: str) -> None:
+    assert _allowed(Column(name="area", kind="number", **ends)) == said
