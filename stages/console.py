@@ -17,6 +17,10 @@ class CairnError(Exception):
     """Something the user can mend; its text says what is wrong and what to do next."""
 
 
+class Unfit(CairnError):
+    """The rows are not what an estimator takes; other rows may be."""
+
+
 def say(text: str) -> None:
     """Print one line of progress at once, also through a pipe."""
     print(text, flush=True)

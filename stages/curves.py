@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 from stages import estimator, fitting
 from stages.contract import Column, Contract, Feature
-from stages.evaluate import BINARY, DIGITS, Scored
+from stages.evaluate import BINARY, DIGITS, Scored, drawn, log_loss
 from stages.params import Train
 
 CALIBRATION_BINS = 10
@@ -79,16 +79,9 @@ def points(
     }
 
 
-def drawn(rows: int, most: int, seed: int) -> Labels:
-    """The places of so many rows at most, at random and in order."""
-    if rows <= most:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False, shuffle=False))
-
-
 def confusion(test: Scored, names: NDArray[Any], seed: int) -> pd.DataFrame:
     """What is true and what was said, a row each: of all rows, or of CONFUSION_ROWS at random."""
-    rows = drawn(len(test.truth), CONFUSION_ROWS, seed)
+    rows = drawn(len(test.truth), CONFUSION_ROWS, np.random.default_rng(seed))
     return pd.DataFrame(
         {"actual": names[test.truth[rows]], "predicted": names[test.said.labels[rows]]}
     )
@@ -165,8 +158,7 @@ class _Scorer:
         with joblib.parallel_config("sequential"):
             found = model.predict_proba(features).astype(np.float64)
         shares = found / found.sum(axis=1, keepdims=True)  # naive Bayes's, in float32, are near 1
-        said = shares.astype(np.float32)  # as in `evaluate`
-        return -float(metrics.log_loss(classes, said, labels=np.arange(self.classes)))
+        return -log_loss(classes, shares, labels=np.arange(self.classes))
 
 
 def learning(unfitted: Pipeline, train: tuple[Floats, Labels], block: Train) -> pd.DataFrame:
@@ -301,7 +293,7 @@ def dependence(
         as `label` what it is called where it is a category, true or false. Of two classes the
         second alone.
     """
-    rows = features[drawn(len(features), DEPENDENCE_ROWS, seed)]
+    rows = features[drawn(len(features), DEPENDENCE_ROWS, np.random.default_rng(seed))]
     places = {feature.name: place for place, feature in enumerate(terms.features or terms.own)}
     of = {feature.name: feature for feature in terms.features or terms.own}
     parts = [_dependence(pipeline, rows, terms, places[name], of[name]) for name in names]

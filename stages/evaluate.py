@@ -57,8 +57,8 @@ class Interval(NamedTuple):
 
 def scores(rows: Scored, classes: int) -> dict[str, float]:
     """The scores of what was said; several classes are averaged, each against the rest."""
-    found = {name: score(rows, classes) for name, score in SCORES.items()}
-    return {"rows": len(rows.truth), **{name: rounded(value) for name, value in found.items()}}
+    found = zip(SCORES, values(rows, classes), strict=True)
+    return {"rows": len(rows.truth), **{name: rounded(value) for name, value in found}}
 
 
 def rounded(value: float) -> float:
@@ -114,7 +114,7 @@ def _mean(loss: Score) -> Score:
     return scored
 
 
-def _log_loss(truth: Labels, shares: NDArray[Any], *, labels: Labels) -> float:
+def log_loss(truth: Labels, shares: NDArray[Any], *, labels: Labels) -> float:
     """What a probability of 0 costs depends on its type: that of the service, whoever said it."""
     return float(metrics.log_loss(truth, shares.astype(np.float32), labels=labels))
 
@@ -138,7 +138,7 @@ SCORES: dict[str, Score] = {
     "f1_macro": _f1_macro,
     "roc_auc": _each(metrics.roc_auc_score),
     "average_precision": _each(metrics.average_precision_score),
-    "log_loss": _mean(_log_loss),
+    "log_loss": _mean(log_loss),
     "brier": _mean(metrics.brier_score_loss),
     "calibration_error": _calibration_error,
 }
@@ -157,18 +157,18 @@ def intervals(rows: Scored, classes: int, seed: int) -> dict[str, Interval]:
     """
     random = np.random.default_rng(seed)
     featureless = rows._replace(features=rows.features[:, :0])
-    part = featureless.at(_part(len(rows.truth), random))
-    places = [np.flatnonzero(part.truth == place) for place in np.unique(part.truth)]
+    part = featureless.at(drawn(len(rows.truth), RESAMPLED_ROWS, random))
+    places = by_truth(part.truth)
     repeats = max(LEAST_RESAMPLES, RESAMPLES // max(1, classes - 1))
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        drawn = np.array([_values(_drawn(part, places, random), classes) for _ in range(repeats)])
+        again = [values(part.at(resampled(places, random)), classes) for _ in range(repeats)]
     narrower = float(np.sqrt(len(part.truth) / len(rows.truth)))
-    found = _values(rows, classes)
+    found = values(rows, classes)
     ends = [
         _of_a_loss(value, each, narrower)
         if name in LOSSES
         else _of_a_share(value, float(each.std(ddof=1)) * narrower, len(rows.truth))
-        for name, value, each in zip(SCORES, found, drawn.T, strict=True)
+        for name, value, each in zip(SCORES, found, np.transpose(again), strict=True)
     ]
     low, high = np.array(ends).T
     return named(found, low, high)
@@ -194,19 +194,25 @@ def _of_a_share(value: float, error: float, rows: int) -> tuple[float, float]:
     return (middle - half) / (1 + spare), (middle + half) / (1 + spare)
 
 
-def _drawn(rows: Scored, places: list[Labels], random: np.random.Generator) -> Scored:
-    """As many rows of each class, some of them twice."""
-    return rows.at(np.concatenate([random.choice(each, len(each)) for each in places]))
+def by_truth(truth: Labels) -> list[Labels]:
+    """The places of the rows of each class that there is."""
+    return [np.flatnonzero(truth == code) for code in np.unique(truth)]
 
 
-def _part(count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    rows = np.arange(count)
-    if count <= RESAMPLED_ROWS:
-        return rows
-    return np.sort(random.choice(rows, RESAMPLED_ROWS, replace=False, shuffle=False))
+def resampled(places: Iterable[Labels], random: np.random.Generator) -> Labels:
+    """The places of as many rows of each class, some of them twice."""
+    return np.concatenate([random.choice(each, len(each)) for each in places])
 
 
-def _values(rows: Scored, classes: int) -> NDArray[np.float64]:
+def drawn(rows: int, most: int, random: np.random.Generator) -> Labels:
+    """The places of so many rows at most, at random and in order."""
+    if rows <= most:
+        return np.arange(rows)
+    return np.sort(random.choice(rows, most, replace=False, shuffle=False))
+
+
+def values(rows: Scored, classes: int) -> NDArray[np.float64]:
+    """Every score of SCORES, in that order."""
     return np.array([score(rows, classes) for score in SCORES.values()])
 
 

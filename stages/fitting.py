@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from stages import compute, estimator
 from stages.compute import Engine
-from stages.console import CairnError
+from stages.console import Unfit
 from stages.contract import Contract
 from stages.params import Train
 from stages.paths import TRAIN
@@ -54,7 +54,7 @@ def fit(
 
     Raises
     ------
-    CairnError
+    Unfit
         Where the estimator does not take the rows as they are.
     """
     pipeline = unfitted(features, terms, block)
@@ -82,6 +82,14 @@ def _spread(pipeline: Pipeline, features: Floats, block: Train, engine: Any) -> 
     return finished(Pipeline([*steps, ("model", fitted)]))
 
 
+def alone() -> threadpool_limits:
+    """While it lasts, one of many that are fitted or asked side by side, on one OpenMP thread.
+
+    OpenMP would start all cores' threads in each.
+    """
+    return threadpool_limits(1, user_api="openmp")
+
+
 @contextmanager
 def running(pipelines: list[Pipeline], named: str) -> Iterator[None]:
     """As many threads as leave the bits as they are; an error is the user's to mend.
@@ -102,4 +110,4 @@ def running(pipelines: list[Pipeline], named: str) -> Iterator[None]:
         if not isinstance(error, WRONG) and type(error).__name__ != "LightGBMError":
             raise
         reason = " ".join(str(error).split())
-        raise CairnError(f"{named} cannot be fitted: {reason}") from None
+        raise Unfit(f"{named} cannot be fitted: {reason}") from None

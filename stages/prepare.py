@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from stages import estimator
-from stages.console import CairnError
+from stages.console import Unfit
 from stages.contract import Column, Contract
 from stages.params import Train
 from stages.power import Power
@@ -55,7 +55,7 @@ def prepare(features: Floats, terms: Contract, block: Train, model: BaseEstimato
     ]
     used = [(name, steps, places) for name, steps, places in parts if places]
     if not used:
-        raise CairnError(
+        raise Unfit(
             f"train.rare: {block.rare} makes every category rare, and nothing is left to learn "
             "from; lower it"
         )

@@ -17,11 +17,10 @@ from sklearn.model_selection import (
     train_test_split,
 )
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from stages import estimator, evaluate, export, fitting, params
 from stages.compute import Engine
-from stages.console import Bar, CairnError
+from stages.console import Bar, CairnError, Unfit
 from stages.contract import Contract
 from stages.evaluate import DIGITS, Scored
 from stages.params import Range, Space, Train
@@ -77,7 +76,7 @@ class Judge(NamedTuple):
 
     def __call__(self, pipeline: Pipeline, features: Floats, truth: Codes) -> float:
         """The score of a fitted Pipeline on n rows."""
-        with threadpool_limits(1, user_api="openmp"):
+        with fitting.alone():
             said = export.sklearn_predictions(pipeline, features)
         rows = Scored(features, truth, said)
         value = evaluate.SCORES[self.metric](rows, self.classes)
@@ -114,7 +113,7 @@ def check_folds(classes: Codes, terms: Contract, folds: int, key: str) -> None:
     """Refuse a class of which not every fold would have a row."""
     counts = np.bincount(classes, minlength=len(terms.target.classes))
     if counts.min() < folds:
-        raise CairnError(
+        raise Unfit(
             f"{key}: class {terms.target.classes[int(counts.argmin())]!r} has {counts.min()} rows "
             f"to train on, fewer than the {folds} folds; add rows, or lower {key}"
         )
@@ -330,15 +329,15 @@ def _unfitted(features: Floats, terms: Contract, candidate: Candidate) -> Pipeli
     try:
         return fitting.unfitted(features, terms, candidate.block)
     except CairnError as error:
-        raise CairnError(f"train.search: {candidate.name}: {error}") from None
+        raise type(error)(f"train.search: {candidate.name}: {error}") from None
 
 
 class _Alone(Pipeline):  # type: ignore[misc]
-    """One of many that are fitted side by side: OpenMP would start all cores' threads in each."""
+    """One of many that are fitted side by side."""
 
     def fit(self, *rows: Any) -> Self:
         """As a Pipeline, on one thread of OpenMP."""
-        with threadpool_limits(1, user_api="openmp"):
+        with fitting.alone():
             return super().fit(*rows)  # type: ignore[no-any-return]
 
 

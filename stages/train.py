@@ -58,7 +58,6 @@ from stages.paths import (
     TEST,
     TRAIN,
 )
-from stages.validation import Judged
 
 # What decides the bits of the model; the rest of the environment is in requirements.txt.
 LIBRARIES = (
@@ -176,7 +175,7 @@ def learn(block: Train, terms: Contract, engine: Engine) -> Made:
         }
         tried = found.report["tried"] if found.report else []
         points = curves.points(pipeline, test, known, block.seed, tried)
-    metrics = {"train": scores, "test": evaluate.scores(test, classes), **means(judged)}
+    metrics = {"train": scores, **heads(evaluation)}
     return Made(pipeline, graph, known, metrics, evaluation, {**points, "learning": learning})
 
 
@@ -213,12 +212,16 @@ def scored(rows: Rows, said: Predictions, terms: Contract) -> Scored:
     return Scored(rows.features, rows.classes, labelled)
 
 
-def means(judged: Judged) -> dict[str, Any]:
-    """What metrics.json says of the cross-validation."""
-    if judged.cross_validation is None:
-        return {}
-    found = judged.cross_validation["scores"].items()
-    return {"cross_validation": {name: interval["value"] for name, interval in found}}
+def heads(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What metrics.json says of the test rows and of the cross-validation: no intervals."""
+    test = {"rows": evaluation["rows"]["test"], **middles(evaluation["test"])}
+    again = evaluation["cross_validation"]
+    return {"test": test, **({"cross_validation": middles(again["scores"])} if again else {})}
+
+
+def middles(intervals: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The scores themselves."""
+    return {name: interval["value"] for name, interval in intervals.items()}
 
 
 def fit(rows: Rows, terms: Contract, block: Train, engine: Engine) -> Pipeline:

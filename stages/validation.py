@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.model_selection import RepeatedStratifiedKFold
-from threadpoolctl import threadpool_limits
+from sklearn.pipeline import Pipeline
 
 from stages import evaluate, export, fitting, search, threshold
 from stages.compute import Engine
-from stages.console import Bar, CairnError, say
+from stages.console import Bar, Unfit, say
 from stages.contract import Contract
 from stages.evaluate import LEVEL, Interval, Scored
 from stages.inference import Predictions
@@ -67,7 +67,7 @@ def validate(rows: Rows, block: Train, engine: Engine, repeats: int) -> Validate
 
     Raises
     ------
-    CairnError
+    Unfit
         Where a class has one row, or the rows of some folds are too few for the estimator.
     """
     number, count = possible(rows, block), len(rows.classes)
@@ -89,14 +89,14 @@ def possible(rows: Rows, block: Train) -> int:
 
     Raises
     ------
-    CairnError
+    Unfit
         Where a class has one row.
     """
     wanted = block.cross_validation.folds
     counts = np.bincount(rows.classes, minlength=len(rows.terms.target.classes))
     rarest, most = rows.terms.target.classes[int(counts.argmin())], int(counts.min())
     if most < LEAST_FOLDS:
-        raise CairnError(f"class {rarest!r} has {most} row to train on, too few; add rows")
+        raise Unfit(f"class {rarest!r} has {most} row to train on, too few; add rows")
     if most < wanted:
         say(
             f"train: cross-validating by {most} folds, not {wanted}: class {rarest!r} has no more "
@@ -115,7 +115,7 @@ def _said(
             best = search.best(*part, block, engine).block
             pipeline = fitting.unfitted(part.features, part.terms, best)
             with fitting.running([pipeline], f"train.search: {best.estimator}"):
-                said = _ask(part, rows.features[test], best)
+                said = _ask(pipeline, part.features, part.classes, rows.features[test])
             yield said
         return
     pipeline = fitting.unfitted(rows.features, rows.terms, block)
@@ -133,15 +133,14 @@ def _fold(
     features: Floats, classes: Codes, terms: Contract, block: Train, split: Split
 ) -> NDArray[np.float64]:
     train, test = split
-    return _ask(Rows(features[train], classes[train], terms), features[test], block)
+    pipeline = fitting.unfitted(features[train], terms, block)
+    return _ask(pipeline, features[train], classes[train], features[test])
 
 
-def _ask(rows: Rows, test: Floats, block: Train) -> NDArray[np.float64]:
-    """What the block's Pipeline, fitted to the rows, says of others."""
-    pipeline = fitting.unfitted(rows.features, rows.terms, block)
-    # Many run side by side, and OpenMP would start all cores' threads in each.
-    with threadpool_limits(1, user_api="openmp"):
-        pipeline = fitting.finished(pipeline.fit(rows.features, rows.classes))
+def _ask(unfitted: Pipeline, features: Floats, classes: Codes, test: Floats) -> NDArray[np.float64]:
+    """What a Pipeline, fitted to rows, says of others."""
+    with fitting.alone():
+        pipeline = fitting.finished(unfitted.fit(features, classes))
         said = export.sklearn_predictions(pipeline, test).probabilities
     shares: NDArray[np.float64] = said.astype(np.float64)
     sums: NDArray[np.float64] = shares.sum(axis=1, keepdims=True)
@@ -164,9 +163,7 @@ def scores(
         for shares, folds in zip(*found, strict=True)
         for fold in np.unique(folds)
     ]
-    values = np.array(
-        [[score(each, classes) for score in evaluate.SCORES.values()] for each in rows]
-    )
+    values = np.array([evaluate.values(each, classes) for each in rows])
     return evaluate.named(values.mean(axis=0), *spread(values, len(np.unique(found.folds))))
 
 
@@ -225,7 +222,7 @@ def _validated(rows: Rows, asked: Train, engine: Engine) -> Validated | None:
         return None
     try:
         return validate(rows, asked, engine, asked.cross_validation.repeats)
-    except CairnError as error:  # all of the rows suffice for a model, and that is what is wanted
+    except Unfit as error:  # all of the rows suffice for a model, and that is what is wanted
         say(f"train: cross-validation is left out, with fewer rows: {error}")
         return None
 
@@ -233,8 +230,8 @@ def _validated(rows: Rows, asked: Train, engine: Engine) -> Validated | None:
 def _for_threshold(rows: Rows, best: Train, engine: Engine) -> Validated:
     try:
         return validate(rows, best, engine, 1)
-    except CairnError as error:
-        raise CairnError(
+    except Unfit as error:
+        raise Unfit(
             f"train.threshold: the rule asks models of fewer rows: {error}; or give the threshold "
             "itself: rule: value"
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -32,8 +32,20 @@ def served(project: Project, *arguments: str) -> Iterator[httpx.Client]:
     It stops without a drain, unless the project's environment asks for one.
     """
     port = free_ports(1)
-    log = project.root.parent / "serve.log"
     command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    with started(project, port, command, lambda server: server.send_signal(signal.SIGTERM)) as it:
+        yield it
+
+
+@contextmanager
+def started(
+    project: Project,
+    port: int,
+    command: list[str],
+    stop: Callable[[subprocess.Popen[bytes]], None],
+) -> Iterator[httpx.Client]:
+    """Run a command that serves a project on a port until the block ends, and stop it so."""
+    log = project.root.parent / "serve.log"
     env = {"DRAIN_SECONDS": "0", **project.env}
     with log.open("w+") as file:
         server = subprocess.Popen(
@@ -41,11 +53,11 @@ def served(project: Project, *arguments: str) -> Iterator[httpx.Client]:
         )
         try:
             if not ready(port, WAIT):
-                pytest.fail(f"bentoml serve does not become ready:\n{log.read_text()}")
+                pytest.fail(f"{' '.join(command)} does not become ready:\n{log.read_text()}")
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
                 yield client
         finally:
-            server.send_signal(signal.SIGTERM)
+            stop(server)
             try:
                 server.wait(timeout=30)
             finally:

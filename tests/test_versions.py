@@ -7,24 +7,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from service.example import ready
 from tests.conftest import Project, copy
 from tests.ports import free_ports
+from tests.serving import started
 
 pytestmark = pytest.mark.slow
 
-WAIT = 60.0
 FEATURE = 'return {"growth": columns["worst_area"] / columns["mean_area"]}'
 
 
@@ -154,34 +149,11 @@ def test_a_checkout_loses_nothing(released: Released, tmp_path: Path) -> None:
     assert other.git("rev-parse", "HEAD") == found["v2.0.0"].commit
 
 
-@contextmanager
-def make_serve(project: Project) -> Iterator[httpx.Client]:
-    """`make serve STAGE=prod` until the block ends; yields a client of it, once it is ready."""
-    port = free_ports(1)
-    log = project.root.parent / "serve.log"
-    env = {**project.env, "DRAIN_SECONDS": "0"}
-    with log.open("w+") as file:
-        server = subprocess.Popen(
-            ["make", "serve", "STAGE=prod", f"PORT={port}"],
-            cwd=project.root, env=env, stdout=file, stderr=file, process_group=0,
-        )  # fmt: skip
-        try:
-            if not ready(port, WAIT):
-                pytest.fail(log.read_text())
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-                yield client
-        finally:
-            os.killpg(server.pid, signal.SIGINT)
-            try:
-                server.wait(timeout=30)
-            finally:
-                if server.poll() is None:
-                    os.killpg(server.pid, signal.SIGKILL)
-                    server.wait()
-
-
 def served(project: Project) -> dict[str, Any]:
-    with make_serve(project) as client:
+    """What `GET /model` of `make serve STAGE=prod` says."""
+    port = free_ports(1)
+    command = ["make", "serve", "STAGE=prod", f"PORT={port}"]
+    with started(project, port, command, lambda make: os.killpg(make.pid, signal.SIGINT)) as client:
         return dict(client.get("/model").json())
 
 

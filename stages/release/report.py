@@ -199,9 +199,8 @@ def _placed(before: float | None, interval: Mapping[str, float]) -> str:
 
 def paired(base: Base) -> Paired:
     """Both models asked about the test rows of this one that the base was not trained on."""
-    train = base.outs.get(TRAIN)
-    more = (TRAIN,) if train and train.size <= trial.MOST_TRAIN else ()
     try:
+        more = trial.looked_through(base.commit)
         with revision.files(base.commit, (CONTRACT, ONNX, *more)) as theirs:
             return _compared(base.name, theirs)
     except CairnError as error:

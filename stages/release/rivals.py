@@ -101,8 +101,7 @@ def load(folder: Path, number: str) -> Rival:
 def read(path: Path, terms: Contract, most: int = MOST_ROWS) -> Rows:
     """The rows of a file of data/features, or so many of them at random, always the same."""
     total = pq.ParquetFile(path).metadata.num_rows
-    random = np.random.default_rng(SEED)
-    chosen = np.sort(random.choice(total, min(most, total), replace=False))
+    chosen = evaluate.drawn(total, most, np.random.default_rng(SEED))
     parts, start = [], 0
     for group in parquet.groups(path):
         inside = chosen[(chosen >= start) & (chosen < start + len(group))] - start
@@ -248,12 +247,12 @@ def bootstrap(
 ) -> NDArray[np.float64]:
     """The difference on each of many resamples of the rows, every class with as many as there."""
     random = np.random.default_rng(SEED)
-    strata = [np.flatnonzero(candidate.truth == code) for code in range(classes)]
+    places = evaluate.by_truth(candidate.truth)
     sides = [side._replace(features=side.features[:, :0]) for side in (candidate, production)]
     score = evaluate.SCORES[metric]
     found = []
     for _ in range(resamples):
-        rows = np.concatenate([random.choice(each, len(each)) for each in strata if len(each)])
+        rows = evaluate.resampled(places, random)
         first, second = (float(score(side.at(rows), classes)) for side in sides)
         found.append(first - second)
     return np.array(found)

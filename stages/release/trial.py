@@ -57,7 +57,7 @@ def judged(version: Version, holder: Version | None, block: Gates) -> Trial:
         own = _measured(mine, candidate, rows, candidate)
         if holder is None:
             return Trial(_all(block, own, NOTHING, list(map(gates.free, block.against))), "")
-        with _files(holder, *_looked_through(holder)) as theirs:
+        with _files(holder, *looked_through(holder.tag.commit)) as theirs:
             return _against(block, theirs, holder.number, Asked(candidate, rows, own))
 
 
@@ -109,9 +109,9 @@ def _files(version: Version, *more: Path) -> AbstractContextManager[Path]:
     return revision.files(version.tag.commit, (CONTRACT, ONNX, METRICS, *more))
 
 
-def _looked_through(holder: Version) -> tuple[Path, ...]:
-    """The training rows of production, unless they are too many."""
-    train = revision.outs(holder.tag.commit).get(TRAIN)
+def looked_through(commit: str) -> tuple[Path, ...]:
+    """The training rows of a commit's model, unless they are too many."""
+    train = revision.outs(commit).get(TRAIN)
     return (TRAIN,) if train and train.size <= MOST_TRAIN else ()
 
 

@@ -191,3 +191,15 @@ def test_what_the_fits_inside_a_search_warn_of_is_a_line(
     search = {**block().search.model_dump(), "method": "grid", "over": over}
     assert judge(block({"search": search})).cross_validation
     assert "train: the fit warns: lbfgs failed to converge" in capsys.readouterr().out
+
+
+class Broken(compute.Local):
+    """An engine whose workers go away."""
+
+    def joblib(self, *_: Any) -> Any:
+        raise CairnError("dask: the workers were lost")
+
+
+def test_what_is_not_for_want_of_rows_is_an_error_and_leaves_nothing_out() -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(CairnError, match=r"^dask: the workers"):
+        validation.judge(rows(), block(), block(), Broken(pool))
