@@ -25,6 +25,9 @@ OPTIONS = (
     f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 WAIT = 60.0
+# What is answered to a question whose page went away before it was asked.
+LEFT = ("Inspected target navigated or closed", "Execution context was destroyed",
+        "Cannot find default execution context")  # fmt: skip
 # Code of a key, and the text that it types.
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "Escape": (27, "")}
 
@@ -36,6 +39,10 @@ def executable() -> str:
     if found is None:
         missing("no Chromium; `apt-get install chromium` where you are root")
     return found
+
+
+class NavigatedError(Exception):
+    """The page that was asked has given way to another."""
 
 
 class Browser:
@@ -70,8 +77,7 @@ class Browser:
         while True:
             message = self._next(WAIT)
             if message.get("id") == self._number:
-                assert "error" not in message, message
-                return message["result"]
+                return _result(message)
 
     def _next(self, within: float) -> dict[str, Any]:
         """The next message; what it says of the page is noted."""
@@ -113,10 +119,17 @@ class Browser:
     def until(self, expression: str, within: float = WAIT) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + within
-        while not self.ask(f"Boolean({expression})"):
+        while not self._holds(expression):
             state = "[location.href, document.body?.innerText.slice(0, 500)]"
             assert time.monotonic() < deadline, (expression, self.ask(state), self.complaints)
             time.sleep(0.05)
+
+    def _holds(self, expression: str) -> bool:
+        """Whether an expression is true of the page; one that is going says nothing of the next."""
+        try:
+            return bool(self.ask(f"Boolean({expression})"))
+        except NavigatedError:
+            return False
 
     def text(self, selector: str) -> str:
         """What a person reads in the first element that a selector finds."""
@@ -161,6 +174,14 @@ class Browser:
         """The page as PNG: what the screen shows, or the whole of it."""
         found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return b64decode(found["data"])
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    said = answer.get("error", {}).get("message", "")
+    if said.startswith(LEFT):
+        raise NavigatedError(said)
+    assert "error" not in answer, answer
+    return answer["result"]
 
 
 @contextmanager
