@@ -29,11 +29,14 @@ from sklearn.model_selection import train_test_split
 
 from bench.arguments import parsed
 from bench.machine import machine, versions
-from stages import compute, export, fitting, inference, params, search, validation
+from stages import compute, inference, params
 from stages.compute import Engine
 from stages.contract import Column, Contract, Target
+from stages.evaluation import validation
+from stages.evaluation.validation import Rows
+from stages.graph import export
+from stages.model import fitting, search
 from stages.params import Train
-from stages.validation import Rows
 
 RESULT = Path("bench/results/science.json")
 SEED, FOLDS, REPEATS = 42, 10, 10

@@ -1,11 +1,10 @@
-"""The pipeline: one module a stage, and beside it what the stages are made of.
+"""The pipeline: a module of each stage, and a package of what each is made of.
 
-raw        archive download query
-processed  table infer checks contract_file
-features   engineering
-train      prepare estimator stopping power boosting: the Pipeline; fitting search validation
-           threshold: how it is chosen; export converters isotonic proof: the same in ONNX;
-           evaluate histogram curves pictures card: what is said of it; tracking
-all        params paths console parquet compute cluster; contract inference, the service's too
-after      identity register: the model in the BentoML store; release: its versions
+raw         source: where tables come from
+processed   parsing: what a table is read as, and the contract that its rows are held to
+features    engineering, of your own
+train       model: the Pipeline, and how it is chosen and fitted; graph: the same in ONNX;
+            evaluation: how good it is, for programs and for people
+all         params paths console parquet compute cluster; contract inference, the service's too
+after       identity register: the model in the BentoML store; tracking; release: its versions
 """

@@ -57,7 +57,8 @@ def main() -> None:
     """Turn data/processed into data/features."""
     from functools import partial  # noqa: PLC0415
 
-    from stages import compute, contract_file, params, parquet  # noqa: PLC0415
+    from stages import compute, params, parquet  # noqa: PLC0415
+    from stages.parsing import contract_file  # noqa: PLC0415
 
     knobs = params.load()
     block, terms = knobs.features, contract_file.read(TERMS)

@@ -12,13 +12,14 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages import checks, compute, console, contract_file, infer, params, parquet, table
-from stages.checks import REPEATED, Held, Tally
+from stages import compute, console, params, parquet
 from stages.compute import Engine
 from stages.console import CairnError, say
 from stages.contract import Contract
-from stages.infer import Survey
 from stages.params import Processed
+from stages.parsing import checks, contract_file, infer, table
+from stages.parsing.checks import REPEATED, Held, Tally
+from stages.parsing.infer import Survey
 from stages.paths import PROCESSED, RAW, REPORT, TERMS
 
 ANEW = f"if this is another table, delete {TERMS} and run `dvc repro`, which makes a new one"

@@ -16,35 +16,37 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from stages import (
-    card,
     compute,
     console,
     contract,
-    contract_file,
-    curves,
-    estimator,
-    evaluate,
-    export,
-    fitting,
     identity,
     inference,
     params,
     parquet,
-    pictures,
-    proof,
     register,
-    search,
-    threshold,
     tracking,
-    validation,
 )
 from stages.compute import Engine
 from stages.console import Progress, patience, say
 from stages.contract import Contract, Threshold
-from stages.evaluate import Scored, plain
-from stages.histogram import seen
+from stages.evaluation import (
+    card,
+    curves,
+    evaluate,
+    intervals,
+    parts,
+    pictures,
+    threshold,
+    validation,
+)
+from stages.evaluation.evaluate import Scored
+from stages.evaluation.histogram import seen
+from stages.evaluation.intervals import plain
+from stages.graph import export, proof
 from stages.inference import Predictions
+from stages.model import estimator, fitting, search
 from stages.params import Train
+from stages.parsing import contract_file
 from stages.paths import (
     CARD,
     CONTRACT,
@@ -166,10 +168,10 @@ def learn(block: Train, terms: Contract, engine: Engine) -> Made:
     with patience("train: still scoring"):
         evaluation = {
             "rows": {"train": count, "test": len(rows.classes)},
-            "test": plain(evaluate.intervals(test, classes, block.seed)),
+            "test": plain(intervals.of_scores(test, classes, block.seed)),
             "cross_validation": judged.cross_validation,
-            "classes": evaluate.by_class(test, known),
-            "slices": evaluate.by_slice(test, known, block.slices),
+            "classes": parts.by_class(test, known, block.seed),
+            "slices": parts.by_slice(test, known, block.slices, block.seed),
             "threshold": judged.threshold,
             "search": found.report,
         }
@@ -183,7 +185,7 @@ def check(block: Train, terms: Contract) -> None:
     """Refuse what the table has not, before anything takes long."""
     if block.threshold:
         threshold.place(block.threshold, terms)
-    evaluate.check_slices(block.slices, terms)
+    parts.check_slices(block.slices, terms)
 
 
 def learned(rows: Rows, terms: Contract, block: Train) -> DataFrame:

@@ -24,10 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import contract, export, fitting
+from stages import contract
 from stages.contract import Category, Column, Contract, Kind, Part, Target
+from stages.evaluation.histogram import seen
 from stages.features import codes, features, matrix
-from stages.histogram import seen
+from stages.graph import export
+from stages.model import fitting
 from stages.params import Train
 from stages.paths import PICTURES
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from service.errors import Refused
 from service.rows import Reader
-from stages import checks, table
 from stages.contract import Column, Contract, Target
-from stages.table import Part
+from stages.parsing import checks, table
+from stages.parsing.table import Part
 from tests import small
 
 TARGET = Target(name="labelled", classes=("no", "yes"))

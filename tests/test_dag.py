@@ -32,7 +32,8 @@ def imports(module: Path, *, inside: bool = True) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     files = {Path(*name.split(".")) for name in names}
-    candidates = {path.with_suffix(".py") for path in files} | {p / "__init__.py" for p in files}
+    packages = {folder for path in files for folder in (path, *path.parents)}
+    candidates = {path.with_suffix(".py") for path in files} | {p / "__init__.py" for p in packages}
     return {path for path in candidates if (ROOT / path).is_file()}
 
 
@@ -134,4 +135,4 @@ def test_the_walk_of_imports_sees_functions_and_both_forms() -> None:
     """Were `reached` blind, the test of deps would hold of nothing."""
     assert Path("stages/identity.py") in imports(Path("service/model.py"))
     assert Path("stages/paths.py") in imports(Path("stages/raw.py"))
-    assert "stages/inference.py" in reached(Path("stages/evaluate.py"))
+    assert "stages/inference.py" in reached(Path("stages/evaluation/evaluate.py"))

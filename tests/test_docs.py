@@ -15,7 +15,9 @@ from bench import science
 from service.errors import KINDS
 from service.front import ROUTES
 from service.settings import Settings
-from stages import contract_file, estimator, params, search
+from stages import params
+from stages.model import estimator, search
+from stages.parsing import contract_file
 from tests import small, workers
 from tests.conftest import ROOT, Project
 from tests.serving import MALIGNANT, served

@@ -38,7 +38,7 @@ def test_git_holds_no_data_but_small_text() -> None:
 
 
 def test_stages_never_import_the_service() -> None:
-    modules = (ROOT / "stages").glob("*.py")
+    modules = (ROOT / "stages").rglob("*.py")
     assert not any(
         path.parts[0] != "stages"
         for module in modules

@@ -15,13 +15,16 @@ from sklearn.pipeline import Pipeline
 
 from service.predictor import Predictor
 from service.rows import Reader
-from stages import checks, export, features, fitting, inference, proof
+from stages import features, inference
 from stages.console import CairnError
 from stages.contract import Column, Contract, Target
-from stages.estimator import PROVED
-from stages.histogram import seen
+from stages.evaluation.histogram import seen
+from stages.graph import export, proof
+from stages.model import fitting
+from stages.model.estimator import PROVED
 from stages.params import Train
-from stages.table import Part
+from stages.parsing import checks
+from stages.parsing.table import Part
 from tests import small, workers
 
 

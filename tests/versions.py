@@ -21,7 +21,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from stages import export, identity
+from stages import identity
+from stages.graph import export
 from stages.paths import METRICS, MODEL, TEST, TRAIN
 from tests import small
 

@@ -9,6 +9,7 @@ const MANY = 40; // fields from which on some are hidden
 const FEW = 24; // fields that are shown of so many
 const LISTED = 12; // bars that are shown of more
 const JUDGED = 1000; // rows below which drift is mostly chance
+const DRAWN = 100; // and rows below which any bar would be full
 const MARKS = [0.1, 0.25]; // of the population stability index: some change, a large one
 const LOCKED = document.documentElement.dataset.locked.split(" ");
 const STORED = `cairn-key ${location.pathname}`;
@@ -71,6 +72,7 @@ const name = (text) => h("bdi", {}, text);
 const percent = (share) =>
   share > 0 && share < 0.001 ? "< 0.1 %" : share < 1 && share > 0.999 ? "> 99.9 %" : `${(share * 100).toFixed(1)} %`;
 const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+const interval = (one) => (one?.low === undefined || one.low === null ? "–" : `${score(one.low)} – ${score(one.high)}`);
 const whole = (number) => number.toLocaleString("en");
 const short = (number) => (number === 0 ? "0" : String(Number(number.toPrecision(4))));
 const some = (number) => (number === 0 ? "0" : number >= 100 ? whole(Math.round(number)) : number >= 10 ? number.toFixed(1) : number.toFixed(2));
@@ -479,7 +481,6 @@ function scores(test, crossed) {
   const listed = SCORES.filter(([key]) => test[key]);
   const [low, high] = span(listed.filter(([, , more]) => more).flatMap(([key]) => [test[key], crossed?.scores[key]]));
   const folds = crossed && `cross-validation: ${crossed.folds} folds${crossed.repeats > 1 ? ` × ${crossed.repeats}` : ""}${crossed.nested ? ", nested" : ""}`;
-  const interval = (one) => (one?.low === undefined || one.low === null ? "–" : `${score(one.low)} – ${score(one.high)}`);
   const head = ["Score", "Test", "95 % interval", ...(crossed ? ["Cross-validation", "95 % interval"] : [])];
   const drawn = listed.some(([key]) => interval(test[key]) !== "–");
   return table("Scores", h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)),
@@ -519,12 +520,18 @@ function heads(texts) {
   return h("tr", {}, texts.map((text) => h("th", { scope: "col" }, text)));
 }
 
+/** A cell with a score and its interval; of an older model with the score alone. */
+function scored(one) {
+  if (one === null || typeof one !== "object") return h("td", {}, score(one));
+  return h("td", {}, score(one.value), Number.isFinite(one.low) ? h("small", { class: "muted" }, interval(one)) : null);
+}
+
 function classes(found) {
   if (!found.classes?.length) return null;
   const shown = found.classes.slice(0, 100);
   return h("div", { class: "card" }, table("By class", heads(["Class", "Rows", "Precision", "Recall", "F1", "ROC", "Av. prec."]),
     shown.map((one) => h("tr", {}, h("th", { scope: "row" }, name(label(one.class))), h("td", {}, whole(one.rows)),
-      ["precision", "recall", "f1", "roc_auc", "average_precision"].map((key) => h("td", {}, score(one[key])))))),
+      ["precision", "recall", "f1", "roc_auc", "average_precision"].map((key) => scored(one[key]))))),
   found.classes.length > shown.length ? h("p", { class: "muted small" }, `The first ${shown.length} of ${whole(found.classes.length)}.`) : null);
 }
 
@@ -532,7 +539,7 @@ function slices(found) {
   if (!found.slices?.length) return null;
   return h("div", { class: "card" }, table("By part of the data", heads(["Rows where", "Rows", "Accuracy", "Balanced", "ROC"]),
     found.slices.map((one) => h("tr", {}, h("th", { scope: "row" }, name(one.column), " is ", name(one.value === null ? "missing" : label(one.value))),
-      h("td", {}, whole(one.rows)), h("td", {}, score(one.accuracy)), h("td", {}, score(one.balanced_accuracy)), h("td", {}, score(one.roc_auc))))));
+      h("td", {}, whole(one.rows)), scored(one.accuracy), scored(one.balanced_accuracy), scored(one.roc_auc)))));
 }
 
 function cut(found) {
@@ -597,7 +604,7 @@ function describeScores(found, keys) {
 
 function describeConfusion(found) {
   const listed = (found.classes ?? []).slice(0, 6).map((one) =>
-    `${label(one.class)}: ${percent(one.recall ?? 0)} of ${count(one.rows, "row")} found`);
+    `${label(one.class)}: ${percent(one.recall?.value ?? one.recall ?? 0)} of ${count(one.rows, "row")} found`);
   return listed.length ? `${listed.join("; ")}.` : "";
 }
 
@@ -783,7 +790,7 @@ function drifted(now) {
     ? `Population stability index over the last ${count(now.window, "row")}; the lines are 0.1 and 0.25.${enough ? "" : ` In fewer than ${whole(JUDGED)} rows it is mostly chance.`}`
     : "Population stability index of each column; no row has come yet.";
   fill(gauges.drift, now.window ? [["predicted class", now.target], ...shown].map(([one, value], place) => {
-    const item = bar(one, `${value.toFixed(3)}${says(value)}`, value / scale, kind(value), marks, true);
+    const item = bar(one, `${value.toFixed(3)}${says(value)}`, now.window >= DRAWN ? value / scale : 0, kind(value), marks, true);
     if (!place) item.firstChild.replaceWith(h("em", {}, "predicted class"));
     return item;
   }) : []);

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stages.contract import NUMBERS, Column, Contract
+from stages.evaluation.markdown import code, table
 from stages.params import Train
 from stages.paths import PICTURES
 
@@ -25,6 +25,16 @@ SCORES = {
     "log_loss": "log loss (nats), lower is better",
     "brier": "Brier score, lower is better",
     "calibration_error": "calibration error, lower is better",
+}
+CLASS_SCORES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
 }
 SEEN = {
     "confusion": "What is true of the test rows and what was predicted",
@@ -80,34 +90,6 @@ def card(
         if text
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def code(text: object) -> str:
-    """A name of the user's as it is, in Markdown: neither markup nor HTML, on one line.
-
-    >>> code("mean_area"), code("a|b <i>")
-    ('`mean_area`', 'a&#124;b &#60;i&#62;')
-    """
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
-    if not line:
-        return "(empty)"
-    if re.search(r"[`|\\<>&]", line):  # what ends such a span, or a cell, or reads as HTML
-        return re.sub(r"[!-/:-@\[-`{-~]", lambda found: f"&#{ord(found[0])};", line)
-    return f"`{line}`"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; what begins with a digit or a sign of minus stands to the right.
-
-    >>> print(table(["class", "rows"], [["a", "1"]]))
-    | class | rows |
-    | --- | ---: |
-    | a | 1 |
-    """
-    cells = list(rows)
-    right = [all(re.match(r"[-−\d–]", row[place]) for row in cells) for place in range(len(header))]
-    rules = ["---:" if each and cells else "---" for each in right]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rules, *cells])
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -295,18 +277,37 @@ def _scores(evaluation: Evaluation) -> str:
     )
 
 
+def _with(score: Mapping[str, float | None] | None) -> str:
+    """A score with its interval, in one cell."""
+    return f"{number(score['value'])} ({_interval(score)})" if score else number(None)
+
+
 def _interval(score: Mapping[str, float | None]) -> str:
     return f"{number(score['low'])} to {number(score['high'])}"
 
 
 def _classes(evaluation: Evaluation) -> str:
-    names = ("precision", "recall", "f1", "roc_auc", "average_precision")
-    rows = [
-        [code(each["class"]), f"{each['rows']:,}", *(number(each[name]) for name in names)]
-        for each in evaluation["classes"]
+    header = ("class", "test rows", *CLASS_SCORES.values())
+    text = table(
+        header,
+        (
+            [
+                code(each["class"]),
+                f"{each['rows']:,}",
+                *(_with(each[name]) for name in CLASS_SCORES),
+            ]
+            for each in evaluation["classes"]
+        ),
+    )
+    validation = evaluation["cross_validation"]
+    again = [
+        [code(each["class"]), *(_with(each[name]) for name in CLASS_SCORES)]
+        for each in (validation or {}).get("classes", ())
     ]
-    header = ("class", "test rows", "precision", "recall", "F1", "ROC AUC", "average precision")
-    return table(header, rows)
+    said = f"Each against the rest, with 95 % intervals, on the test rows:\n\n{text}"
+    if not again:
+        return said
+    return f"{said}\n\nBy cross-validation:\n\n{table((header[0], *header[2:]), again)}"
 
 
 def _slices(evaluation: Evaluation) -> str:
@@ -317,7 +318,7 @@ def _slices(evaluation: Evaluation) -> str:
     names = [name for name in SCORES if name in slices[0]]
     rows = [
         [code(each["column"]), _value(each["value"]), f"{each['rows']:,}",
-         *(number(each[name]) for name in names)]
+         *(_with(each[name]) for name in names)]
         for each in slices[:MOST_SLICES]
     ]  # fmt: skip
     header = ["column", "value", "test rows", *(SCORES[name].partition(",")[0] for name in names)]
@@ -372,9 +373,10 @@ def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
             f"is right in {share(max(counts) / sum(counts))} of the training rows. See balanced "
             "accuracy and each class."
         )
-    worst = min(evaluation["classes"], key=lambda each: each["recall"])
+    worst = min(evaluation["classes"], key=lambda each: each["recall"]["value"])
     yield (
-        f"Of the class {code(worst['class'])} it finds the least: {share(worst['recall'])} of "
+        f"Of the class {code(worst['class'])} it finds the least: "
+        f"{share(worst['recall']['value'])} of "
         f"{_count(worst['rows'], 'test row')}."
     )
     yield from _worst_slice(evaluation)
@@ -387,10 +389,10 @@ def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
 def _worst_slice(evaluation: Evaluation) -> Iterator[str]:
     said = [each for each in evaluation["slices"] if each.get("accuracy") is not None]
     if said:
-        worst = min(said, key=lambda each: each["accuracy"])
+        worst = min(said, key=lambda each: each["accuracy"]["value"])
         yield (
             f"Of the parts above it is worst where {code(worst['column'])} is "
-            f"{_value(worst['value'])}: {share(worst['accuracy'])} of "
+            f"{_value(worst['value'])}: {share(worst['accuracy']['value'])} of "
             f"{_count(worst['rows'], 'test row')} right."
         )
     else:

@@ -17,9 +17,10 @@ from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 
-from stages import estimator, fitting
 from stages.contract import Column, Contract, Feature
-from stages.evaluate import BINARY, DIGITS, Scored, drawn, log_loss
+from stages.evaluation.evaluate import BINARY, DIGITS, Scored, log_loss
+from stages.evaluation.intervals import drawn
+from stages.model import estimator, fitting
 from stages.params import Train
 
 CALIBRATION_BINS = 10

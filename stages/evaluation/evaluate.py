@@ -1,34 +1,22 @@
-"""How good the model is on rows that it has not seen: scores, and how sure they are."""
+"""How good the model is on rows that it has not seen: every score, of all classes and of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import expit, logit
 from sklearn import metrics
 
-from stages.console import CairnError
-from stages.contract import Column, Contract
 from stages.inference import Predictions
 
 # A last digit may depend on the processor's vector width, and git and dvc.lock must not.
 DIGITS = 6
 BINARY = 2
 BLOCK = 2**17  # rows whose probabilities are in float64 at a time
-LEVEL = 0.95  # of every interval
-RESAMPLES = 300
-LEAST_RESAMPLES = 100  # where each has many classes to go through
-RESAMPLED_ROWS = 10_000
 # As many as C. Guo et al., On calibration of modern neural networks, 2017.
 CALIBRATION_BINS = 15
-PARTS = 4  # of a number's range, with as many rows in each
-FEW = 6  # values that are shown one by one
 
 Labels = NDArray[np.int64]
 Score = Callable[..., float]
@@ -45,14 +33,6 @@ class Scored(NamedTuple):
         """Some of the rows, by place or by a mask."""
         said = Predictions(self.said.labels[rows], self.said.probabilities[rows])
         return Scored(self.features[rows], self.truth[rows], said)
-
-
-class Interval(NamedTuple):
-    """A score, and between what it lies with the confidence LEVEL."""
-
-    value: float
-    low: float
-    high: float
 
 
 def scores(rows: Scored, classes: int) -> dict[str, float]:
@@ -127,9 +107,13 @@ def _calibration_error(rows: Scored, _: int) -> float:
     shares = rows.said.probabilities
     best = shares.argmax(axis=1)
     confidence = shares[np.arange(len(best)), best].astype(np.float64)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    missed = confidence - (best == rows.truth)
-    return float(np.abs(np.bincount(bins, missed)).sum() / len(best))
+    return _miscalibrated(confidence, best == rows.truth)
+
+
+def _miscalibrated(shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
+    """By how much n probabilities miss the share of hits, in the mean over bins of them."""
+    bins = np.minimum((shares * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    return float(np.abs(np.bincount(bins, shares - hits)).sum() / len(hits))
 
 
 SCORES: dict[str, Score] = {
@@ -142,178 +126,35 @@ SCORES: dict[str, Score] = {
     "brier": _mean(metrics.brier_score_loss),
     "calibration_error": _calibration_error,
 }
+CLASS_SCORES = (
+    "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss", "brier",
+    "calibration_error",
+)  # fmt: skip
 # They say nothing of rows that lack a class.
 OF_ALL_CLASSES = {"balanced_accuracy", "f1_macro", "roc_auc", "average_precision"}
 # The smaller, the better.
 LOSSES = {"log_loss", "brier", "calibration_error"}
-MOST = {"log_loss": np.inf, "brier": 2}  # of the others 1
 
 
-def intervals(rows: Scored, classes: int, seed: int) -> dict[str, Interval]:
-    """Each score with its interval, from a bootstrap: other rows like these, so many of each class.
-
-    Of many rows a part is drawn anew, whose interval is wider by the root of how much smaller it
-    is.
-    """
-    random = np.random.default_rng(seed)
-    featureless = rows._replace(features=rows.features[:, :0])
-    part = featureless.at(drawn(len(rows.truth), RESAMPLED_ROWS, random))
-    places = by_truth(part.truth)
-    repeats = max(LEAST_RESAMPLES, RESAMPLES // max(1, classes - 1))
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        again = [values(part.at(resampled(places, random)), classes) for _ in range(repeats)]
-    narrower = float(np.sqrt(len(part.truth) / len(rows.truth)))
-    found = values(rows, classes)
-    ends = [
-        _of_a_loss(value, each, narrower)
-        if name in LOSSES
-        else _of_a_share(value, float(each.std(ddof=1)) * narrower, len(rows.truth))
-        for name, value, each in zip(SCORES, found, np.transpose(again), strict=True)
-    ]
-    low, high = np.array(ends).T
-    return named(found, low, high)
+def values(rows: Scored, classes: int, names: Iterable[str] = SCORES) -> NDArray[np.float64]:
+    """Some of the SCORES, in that order."""
+    return np.array([SCORES[name](rows, classes) for name in names])
 
 
-def _of_a_loss(value: float, drawn: NDArray[np.float64], narrower: float) -> tuple[float, float]:
-    """Percentiles, moved to where the loss is: what is drawn twice looks worse calibrated."""
-    ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - drawn.mean()
-    return value + ends[0] * narrower, value + ends[1] * narrower
-
-
-def _of_a_share(value: float, error: float, rows: int) -> tuple[float, float]:
-    """By the standard error on the scale of log odds, on which there is no end at 1.
-
-    Where none of the rows drawn says otherwise, as Wilson has it for so many rows.
-    """
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    if 0 < value < 1 and error > 0:
-        half = z * error / (value * (1 - value))
-        return float(expit(logit(value) - half)), float(expit(logit(value) + half))
-    middle, spare = value + z**2 / (2 * rows), z**2 / rows
-    half = z * float(np.sqrt(value * (1 - value) / rows + spare / (4 * rows)))
-    return (middle - half) / (1 + spare), (middle + half) / (1 + spare)
-
-
-def by_truth(truth: Labels) -> list[Labels]:
-    """The places of the rows of each class that there is."""
-    return [np.flatnonzero(truth == code) for code in np.unique(truth)]
-
-
-def resampled(places: Iterable[Labels], random: np.random.Generator) -> Labels:
-    """The places of as many rows of each class, some of them twice."""
-    return np.concatenate([random.choice(each, len(each)) for each in places])
-
-
-def drawn(rows: int, most: int, random: np.random.Generator) -> Labels:
-    """The places of so many rows at most, at random and in order."""
-    if rows <= most:
-        return np.arange(rows)
-    return np.sort(random.choice(rows, most, replace=False, shuffle=False))
-
-
-def values(rows: Scored, classes: int) -> NDArray[np.float64]:
-    """Every score of SCORES, in that order."""
-    return np.array([score(rows, classes) for score in SCORES.values()])
-
-
-def named(
-    values: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
-) -> dict[str, Interval]:
-    """Intervals by score, none beyond what it can be."""
-    return {
-        name: Interval(*(rounded(np.clip(each, 0, MOST.get(name, 1))) for each in three))
-        for name, *three in zip(SCORES, values, low, high, strict=True)
-    }
-
-
-def plain(found: dict[str, Interval]) -> dict[str, dict[str, float]]:
-    """Intervals as JSON has them."""
-    return {name: interval._asdict() for name, interval in found.items()}
-
-
-def by_class(rows: Scored, terms: Contract) -> list[dict[str, Any]]:
-    """Of each class against the rest: rows, precision, recall, F1, ROC AUC, average precision."""
-    keys = terms.target.keys
-    columns = metrics.precision_recall_fscore_support(
-        rows.truth, rows.said.labels, labels=np.arange(len(keys)), zero_division=0
+def of_class(rows: Scored, place: int) -> NDArray[np.float64]:
+    """The scores of the class at this place against the rest, in the order of CLASS_SCORES."""
+    truth, said = rows.truth == place, rows.said.labels == place
+    shares = rows.said.probabilities[:, place].astype(np.float64)
+    hits = (truth & said).sum()
+    return np.array(
+        [
+            hits / max(1, said.sum()),
+            hits / max(1, truth.sum()),
+            2 * hits / max(1, truth.sum() + said.sum()),
+            metrics.roc_auc_score(truth, shares),
+            metrics.average_precision_score(truth, shares),
+            log_loss(truth, np.column_stack([1 - shares, shares]), labels=np.array([False, True])),
+            np.square(shares - truth).mean(),
+            _miscalibrated(shares, truth),
+        ]
     )
-    return [
-        {
-            "class": key,
-            "rows": int(count),
-            "precision": rounded(precision),
-            "recall": rounded(recall),
-            "f1": rounded(f1),
-            **{
-                name: rounded(score(rows.truth == place, rows.said.probabilities[:, place]))
-                for name, score in OF_A_CLASS.items()
-            },
-        }
-        for place, (key, precision, recall, f1, count) in enumerate(
-            zip(keys, *columns, strict=True)
-        )
-    ]
-
-
-OF_A_CLASS: dict[str, Score] = {
-    "roc_auc": metrics.roc_auc_score,
-    "average_precision": metrics.average_precision_score,
-}
-
-
-def check_slices(wanted: Iterable[str], terms: Contract) -> None:
-    """Refuse a column that the table has not."""
-    unknown = next((name for name in wanted if name not in terms.names), None)
-    if unknown is not None:
-        raise CairnError(
-            f"train.slices: no column {unknown!r}; the columns are {', '.join(terms.names)}"
-        )
-
-
-def by_slice(rows: Scored, terms: Contract, wanted: Iterable[str]) -> list[dict[str, Any]]:
-    """The scores by the values of columns; null where the rows have one class and no score."""
-    names = [feature.name for feature in terms.own]
-    return [
-        {"column": feature, "value": value, **_some(rows.at(mask), terms)}
-        for column in map(terms.column, dict.fromkeys(wanted))
-        for feature in column.features
-        for value, mask in _slices(rows.features[:, names.index(feature)], column)
-    ]
-
-
-def _slices(values: NDArray[np.float32], column: Column) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """What to call some of the rows, and which they are; empty ones are left out."""
-    gone = np.isnan(values)
-    different = np.unique(values[~gone])
-    if column.kind in {"category", "boolean"} or len(different) <= FEW:
-        for value in different:
-            yield _value(float(value), column), values == value
-    else:
-        edges = np.unique(np.quantile(different, np.linspace(0, 1, PARTS + 1)).astype(np.float32))
-        for place, (low, high) in enumerate(pairwise(edges)):
-            above = values >= low if place == 0 else values > low
-            if (mask := above & (values <= high)).any():
-                yield f"{low:.6g} to {high:.6g}", mask
-    if gone.any():
-        yield "missing", gone
-
-
-def _value(value: float, column: Column) -> str:
-    if column.kind == "category":
-        known = int(value) < len(column.categories)
-        return str(column.categories[int(value)]) if known else "another"
-    return ("false", "true")[int(value)] if column.kind == "boolean" else f"{value:g}"
-
-
-def _some(rows: Scored, terms: Contract) -> dict[str, Any]:
-    """The scores of some rows, which may not have every class."""
-    classes = len(terms.target.classes)
-    there = len(np.unique(rows.truth))
-    missing = OF_ALL_CLASSES if there < classes else set()
-    return {
-        "rows": len(rows.truth),
-        **{
-            name: None if name in missing else rounded(score(rows, classes))
-            for name, score in SCORES.items()
-        },
-    }

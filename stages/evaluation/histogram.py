@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages import features as made
 from stages.contract import Column, Contract, Feature, Histogram
-from stages.prepare import columns
+from stages.model.prepare import columns
 
 BUCKETS = 10
 Floats = NDArray[np.float32]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.contract import Contract
-from stages.evaluate import BINARY
+from stages.evaluation.evaluate import BINARY
 from stages.paths import PICTURES
 
 PALETTE = 128  # colours of a PNG
@@ -90,7 +90,7 @@ def draw(points: Points, evaluation: Evaluation, terms: Contract) -> dict[str, b
     Parameters
     ----------
     points
-        As `stages.curves.points` makes them; what has no rows is drawn as a sentence that says why.
+        As `curves.points` makes them; what has no rows is drawn as a sentence that says why.
     evaluation
         What data/model/evaluation.json holds.
     """
@@ -219,14 +219,14 @@ def _confusion(points: Points, evaluation: Evaluation, terms: Contract) -> Figur
 
 
 def _cells(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
-    """The numbers in the cells, those that are not zero."""
+    """The numbers in the cells; those that are zero just where there are few classes."""
     both = len(counts) <= BOTH
-    for row, column in np.argwhere(counts).tolist():
+    for row, column in np.argwhere(counts >= (0 if both else 1)).tolist():
         share, count = shares[row, column], f"{counts[row, column]:,}"
         axes.text(
             column,
             row,
-            f"{count}\n{100 * share:.1f} %" if both else count,
+            f"{count}\n{100 * share:.1f} %" if both and counts[row, column] else count,
             ha="center",
             va="center",
             fontsize=11 if both else 8,
@@ -278,7 +278,7 @@ def _area(evaluation: Evaluation, name: str, shown: str) -> str:
 
 def _named(evaluation: Evaluation, terms: Contract, score: str) -> dict[str, str | None]:
     """Class → what the legend calls it; with many classes those alone that do worst, and first."""
-    values = {each["class"]: each[score] for each in evaluation["classes"]}
+    values = {each["class"]: each[score]["value"] for each in evaluation["classes"]}
     keys = terms.target.keys
     if len(keys) == BINARY:
         return {keys[1]: f"class {short(keys[1])}"}

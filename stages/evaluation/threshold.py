@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stages.console import CairnError
 from stages.contract import Contract
-from stages.evaluate import BINARY, DIGITS, rounded
+from stages.evaluation.evaluate import BINARY, DIGITS, rounded
 from stages.params import FixedValue, LowestCost, MinimumRecall, Threshold
 
 Hits = NDArray[np.bool_]

@@ -8,16 +8,18 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from stages import evaluate, export, fitting, search, threshold
 from stages.compute import Engine
 from stages.console import Bar, Unfit, say
 from stages.contract import Contract
-from stages.evaluate import LEVEL, Interval, Scored
+from stages.evaluation import evaluate, parts, threshold
+from stages.evaluation.evaluate import CLASS_SCORES, SCORES, Scored
+from stages.evaluation.intervals import over_folds, plain
+from stages.graph import export
 from stages.inference import Predictions
+from stages.model import fitting, search
 from stages.params import FixedValue, Threshold, Train
 
 Floats = NDArray[np.float32]
@@ -148,9 +150,9 @@ def _ask(unfitted: Pipeline, features: Floats, classes: Codes, test: Floats) -> 
 
 
 def scores(
-    found: Validated, truth: Codes, classes: int, rule: Threshold | None, place: int
-) -> dict[str, Interval]:
-    """The mean of each score over all folds, and where it lies with 95 % confidence.
+    found: Validated, truth: Codes, terms: Contract, rule: Threshold | None, place: int
+) -> dict[str, Any]:
+    """The mean of each score over all folds, and where it lies, of all classes and of each.
 
     Parameters
     ----------
@@ -163,8 +165,16 @@ def scores(
         for shares, folds in zip(*found, strict=True)
         for fold in np.unique(folds)
     ]
+    classes, folds = len(terms.target.classes), len(np.unique(found.folds))
     values = np.array([evaluate.values(each, classes) for each in rows])
-    return evaluate.named(values.mean(axis=0), *spread(values, len(np.unique(found.folds))))
+    by_class = np.array([parts.each_class(each, classes) for each in rows])
+    return {
+        "scores": plain(over_folds(SCORES, values, folds)),
+        "classes": [
+            {"class": key, **plain(over_folds(CLASS_SCORES, by_class[:, at], folds))}
+            for at, key in enumerate(terms.target.keys)
+        ],
+    }
 
 
 def _labelled(
@@ -181,19 +191,6 @@ def _labelled(
         value = threshold.chosen(rule, truth[rest] == place, shares[rest, place])
         said = said.decided(place, value)
     return Scored(np.empty((len(said.labels), 0), dtype=np.float32), truth[test], said)
-
-
-def spread(values: NDArray[np.float64], folds: int) -> tuple[Any, Any]:
-    """Between what the mean of m folds' values lies, with the confidence LEVEL.
-
-    The folds share training rows, so that they differ less than those of other tables would; the
-    variance is corrected for that (C. Nadeau and Y. Bengio, Inference for the generalization
-    error, Machine Learning 52, 2003).
-    """
-    number = len(values)
-    variance = values.var(axis=0, ddof=1) * (1 / number + 1 / (folds - 1))
-    half = stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.sqrt(variance)
-    return values.mean(axis=0) - half, values.mean(axis=0) + half
 
 
 def judge(rows: Rows, asked: Train, best: Train, engine: Engine) -> Judged:
@@ -239,12 +236,11 @@ def _for_threshold(rows: Rows, best: Train, engine: Engine) -> Validated:
 
 def _report(found: Validated, rows: Rows, asked: Train, place: int) -> dict[str, Any]:
     """What evaluation.json says of the cross-validation."""
-    classes = len(rows.terms.target.classes)
     return {
         "folds": len(np.unique(found.folds)),
         "repeats": len(found.folds),
         "nested": asked.search.method != "none",
-        "scores": evaluate.plain(scores(found, rows.classes, classes, asked.threshold, place)),
+        **scores(found, rows.classes, rows.terms, asked.threshold, place),
     }
 
 

@@ -15,7 +15,7 @@ from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from stages.power import FARTHEST, Power
+from stages.model.power import FARTHEST, Power
 
 OPTIONS = {
     "nocl": [True, False],

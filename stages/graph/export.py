@@ -15,9 +15,9 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import estimator
 from stages.console import CairnError
 from stages.inference import INPUT, Predictions
+from stages.model import estimator
 
 TOLERANCE = 1e-5
 # Their label is the class of the largest probability: to ask for it as well doubles the time.
@@ -63,7 +63,7 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
     from skl2onnx import convert_sklearn  # noqa: PLC0415 - two seconds that `parity` need not pay
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
 
-    from stages import converters  # noqa: PLC0415
+    from stages.graph import converters  # noqa: PLC0415
 
     converters.register()
     model = pipeline.steps[-1][1]
@@ -97,7 +97,7 @@ def _opsets(model: Any) -> dict[str, int] | None:
     """The operators to convert to; the newest but for LightGBM, whose converter is made known."""
     if not estimator.uses_lightgbm(model):
         return None
-    from stages import converters  # noqa: PLC0415, as above
+    from stages.graph import converters  # noqa: PLC0415, as above
 
     converters.register_lightgbm()
     return OPSETS

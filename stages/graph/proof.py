@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from stages import compute, estimator, export, inference
+from stages import compute, inference
 from stages.console import CairnError, Progress, say
+from stages.graph import export
 from stages.inference import Predictions
+from stages.model import estimator
 
 BLOCK = 2**13  # rows that are predicted at once: what a core's cache holds in float64
 

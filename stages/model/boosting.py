@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stages import cluster, parquet
 from stages.cluster import ALONE_SECONDS, POLL_SECONDS, TRIES, Cluster, Lost
 from stages.console import CairnError, say
-from stages.estimator import STOPS
+from stages.model.estimator import STOPS
 
 THREADS = ("n_jobs", "num_threads", "num_thread", "nthread", "nthreads")  # LightGBM's words
 Floats = NDArray[np.float32]

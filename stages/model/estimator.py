@@ -17,9 +17,9 @@ from sklearn.ensemble import BaseEnsemble, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.model_selection import StratifiedKFold
 
-from stages import isotonic
 from stages.console import CairnError, say
 from stages.contract import Contract
+from stages.graph import isotonic
 from stages.params import Train
 
 FOLDS = 5
@@ -137,7 +137,8 @@ def _stops(block: Train) -> dict[str, Any]:
 
 def _stopping(model: BaseEstimator) -> BaseEstimator:
     """LightGBM that keeps rows aside to stop by."""
-    from stages.stopping import Stopping  # noqa: PLC0415 - needs LightGBM, an optional extra
+    # It needs LightGBM, an optional extra.
+    from stages.model.stopping import Stopping  # noqa: PLC0415
 
     given = model.get_params()
     alone = {"first_metric_only": True, **({} if METRICS & set(given) else {"metric": "None"})}

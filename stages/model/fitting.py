@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from stages import compute, estimator
+from stages import compute
 from stages.compute import Engine
 from stages.console import Unfit
 from stages.contract import Contract
+from stages.model import estimator
+from stages.model.prepare import prepare
 from stages.params import Train
 from stages.paths import TRAIN
-from stages.prepare import prepare
 
 # What scikit-learn raises where an argument or the rows are not what an estimator takes.
 WRONG = (AttributeError, TypeError, ValueError)
@@ -73,7 +74,7 @@ def fit(
 def _spread(pipeline: Pipeline, features: Floats, block: Train, engine: Any) -> Pipeline:
     """Fit LightGBM on the rows of data/features by all workers of a cluster."""
     # An optional extra.
-    from stages import boosting  # noqa: PLC0415
+    from stages.model import boosting  # noqa: PLC0415
 
     *steps, (_, model) = pipeline.steps
     before = Pipeline(steps).fit(features).transform if steps else np.asarray
@@ -100,12 +101,19 @@ def running(pipelines: list[Pipeline], named: str) -> Iterator[None]:
         The key of params.yaml and what it names, for that error.
     """
     free = all(estimator.any_threads(pipeline[-1]) for pipeline in pipelines)
+    with (
+        explained(named),
+        threadpool_limits((os.cpu_count() or 1) if free else 1, user_api="openmp"),
+        estimator.quiet("the fit"),
+    ):
+        yield
+
+
+@contextmanager
+def explained(named: str) -> Iterator[None]:
+    """What an estimator does not take is an error of one line that says what it is of."""
     try:
-        with (
-            threadpool_limits((os.cpu_count() or 1) if free else 1, user_api="openmp"),
-            estimator.quiet("the fit"),
-        ):
-            yield
+        yield
     except Exception as error:
         if not isinstance(error, WRONG) and type(error).__name__ != "LightGBMError":
             raise

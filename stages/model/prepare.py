@@ -12,11 +12,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from stages import estimator
 from stages.console import Unfit
 from stages.contract import Column, Contract
+from stages.model import estimator
+from stages.model.power import Power
 from stages.params import Train
-from stages.power import Power
 
 BLOCK = 2**17  # rows
 ABSENT = -1.0  # the code of a category that is missing

@@ -18,11 +18,14 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline
 
-from stages import estimator, evaluate, export, fitting, params
+from stages import params
 from stages.compute import Engine
 from stages.console import Bar, CairnError, Unfit
 from stages.contract import Contract
-from stages.evaluate import DIGITS, Scored
+from stages.evaluation import evaluate
+from stages.evaluation.evaluate import DIGITS, Scored
+from stages.graph import export
+from stages.model import estimator, fitting
 from stages.params import Range, Space, Train
 
 PAIR = 2  # a name and its estimator
@@ -310,7 +313,10 @@ def _try(  # noqa: PLR0913, PLR0917
     grid = _Told(
         # A step that is a whole Pipeline can be another one.
         _Alone([("candidate", pipelines[0])]),
-        {"candidate": pipelines},
+        [
+            {"candidate": [pipeline], "named": [each.name]}
+            for pipeline, each in zip(pipelines, left, strict=True)
+        ],
         scoring=Judge(settings.metric, len(terms.target.classes)),
         cv=estimator.folds(block.seed, settings.folds),
         error_score="raise",
@@ -333,11 +339,23 @@ def _unfitted(features: Floats, terms: Contract, candidate: Candidate) -> Pipeli
 
 
 class _Alone(Pipeline):  # type: ignore[misc]
-    """One of many that are fitted side by side."""
+    """One of many that are fitted side by side; an error says which."""
+
+    def __init__(
+        self,
+        steps: Any,
+        *,
+        transform_input: Any = None,
+        memory: Any = None,
+        verbose: bool = False,
+        named: str = "",
+    ) -> None:
+        super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
+        self.named = named
 
     def fit(self, *rows: Any) -> Self:
         """As a Pipeline, on one thread of OpenMP."""
-        with fitting.alone():
+        with fitting.explained(f"train.search: {self.named}"), fitting.alone():
             return super().fit(*rows)  # type: ignore[no-any-return]
 
 

@@ -20,8 +20,8 @@ from pyarrow import types
 
 from stages.console import CairnError
 from stages.contract import LARGEST, NUMBERS, Column, Contract
+from stages.parsing.table import JSON, Part, Unconvertible, real
 from stages.paths import RAW, TERMS
-from stages.table import JSON, Part, Unconvertible, real
 
 # What float32 rounds to its largest number, as the service has it.
 EXACT = 2**53

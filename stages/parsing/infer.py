@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 from pyarrow import types
 from pydantic import ValidationError
 
-from stages.checks import LEAST, MOST
 from stages.console import CairnError
 from stages.contract import LARGEST, NUMBERS, Column, Contract, Kind, Label, Part, Target
+from stages.parsing.checks import LEAST, MOST
+from stages.parsing.table import JSON, Unconvertible, title
+from stages.parsing.table import Part as Rows
 from stages.paths import RAW
-from stages.table import JSON, Unconvertible, title
-from stages.table import Part as Rows
 
 Form = Literal["integer", "number", "boolean", "text", "date", "time", "other"]
 COMMA = r"\s*[+-]?\d+,\d+\s*"

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,14 +15,14 @@ from typing import get_args
 from stages import console, identity, params, register
 from stages.console import CairnError, patience, say
 from stages.paths import METRICS
-from stages.release import gates, registry, revision, trial
-from stages.release.registry import ROLLBACK, Bump, Registry, Version, git
+from stages.release import commands, gates, registry, revision, trial
+from stages.release.commands import dvc, git
+from stages.release.registry import ROLLBACK, Bump, Registry, Version
 
 HEADLINES = ("accuracy", "roc_auc", "log_loss")
 HEAD = ("version", "stages", "model", "date", "commit", *HEADLINES)
 SHORT = 7  # digits of a commit
 SHOWN = 5  # files that are named before the rest is counted
-DVC = (sys.executable, "-m", "dvc")
 
 
 def main() -> None:
@@ -119,7 +117,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _reproduced() -> None:
     """Raise a CairnError where params, code or data changed since the pipeline ran."""
-    changed = json.loads(_dvc("status", "--json"))
+    changed = json.loads(dvc("status", "--json"))
     if changed:
         raise CairnError(
             f"dvc.lock is not what the stages would make now: {_some(list(changed))} changed; run "
@@ -130,27 +128,10 @@ def _reproduced() -> None:
 def _unpushed() -> str | None:
     """What to do so that others find the data; None where all is in the remote."""
     try:
-        new = json.loads(_dvc("status", "--cloud", "--json", AWS_MAX_ATTEMPTS="1"))
+        new = json.loads(dvc("status", "--cloud", "--json", AWS_MAX_ATTEMPTS="1"))
     except CairnError:
         return "dvc push --all-tags (the remote does not answer now)"
     return f"dvc push --all-tags ({len(new)} files are not in the remote)" if new else None
-
-
-def _dvc(*arguments: str, **env: str) -> str:
-    """What DVC prints; a CairnError with its own words where it fails."""
-    return _run(*DVC, *arguments, **env)
-
-
-def _run(*command: str, **env: str) -> str:
-    """What a command prints; a CairnError with the first line of what it says where it fails."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}
-    )
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        first = said[0] if said else f"{' '.join(command[1:])} failed"
-        raise CairnError(first.removeprefix("ERROR: ").removeprefix("error: "))
-    return done.stdout
 
 
 def promote(stage: str, number: str | None = None, force: str | None = None) -> None:
@@ -267,14 +248,14 @@ def checkout(number: str | None) -> None:
         revision.fetch(version.tag.commit)
     here = _here()
     _switch(version.tag.commit, here)
-    print(_run(sys.executable, "-m", "stages.register"), end="", flush=True)
+    print(commands.stage("register"), end="", flush=True)
     say(f"checkout: code, data and model are those of {found.name} {number}")
     say(f"checkout: to go back: git checkout {here} && dvc checkout")
 
 
 def _data_kept() -> None:
     """Raise a CairnError where a data file is not the one that dvc.lock names."""
-    said = json.loads(_dvc("data", "status", "--json"))
+    said = json.loads(dvc("data", "status", "--json"))
     changed = said.get("uncommitted", {}).get("modified", [])
     if changed:
         raise CairnError(
@@ -295,10 +276,10 @@ def _switch(commit: str, here: str) -> None:
     """Check out a commit and its data; go back where the data does not come."""
     git("checkout", "--quiet", "--detach", commit)
     try:
-        _dvc("checkout")
+        dvc("checkout")
     except CairnError:
         git("checkout", "--quiet", here)
-        _dvc("checkout")
+        dvc("checkout")
         raise
 
 

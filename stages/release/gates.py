@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import evaluate, inference
+from stages import inference
+from stages.evaluation import evaluate
 from stages.params import Against, Gates
 from stages.release.rivals import Difference, Rival
 

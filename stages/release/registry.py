@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -21,6 +20,7 @@ from gto.versions import SemVer
 from pydantic import BaseModel, ConfigDict
 
 from stages.console import CairnError
+from stages.release.commands import git
 
 Bump = Literal["major", "minor", "patch"]
 FIRST = "v1.0.0"
@@ -226,20 +226,3 @@ def _told(write: Callable[[], Any]) -> str:
         return str(write().tag)
     except GTOException as error:
         raise CairnError(" ".join(str(error).split())) from None
-
-
-def git(*arguments: str) -> str:
-    """What git answers; a CairnError with its own words where it fails."""
-    return git_bytes(*arguments).decode()
-
-
-def git_bytes(*arguments: str) -> bytes:
-    """As `git`, where it need not be text."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        raise CairnError("there is no git here; install it") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CairnError(f"git {arguments[0]}: {said[0] if said else 'failed'}")
-    return done.stdout

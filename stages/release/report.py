@@ -9,18 +9,21 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages import console, evaluate, identity
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages import console, contract, identity
 from stages.console import CairnError, patience, say
-from stages.evaluate import LOSSES
-from stages.paths import CONTRACT, EVALUATION, METRICS, ONNX, PICTURES, PLOTS, TEST, TRAIN
+from stages.evaluation import evaluate
+from stages.evaluation.evaluate import LOSSES
+from stages.evaluation.markdown import table
+from stages.paths import CONTRACT, EVALUATION, METRICS, ONNX, PICTURES, PLOTS, TERMS, TEST, TRAIN
 from stages.release import revision, rivals, trial
-from stages.release.registry import git
+from stages.release.commands import dvc, git
 from stages.release.rivals import Difference
 
 OUT = Path("build/report")
@@ -30,6 +33,7 @@ CROSS = "cross_validation"
 WHOLE = (ONNX, CONTRACT, METRICS, EVALUATION)  # the same in both: so is all that is said of them
 END = 0.975  # confidence of each end of an interval of 95 %
 SHORT = 7  # digits of a commit
+SMALL = 0.001  # difference that is shown with one more digit
 LONG = 60  # characters of a parameter's value that are shown
 
 
@@ -46,6 +50,16 @@ class Base(NamedTuple):
             return dict(json.loads(git("show", f"{self.commit}:./{METRICS.as_posix()}")))
         except CairnError:
             return {}
+
+    @property
+    def target(self) -> str:
+        """What it predicts; nothing where git has no such contract."""
+        try:
+            text = git("show", f"{self.commit}:./{TERMS.as_posix()}")
+            said = YAML(typ="safe", pure=True).load(text)["target"]
+            return _target(said["name"], said["classes"])
+        except (CairnError, LookupError, YAMLError):
+            return ""
 
     @property
     def outs(self) -> dict[Path, revision.Out]:
@@ -130,13 +144,20 @@ def _texts(base: Base) -> Iterator[str]:
 
 def _scores(base: Base, compared: Mapping[str, Difference]) -> str:
     """The table of scores, of the test rows and then of the cross-validation."""
-    before, now = base.scores, json.loads(METRICS.read_bytes())
+    mine = contract.read(CONTRACT).target
+    # Of another target they measure nothing of this one.
+    before = base.scores if base.target in {"", _target(mine.name, mine.classes)} else {}
+    now = json.loads(METRICS.read_bytes())
     evaluation = json.loads(EVALUATION.read_bytes())
     cross = evaluation.get(CROSS) or {}
     rows = score_rows(before.get("test", {}), now["test"], evaluation["test"], compared)
     more = score_rows(before.get(CROSS, {}), now.get(CROSS, {}), cross.get("scores", {}), {})
     head = ["score", base.name, "this", "change", "this lies, to 95 %", "this is"]
     return table(head, [*rows, *([f"{row[0]}, cross-validated", *row[1:]] for row in more)])
+
+
+def _target(name: str, classes: Iterable[object]) -> str:
+    return f"{name}: {', '.join(map(repr, classes))}"
 
 
 def score_rows(
@@ -161,7 +182,7 @@ def score_rows(
             name,
             _number(before.get(name)),
             _number(value),
-            f"{value - before[name]:+.4f}" if name in before else NONE,
+            _signed(value - before[name]) if name in before else NONE,
             f"{_number(intervals[name]['low'])} to {_number(intervals[name]['high'])}",
             verdict(name, compared[name])
             if name in compared
@@ -181,17 +202,24 @@ def verdict(name: str, found: Difference) -> str:
 
     >>> verdict("log_loss", Difference(0.1, 0.2, -0.15, -0.05))
     'better: -0.1500 to -0.0500'
+    >>> verdict("roc_auc", Difference(0.99995, 0.99991, 0.00002, 0.00006))
+    'better: +0.00002 to +0.00006'
     """
     if found.low == found.high == 0:
         return "the same"
     low, high = (-found.high, -found.low) if name in LOSSES else (found.low, found.high)
     word = "better" if low > 0 else "worse" if high < 0 else "within the noise"
-    return f"{word}: {found.low:+.4f} to {found.high:+.4f}"
+    return f"{word}: {_signed(found.low)} to {_signed(found.high)}"
+
+
+def _signed(value: float) -> str:
+    """A difference, with more digits where four say nothing."""
+    return f"{value:+.5f}" if 0 < abs(value) < SMALL else f"{value:+.4f}"
 
 
 def _placed(before: float | None, interval: Mapping[str, float]) -> str:
     """Where the score of the base is, if just this one has an interval."""
-    if before is None:
+    if before is None or interval["low"] is None:
         return NONE
     inside = interval["low"] <= before <= interval["high"]
     return "within the interval" if inside else "outside the interval"
@@ -221,7 +249,7 @@ def _compared(name: str, theirs: Path) -> Paired:
 
 def _params(base: Base) -> str:
     """The table of the parameters that changed."""
-    changed = _dvc("params", "diff", base.commit)
+    changed = json.loads(dvc("params", "diff", base.commit, "--json"))
     rows = [
         [f"`{name}`", *(_value(change[side]) for side in ("old", "new"))]
         for block in changed.values()
@@ -234,16 +262,6 @@ def _value(value: object) -> str:
     """A parameter's value, not too long; DVC tells null and none apart no more than this does."""
     text = NONE if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
-
-
-def _dvc(*arguments: str) -> dict[str, Any]:
-    """What DVC answers as JSON; a CairnError with its own words where it fails."""
-    command = [sys.executable, "-m", "dvc", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = " ".join(done.stderr.split()).removeprefix("ERROR: ")
-        raise CairnError(f"dvc {arguments[0]}: {said or 'failed'}")
-    return dict(json.loads(done.stdout))
 
 
 def _pictures(base: Base, url: str) -> Iterator[str]:
@@ -262,6 +280,8 @@ def _pictures(base: Base, url: str) -> Iterator[str]:
 
 def _lines(base: str, same: Sequence[str], new: Sequence[str], lost: str) -> Iterator[str]:
     """What is to be said of pictures that are not there."""
+    if not json.loads(EVALUATION.read_bytes())["search"]:
+        same = [name for name in same if name != "search"]  # it says that there was none
     if same:
         yield f"The same in both: {', '.join(same)}."
     if new:
@@ -291,20 +311,6 @@ def _beside(name: str, base: str, url: str) -> list[str]:
     there = (OUT / f"base-{name}.png").is_file()
     left = f"![{name} of {base}]({url}/base-{name}.png)" if there else NONE
     return [left, f"![{name} of this]({url}/this-{name}.png)"]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown.
-
-    >>> print(table(["a", "b"], [["one", "two"]]))
-    | a | b |
-    |---|---|
-    | one | two |
-    """
-    ruled = [head, ["---"] * len(head), *rows]
-    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in ruled)
-    first, rule, *others = (f"| {' | '.join(row)} |" for row in cells)
-    return "\n".join([first, rule.replace(" ", ""), *others])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from stages import identity, register
 from stages.console import CairnError
 from stages.paths import MODEL
-from stages.release.registry import git, git_bytes
+from stages.release.commands import git, git_bytes
 
 ADVICE = (
     "`make store` starts the local store, `dvc push --all-tags` where it was made brings it there"

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from stages import contract, evaluate, inference, parquet
+from stages import contract, inference, parquet
 from stages.console import CairnError
 from stages.contract import Column, Contract
-from stages.evaluate import Scored
+from stages.evaluation import evaluate, intervals
+from stages.evaluation.evaluate import Scored
 from stages.inference import Predictions
 from stages.paths import CONTRACT, ONNX
 
@@ -101,7 +102,7 @@ def load(folder: Path, number: str) -> Rival:
 def read(path: Path, terms: Contract, most: int = MOST_ROWS) -> Rows:
     """The rows of a file of data/features, or so many of them at random, always the same."""
     total = pq.ParquetFile(path).metadata.num_rows
-    chosen = evaluate.drawn(total, most, np.random.default_rng(SEED))
+    chosen = intervals.drawn(total, most, np.random.default_rng(SEED))
     parts, start = [], 0
     for group in parquet.groups(path):
         inside = chosen[(chosen >= start) & (chosen < start + len(group))] - start
@@ -247,12 +248,12 @@ def bootstrap(
 ) -> NDArray[np.float64]:
     """The difference on each of many resamples of the rows, every class with as many as there."""
     random = np.random.default_rng(SEED)
-    places = evaluate.by_truth(candidate.truth)
+    places = intervals.by_truth(candidate.truth)
     sides = [side._replace(features=side.features[:, :0]) for side in (candidate, production)]
     score = evaluate.SCORES[metric]
     found = []
     for _ in range(resamples):
-        rows = evaluate.resampled(places, random)
+        rows = intervals.resampled(places, random)
         first, second = (float(score(side.at(rows), classes)) for side in sides)
         found.append(first - second)
     return np.array(found)

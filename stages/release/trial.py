@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.console import patience
-from stages.evaluate import Scored
+from stages.evaluation.evaluate import Scored
 from stages.params import Against, Gates
 from stages.paths import CONTRACT, METRICS, ONNX, TEST, TRAIN
 from stages.release import gates, revision, rivals

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from stages import archive
-from stages.archive import CHUNK, Member, Piece
 from stages.console import EVERY, CairnError, patience, repeated, say
+from stages.source import archive
+from stages.source.archive import CHUNK, Member, Piece
 
 # ruff: noqa: PLC0415 - httpx and botocore take longer to import than a file as source need pay
 

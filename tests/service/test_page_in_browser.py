@@ -22,9 +22,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from stages import export
 from stages.contract import Column, Contract, Target
-from stages.histogram import seen
+from stages.evaluation.histogram import seen
+from stages.graph import export
 from tests import browser, screenshot, serving, small
 from tests.browser import HOST, Browser
 from tests.conftest import Project

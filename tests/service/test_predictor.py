@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.predictor import Predictor
-from stages import contract, engineering, export, inference
+from stages import contract, engineering, inference
 from stages.console import CairnError
 from stages.contract import Contract, Label, Target
 from stages.features import engineering_sha256
+from stages.graph import export
 from tests import small
 from tests.service import complete as full
 

@@ -12,7 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from service.runner import AT_ONCE, HAND_OVER, Cost, Features, Runner, measure
-from stages import export, inference
+from stages import inference
+from stages.graph import export
 from stages.inference import Predictions
 from tests import small
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from numpy.typing import NDArray
 
-from stages import curves, evaluate
 from stages.contract import Contract
-from stages.evaluate import Scored
+from stages.evaluation import curves, evaluate, parts
+from stages.evaluation.evaluate import Scored
 from stages.inference import Predictions
 
 SEARCH = {
@@ -56,11 +58,18 @@ def evaluation(terms: Contract, **more: Any) -> dict[str, Any]:
         for name, value in said.items()
         if name != "rows"
     }
+    classes = parts.by_class(test, terms, 0)
     return {
         "rows": {"train": 240, "test": len(test.truth)},
         "test": scores,
-        "cross_validation": {"folds": 5, "repeats": 3, "nested": False, "scores": scores},
-        "classes": evaluate.by_class(test, terms),
+        "cross_validation": {
+            "folds": 5,
+            "repeats": 3,
+            "nested": False,
+            "scores": scores,
+            "classes": classes,
+        },
+        "classes": classes,
         "slices": [],
         "threshold": None,
         "search": None,
@@ -109,3 +118,15 @@ def doubtful(rows: int) -> Scored:
         truth,
         Predictions((second > 0.5).astype(np.int64), said),
     )
+
+
+def scored(truth: list[int], probabilities: list[list[float]]) -> Scored:
+    """Rows of these classes, with these probabilities."""
+    said = np.array(probabilities, dtype=np.float32)
+    features: NDArray[np.float32] = np.zeros((len(truth), 1), dtype=np.float32)
+    return Scored(features, np.array(truth), Predictions(said.argmax(axis=1), said))
+
+
+def approx(value: float) -> Any:
+    """A score that is the same to six digits."""
+    return pytest.approx(value, abs=1e-6)

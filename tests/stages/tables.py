@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from stages import archive, contract_file, processed
+from stages import processed
 from stages.console import CairnError
 from stages.contract import Contract
 from stages.params import Processed
+from stages.parsing import contract_file
 from stages.paths import PROCESSED, RAW, REPORT, TERMS
+from stages.source import archive
 from tests.small import PARAMS
 
 Rows = list[dict[str, Any]]

@@ -22,9 +22,10 @@ from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 import stages
-from stages import cluster, compute, features, processed, table
+from stages import cluster, compute, features, processed
 from stages.console import CairnError
 from stages.params import Compute, Processed
+from stages.parsing import table
 from stages.paths import PROCESSED, RAW, REPORT, TERMS, TEST, TRAIN
 from tests.conftest import ROOT
 from tests.dask_processes import Processes, end, processes

@@ -11,9 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import contract_file, features, parquet
+from stages import features, parquet
 from stages.console import CairnError
 from stages.contract import Column, Contract, Part, Target
+from stages.parsing import contract_file
 from stages.paths import PROCESSED, TERMS, TEST, TRAIN
 from tests import small
 from tests.small import PARAMS

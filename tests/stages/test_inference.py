@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import export, fitting, inference
+from stages import inference
+from stages.graph import export
+from stages.model import fitting
 from tests import small
 
 

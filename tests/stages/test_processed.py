@@ -13,9 +13,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import contract_file, processed, table
+from stages import processed
 from stages.console import CairnError
 from stages.contract import Contract, Label
+from stages.parsing import contract_file, table
 from stages.paths import PROCESSED, REPORT, TERMS
 from tests import small
 from tests.stages import bad

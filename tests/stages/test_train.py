@@ -10,8 +10,10 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from stages import contract, contract_file, features, fitting, inference, parquet, train
+from stages import contract, features, inference, parquet, train
 from stages.console import CairnError
+from stages.model import fitting
+from stages.parsing import contract_file
 from stages.paths import (
     CARD,
     CONTRACT,
@@ -173,7 +175,7 @@ def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities
     labels = np.where(shares[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
-    assert evaluation()["classes"][0]["recall"] == 1
+    assert evaluation()["classes"][0]["recall"]["value"] == 1
     plain = inference.decided(inference.Predictions(labels, shares), terms.target.decision)
     np.testing.assert_array_equal(plain.labels, labels)
 

@@ -13,10 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from stages import curves, estimator, evaluate, fitting, paths
+from stages import paths
 from stages.contract import Column, Contract, Feature, Histogram, Target
-from stages.evaluate import Scored
+from stages.evaluation import curves, evaluate
+from stages.evaluation.evaluate import Scored
 from stages.inference import Predictions
+from stages.model import estimator, fitting
 from tests import small
 from tests.stages.evaluated import doubtful
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages import features, histogram
+from stages import features
 from stages.contract import Column, Contract, Kind
+from stages.evaluation import histogram
 from tests import small
 
 VALUES = st.lists(st.floats(allow_infinity=False, width=32), min_size=1).filter(

@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages import paths, pictures
+from stages import paths
 from stages.contract import Column, Contract, Target
+from stages.evaluation import pictures
 from tests import small
 from tests.conftest import ROOT
 from tests.stages import evaluated
@@ -189,7 +190,9 @@ def test_the_threshold_stands_at_the_rates_of_what_was_predicted() -> None:
 
 def test_of_many_classes_the_worst_are_named() -> None:
     terms = table(40)
-    ranked = sorted(evaluated.evaluation(terms)["classes"], key=lambda each: each["roc_auc"])
+    ranked = sorted(
+        evaluated.evaluation(terms)["classes"], key=lambda each: each["roc_auc"]["value"]
+    )
     shown = texts("roc", terms)
     named = {text.partition(":")[0] for text in shown if ":\N{NO-BREAK SPACE}" in text}
     assert named == {each["class"] for each in ranked[: len(pictures.COLOURS)]}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from stages import threshold
 from stages.console import CairnError
 from stages.contract import Contract, Target
+from stages.evaluation import threshold
 from stages.params import Threshold
 from tests import small
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages import compute, evaluate, validation
+from stages import compute
 from stages.console import CairnError
+from stages.evaluation import evaluate, validation
+from stages.evaluation.validation import Judged, Rows, Validated
 from stages.params import Train
-from stages.validation import Judged, Rows, Validated
 from tests import small
 
 RECALL = {"class": "yes", "rule": "recall", "at_least": 0.9}
@@ -60,10 +61,14 @@ def test_scores_are_the_mean_over_folds_with_the_corrected_interval() -> None:
         for fold in range(4)
     ]
     half = stats.t.ppf(0.975, 7) * np.sqrt(np.var(hits, ddof=1) * (1 / 8 + 1 / 3))
-    accuracy = validation.scores(found, truth, 2, None, 0)["accuracy"]
-    assert accuracy.value == pytest.approx(np.mean(hits), abs=1e-6)
-    assert accuracy.low == pytest.approx(np.mean(hits) - half, abs=1e-6)
-    assert accuracy.high == pytest.approx(min(1, np.mean(hits) + half), abs=1e-6)
+    scores = validation.scores(found, truth, small.TERMS, None, 0)
+    assert scores["scores"]["accuracy"] == {
+        "value": pytest.approx(np.mean(hits), abs=1e-6),
+        "low": pytest.approx(np.mean(hits) - half, abs=1e-6),
+        "high": pytest.approx(min(1, np.mean(hits) + half), abs=1e-6),
+    }
+    recalls = [each["recall"]["value"] for each in scores["classes"]]
+    assert np.mean(recalls) == pytest.approx(scores["scores"]["balanced_accuracy"]["value"])
 
 
 @pytest.mark.parametrize(("repeats", "most_rows"), [(0, 1000), (3, small.ROWS - 1)])

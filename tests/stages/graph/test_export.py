@@ -11,9 +11,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from stages import estimator, export, inference
+from stages import inference
 from stages.console import CairnError
+from stages.graph import export
 from stages.inference import Predictions
+from stages.model import estimator
 from tests import small
 
 

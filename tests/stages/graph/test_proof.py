@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages import export, fitting, proof
 from stages.console import CairnError
 from stages.contract import Contract
+from stages.graph import export, proof
+from stages.model import fitting
 from stages.params import Train
 from tests import small
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages import boosting, cluster, parquet
+from stages import cluster, parquet
 from stages.cluster import Cluster
 from stages.console import CairnError
+from stages.model import boosting
 from tests.dask_processes import Processes, processes
 from tests.ports import wait_until
 

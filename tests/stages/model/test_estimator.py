@@ -16,9 +16,10 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 
-from stages import contract, estimator
+from stages import contract
 from stages.console import CairnError
 from stages.contract import Contract
+from stages.model import estimator
 from stages.params import Train
 from tests import small
 
@@ -274,7 +275,7 @@ def test_lightgbm_is_told_to_give_the_same_bits_and_to_be_quiet() -> None:
 def test_without_lightgbm_it_is_said_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['lightgbm'] = None\n"
-        "from tests.stages.test_estimator import made\n"
+        "from tests.stages.model.test_estimator import made\n"
         "made('lightgbm.LGBMClassifier')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

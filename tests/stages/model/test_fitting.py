@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from stages import contract, export, fitting, proof
+from stages import contract
 from stages.console import CairnError
 from stages.contract import Contract
+from stages.graph import export, proof
+from stages.model import fitting
 from stages.params import Train
 from tests import small
 

@@ -12,8 +12,9 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from stages import export, inference
-from stages.power import FARTHEST, Power
+from stages import inference
+from stages.graph import export
+from stages.model.power import FARTHEST, Power
 from tests import small
 
 RANDOM = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def graph(power: Power) -> Any:
     from skl2onnx import convert_sklearn  # noqa: PLC0415 - slow to import
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
 
-    from stages import converters  # noqa: PLC0415
+    from stages.graph import converters  # noqa: PLC0415
 
     converters.register()
     made = convert_sklearn(

@@ -9,9 +9,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from stages import prepare
 from stages.console import CairnError
 from stages.contract import Column, Contract
+from stages.model import prepare
 from stages.params import Train
 from tests import small
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import compute, search
+from stages import compute
 from stages.console import CairnError
+from stages.model import search
+from stages.model.search import Found
 from stages.params import Train
-from stages.search import Found
 from tests import small
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
@@ -204,7 +205,7 @@ def test_a_score_is_to_be_large_and_a_loss_small(metric: str) -> None:
         ),
         (
             {"estimator": TREE, "values": {"max_depth": ["2"]}},
-            rf"train\.search: {TREE} cannot be fitted: .*'max_depth'",
+            r"train\.search: DecisionTreeClassifier max_depth=2 cannot be fitted: .*'max_depth'",
         ),
         (
             {"estimator": TREE, "values": {"class_weight": [{"x": 1}]}},

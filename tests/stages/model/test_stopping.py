@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from stages import estimator
+from stages.model import estimator
 from stages.params import Train
 from tests import small
 

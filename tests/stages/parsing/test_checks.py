@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from stages import checks
-from stages.checks import REPEATED, Held, Tally
 from stages.console import CairnError
 from stages.contract import Column, Contract, Target
-from stages.table import COMMAS, Dialect, Part
+from stages.parsing import checks
+from stages.parsing.checks import REPEATED, Held, Tally
+from stages.parsing.table import COMMAS, Dialect, Part
 from tests.stages.tables import as_lines
 
 TARGET = Target(name="y", classes=("no", "yes"))

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from stages import contract_file
 from stages.console import CairnError
 from stages.contract import Contract
+from stages.parsing import contract_file
 from tests import small
 
 GOOD = """\

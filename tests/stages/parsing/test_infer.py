@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import infer
 from stages.console import CairnError
 from stages.contract import Column
-from stages.infer import Found, Survey
-from stages.table import COMMAS, Part
+from stages.parsing import infer
+from stages.parsing.infer import Found, Survey
+from stages.parsing.table import COMMAS, Part
 from tests.stages.tables import ROWS, as_lines
 
 VALUES = st.one_of(st.none(), st.integers(-9, 9), st.floats(-1, 1), st.booleans(), st.text("ab"))

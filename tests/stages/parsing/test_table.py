@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import table
 from stages.console import CairnError
-from stages.table import Part, Unconvertible
+from stages.parsing import table
+from stages.parsing.table import Part, Unconvertible
 from tests.stages import tables
 from tests.stages.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar
 

@@ -50,8 +50,3 @@ def test_without_that_it_is_said_where_the_other_score_lies(before: float, said:
 def test_a_score_that_the_base_has_not_is_no_error() -> None:
     found = row("calibration_error", {}, {})
     assert found == ["calibration_error", "–", "0.9500", "–", "0.9000 to 0.9900", "–"]
-
-
-def test_a_table_is_one_in_markdown_whatever_is_in_its_cells() -> None:
-    lines = report.table(["a", "b"], [["x|y", "two\nlines"]]).splitlines()
-    assert lines == ["| a | b |", "|---|---|", "| x\\|y | two lines |"]

@@ -11,7 +11,7 @@ import pytest
 from stages import identity
 from stages.console import CairnError
 from stages.paths import CONTRACT, METRICS, MODEL, ONNX, TEST, TRAIN
-from stages.release import registry, revision
+from stages.release import commands, revision
 from tests import small, versions
 from tests.versions import Model, dvc, git
 
@@ -134,4 +134,4 @@ def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
     with pytest.raises(
         CairnError, match=r"^git show: fatal: path './?dvc.lock' exists on disk|git show"
     ):
-        revision.kept(registry.git("rev-parse", "HEAD").strip(), {})
+        revision.kept(commands.git("rev-parse", "HEAD").strip(), {})

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from stages import inference
 from stages.contract import Column, Contract, Feature, Target, Threshold
-from stages.evaluate import SCORES, Scored
+from stages.evaluation.evaluate import SCORES, Scored
 from stages.inference import Predictions
 from stages.release import rivals
 from stages.release.rivals import Incomparable, Rival, Rows

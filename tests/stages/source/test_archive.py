@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import archive
-from stages.archive import Member
 from stages.console import CairnError
+from stages.source import archive
+from stages.source.archive import Member
 
 # Names that a folder may have, long ones too, in order.
 NAMES = st.lists(

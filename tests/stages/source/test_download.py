@@ -23,10 +23,11 @@ import pytest
 import trustme
 import yaml
 
-from stages import archive, download, raw
+from stages import raw
 from stages.console import CairnError
-from stages.download import Note, Version
 from stages.paths import RAW
+from stages.source import archive, download
+from stages.source.download import Note, Version
 from tests.conftest import ROOT, clone, use_port
 from tests.ports import free_ports, wait_until
 from tests.small import PARAMS

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import query
 from stages.console import CairnError
+from stages.source import query
 from tests.ports import free_ports
 from tests.tools import missing
 

@@ -1,0 +1,1 @@
+"""How good the model is, and how sure that is: scores, intervals, pictures, the card."""

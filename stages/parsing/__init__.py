@@ -1,0 +1,1 @@
+"""What a table is read as, row by row, and the contract that each row is held to."""

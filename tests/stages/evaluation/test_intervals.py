@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.evaluation import evaluate, intervals
+from stages.evaluation.intervals import Interval
+from tests.stages.evaluated import approx, doubtful, scored
+
+
+def ends(found: Interval) -> tuple[float, float]:
+    assert found.low is not None
+    assert found.high is not None
+    return found.low, found.high
+
+
+def width(found: Interval) -> float:
+    low, high = ends(found)
+    return high - low
+
+
+def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
+    few, many = (intervals.of_scores(doubtful(rows), 2, 0) for rows in (400, 6400))
+    for found in (few, many):
+        assert set(found) == set(evaluate.SCORES)
+        for each in found.values():
+            low, high = ends(each)
+            assert low <= each.value <= high
+    for name in ("accuracy", "roc_auc", "log_loss"):
+        assert width(few[name]) / width(many[name]) == pytest.approx(4, rel=0.3)
+    assert intervals.of_scores(doubtful(400), 2, 0) == few
+
+
+def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
+    rows = doubtful(2000)
+    found = intervals.of_scores(rows, 2, 0)["accuracy"]
+    half = 1.96 * np.sqrt(found.value * (1 - found.value) / 2000)
+    low, high = ends(found)
+    assert high - found.value == pytest.approx(half, rel=0.15)
+    assert found.value - low == pytest.approx(half, rel=0.15)
+
+
+def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = doubtful(4000)
+    whole = intervals.of_scores(rows, 2, 0)["accuracy"]
+    monkeypatch.setattr(intervals, "RESAMPLED_ROWS", 1000)
+    part = intervals.of_scores(rows, 2, 0)["accuracy"]
+    assert part.value == whole.value
+    assert width(part) == pytest.approx(width(whole), rel=0.25)
+
+
+def test_no_interval_goes_beyond_what_a_score_can_be() -> None:
+    right = scored([0, 0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
+    found = intervals.of_scores(right, 2, 0)
+    assert found["accuracy"] == (1, approx(4 / (4 + 1.959964**2)), 1)  # Wilson's
+    assert ends(found["roc_auc"])[0] < 1
+    assert all(ends(each)[0] >= 0 for each in found.values())
+    wrong = scored([0, 1] * 4, [[0.001, 0.999], [0.999, 0.001], [0.01, 0.99], [0.99, 0.01]] * 2)
+    assert ends(intervals.of_scores(wrong, 2, 0)["log_loss"])[1] > 1
+
+
+def test_a_loss_that_no_other_rows_change_has_no_interval() -> None:
+    found = intervals.of_scores(scored([0, 1], [[0.8, 0.2], [0.3, 0.7]]), 2, 0)
+    assert found["brier"].value > 0
+    assert (found["brier"].low, found["brier"].high) == (None, None)
+    assert found["accuracy"].high == 1
