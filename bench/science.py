@@ -158,9 +158,9 @@ def block_of(settings: dict[str, Any], repeats: int) -> Train:
     return Train.model_validate({**params.load().train.model_dump(by_alias=True), **own})
 
 
-def shown(score: dict[str, float]) -> dict[str, float]:
-    """An interval in as many digits as it is worth."""
-    return {name: round(value, 4) for name, value in score.items()}
+def shown(score: dict[str, Any]) -> dict[str, Any]:
+    """An interval in as many digits as it is worth; its ends may be None."""
+    return {name: value if value is None else round(value, 4) for name, value in score.items()}
 
 
 def in_onnx(of: Rows, block: Train, engine: Engine) -> dict[str, float]:
@@ -206,8 +206,8 @@ def row(name: str, way: str, scores: dict[str, Any]) -> list[str]:
     return [name.replace("_", " "), way, str(scores["repeats"]), accuracy, auc, taken]
 
 
-def _interval(score: dict[str, float]) -> str:
-    value, low, high = (f"{each:.4f}" for each in score.values())
+def _interval(score: dict[str, Any]) -> str:
+    value, low, high = ("–" if each is None else f"{each:.4f}" for each in score.values())
     return f"{value} ({low} to {high})"
 
 

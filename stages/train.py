@@ -221,9 +221,9 @@ def heads(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {"test": test, **({"cross_validation": middles(again["scores"])} if again else {})}
 
 
-def middles(intervals: dict[str, dict[str, float]]) -> dict[str, float]:
+def middles(found: dict[str, dict[str, Any]]) -> dict[str, float]:
     """The scores themselves."""
-    return {name: interval["value"] for name, interval in intervals.items()}
+    return {name: interval["value"] for name, interval in found.items()}
 
 
 def fit(rows: Rows, terms: Contract, block: Train, engine: Engine) -> Pipeline:

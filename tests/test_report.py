@@ -262,7 +262,7 @@ def test_scores_of_another_target_are_not_set_against_these(
     before = lock.read_text(), terms.read_text()
     outs = yaml.safe_load(before[0])["stages"]["train"]["outs"]
     [graph] = [out["md5"] for out in outs if out["path"] == "data/model/model.onnx"]
-    lock.write_text(before[0].replace(graph, "0" * 32))
+    lock.write_text(before[0].replace(graph, "f" * 32))
     terms.write_text(before[1].replace("name: target", "name: other"))
     own.git("commit", "--quiet", "--all", "--message", "another target")
     for path, text in zip((lock, terms), before, strict=True):

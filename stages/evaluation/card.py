@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stages.contract import NUMBERS, Column, Contract
@@ -13,8 +13,10 @@ from stages.paths import PICTURES
 MOST_COLUMNS = 50
 MOST_CATEGORIES = 8
 MOST_SLICES = 30
+MOST_CLASSES = 100
 FEW_ROWS = 100  # of the test, with which intervals are wide
 FEW_OF_A_CLASS = 30
+FEW_TO_CALIBRATE = 2000
 UNEVEN = 5  # times as many rows in the largest class as in the smallest
 SCORES = {
     "accuracy": "accuracy",
@@ -277,37 +279,37 @@ def _scores(evaluation: Evaluation) -> str:
     )
 
 
-def _with(score: Mapping[str, float | None] | None) -> str:
-    """A score with its interval, in one cell."""
-    return f"{number(score['value'])} ({_interval(score)})" if score else number(None)
+def _cell(score: Mapping[str, float | None] | None) -> str:
+    """A score with its interval, as far as they can be said."""
+    if score is None:
+        return number(None)
+    value = number(score["value"])
+    return value if score["low"] is None else f"{value} ({_interval(score)})"
 
 
 def _interval(score: Mapping[str, float | None]) -> str:
+    if score["low"] is None:
+        return number(None)
     return f"{number(score['low'])} to {number(score['high'])}"
 
 
 def _classes(evaluation: Evaluation) -> str:
-    header = ("class", "test rows", *CLASS_SCORES.values())
-    text = table(
-        header,
-        (
-            [
-                code(each["class"]),
-                f"{each['rows']:,}",
-                *(_with(each[name]) for name in CLASS_SCORES),
-            ]
-            for each in evaluation["classes"]
-        ),
-    )
-    validation = evaluation["cross_validation"]
-    again = [
-        [code(each["class"]), *(_with(each[name]) for name in CLASS_SCORES)]
-        for each in (validation or {}).get("classes", ())
-    ]
-    said = f"Each against the rest, with 95 % intervals, on the test rows:\n\n{text}"
-    if not again:
-        return said
-    return f"{said}\n\nBy cross-validation:\n\n{table((header[0], *header[2:]), again)}"
+    said = ["Each against the rest, with 95 % intervals, on the test rows:"]
+    said.append(_by_class(evaluation["classes"], {"rows": "test rows"}))
+    if evaluation["cross_validation"]:
+        said += ["By cross-validation:", _by_class(evaluation["cross_validation"]["classes"], {})]
+    more = len(evaluation["classes"]) - MOST_CLASSES
+    return "\n\n".join([*said, *([f"And {more} more, in `evaluation.json`."] if more > 0 else [])])
+
+
+def _by_class(classes: Sequence[Mapping[str, Any]], counts: Mapping[str, str]) -> str:
+    """A row a class: its counts, such as of its rows, and its scores."""
+    rows = [
+        [code(each["class"]), *(f"{each[name]:,}" for name in counts),
+         *(_cell(each[name]) for name in CLASS_SCORES)]
+        for each in classes[:MOST_CLASSES]
+    ]  # fmt: skip
+    return table(["class", *counts.values(), *CLASS_SCORES.values()], rows)
 
 
 def _slices(evaluation: Evaluation) -> str:
@@ -318,7 +320,7 @@ def _slices(evaluation: Evaluation) -> str:
     names = [name for name in SCORES if name in slices[0]]
     rows = [
         [code(each["column"]), _value(each["value"]), f"{each['rows']:,}",
-         *(_with(each[name]) for name in names)]
+         *(_cell(each[name]) for name in names)]
         for each in slices[:MOST_SLICES]
     ]  # fmt: skip
     header = ["column", "value", "test rows", *(SCORES[name].partition(",")[0] for name in names)]
@@ -357,6 +359,11 @@ def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
         yield (
             f"The test has just {_count(rows['test'], 'row')}: an accuracy from "
             f"{share(score['low'])} to {share(score['high'])} would go with it as well."
+        )
+    if rows["test"] < FEW_TO_CALIBRATE:
+        yield (
+            "A calibration error of so few rows comes out too large, for chance alone moves each "
+            "bin; the lower end of its interval on the test rows allows for that."
         )
     rare = [each for each in evaluation["classes"] if each["rows"] < FEW_OF_A_CLASS]
     if rare:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,20 +12,28 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from stages.evaluation import evaluate
-from stages.evaluation.evaluate import LOSSES, SCORES, Labels, Scored, rounded
+from stages.evaluation.evaluate import (
+    BINARY,
+    LOSSES,
+    OF_ALL_CLASSES,
+    SCORES,
+    Labels,
+    Scored,
+    rounded,
+)
 
 LEVEL = 0.95  # of every interval
 RESAMPLES = 300
 LEAST_RESAMPLES = 100  # where each has many classes to go through
 RESAMPLED_ROWS = 10_000
-MOST = {"log_loss": np.inf, "brier": 2}  # of the others 1
+NOTHING = 1e-6  # of an error: that all rows drawn say the same, but for the last bits
 
 Values = NDArray[np.float64]
 Measure = Callable[[Scored], Values]
 
 
 class Interval(NamedTuple):
-    """A score, and between what it lies with the confidence LEVEL; null where nothing tells."""
+    """A score, and between what it lies with the confidence LEVEL; None where nothing tells."""
 
     value: float
     low: float | None
@@ -37,13 +45,14 @@ class Resampled(NamedTuple):
 
     Attributes
     ----------
-    values, again
-        s, and repeats × s.
+    values, part, again
+        s of all rows, s of those that were drawn from, and repeats × s.
     narrower
         By what an interval shrinks, as only a part of the rows was drawn from.
     """
 
     values: Values
+    part: Values
     again: Values
     narrower: float
 
@@ -60,9 +69,21 @@ def of_some(
     """Some of the SCORES with their intervals."""
     wanted = tuple(names)
     found = resample(rows, lambda part: evaluate.values(part, classes, wanted), seed, repeats)
+    few = effective([len(each) for each in by_truth(rows.truth)])
+    counts = [few if name in OF_ALL_CLASSES else len(rows.truth) for name in wanted]
     return {
-        name: interval(name, found, place, len(rows.truth)) for place, name in enumerate(wanted)
+        name: interval(name, found, place, counts[place], classes)
+        for place, name in enumerate(wanted)
     }
+
+
+def effective(counts: Sequence[int]) -> float:
+    """As how many rows those of several classes count, in a mean over the classes.
+
+    >>> effective([50, 50]), round(effective([3, 97]), 1)
+    (100.0, 11.6)
+    """
+    return float(len(counts) ** 2 / np.sum(1 / np.array(counts)))
 
 
 def resample(rows: Scored, measure: Measure, seed: int, repeats: int) -> Resampled:
@@ -73,15 +94,29 @@ def resample(rows: Scored, measure: Measure, seed: int, repeats: int) -> Resampl
     """
     random = np.random.default_rng(seed)
     featureless = rows._replace(features=rows.features[:, :0])
-    part = featureless.at(drawn(len(rows.truth), RESAMPLED_ROWS, random))
+    part = featureless.at(_some_of_each(rows.truth, random))
     places = by_truth(part.truth)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         again = [measure(part.at(resampled(places, random))) for _ in range(repeats)]
     narrower = float(np.sqrt(len(part.truth) / len(rows.truth)))
-    return Resampled(measure(featureless), np.array(again), narrower)
+    whole = measure(featureless)
+    own = whole if len(part.truth) == len(rows.truth) else measure(part)
+    return Resampled(whole, own, np.array(again), narrower)
 
 
-def interval(name: str, found: Resampled, place: int, rows: int) -> Interval:
+def _some_of_each(truth: Labels, random: np.random.Generator) -> Labels:
+    """The places of RESAMPLED_ROWS at most, or a few more: each class in proportion, and there."""
+    if len(truth) <= RESAMPLED_ROWS:
+        return np.arange(len(truth))
+    share = RESAMPLED_ROWS / len(truth)
+    parts = [
+        random.choice(each, max(1, round(share * len(each))), replace=False)
+        for each in by_truth(truth)
+    ]
+    return np.sort(np.concatenate(parts))
+
+
+def interval(name: str, found: Resampled, place: int, rows: float, classes: int) -> Interval:
     """The score at a place, with its interval.
 
     Parameters
@@ -92,25 +127,36 @@ def interval(name: str, found: Resampled, place: int, rows: int) -> Interval:
     value, again = float(found.values[place]), found.again[:, place]
     if name not in LOSSES:
         error = float(again.std(ddof=1)) * found.narrower
-        return within(name, value, *_of_a_share(value, error, rows))
-    if again.min() == again.max():  # the rows are too few, or too sure
-        return Interval(rounded(value), None, None)
-    return within(name, value, *_of_a_loss(value, again, found.narrower))
+        return within(name, value, *_of_a_share(value, error, rows), classes=classes)
+    low, high = _of_a_loss(value, again, found.narrower)
+    if name == "calibration_error":
+        low = min(low, _less_chance(value, float(found.part[place]), again, found.narrower))
+    return within(name, value, low, high, classes=classes)
 
 
-def _of_a_loss(value: float, drawn: Values, narrower: float) -> tuple[float, float]:
+def _of_a_loss(value: float, again: Values, narrower: float) -> tuple[float, float]:
     """Percentiles, moved to where the loss is: what is drawn twice looks worse calibrated."""
-    ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - drawn.mean()
+    ends = np.quantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - again.mean()
     return value + ends[0] * narrower, value + ends[1] * narrower
 
 
-def _of_a_share(value: float, error: float, rows: int) -> tuple[float, float]:
+def _less_chance(value: float, own: float, again: Values, narrower: float) -> float:
+    """The lower end of a calibration error, which is too large where there are few rows.
+
+    Chance alone moves every bin. How much, rows drawn anew say: their error's square exceeds that
+    of the rows that they were drawn from by as much as this one exceeds the true one.
+    """
+    most = float(np.quantile(again, (1 + LEVEL) / 2))
+    return float(np.sqrt(max(0.0, value**2 - (most**2 - own**2) * narrower**2)))
+
+
+def _of_a_share(value: float, error: float, rows: float) -> tuple[float, float]:
     """By the standard error on the scale of log odds, on which there is no end at 1.
 
     Where none of the rows drawn says otherwise, as Wilson has it for so many rows.
     """
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    if 0 < value < 1 and error > 0:
+    if 0 < value < 1 and error > NOTHING:
         half = z * error / (value * (1 - value))
         return float(expit(logit(value) - half)), float(expit(logit(value) + half))
     middle, spare = value + z**2 / (2 * rows), z**2 / rows
@@ -118,7 +164,9 @@ def _of_a_share(value: float, error: float, rows: int) -> tuple[float, float]:
     return (middle - half) / (1 + spare), (middle + half) / (1 + spare)
 
 
-def over_folds(names: Iterable[str], values: Values, folds: int) -> dict[str, Interval]:
+def over_folds(
+    names: Iterable[str], values: Values, folds: int, classes: int
+) -> dict[str, Interval]:
     """The means of m folds' scores, m × s, and where they lie.
 
     The folds share training rows, so that they differ less than those of other tables would; the
@@ -129,12 +177,16 @@ def over_folds(names: Iterable[str], values: Values, folds: int) -> dict[str, In
     variance = values.var(axis=0, ddof=1) * (1 / number + 1 / (folds - 1))
     half = stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.sqrt(variance)
     ends = zip(names, means, means - half, means + half, strict=True)
-    return {name: within(name, *three) for name, *three in ends}
+    return {
+        name: within(name, value, low, high, classes=classes) for name, value, low, high in ends
+    }
 
 
-def within(name: str, value: float, low: float, high: float) -> Interval:
-    """An interval that goes no further than the score can."""
-    most = MOST.get(name, 1)
+def within(name: str, value: float, low: float, high: float, *, classes: int) -> Interval:
+    """An interval that goes no further than the score can; none where nothing varied."""
+    if rounded(low) == rounded(high):  # the rows are too few, or the model too sure
+        return Interval(rounded(value), None, None)
+    most = {"log_loss": np.inf, "brier": 1 if classes == BINARY else 2}.get(name, 1)
     return Interval(*(rounded(np.clip(each, 0, most)) for each in (value, low, high)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,39 +12,60 @@ from numpy.typing import NDArray
 from stages.console import CairnError
 from stages.contract import Column, Contract
 from stages.evaluation import evaluate, intervals
-from stages.evaluation.evaluate import CLASS_SCORES, OF_ALL_CLASSES, SCORES, Scored
-from stages.evaluation.intervals import Values, plain
+from stages.evaluation.evaluate import (
+    BINARY,
+    CLASS_SCORES,
+    OF_ALL_CLASSES,
+    SCORES,
+    Labels,
+    Scored,
+    rounded,
+)
+from stages.evaluation.intervals import Interval, Resampled, Values, effective, interval, plain
 
 RESAMPLES = 100  # of each part
+MOST = 50  # slices with intervals: each takes a second or so
 PARTS = 4  # of a number's range, with as many rows in each
 FEW = 6  # values that are shown one by one
 
 
+class Counts(NamedTuple):
+    """How many rows are of a class, of another, and are said to be of it."""
+
+    true: int
+    rest: int
+    said: int
+
+
 def by_class(rows: Scored, terms: Contract, seed: int) -> list[dict[str, Any]]:
     """Of each class its rows, and CLASS_SCORES with their intervals."""
-    classes, names = len(terms.target.classes), CLASS_SCORES
+    classes = len(terms.target.classes)
     found = intervals.resample(
         rows, lambda part: each_class(part, classes).ravel(), seed, RESAMPLES
     )
-    true, said = (np.bincount(of, minlength=classes) for of in (rows.truth, rows.said.labels))
+    true, said = _counted(rows.truth, classes), _counted(rows.said.labels, classes)
+    rest = [len(rows.truth) - count for count in true]
+    of_all = zip(terms.target.keys, map(Counts, true, rest, said), strict=True)
     return [
-        {
-            "class": key,
-            "rows": int(true[place]),
-            **plain(
-                {
-                    name: intervals.interval(
-                        name,
-                        found,
-                        place * len(names) + at,
-                        max(1, int((said if name == "precision" else true)[place])),
-                    )
-                    for at, name in enumerate(names)
-                }
-            ),
-        }
-        for place, key in enumerate(terms.target.keys)
+        {"class": key, "rows": of.true, **plain(_of_one(found, place, of))}
+        for place, (key, of) in enumerate(of_all)
     ]
+
+
+def _counted(labels: Labels, classes: int) -> list[int]:
+    """How many rows have each class."""
+    counts: list[int] = np.bincount(labels, minlength=classes).tolist()
+    return counts
+
+
+def _of_one(found: Resampled, place: int, of: Counts) -> dict[str, Interval]:
+    """CLASS_SCORES of the class at a place."""
+    first = place * len(CLASS_SCORES)
+    rows = {"precision": max(1, of.said), "roc_auc": effective([of.true, of.rest])}
+    return {
+        name: interval(name, found, first + at, rows.get(name, of.true), BINARY)
+        for at, name in enumerate(CLASS_SCORES)
+    }
 
 
 def each_class(rows: Scored, classes: int) -> Values:
@@ -66,11 +87,21 @@ def by_slice(
 ) -> list[dict[str, Any]]:
     """The scores by the values of columns; null where a class has no row there, and no score."""
     names = [feature.name for feature in terms.own]
-    return [
-        {"column": feature, "value": value, **_some(rows.at(mask), len(terms.target.classes), seed)}
+    found = (
+        (feature, value, rows.at(mask))
         for column in map(terms.column, dict.fromkeys(wanted))
         for feature in column.features
         for value, mask in _slices(rows.features[:, names.index(feature)], column)
+    )
+    classes = len(terms.target.classes)
+    return [
+        {
+            "column": feature,
+            "value": value,
+            "rows": len(part.truth),
+            **_of_a_slice(part, classes, seed, sure=place < MOST),
+        }
+        for place, (feature, value, part) in enumerate(found)
     ]
 
 
@@ -98,9 +129,13 @@ def _value(value: float, column: Column) -> str:
     return ("false", "true")[int(value)] if column.kind == "boolean" else f"{value:g}"
 
 
-def _some(rows: Scored, classes: int, seed: int) -> dict[str, Any]:
-    """The scores of some rows, which may not have every class."""
+def _of_a_slice(rows: Scored, classes: int, seed: int, *, sure: bool) -> dict[str, Any]:
+    """The scores of some rows, which may not have every class; with intervals if it is to be."""
     missing = OF_ALL_CLASSES if len(np.unique(rows.truth)) < classes else set()
     wanted = [name for name in SCORES if name not in missing]
-    found = plain(intervals.of_some(wanted, rows, classes, seed, RESAMPLES))
-    return {"rows": len(rows.truth), **{name: found.get(name) for name in SCORES}}
+    if sure:
+        found = intervals.of_some(wanted, rows, classes, seed, RESAMPLES)
+    else:
+        middles = zip(wanted, evaluate.values(rows, classes, wanted), strict=True)
+        found = {name: Interval(rounded(value), None, None) for name, value in middles}
+    return dict.fromkeys(SCORES) | plain(found)

@@ -165,8 +165,10 @@ def _sentence(title: str, text: str) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, score: Mapping[str, float]) -> None:
-    """The interval of the score in the title, in a line of its own below it."""
+def _interval(axes: Axes, score: Mapping[str, float | None]) -> None:
+    """The interval of the score in the title, in a line of its own below it, if there is one."""
+    if score["low"] is None:
+        return
     axes.set_title(
         f"95 % interval {score['low']:.3f} to {score['high']:.3f}",
         fontsize=9,

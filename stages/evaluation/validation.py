@@ -15,7 +15,7 @@ from stages.compute import Engine
 from stages.console import Bar, Unfit, say
 from stages.contract import Contract
 from stages.evaluation import evaluate, parts, threshold
-from stages.evaluation.evaluate import CLASS_SCORES, SCORES, Scored
+from stages.evaluation.evaluate import BINARY, CLASS_SCORES, SCORES, Scored
 from stages.evaluation.intervals import over_folds, plain
 from stages.graph import export
 from stages.inference import Predictions
@@ -169,9 +169,9 @@ def scores(
     values = np.array([evaluate.values(each, classes) for each in rows])
     by_class = np.array([parts.each_class(each, classes) for each in rows])
     return {
-        "scores": plain(over_folds(SCORES, values, folds)),
+        "scores": plain(over_folds(SCORES, values, folds, classes)),
         "classes": [
-            {"class": key, **plain(over_folds(CLASS_SCORES, by_class[:, at], folds))}
+            {"class": key, **plain(over_folds(CLASS_SCORES, by_class[:, at], folds, BINARY))}
             for at, key in enumerate(terms.target.keys)
         ],
     }

@@ -58,7 +58,7 @@ class Base(NamedTuple):
             text = git("show", f"{self.commit}:./{TERMS.as_posix()}")
             said = YAML(typ="safe", pure=True).load(text)["target"]
             return _target(said["name"], said["classes"])
-        except (CairnError, LookupError, YAMLError):
+        except (CairnError, LookupError, TypeError, YAMLError):
             return ""
 
     @property
@@ -183,7 +183,7 @@ def score_rows(
             _number(before.get(name)),
             _number(value),
             _signed(value - before[name]) if name in before else NONE,
-            f"{_number(intervals[name]['low'])} to {_number(intervals[name]['high'])}",
+            _between(intervals[name]),
             verdict(name, compared[name])
             if name in compared
             else _placed(before.get(name), intervals[name]),
@@ -191,6 +191,12 @@ def score_rows(
         for name, value in now.items()
         if name in intervals
     ]
+
+
+def _between(interval: Mapping[str, float | None]) -> str:
+    if interval["low"] is None:
+        return NONE
+    return f"{_number(interval['low'])} to {_number(interval['high'])}"
 
 
 def _number(value: float | None) -> str:

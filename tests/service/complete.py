@@ -55,12 +55,20 @@ SCORES = {
 EVALUATION = {
     "rows": {"train": 60, "test": 20},
     "test": SCORES,
-    "cross_validation": {"folds": 5, "repeats": 3, "nested": False, "scores": SCORES},
+    "cross_validation": {
+        "folds": 5, "repeats": 3, "nested": False, "scores": SCORES, "classes": []
+    },
     "classes": [
-        {"class": "no", "rows": 8, "precision": 0.9, "recall": 0.875, "f1": 0.887, "roc_auc": 0.99},
-        {"class": "yes", "rows": 12, "precision": 0.9, "recall": 1.0, "f1": 0.947, "roc_auc": 0.99},
+        {"class": "no", "rows": 8, "recall": {"value": 0.875, "low": 0.529, "high": 0.978}},
+        {"class": "yes", "rows": 12, "recall": 1.0},  # as of older models
     ],
-    "slices": [{"column": "colour", "value": None, "rows": 3, "accuracy": 1.0, "roc_auc": None}],
+    "slices": [
+        {
+            "column": "colour", "value": None, "rows": 3, "roc_auc": None,
+            "accuracy": {"value": 1.0, "low": 0.438, "high": 1.0},
+            "balanced_accuracy": {"value": 0.951, "low": None, "high": None},
+        }
+    ],
     "threshold": {
         "label": "yes", "value": 0.42, "rule": "recall at least 0.95", "reached": {"recall": 0.97}
     },

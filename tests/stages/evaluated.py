@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.contract import Contract
 from stages.evaluation import curves, evaluate, parts
-from stages.evaluation.evaluate import Scored
+from stages.evaluation.evaluate import CLASS_SCORES, Scored
 from stages.inference import Predictions
 
 SEARCH = {
@@ -49,16 +50,24 @@ def rows(terms: Contract, number: int = 60) -> Scored:
     return Scored(features, truth, Predictions(shares.argmax(axis=1), shares.astype(np.float32)))
 
 
+def about(names: Iterable[str], values: Iterable[float]) -> dict[str, Any]:
+    """Scores, with intervals that nothing was drawn for."""
+    return {
+        name: {"value": float(value), "low": max(0.0, value - 0.02), "high": value + 0.01}
+        for name, value in zip(names, values, strict=True)
+    }
+
+
 def evaluation(terms: Contract, **more: Any) -> dict[str, Any]:
     """What evaluation.json would say of these rows."""
     test = rows(terms)
     said = evaluate.scores(test, len(terms.target.classes))
-    scores = {
-        name: {"value": value, "low": max(0.0, value - 0.02), "high": value + 0.01}
-        for name, value in said.items()
-        if name != "rows"
-    }
-    classes = parts.by_class(test, terms, 0)
+    scores = about(evaluate.SCORES, [said[name] for name in evaluate.SCORES])
+    each_class = parts.each_class(test, len(terms.target.classes))
+    classes = [
+        {"class": key, "rows": int((test.truth == place).sum()), **about(CLASS_SCORES, values)}
+        for place, (key, values) in enumerate(zip(terms.target.keys, each_class, strict=True))
+    ]
     return {
         "rows": {"train": 240, "test": len(test.truth)},
         "test": scores,

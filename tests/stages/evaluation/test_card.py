@@ -103,7 +103,26 @@ def test_a_score_that_cannot_be_said_is_a_dash() -> None:
     parts = [{**part, "accuracy": accuracy, "roc_auc": None, "brier": brier}]
     found = cells(section(made(slices=parts), "Parts of the test rows"))
     assert found[0] == ["column", "value", "test rows", "accuracy", "ROC AUC", "Brier score"]
-    assert found[2] == ["`colour`", "`red`", "3", "0.500 (0.100 to 0.900)", "–", "0.250 (– to –)"]
+    assert found[2] == ["`colour`", "`red`", "3", "0.500 (0.100 to 0.900)", "–", "0.250"]
+
+
+def test_each_class_has_its_scores_on_the_test_rows_and_by_cross_validation() -> None:
+    text = section(made(), "Each class")
+    test, folds = text.split("By cross-validation:")
+    assert cells(test)[0][:3] == ["class", "test rows", "precision"]
+    assert cells(folds)[0][:2] == ["class", "precision"]
+    for part in (test, folds):
+        named = [row[0] for row in cells(part)[2:]]
+        assert named == ["`no`", "`yes`"]
+    assert re.fullmatch(r"[01]\.\d{3} \(0\.\d{3} to [01]\.\d{3}\)", cells(test)[2][2])
+    assert "By cross-validation" not in section(made(cross_validation=None), "Each class")
+
+
+def test_of_very_many_classes_the_first_are_shown() -> None:
+    [one, _] = evaluated.evaluation(small.TERMS)["classes"]
+    text = section(made(classes=[one] * 103, cross_validation=None), "Each class")
+    assert len(cells(text)) == 2 + 100
+    assert "And 3 more, in `evaluation.json`." in text
 
 
 def test_the_pictures_are_those_beside_it() -> None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from stages.evaluation import evaluate, intervals
+from stages.evaluation.evaluate import Scored
 from stages.evaluation.intervals import Interval
+from stages.inference import Predictions
 from tests.stages.evaluated import approx, doubtful, scored
 
 
@@ -64,3 +66,53 @@ def test_a_loss_that_no_other_rows_change_has_no_interval() -> None:
     assert found["brier"].value > 0
     assert (found["brier"].low, found["brier"].high) == (None, None)
     assert found["accuracy"].high == 1
+
+
+def test_a_share_of_who_always_says_the_same_has_an_interval() -> None:
+    found = intervals.of_scores(scored([0] * 9 + [1] * 11, [[0.3, 0.7]] * 20), 2, 0)["accuracy"]
+    assert found.value == 0.55
+    assert ends(found) == (approx(0.342085), approx(0.741802))  # Wilson's
+
+
+def test_a_rare_class_of_many_rows_is_in_every_part() -> None:
+    random = np.random.default_rng(0)
+    truth = np.array([0] * 6_000 + [1] * 5_998 + [2] * 2)
+    shares = random.dirichlet(np.ones(3), len(truth)).astype(np.float32)
+    rows = Scored(shares, truth, Predictions(shares.argmax(axis=1), shares))
+    found = intervals.of_scores(rows, 3, 0)
+    assert width(found["roc_auc"]) > 0.05
+    assert width(found["accuracy"]) < 0.02
+
+
+def test_rows_of_a_rare_class_count_for_what_they_are() -> None:
+    truth = [0] * 20 + [1] * 3
+    shares = [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
+    found = intervals.of_scores(scored(truth, shares), 2, 0)
+    assert ends(found["accuracy"])[0] > ends(found["roc_auc"])[0] > 0.6
+
+
+def test_a_model_that_knows_how_sure_it_is_may_have_no_calibration_error() -> None:
+    random = np.random.default_rng(2)
+    second = random.random(200)
+    truth = (random.random(200) < second).astype(np.int64)
+    said = np.column_stack([1 - second, second])
+    for shares, none in ((said, True), (np.where(said > 0.5, 0.999, 0.001), False)):
+        predictions = Predictions(shares.argmax(axis=1), shares.astype(np.float32))
+        found = intervals.of_scores(Scored(shares.astype(np.float32), truth, predictions), 2, 0)[
+            "calibration_error"
+        ]
+        assert found.value > 0.03
+        assert (ends(found)[0] == 0) == none
+
+
+def test_where_all_folds_agree_nothing_tells_how_much_they_vary() -> None:
+    values = np.array([[1.0, 0.2], [1.0, 0.3], [1.0, 0.4]])
+    found = intervals.over_folds(["accuracy", "brier"], values, 3, 2)
+    assert found["accuracy"] == (1, None, None)
+    assert width(found["brier"]) > 0.2
+
+
+@pytest.mark.parametrize(("classes", "most"), [(2, 1), (3, 2)])
+def test_a_brier_score_is_at_most_what_it_can_be(classes: int, most: int) -> None:
+    values = np.array([[0.05], [0.9]])
+    assert intervals.over_folds(["brier"], values, 2, classes)["brier"].high == most

@@ -65,7 +65,7 @@ def test_scores_of_a_class_are_those_of_scikit_learn_and_in_their_intervals() ->
             assert found[name]["low"] < found[name]["high"]
 
 
-def test_a_class_that_is_never_said_has_no_precision() -> None:
+def test_a_class_that_is_never_said_has_a_precision_of_0() -> None:
     no, yes = parts.by_class(scored([0, 0, 1], [[0.9, 0.1]] * 3), small.TERMS, 0)
     assert (yes["precision"]["value"], yes["recall"]["value"], yes["f1"]["value"]) == (0, 0, 0)
     assert yes["precision"]["high"] > 0.5
@@ -118,6 +118,23 @@ def test_a_slice_of_no_column_is_refused() -> None:
     with pytest.raises(CairnError, match=r"train\.slices: no column 'size'; .* area, depth"):
         parts.check_slices(["area", "size"], small.TERMS)
     parts.check_slices(["area"], small.TERMS)
+
+
+def test_of_two_classes_the_area_is_one_number() -> None:
+    truth, shares = [0] * 20 + [1] * 3, [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
+    no, yes = parts.by_class(scored(truth, shares), small.TERMS, 0)
+    assert no["roc_auc"] == yes["roc_auc"]
+    assert no["recall"]["low"] > yes["recall"]["low"], "of more rows"
+
+
+def test_slices_beyond_some_have_scores_without_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sliced("flag")
+    monkeypatch.setattr(parts, "MOST", 1)
+    first, *others = sliced("flag")
+    assert first == whole[0]
+    for each, before in zip(others, whole[1:], strict=True):
+        accuracy = before["accuracy"]
+        assert each["accuracy"] == {"value": accuracy["value"], "low": None, "high": None}
 
 
 def test_a_slice_says_how_sure_its_scores_are() -> None:

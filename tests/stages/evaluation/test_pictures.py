@@ -78,7 +78,7 @@ def test_a_picture_says_neither_when_nor_by_what_it_was_made() -> None:
 
 PRINT = """
 import hashlib
-from tests.stages import test_pictures as t
+from tests.stages.evaluation import test_pictures as t
 for name, content in t.drawn().items():
     print(name, hashlib.sha256(content).hexdigest())
 """
@@ -155,8 +155,16 @@ def test_the_confusion_counts_each_pair_of_classes() -> None:
         of = int((test.truth == true).sum())
         for said in (0, 1):
             count = int(((test.truth == true) & (test.said.labels == said)).sum())
-            assert (f"{count}\n{100 * count / of:.1f} %" in shown) == (count > 0)
+            assert (f"{count}\n{100 * count / of:.1f} %" if count else "0") in shown
+    assert "0" in shown, "one of the four is"
     assert "Confusion on the 60 test rows" in shown
+
+
+def test_a_score_whose_interval_nothing_tells_is_drawn_without() -> None:
+    test = evaluated.evaluation(small.TERMS)["test"]
+    sure = test | {"calibration_error": {"value": 0.0, "low": None, "high": None}}
+    assert not [text for text in texts("calibration", small.TERMS, test=sure) if "interval" in text]
+    assert [text for text in texts("calibration", small.TERMS) if "interval" in text]
 
 
 def test_the_confusion_of_some_of_the_rows_says_so() -> None:

@@ -47,6 +47,12 @@ def test_without_that_it_is_said_where_the_other_score_lies(before: float, said:
     assert row("accuracy", {"accuracy": before}, {})[-1] == said
 
 
+def test_where_nothing_tells_how_sure_a_score_is_no_place_is_named() -> None:
+    sure = {"brier": {"low": None, "high": None}}
+    [found] = report.score_rows({"brier": 0.1}, {"brier": 0.0}, sure, {})
+    assert found == ["brier", "0.1000", "0.0000", "-0.1000", "–", "–"]
+
+
 def test_a_score_that_the_base_has_not_is_no_error() -> None:
     found = row("calibration_error", {}, {})
     assert found == ["calibration_error", "–", "0.9500", "–", "0.9000 to 0.9900", "–"]

@@ -272,7 +272,7 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_result(postgres: str, tmp_path: Path) -> None:
     code = (
-        "import re, sys; from pathlib import Path; from stages import query;"
+        "import re, sys; from pathlib import Path; from stages.source import query;"
         "status = Path('/proc/self/status');"
         # Not getrusage, which begins with the most that the parent had.
         "most = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]);"
