@@ -33,6 +33,7 @@ from stages import compute, inference, params
 from stages.compute import Engine
 from stages.contract import Column, Contract, Target
 from stages.evaluation import validation
+from stages.evaluation.markdown import scored
 from stages.evaluation.validation import Rows
 from stages.graph import export
 from stages.model import fitting, search
@@ -40,6 +41,7 @@ from stages.params import Train
 
 RESULT = Path("bench/results/science.json")
 SEED, FOLDS, REPEATS = 42, 10, 10
+DIGITS = 4  # that a score is worth
 CALLS = 2000
 # The block `train` of params.yaml; what is not here is as it is there.
 SETTINGS = {
@@ -160,7 +162,7 @@ def block_of(settings: dict[str, Any], repeats: int) -> Train:
 
 def shown(score: dict[str, Any]) -> dict[str, Any]:
     """An interval in as many digits as it is worth; its ends may be None."""
-    return {name: value if value is None else round(value, 4) for name, value in score.items()}
+    return {name: value if value is None else round(value, DIGITS) for name, value in score.items()}
 
 
 def in_onnx(of: Rows, block: Train, engine: Engine) -> dict[str, float]:
@@ -201,14 +203,9 @@ def table(found: dict[str, Any]) -> Iterator[str]:
 
 def row(name: str, way: str, scores: dict[str, Any]) -> list[str]:
     """The cells of one setting."""
-    accuracy, auc = (_interval(scores[score]) for score in ("accuracy", "roc_auc"))
+    accuracy, auc = (scored(scores[score], DIGITS) for score in ("accuracy", "roc_auc"))
     taken = f"{scores['onnx']['row_microseconds']:.0f} µs"
     return [name.replace("_", " "), way, str(scores["repeats"]), accuracy, auc, taken]
-
-
-def _interval(score: dict[str, Any]) -> str:
-    value, low, high = ("–" if each is None else f"{each:.4f}" for each in score.values())
-    return f"{value} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stages.contract import NUMBERS, Column, Contract
-from stages.evaluation.markdown import code, table
+from stages.evaluation.markdown import NONE, between, code, number, scored, table
 from stages.params import Train
 from stages.paths import PICTURES
 
@@ -92,11 +92,6 @@ def card(
         if text
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A score, or a dash where it cannot be said."""
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def share(value: float) -> str:
@@ -264,12 +259,12 @@ def _scores(evaluation: Evaluation) -> str:
     test, validation = evaluation["test"], evaluation["cross_validation"]
     names = [name for name in SCORES if name in test]
     header = ["score", "test rows", "95 % interval"]
-    rows = [[SCORES[name], number(test[name]["value"]), _interval(test[name])] for name in names]
+    rows = [[SCORES[name], number(test[name]["value"]), between(test[name])] for name in names]
     if not validation:
         return table(header, rows)
     header += ["cross-validation", "95 % interval"]
     found = [validation["scores"].get(name) for name in names]
-    beside = [[number(own["value"]), _interval(own)] if own else ["–", "–"] for own in found]
+    beside = [[number(own["value"]), between(own)] if own else [NONE, NONE] for own in found]
     rows = [[*row, *more] for row, more in zip(rows, beside, strict=True)]
     nested = ", the search in each of them" if validation["nested"] else ""
     return table(header, rows) + (
@@ -277,20 +272,6 @@ def _scores(evaluation: Evaluation) -> str:
         f"{_count(validation['repeats'], 'time')}{nested}. Of several classes, ROC AUC and average "
         "precision are means, each class against the rest."
     )
-
-
-def _cell(score: Mapping[str, float | None] | None) -> str:
-    """A score with its interval, as far as they can be said."""
-    if score is None:
-        return number(None)
-    value = number(score["value"])
-    return value if score["low"] is None else f"{value} ({_interval(score)})"
-
-
-def _interval(score: Mapping[str, float | None]) -> str:
-    if score["low"] is None:
-        return number(None)
-    return f"{number(score['low'])} to {number(score['high'])}"
 
 
 def _classes(evaluation: Evaluation) -> str:
@@ -306,7 +287,7 @@ def _by_class(classes: Sequence[Mapping[str, Any]], counts: Mapping[str, str]) -
     """A row a class: its counts, such as of its rows, and its scores."""
     rows = [
         [code(each["class"]), *(f"{each[name]:,}" for name in counts),
-         *(_cell(each[name]) for name in CLASS_SCORES)]
+         *(scored(each[name]) for name in CLASS_SCORES)]
         for each in classes[:MOST_CLASSES]
     ]  # fmt: skip
     return table(["class", *counts.values(), *CLASS_SCORES.values()], rows)
@@ -320,7 +301,7 @@ def _slices(evaluation: Evaluation) -> str:
     names = [name for name in SCORES if name in slices[0]]
     rows = [
         [code(each["column"]), _value(each["value"]), f"{each['rows']:,}",
-         *(_cell(each[name]) for name in names)]
+         *(scored(each[name]) for name in names)]
         for each in slices[:MOST_SLICES]
     ]  # fmt: skip
     header = ["column", "value", "test rows", *(SCORES[name].partition(",")[0] for name in names)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+NONE = "–"  # what cannot be said
 
 
 def code(text: object) -> str:
@@ -18,6 +20,34 @@ def code(text: object) -> str:
     if re.search(r"[`|\\<>&]", line):  # what ends such a span, or a cell, or reads as HTML
         return re.sub(r"[!-/:-@\[-`{-~]", lambda found: f"&#{ord(found[0])};", line)
     return f"`{line}`"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A score, or a dash where it cannot be said."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def between(score: Mapping[str, float | None], digits: int = 3) -> str:
+    """The interval of a score, or a dash where nothing tells it.
+
+    >>> between({"low": 0.9, "high": 1}), between({"low": None, "high": None})
+    ('0.900 to 1.000', '–')
+    """
+    if score["low"] is None:
+        return NONE
+    return f"{number(score['low'], digits)} to {number(score['high'], digits)}"
+
+
+def scored(score: Mapping[str, float | None] | None, digits: int = 3) -> str:
+    """A score with its interval, as far as they can be said.
+
+    >>> scored({"value": 0.95, "low": 0.9, "high": 1}), scored(None)
+    ('0.950 (0.900 to 1.000)', '–')
+    """
+    if score is None:
+        return NONE
+    value = number(score["value"], digits)
+    return value if score["low"] is None else f"{value} ({between(score, digits)})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -285,19 +285,11 @@ def _named(evaluation: Evaluation, terms: Contract, score: str) -> dict[str, str
     if len(keys) == BINARY:
         return {keys[1]: f"class {short(keys[1])}"}
     if len(keys) > len(COLOURS):
-        keys = tuple(sorted(keys, key=lambda key: _rank(values[key])))
+        keys = tuple(sorted(keys, key=values.__getitem__))
     return {
-        key: f"{short(key, 15)}{SCORED}{_digits(values[key])}" if place < len(COLOURS) else None
+        key: f"{short(key, 15)}{SCORED}{values[key]:.3f}" if place < len(COLOURS) else None
         for place, key in enumerate(keys)
     }
-
-
-def _rank(value: float | None) -> float:
-    return math.inf if value is None else value
-
-
-def _digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _lines(

@@ -322,7 +322,6 @@ def _try(  # noqa: PLR0913, PLR0917
         error_score="raise",
         refit=False,
     )
-    grid.names = [each.name for each in left]
     grid.metric = settings.metric
     with fitting.running(pipelines, f"train.search: {names}"), engine.joblib(features, classes):
         grid.fit(features, classes)
@@ -362,7 +361,6 @@ class _Alone(Pipeline):  # type: ignore[misc]
 class _Told(GridSearchCV):  # type: ignore[misc]
     """A search that says how far it is, and which candidate is the best so far."""
 
-    names: list[str]
     metric: str
 
     def _run_search(self, evaluate_candidates: Callable[[Any], dict[str, Any]]) -> None:
@@ -374,4 +372,5 @@ class _Told(GridSearchCV):  # type: ignore[misc]
                 results = evaluate_candidates(every[start : start + step])
                 means = results["mean_test_score"]
                 best = int(means.argmax())
-                bar.to(len(means), f"best {self.metric} {abs(means[best]):.4f}: {self.names[best]}")
+                named = every[best]["named"]
+                bar.to(len(means), f"best {self.metric} {abs(means[best]):.4f}: {named}")

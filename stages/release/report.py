@@ -20,7 +20,7 @@ from stages import console, contract, identity
 from stages.console import CairnError, patience, say
 from stages.evaluation import evaluate
 from stages.evaluation.evaluate import LOSSES
-from stages.evaluation.markdown import table
+from stages.evaluation.markdown import NONE, between, number, table
 from stages.paths import CONTRACT, EVALUATION, METRICS, ONNX, PICTURES, PLOTS, TERMS, TEST, TRAIN
 from stages.release import revision, rivals, trial
 from stages.release.commands import dvc, git
@@ -28,10 +28,10 @@ from stages.release.rivals import Difference
 
 OUT = Path("build/report")
 NAME = "report.md"
-NONE = "–"
 CROSS = "cross_validation"
 WHOLE = (ONNX, CONTRACT, METRICS, EVALUATION)  # the same in both: so is all that is said of them
 END = 0.975  # confidence of each end of an interval of 95 %
+DIGITS = 4  # of a score
 SHORT = 7  # digits of a commit
 SMALL = 0.001  # difference that is shown with one more digit
 LONG = 60  # characters of a parameter's value that are shown
@@ -180,10 +180,10 @@ def score_rows(
     return [
         [
             name,
-            _number(before.get(name)),
-            _number(value),
+            number(before.get(name), DIGITS),
+            number(value, DIGITS),
             _signed(value - before[name]) if name in before else NONE,
-            _between(intervals[name]),
+            between(intervals[name], DIGITS),
             verdict(name, compared[name])
             if name in compared
             else _placed(before.get(name), intervals[name]),
@@ -191,16 +191,6 @@ def score_rows(
         for name, value in now.items()
         if name in intervals
     ]
-
-
-def _between(interval: Mapping[str, float | None]) -> str:
-    if interval["low"] is None:
-        return NONE
-    return f"{_number(interval['low'])} to {_number(interval['high'])}"
-
-
-def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4f}"
 
 
 def verdict(name: str, found: Difference) -> str:

@@ -223,6 +223,10 @@ def test_the_charts_move_under_traffic(chromium: Browser, served: httpx.Client) 
             served.post("/predict", json={})
             sent += 2
 
+    served.post("/predict", json=row)
+    bars = "[...document.querySelectorAll('#drift .fill')].map((one) => one.style.width)"
+    chromium.until(f"{bars}.length > 1")
+    assert set(chromium.ask(bars)) == {"0%"}, "so few rows say nothing"
     before = chromium.ask("document.querySelector('#rate .line').getAttribute('d')")
     moved = f"document.querySelector('#rate .line').getAttribute('d') !== {before!r}"
     for _ in range(3):
