@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,12 @@ from tests.serving import MALIGNANT, served
 from tests.test_make import MAKEFILE
 
 README = (ROOT / "README.md").read_text()
+EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("stages", "service")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if ">>> " in path.read_text()
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -35,6 +43,13 @@ def table(first: str) -> list[list[str]]:
     found = re.search(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
     assert found
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[1].splitlines()]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_in_docstrings_are_right(name: str) -> None:
+    found = doctest.testmod(import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
 
 
 def test_every_setting_is_there_with_its_default() -> None:
