@@ -718,7 +718,8 @@ def booted(
         base_image(),
         "bash",
         "-c",
-        f"/stand/user-data; code=$?; {then}\nexit $code",
+        # Into one pipe: Docker carries two, and forgets which line came first.
+        f"exec 2>&1; /stand/user-data; code=$?; {then}\nexit $code",
     )
     try:
         done = subprocess.run(
