@@ -34,6 +34,7 @@ from stages.params import Compute
 try:
     import dask
     from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, wait
+    from distributed.client import ClosedClientError
     from distributed.versions import VersionMismatchWarning
 except ImportError as error:
     raise CairnError(
@@ -101,7 +102,7 @@ def _client(block: Compute) -> Iterator[Client]:
             yield client
         return
     try:
-        client = Client(block.scheduler, timeout=CONNECT_SECONDS)
+        client = _Client(block.scheduler, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise CairnError(
             f"compute.scheduler: no Dask scheduler answers at {block.scheduler} within "
@@ -110,6 +111,21 @@ def _client(block: Compute) -> Iterator[Client]:
         ) from None
     with client:
         yield client
+
+
+class _Client(Client):  # type: ignore[misc]
+    """One that is closed where it cannot start.
+
+    Else the garbage collector would close it: where it does so in the thread that another client
+    is just starting, each of the two waits for the other.
+    """
+
+    def start(self, **knobs: Any) -> None:
+        try:
+            super().start(**knobs)
+        except ValueError:
+            self.close()
+            raise
 
 
 def _local(block: Compute) -> LocalCluster:
@@ -287,10 +303,8 @@ class Cluster:
 
     def threads(self) -> int:
         """Of the cluster, at the moment; at least one."""
-        try:
+        with _answering():
             return max(1, int(sum(self.client.nthreads().values())))
-        except (OSError, CancelledError):
-            raise _gone() from None
 
     @contextmanager
     def joblib(self, *shared: NDArray[Any]) -> Iterator[None]:
@@ -313,7 +327,10 @@ class Cluster:
         """Send a call with all that it needs: so another worker can take over what one lost."""
         file = io.BytesIO()
         _Dumper(file, shared).dump(call)
-        return self.client.submit(self._run, file.getvalue(), *futures, pure=False, retries=RETRIES)
+        with _answering():
+            return self.client.submit(
+                self._run, file.getvalue(), *futures, pure=False, retries=RETRIES
+            )
 
     def result(self, future: Future) -> Any:
         """What a call gave, once it did."""
@@ -330,9 +347,9 @@ class Cluster:
     def _lost(self) -> CairnError:
         """Why there will be no result: something went with a worker, or there is no scheduler."""
         try:
-            self.client.scheduler_info()
-        except OSError:
-            return _gone()
+            self.workers()
+        except CairnError as gone:
+            return gone
         return Lost("dask: what lay on a worker is lost with it; run `dvc repro` again")
 
     def _wait(self, *futures: Future) -> None:
@@ -357,11 +374,22 @@ class Cluster:
         return any(worker["status"] == "running" for worker in workers)
 
     def workers(self) -> dict[str, Any]:
-        """Address → what the scheduler knows of a worker; none where it does not answer."""
-        try:
-            return dict(self.client.scheduler_info()["workers"])
-        except OSError:
-            return {}
+        """Address → what the scheduler knows of a worker; a CairnError where it does not answer.
+
+        The client's own scheduler_info may say what was so before, and now and then of no worker.
+        """
+        with _answering():
+            return dict(self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"])
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Have a scheduler that does not answer told as that."""
+    try:
+        yield
+    except (OSError, CancelledError, RuntimeError, AttributeError, ClosedClientError):
+        # The last three once the client has given up, and has no scheduler any more.
+        raise _gone() from None
 
 
 def _too_little(error: KilledWorker) -> CairnError:

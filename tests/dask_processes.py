@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,16 +47,34 @@ def end(process: Process) -> None:
         process.kill()
         process.wait()
     for child in children:
-        if child.is_running():
+        with suppress(psutil.NoSuchProcess):  # it may end in this moment
             child.kill()
 
 
 def workers_of(nanny: Process) -> list[psutil.Process]:
-    """The worker of a nanny that we started."""
+    """The worker of a nanny that we started, with what stands beside it."""
+    if nanny.poll() is not None:
+        return []
     try:
         return list(psutil.Process(nanny.pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
+
+
+def spawned(process: psutil.Process) -> bool:
+    """Whether it is a worker, and still there."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended, be it that nobody has asked for its end yet."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass
@@ -98,9 +115,14 @@ class Processes:
 
     def kill(self, place: int) -> None:
         """End the process of a worker, not its nanny, as the kernel does for want of memory."""
-        for process in workers_of(self.workers[place]):
-            if "spawn_main" in " ".join(process.cmdline()):
-                process.send_signal(signal.SIGKILL)
+        self.wait_for(place)
+        for process in filter(spawned, workers_of(self.workers[place])):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def wait_for(self, place: int) -> None:
+        """Wait until a worker has a process that can be killed."""
+        wait_until(lambda: any(map(spawned, workers_of(self.workers[place]))))
 
 
 @contextmanager
@@ -114,7 +136,7 @@ def processes(folder: Path, workers: int = 2, limit: str = "2GiB") -> Iterator[P
                 "--dashboard-address=127.0.0.1:0",
             )
         )  # fmt: skip
-        wait_until(lambda: listens(port), within=60)
+        wait_until(lambda: listens(port))
         found = Processes(folder, port, scheduler, [], stack)
         for _ in range(workers):
             found.add(limit)

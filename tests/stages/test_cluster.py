@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from stages.params import Compute, Processed
 from stages.parsing import table
 from stages.paths import PROCESSED, RAW, REPORT, TERMS, TEST, TRAIN
 from tests.conftest import ROOT
-from tests.dask_processes import Processes, end, processes
+from tests.dask_processes import Processes, end, lives, processes, spawned
 from tests.ports import free_ports, wait_until
 from tests.small import PARAMS
 from tests.stages.tables import ROWS, as_csv, as_lines
@@ -157,15 +158,15 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     with processes(tmp_path / "dask") as found:
 
         def kill() -> None:
-            PROCESSED.unlink()
-            wait_until(PROCESSED.with_suffix(".part").exists, within=120)
+            wait_until(PROCESSED.with_suffix(".part").exists)
             found.kill(0)
             if not PROCESSED.exists():
                 killed.set()
 
+        found.wait_for(0)
+        PROCESSED.unlink()
         killer = threading.Thread(target=kill)
         killer.start()
-        wait_until(lambda: not PROCESSED.exists())
         assert made(found.block, **own) == expected
         killer.join()
     assert killed.is_set()
@@ -185,9 +186,11 @@ def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("address", ["nonsense://10.0.0.5:8786", "tcp://127.0.0.1:port"])
 def test_an_address_that_is_none_is_said(address: str) -> None:
     block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
+    before = set(threading.enumerate())
     with pytest.raises(CairnError, match=r"compute\.scheduler") as error, compute.engine(block):
         pass
     assert address in str(error.value)
+    assert not {each for each in threading.enumerate() if each.name == "IO loop"} - before
 
 
 @pytest.mark.slow
@@ -196,7 +199,7 @@ def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.Mo
     with processes(tmp_path / "dask", workers=0) as found:
         with pytest.raises(CairnError, match="no worker has worked"), compute.engine(found.block):
             pass
-        monkeypatch.setattr(cluster, "ALONE_SECONDS", 60)
+        monkeypatch.setattr(cluster, "ALONE_SECONDS", 600)
         worker = found.add()
         with compute.engine(found.block) as engine:
             monkeypatch.setattr(cluster, "ALONE_SECONDS", 2)
@@ -208,11 +211,16 @@ def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
     with processes(tmp_path / "dask", workers=1) as found, compute.engine(found.block) as engine:
-        results = engine.map(operator.neg, range(1000))
+        assert isinstance(engine, cluster.Cluster)
+        results = engine.map(time.sleep, [0, 600])
         next(results)
-        end(found.scheduler)
+        ending = threading.Thread(target=end, args=[found.scheduler])
+        ending.start()
         with pytest.raises(CairnError, match="the scheduler is gone"):
             list(results)
+        ending.join()
+        with pytest.raises(CairnError, match="the scheduler is gone"):
+            engine.threads()
 
 
 @pytest.mark.slow
@@ -283,7 +291,7 @@ def test_the_code_of_this_run_is_what_runs(tmp_path: Path, running: Processes) -
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
         ).stdout
         for name in ("first", "second", "first")
     ]
@@ -332,13 +340,14 @@ def test_processes_on_this_machine_end_with_the_stage_that_is_stopped(sign: int)
     family: list[psutil.Process] = []
 
     def working() -> bool:
+        assert stage.poll() is None
         family[:] = psutil.Process(stage.pid).children(recursive=True)
-        return sum("spawn_main" in " ".join(each.cmdline()) for each in family) >= 2
+        return sum(map(spawned, family)) >= 2
 
-    wait_until(working, within=60)
+    wait_until(working)
     stage.send_signal(sign)
-    assert stage.wait(60) != 0
-    wait_until(lambda: not any(each.is_running() for each in family))
+    assert stage.wait(300) != 0
+    wait_until(lambda: not any(map(lives, family)))
 
 
 @pytest.mark.slow
@@ -351,7 +360,7 @@ def test_an_ordinary_run_says_nothing_on_stderr() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.stderr == ""
     assert all(line.startswith("processed: ") for line in done.stdout.splitlines()[-2:])
@@ -365,24 +374,31 @@ def test_a_search_finds_on_a_cluster_what_it_finds_here_though_workers_die(
     rows = random.normal(size=(60_000, 12)).astype(np.float32)
     classes = (rows[:, 0] + rows[:, 1] > 0).astype(np.int64)
 
-    def search(block: Compute) -> Any:
+    def search(block: Compute, meanwhile: Callable[[Any], None] = lambda _: None) -> Any:
         grid = GridSearchCV(
             LogisticRegression(max_iter=200), {"C": np.logspace(-6, 2, 12).tolist()},
             scoring="neg_log_loss",
         )  # fmt: skip
         with threadpool_limits(1), compute.engine(block) as engine, engine.joblib(rows, classes):
+            killer = threading.Thread(target=meanwhile, args=[engine])
+            killer.start()
             grid.fit(rows, classes)
+            killer.join()
         return grid.cv_results_["mean_test_score"].tolist()
 
     with processes(tmp_path / "dask") as found:
         expected = search(LOCAL)
         assert search(found.block) == expected
-        timers = [threading.Timer(3 + place, found.kill, [place]) for place in range(2)]
-        for timer in timers:
-            timer.start()
-        assert search(found.block) == expected
-        for timer in timers:
-            timer.join()
+        killed = []
+
+        def kill(engine: cluster.Cluster) -> None:
+            for place in range(2):
+                wait_until(lambda: any(engine.client.processing().values()))
+                found.kill(place)
+                killed.append(place)
+
+        assert search(found.block, kill) == expected
+        assert killed == [0, 1]
 
 
 def test_without_the_extra_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
