@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import docker
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 # A machine under load is no failure.
-settings.register_profile("cairn", deadline=None)
+settings.register_profile("cairn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cairn")
 
 
@@ -47,7 +47,7 @@ class Project:
             env={**self.env, **env},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
             check=False,
         )
         if check and done.returncode:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from tests.conftest import Project
 
 
-def docker(*words: str, timeout: float = 60) -> str:
+# Seconds within which what is waited for comes, on any machine; a bound for what hangs.
+PATIENCE = 120.0
+
+
+def docker(*words: str, timeout: float = PATIENCE) -> str:
     """What a docker command prints."""
     command = ["docker", *words]
     return subprocess.run(
@@ -31,7 +35,7 @@ def docker(*words: str, timeout: float = 60) -> str:
 def require() -> None:
     """Skip the test where no engine answers; in CI, fail."""
     try:
-        docker("version", timeout=20)
+        docker("version")
     except (OSError, subprocess.SubprocessError):
         missing("no Docker engine answers; `.ci/dockerd start` starts one where you are root")
 
@@ -56,6 +60,10 @@ class Container:
     name: str
     url: str
 
+    def get(self, path: str) -> httpx.Response:
+        """What it answers at a path."""
+        return httpx.get(f"{self.url}{path}", timeout=PATIENCE)
+
     def execute(self, *words: str) -> str:
         """What a command prints inside the container."""
         return docker("exec", self.name, *words)
@@ -66,12 +74,12 @@ class Container:
 
     def ended(self) -> int:
         """Wait until it ends; its code."""
-        return int(docker("wait", self.name, timeout=60))
+        return int(docker("wait", self.name))
 
     def said(self) -> str:
         """What it wrote."""
         command = ["docker", "logs", self.name]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout + done.stderr
 
 
@@ -101,7 +109,7 @@ def started(image: str, *options: str) -> Iterator[str]:
         docker("rm", "--force", "--volumes", name)
 
 
-def await_ready(running: Container, seconds: float = 60) -> None:
+def await_ready(running: Container, seconds: float = PATIENCE) -> None:
     """Wait until a container is ready; fails, with its log, if it is not in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and running.state("Running") == "true":

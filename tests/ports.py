@@ -6,21 +6,28 @@ import random
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+
+GIVEN: set[int] = set()  # here before: its server may not listen yet
 
 
 def free_ports(count: int = 12) -> int:
     """The first of so many free ports in a row, below those that the system gives to clients."""
     for first in random.sample(range(12_000, 30_000, count), 200):
-        try:
-            with ExitStack() as stack:
-                for port in range(first, first + count):
-                    taken = stack.enter_context(socket.socket())
-                    taken.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
+        ports = range(first, first + count)
+        if GIVEN.isdisjoint(ports) and all(map(free, ports)):
+            GIVEN.update(ports)
+            return first
     raise OSError("no free ports")
+
+
+def free(port: int) -> bool:
+    """Whether a port of loopback can be had."""
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def listens(port: int) -> bool:
@@ -29,7 +36,8 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], bool], within: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], within: float = 120) -> None:
+    """Wait for an event; the seconds are for a hang only, not for a machine that is slow."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline

@@ -85,9 +85,9 @@ def test_the_readme_shows_these_commands_and_what_they_print(experiments: Experi
     assert masked(blocks[place + 1].strip()) == masked(printed)
 
 
-def masked(text: str) -> str:
-    """Without the commits of the experiments, which have the time in them."""
-    return re.sub(r"\b[0-9a-f]{7} \[", "COMMIT [", text)
+def masked(text: str) -> list[str]:
+    """The lines, without the experiments' commits and in no order: both tell which ended first."""
+    return sorted(re.sub(r"[├└]── [0-9a-f]{7} \[", "COMMIT [", text).splitlines())
 
 
 def test_the_diffs_name_what_changed(experiments: Experiments) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,10 @@ def test_it_predicts_bit_for_bit_what_the_service_outside_does(
     project: Project, served: Container
 ) -> None:
     rows = features(project)
-    with serving.served(project) as outside, httpx.Client(base_url=served.url) as inside:
+    with (
+        serving.served(project) as outside,
+        httpx.Client(base_url=served.url, timeout=docker.PATIENCE) as inside,
+    ):
         assert answers(inside, rows) == answers(outside, rows)
 
 
@@ -83,7 +85,7 @@ def test_it_serves_the_model_that_the_bento_was_built_with(
 ) -> None:
     packed = json.loads(project.run("bentoml", "get", image, "--output", "json").stdout)
     [model] = packed["services"][0]["models"]
-    assert httpx.get(f"{served.url}/health").json()["model_version"] == model["tag"]
+    assert served.get("/health").json()["model_version"] == model["tag"]
 
 
 def test_it_runs_as_a_numbered_user_who_is_not_root_and_as_any_other(
@@ -104,15 +106,17 @@ def test_every_line_that_it_prints_is_json(served: Container) -> None:
 
 def test_its_first_process_is_the_supervisor_which_leaves_no_zombie(served: Container) -> None:
     assert "service.supervisor" in served.execute("cat", "/proc/1/cmdline")
-    served.execute("bash", "-c", "(sleep 0.2 &) ; exit 0")
-    time.sleep(1.5)
-    states = served.execute("bash", "-c", "cat /proc/[0-9]*/stat | cut -d ' ' -f 3")
-    assert "Z" not in states.split()
+    orphan = served.execute("bash", "-c", "sleep 0.2 >/dev/null 2>&1 & echo $!")
+    # A zombie keeps its place there. Others may be one for a moment, as a health check that ends.
+    gone = f"test -e /proc/{orphan} || echo gone"
+    wait_until(lambda: served.execute("bash", "-c", gone) == "gone")
+    states = "cat /proc/[0-9]*/stat 2>/dev/null | cut -d ' ' -f 3"
+    wait_until(lambda: "Z" not in served.execute("bash", "-c", states).split())
 
 
 def test_it_becomes_healthy(image: str) -> None:
     with docker.container(image, *HARDENED, "--health-interval=1s") as running:
-        wait_until(lambda: running.state("Health.Status") == "healthy", 30)
+        wait_until(lambda: running.state("Health.Status") == "healthy")
 
 
 @pytest.mark.parametrize("module", ["pandas", "sklearn", "skl2onnx", "dvc", "pip", "pytest", "uv"])
@@ -191,10 +195,12 @@ def test_another_model_of_a_mounted_store_is_served(image: str, other: Project) 
     tag = model_of(other)
     mount = (f"--volume={home}:/models:ro", "--env=BENTOML_HOME=/models", f"--env=MODEL_TAG={tag}")
     with docker.container(image, *HARDENED, "--user=0:0", *mount) as running:
-        assert httpx.get(f"{running.url}/health").json()["model_version"] == tag
+        assert running.get("/health").json()["model_version"] == tag
         [row] = features(other)[:1]
-        said = httpx.post(f"{running.url}/predict", json={"features": row}).json()
-        assert said["model_version"] == tag
+        asked = httpx.post(
+            f"{running.url}/predict", json={"features": row}, timeout=docker.PATIENCE
+        )
+        assert asked.json()["model_version"] == tag
     with docker.started(image, *mount, "--env=MODEL_TAG=cairn:none") as name:
         gone = Container(name, "")
         assert gone.ended() == 1
@@ -210,7 +216,7 @@ def test_another_model_from_s3_is_served_if_its_hash_is_right(
     right = docker.hosted(image, free_ports(1), *options, f"--env=MODEL_SHA256={sha256}")
     with right as running:
         docker.await_ready(running)
-        assert httpx.get(f"{running.url}/health").json()["model_version"] == model_of(other)
+        assert running.get("/health").json()["model_version"] == model_of(other)
     with docker.hosted(image, free_ports(1), *options, f"--env=MODEL_SHA256={'0' * 64}") as wrong:
         assert wrong.ended() == 1
         assert f"is another file, {sha256}; it was not opened" in wrong.said()
@@ -218,11 +224,10 @@ def test_another_model_from_s3_is_served_if_its_hash_is_right(
 
 
 def test_sigterm_to_the_first_process_ends_it_cleanly_and_soon(image: str) -> None:
-    with docker.container(image) as running:
-        start = time.monotonic()
+    # Soon: with no request in work it takes nothing of the hour that one would be given.
+    with docker.container(image, "--env=GRACEFUL_SECONDS=3600") as running:
         docker.docker("kill", "--signal=TERM", running.name)
         assert running.ended() == 0
-        assert time.monotonic() - start < 10
 
 
 def test_twenty_stops_under_load_fail_no_request(image: str) -> None:
@@ -230,7 +235,7 @@ def test_twenty_stops_under_load_fail_no_request(image: str) -> None:
     with Load(port) as load:
         for _ in range(20):
             with docker.hosted(image, port, *HARDENED, "--env=DRAIN_SECONDS=0.3") as running:
-                load.wait_for(200)
+                load.wait_for(200, docker.PATIENCE)
                 docker.docker("stop", "--time=40", running.name)
                 assert running.state("ExitCode") == "0"
     assert load.lost == []
@@ -239,22 +244,26 @@ def test_twenty_stops_under_load_fail_no_request(image: str) -> None:
 
 def test_a_killed_worker_is_replaced_and_the_container_stays(image: str) -> None:
     with docker.container(image, "--env=WORKERS=2") as running:
-        metric = "cairn_worker_starts_total 2.0"
-        wait_until(lambda: metric in httpx.get(f"{running.url}/metrics").text)
+        await_metric(running, "cairn_worker_starts_total 2.0")
         running.execute("bash", "-c", "kill -9 $(cat /proc/1/task/1/children | cut -d ' ' -f 1)")
-        metric = "cairn_worker_starts_total 3.0"
-        wait_until(lambda: metric in httpx.get(f"{running.url}/metrics").text)
+        await_metric(running, "cairn_worker_starts_total 3.0")
         assert running.state("Status") == "running"
-        assert httpx.get(f"{running.url}/readyz").is_success
+        assert running.get("/readyz").is_success
+
+
+def await_metric(running: Container, line: str) -> None:
+    wait_until(lambda: line in running.get("/metrics").text.splitlines())
 
 
 def test_built_again_it_has_the_same_files(project: Project, image: str) -> None:
     """Docker's own builder gives layers the time that it is; what is in them is the same."""
-    first = tree(image)
-    project.run(
-        "bash", "-c", f"cd / && bentoml containerize {image} --opt no-cache", DOCKER_BUILDKIT="0"
-    )
-    assert tree(image) == first
+    again = f"{image}-again"  # the layers of the image itself are those that others are held to
+    containerize = f"bentoml containerize {image} --image-tag {again} --opt no-cache"
+    project.run("bash", "-c", f"cd / && {containerize}", DOCKER_BUILDKIT="0")
+    try:
+        assert tree(again) == tree(image)
+    finally:
+        docker.docker("rmi", again)
 
 
 def test_buildah_makes_it_too_and_twice_the_same(project: Project, image: str) -> None:

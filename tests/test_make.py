@@ -36,13 +36,13 @@ def make_run(project: Project, port: int) -> Iterator[Path]:
             process_group=0,
         )
         try:
-            if not ready(port, 120):
+            if not ready(port, 900):
                 pytest.fail(log.read_text())
             wait_until(lambda: "Try it" in log.read_text())
             yield log
             # A terminal sends Ctrl-C to all in the foreground.
             os.killpg(running.pid, signal.SIGINT)
-            running.wait(timeout=30)
+            running.wait(timeout=300)
             wait_until(lambda: not alive(running.pid))
         finally:
             if alive(running.pid):

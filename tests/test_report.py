@@ -59,7 +59,7 @@ def test_shellcheck_has_nothing_to_say_of_the_steps(job: str, tmp_path: Path) ->
 
 def lint(script: Path) -> None:
     command = [tool("shellcheck", "shellcheck"), str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -76,7 +76,7 @@ class Runner:
         env = {**self.env, "NUMBER": str(number), "HEAD": head}
         command = ["bash", "-e", "-c", shell("comment", name)]
         done = subprocess.run(
-            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60,
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600,
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

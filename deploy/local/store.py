@@ -335,7 +335,7 @@ def s3_client(endpoint: str, keys: Keys) -> Any:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    once = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, proxies={})
+    once = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, proxies={})
     try:
         return botocore.session.Session().create_client(
             "s3",

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,12 +27,14 @@ import httpx
 import pytest
 import yaml
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from service import settings
 from service.lifecycle import LINGER_SECONDS
 from service.supervisor import MARGIN_SECONDS
 from tests.conftest import ROOT, Project
 from tests.deploy.test_prometheus import CONFIG, FOLDER, promtool
+from tests.docker import PATIENCE
 from tests.docker import docker as engine
 from tests.ports import free_ports, wait_until
 from tests.serving import MALIGNANT
@@ -58,7 +60,10 @@ def compose() -> tuple[str, ...]:
 
 
 def run(
-    *words: str, env: Mapping[str, str], files: tuple[Path, ...] = (FILE,), timeout: float = 60
+    *words: str,
+    env: Mapping[str, str],
+    files: tuple[Path, ...] = (FILE,),
+    timeout: float = PATIENCE,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of Compose with these variables, and none of the user's for it."""
     ours = ("COMPOSE_", "STORE_", "CAIRN_", "MODEL_", "API_KEYS", "PROMETHEUS_")
@@ -195,7 +200,7 @@ class Stack:
     def run(self, *words: str, **env: str) -> str:
         """What a command of Compose prints."""
         whole = {**self.env, **env}
-        done = run("--project-name", self.name, *words, env=whole, files=self.files, timeout=180)
+        done = run("--project-name", self.name, *words, env=whole, files=self.files, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -223,11 +228,16 @@ class Stack:
         ]
 
 
-def answers(url: str, status: int) -> bool:
+def status(url: str) -> int:
+    """The status that an address answers; 0 while nothing does."""
     try:
-        return httpx.get(url, timeout=5).status_code == status
+        return httpx.get(url, timeout=PATIENCE / 4).status_code
     except httpx.TransportError:
-        return False
+        return 0
+
+
+def await_status(url: str, wanted: int) -> None:
+    wait_until(lambda: status(url) == wanted)
 
 
 def binaries(folder: Path, image: str) -> Path:
@@ -268,12 +278,9 @@ def made(folder: Path, image: str) -> Iterator[Stack]:
 def stack(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with made(tmp_path_factory.mktemp("compose"), image) as stack:
         stack.run("up", "--detach")
-        for service, path, status in (
-            ("cairn", "/readyz", 200),
-            ("prometheus", "/-/ready", 200),
-            ("store", "/", 403),
-        ):
-            wait_until(lambda s=service, p=path, c=status: answers(stack.url(s, p), c), 60)  # type: ignore[misc]
+        await_status(stack.url("cairn", "/readyz"), 200)
+        await_status(stack.url("prometheus", "/-/ready"), 200)
+        await_status(stack.url("store"), 403)
         yield stack
 
 
@@ -291,45 +298,60 @@ def s3(stack: Stack) -> Any:
 
 @pytest.mark.slow
 def test_the_service_answers_and_is_healthy(stack: Stack) -> None:
-    asked = httpx.post(stack.url("cairn", "/predict"), json={"features": MALIGNANT})
+    row = {"features": MALIGNANT}
+    asked = httpx.post(stack.url("cairn", "/predict"), json=row, timeout=PATIENCE)
     assert asked.json()["prediction"] == 0
-    assert "cairn_rows_total 1" in httpx.get(stack.url("cairn", "/metrics")).text
+    assert "cairn_rows_total 1" in httpx.get(stack.url("cairn", "/metrics"), timeout=PATIENCE).text
     health = "{{.State.Health.Status}}"
     name = stack.container("cairn")
-    wait_until(lambda: engine("inspect", "--format", health, name) == "healthy", 60)
+    wait_until(lambda: engine("inspect", "--format", health, name) == "healthy")
 
 
 @pytest.mark.slow
 def test_prometheus_scrapes_the_service_under_the_rules(stack: Stack) -> None:
+    def api(path: str, **params: str) -> Any:
+        url = stack.url("prometheus", f"/api/v1/{path}")
+        return httpx.get(url, params=params, timeout=PATIENCE).raise_for_status().json()["data"]
+
     def up() -> list[Any]:
-        url = stack.url("prometheus", "/api/v1/query")
-        result = httpx.get(url, params={"query": "up"}).raise_for_status().json()["data"]["result"]
+        result = api("query", query="up")["result"]
         return [(found["metric"]["job"], found["value"][1]) for found in result]
 
-    wait_until(lambda: up() == [("cairn", "1")], 60)
-    groups = httpx.get(stack.url("prometheus", "/api/v1/rules")).json()["data"]["groups"]
+    wait_until(lambda: up() == [("cairn", "1")])
+    groups = api("rules")["groups"]
     assert "CairnTargetDown" in {rule["name"] for group in groups for rule in group["rules"]}
 
 
 @pytest.mark.slow
 def test_the_store_keeps_what_it_got_over_a_restart_and_shows_nobody_else(stack: Stack) -> None:
     body = secrets.token_bytes(1000)
-    s3(stack).put_object(Bucket="cairn", Key="kept/here", Body=body)
+    put(stack, "kept/here", body)
     stack.run("rm", "--force", "--stop", "store")
     stack.run("up", "--detach", "--no-deps", "store")
-    wait_until(lambda: answers(stack.url("store"), 403), 60)
-    wait_until(lambda: kept(stack) == body, 60)
-    assert answers(stack.url("store", "/cairn/kept/here"), 403)
+    await_status(stack.url("store"), 403)
+    wait_until(lambda: kept(stack) == body)
+    assert status(stack.url("store", "/cairn/kept/here")) == 403
     networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     address = engine("inspect", "--format", networks, stack.container("store"))
-    assert answers(f"http://{address}:{FILER}/buckets/cairn/kept/here", 401)
+    assert status(f"http://{address}:{FILER}/buckets/cairn/kept/here") == 401
+
+
+def put(stack: Stack, key: str, body: bytes) -> None:
+    """Put an object into the bucket, once the store has that, and a place for what is in it."""
+
+    def done() -> bool:
+        with suppress(BotoCoreError, ClientError):
+            return bool(s3(stack).put_object(Bucket="cairn", Key=key, Body=body))
+        return False
+
+    wait_until(done)
 
 
 def kept(stack: Stack) -> bytes:
     """The object of that test; nothing while the store is still coming up."""
     try:
         return bytes(s3(stack).get_object(Bucket="cairn", Key="kept/here")["Body"].read())
-    except s3(stack).exceptions.ClientError:
+    except (BotoCoreError, ClientError):
         return b""
 
 
@@ -341,25 +363,26 @@ def test_the_service_takes_its_model_from_the_store(
     tag = packed["services"][0]["models"][0]["tag"]
     file = tmp_path / "model.bentomodel"
     project.run("bentoml", "models", "export", tag, str(file))
-    s3(stack).put_object(Bucket="cairn", Key="models/one.bentomodel", Body=file.read_bytes())
+    put(stack, "models/one.bentomodel", file.read_bytes())
     model = {
         "MODEL_URI": "s3://cairn/models/one.bentomodel",
         "MODEL_SHA256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
     stack.run("up", "--detach", "cairn", **model)
-    wait_until(lambda: answers(stack.url("cairn", "/readyz"), 200), 60)
-    assert httpx.get(stack.url("cairn", "/health")).json()["model_version"] == tag
+    await_status(stack.url("cairn", "/readyz"), 200)
+    health = httpx.get(stack.url("cairn", "/health"), timeout=PATIENCE).json()
+    assert health["model_version"] == tag
     stack.run("up", "--detach", "cairn", **{**model, "MODEL_SHA256": "0" * 64})
-    wait_until(lambda: "MODEL_SHA256" in stack.run("logs", "cairn"), 60)
-    assert not answers(stack.url("cairn", "/readyz"), 200)
+    wait_until(lambda: "MODEL_SHA256" in stack.run("logs", "cairn"))
+    assert status(stack.url("cairn", "/readyz")) != 200
 
 
 @pytest.mark.slow
 def test_the_service_runs_alone_and_down_leaves_nothing(image: str, tmp_path: Path) -> None:
     with made(tmp_path, image) as alone:
         alone.run("up", "--detach", "cairn")
-        wait_until(lambda: answers(alone.url("cairn", "/readyz"), 200), 60)
-        assert answers(alone.url("cairn", "/metrics"), 200)
+        await_status(alone.url("cairn", "/readyz"), 200)
+        assert status(alone.url("cairn", "/metrics")) == 200
         assert not alone.container("store")
         assert len(alone.left()) > 1
         alone.run("down", "--volumes")

@@ -84,7 +84,7 @@ def test_dask_takes_the_arguments(built: Objects) -> None:
         _, role, *arguments = pod["spec"]["containers"][0]["args"]
         command = [sys.executable, "-m", "dask", role]
         told = subprocess.run(
-            [*command, "--help"], capture_output=True, text=True, check=True, timeout=60
+            [*command, "--help"], capture_output=True, text=True, check=True, timeout=120
         ).stdout
         for argument in arguments:
             if argument.startswith("--"):

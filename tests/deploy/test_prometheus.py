@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, Project
-from tests.ports import free_ports, listens, wait_until
+from tests.docker import PATIENCE
+from tests.ports import free_ports, wait_until
 from tests.serving import MALIGNANT, served
 from tests.tools import tool
 
@@ -35,7 +36,7 @@ def promtool(*words: str, folder: Path = FOLDER) -> subprocess.CompletedProcess[
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -233,7 +234,7 @@ def prometheus(folder: Path, port: int | None, key: str = "") -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE)
         finally:
             process.kill()
             process.wait()
@@ -241,13 +242,17 @@ def prometheus(folder: Path, port: int | None, key: str = "") -> Iterator[str]:
 
 def answers(port: int) -> bool:
     """Whether a Prometheus on this port is ready."""
-    return listens(port) and httpx.get(f"http://127.0.0.1:{port}/-/ready").is_success
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/-/ready").is_success
+    except httpx.TransportError:
+        return False
 
 
 def api(server: str, path: str, **params: str) -> Any:
-    answer = httpx.get(f"{server}/api/v1/{path}", params=params).raise_for_status().json()
-    assert answer["status"] == "success"
-    return answer["data"]
+    answer = httpx.get(f"{server}/api/v1/{path}", params=params, timeout=PATIENCE)
+    said = answer.raise_for_status().json()
+    assert said["status"] == "success"
+    return said["data"]
 
 
 def values(server: str, query: str, label: str) -> dict[str, float]:

@@ -57,11 +57,11 @@ def test_what_the_encoding_has_not_is_written_all_the_same(
 
 def test_patience_speaks_while_the_block_lasts(capsys: pytest.CaptureFixture[str]) -> None:
     with console.patience("still at it", every=0.01):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         said = ""
-        while "still at it, for 0 s" not in said and time.monotonic() < end:
+        while "still at it" not in said and time.monotonic() < end:
             said += capsys.readouterr().out
-    assert "still at it, for 0 s" in said
+    assert re.match(r"still at it, for \d+ s", said)
 
 
 def test_progress_is_silent_where_it_is_short(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,10 +78,10 @@ def test_progress_says_rows_and_how_fast_they_come(capsys: pytest.CaptureFixture
         progress.add(3_000)
         progress.add(4_000)
     lines = capsys.readouterr().out.splitlines()
-    assert [re.sub(r"[\d,]+ rows/s", "9 rows/s", line) for line in lines] == [
-        "raw: 3,000 rows so far, 9 rows/s, 0 s",
-        "raw: 7,000 rows so far, 9 rows/s, 0 s",
-        "raw: 7,000 rows in all, 9 rows/s, 0 s",
+    assert [re.sub(r"[\d,]+ rows/s, \d+ s$", "9 rows/s, 9 s", line) for line in lines] == [
+        "raw: 3,000 rows so far, 9 rows/s, 9 s",
+        "raw: 7,000 rows so far, 9 rows/s, 9 s",
+        "raw: 7,000 rows in all, 9 rows/s, 9 s",
     ]
 
 
@@ -115,11 +115,11 @@ def test_a_bar_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture
     """Also while a step lasts."""
     with console.Bar("train: searching", 4, "candidates", every=0.01) as bar:
         bar.to(2, "best 0.5")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         said = ""
         while "best" not in said and time.monotonic() < end:
             said += capsys.readouterr().out
-    assert re.search(r"^train: searching: 2 of 4 candidates, 0 s; best 0\.5$", said, re.MULTILINE)
+    assert re.search(r"^train: searching: 2 of 4 candidates, \d+ s; best 0\.5$", said, re.MULTILINE)
 
 
 def test_a_short_bar_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

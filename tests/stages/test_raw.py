@@ -323,7 +323,7 @@ def test_nothing_that_is_printed_holds_a_secret(source: str, query: str | None) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: raw.")

@@ -54,6 +54,15 @@ class Server:
     client: Any
     folder: Path
 
+    @property
+    def env(self) -> dict[str, Any]:
+        """The variables by which it is logged to; a slow machine is no server that is away."""
+        return {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_HTTP_REQUEST_TIMEOUT": "300"}
+
+    def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in self.env.items():
+            monkeypatch.setenv(name, value)
+
     def versions(self, name: str) -> list[Any]:
         return list(self.client.search_model_versions(f"name='{name}'"))
 
@@ -152,7 +161,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=100,
+            timeout=600,
         )
     assert f"train: warning: MLFLOW_TRACKING_URI: {uri}: timed out" in done.stdout
     assert done.stderr == ""
@@ -241,7 +250,7 @@ def test_by_hand_it_wants_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_model_is_one_version_with_the_tags_of_the_last(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    server.use(monkeypatch)
     monkeypatch.setenv("DVC_EXP_NAME", "tulip")
     first = chain("same", git={"commit": "a" * 40, "dirty": False})
     tag = register.register(first)
@@ -273,7 +282,7 @@ def test_the_same_model_is_one_version_with_the_tags_of_the_last(
 def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    server.use(monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
     paths = {f"../{place}/größe = {'x' * place}": "d" * 32 for place in range(250)}
     knobs = {f"{place}: (größe)": "ä" * 7000 for place in range(250)}
@@ -292,7 +301,7 @@ def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
 def test_a_server_that_keeps_no_files_costs_a_warning_and_leaves_a_failed_run(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    server.use(monkeypatch)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     experiment = server.client.create_experiment("small")
     (server.folder / "artifacts").mkdir(exist_ok=True)
@@ -316,7 +325,7 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
     assert "Traceback" not in alone.stdout + alone.stderr
     lock = (made.root / "dvc.lock").read_bytes()
 
-    made.run(*train, MLFLOW_TRACKING_URI=server.uri)
+    made.run(*train, **server.env)
     assert (made.root / "dvc.lock").read_bytes() == lock
     [version] = server.versions("cairn")
     stages = yaml.safe_load(lock)["stages"]
@@ -354,7 +363,7 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
     loaded = made.run("python", "-c", LOAD, str(folder)).stdout
     assert json.loads(loaded) == onnx.probabilities.tolist()
 
-    by_hand = made.run("python", "-m", "stages.tracking", MLFLOW_TRACKING_URI=server.uri)
+    by_hand = made.run("python", "-m", "stages.tracking", **server.env)
     assert by_hand.stdout == f"tracking: logged to MLflow at {server.uri}, version 1 of cairn\n"
     assert len(server.versions("cairn")) == 1
     assert len(server.runs("cairn")) == 2

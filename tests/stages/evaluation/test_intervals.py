@@ -21,6 +21,12 @@ def width(found: Interval) -> float:
     return high - low
 
 
+def of_one(name: str, rows: Scored, classes: int = 2) -> Interval:
+    """The interval of one score, with the resamples that all would have."""
+    repeats = intervals.RESAMPLES // (classes - 1)
+    return intervals.of_some([name], rows, classes, 0, repeats)[name]
+
+
 def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
     few, many = (intervals.of_scores(doubtful(rows), 2, 0) for rows in (400, 6400))
     for found in (few, many):
@@ -31,11 +37,12 @@ def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
     for name in ("accuracy", "roc_auc", "log_loss"):
         assert width(few[name]) / width(many[name]) == pytest.approx(4, rel=0.3)
     assert intervals.of_scores(doubtful(400), 2, 0) == few
+    assert of_one("accuracy", doubtful(400)) == few["accuracy"]
 
 
 def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
     rows = doubtful(2000)
-    found = intervals.of_scores(rows, 2, 0)["accuracy"]
+    found = of_one("accuracy", rows)
     half = 1.96 * np.sqrt(found.value * (1 - found.value) / 2000)
     low, high = ends(found)
     assert high - found.value == pytest.approx(half, rel=0.15)
@@ -44,9 +51,9 @@ def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
 
 def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = doubtful(4000)
-    whole = intervals.of_scores(rows, 2, 0)["accuracy"]
+    whole = of_one("accuracy", rows)
     monkeypatch.setattr(intervals, "RESAMPLED_ROWS", 1000)
-    part = intervals.of_scores(rows, 2, 0)["accuracy"]
+    part = of_one("accuracy", rows)
     assert part.value == whole.value
     assert width(part) == pytest.approx(width(whole), rel=0.25)
 
@@ -62,14 +69,15 @@ def test_no_interval_goes_beyond_what_a_score_can_be() -> None:
 
 
 def test_a_loss_that_no_other_rows_change_has_no_interval() -> None:
-    found = intervals.of_scores(scored([0, 1], [[0.8, 0.2], [0.3, 0.7]]), 2, 0)
-    assert found["brier"].value > 0
-    assert (found["brier"].low, found["brier"].high) == (None, None)
-    assert found["accuracy"].high == 1
+    rows = scored([0, 1], [[0.8, 0.2], [0.3, 0.7]])
+    brier = of_one("brier", rows)
+    assert brier.value > 0
+    assert (brier.low, brier.high) == (None, None)
+    assert of_one("accuracy", rows).high == 1
 
 
 def test_a_share_of_who_always_says_the_same_has_an_interval() -> None:
-    found = intervals.of_scores(scored([0] * 9 + [1] * 11, [[0.3, 0.7]] * 20), 2, 0)["accuracy"]
+    found = of_one("accuracy", scored([0] * 9 + [1] * 11, [[0.3, 0.7]] * 20))
     assert found.value == 0.55
     assert ends(found) == (approx(0.342085), approx(0.741802))  # Wilson's
 
@@ -79,16 +87,15 @@ def test_a_rare_class_of_many_rows_is_in_every_part() -> None:
     truth = np.array([0] * 6_000 + [1] * 5_998 + [2] * 2)
     shares = random.dirichlet(np.ones(3), len(truth)).astype(np.float32)
     rows = Scored(shares, truth, Predictions(shares.argmax(axis=1), shares))
-    found = intervals.of_scores(rows, 3, 0)
-    assert width(found["roc_auc"]) > 0.05
-    assert width(found["accuracy"]) < 0.02
+    assert width(of_one("roc_auc", rows, 3)) > 0.05
+    assert width(of_one("accuracy", rows, 3)) < 0.02
 
 
 def test_rows_of_a_rare_class_count_for_what_they_are() -> None:
     truth = [0] * 20 + [1] * 3
     shares = [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
-    found = intervals.of_scores(scored(truth, shares), 2, 0)
-    assert ends(found["accuracy"])[0] > ends(found["roc_auc"])[0] > 0.6
+    accuracy, roc_auc = (of_one(name, scored(truth, shares)) for name in ("accuracy", "roc_auc"))
+    assert ends(accuracy)[0] > ends(roc_auc)[0] > 0.6
 
 
 def test_a_model_that_knows_how_sure_it_is_may_have_no_calibration_error() -> None:
@@ -98,9 +105,8 @@ def test_a_model_that_knows_how_sure_it_is_may_have_no_calibration_error() -> No
     said = np.column_stack([1 - second, second])
     for shares, none in ((said, True), (np.where(said > 0.5, 0.999, 0.001), False)):
         predictions = Predictions(shares.argmax(axis=1), shares.astype(np.float32))
-        found = intervals.of_scores(Scored(shares.astype(np.float32), truth, predictions), 2, 0)[
-            "calibration_error"
-        ]
+        rows = Scored(shares.astype(np.float32), truth, predictions)
+        found = of_one("calibration_error", rows)
         assert found.value > 0.03
         assert (ends(found)[0] == 0) == none
 

@@ -249,7 +249,7 @@ def test_how_far_it_is_and_the_best_so_far_are_said(
     best(block({"values": {"C": [1e-6, 1.0, *[1e-5] * 8, *np.logspace(-4, -3, 9).tolist()]}}))
     said = capsys.readouterr().out
     assert re.search(
-        r"^train: searching: \d+ of 12 candidates, \d s; best log_loss 0\.\d{4}: Log.* C=1\.0$",
+        r"^train: searching: \d+ of 12 candidates, \d+ s; best log_loss 0\.\d{4}: Log.* C=1\.0$",
         said,
         re.MULTILINE,
     )

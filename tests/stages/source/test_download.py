@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import botocore.session
@@ -49,7 +49,7 @@ class Site:
     most: int | None = None  # bytes to a range
     drops: list[int] = field(default_factory=list)  # after so many bytes, answer by answer
     turns: dict[int, Callable[[], None]] = field(default_factory=dict)  # at the n-th question
-    slow: float = 0.0  # seconds after each kilobyte
+    pause: Callable[[], None] = lambda: None  # after each kilobyte
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -73,7 +73,7 @@ class Site:
     def send(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         for start in range(0, len(body), 1000):
             handler.wfile.write(body[start : start + 1000])
-            time.sleep(self.slow)
+            self.pause()
 
 
 @contextmanager
@@ -279,8 +279,13 @@ def test_what_never_gets_as_long_as_was_said_is_told_and_kept(site: Site, into: 
 def test_a_server_that_falls_silent_is_asked_again(
     site: Site, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "SILENCE", 0.1)
-    site.turns = {0: lambda: time.sleep(0.5)}
+    def fall_silent() -> None:
+        """Until it is asked again, with patience."""
+        monkeypatch.setattr(download, "SILENCE", 60)
+        wait_until(lambda: len(site.asked) > 1)
+
+    monkeypatch.setattr(download, "SILENCE", 0.5)
+    site.turns = {0: fall_silent}
     assert fetch(site.url, into) == BYTES
 
 
@@ -288,8 +293,12 @@ def test_a_server_that_stays_silent_is_given_up(
     site: Site, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "SILENCE", 0.05)
-    site.turns = dict.fromkeys(range(3), lambda: time.sleep(0.5))
-    assert "raw.source: the connection broke: " in fails(site.url, into)
+    given_up = Event()
+    site.turns = dict.fromkeys(range(3), lambda: wait_until(given_up.is_set))
+    try:
+        assert "raw.source: the connection broke: " in fails(site.url, into)
+    finally:
+        given_up.set()
 
 
 def test_a_server_that_leads_nowhere_is_told(site: Site, into: Path) -> None:
@@ -375,11 +384,16 @@ def test_https_does_not_lead_to_plain_http(
 def test_progress_is_said_while_it_lasts(
     site: Site, into: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(download, "EVERY", 0.02)
-    site.slow = 0.02
+    said = ""
+
+    def spoken() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return bool(re.search(r"^raw: [\d,]+ of 10,240 bytes, [\d.]+ MB/s$", said, re.MULTILINE))
+
+    monkeypatch.setattr(download, "EVERY", 0.01)
+    site.pause = lambda: wait_until(spoken)
     fetch(site.url, into)
-    lines = capsys.readouterr().out.splitlines()
-    assert any(" of 10,240 bytes, " in line and line.endswith(" MB/s") for line in lines)
 
 
 def test_a_run_that_fails_leaves_what_the_next_goes_on_with(
@@ -409,17 +423,27 @@ def test_a_killed_run_is_gone_on_with(
     RAW.parent.mkdir(parents=True)
     RAW.write_bytes(b"the table before")
     part = RAW.with_name(f"{RAW.name}.part")
-    site.content, site.slow = os.urandom(1 << 24), 0.001
+    killed = Event()
+
+    def pause() -> None:
+        """It cannot come to its end before."""
+        if download.size(part) > 1 << 21:
+            killed.wait()
+
+    site.content, site.pause = os.urandom(1 << 24), pause
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "stages.raw"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as run:
-        wait_until(lambda: download.size(part) > 1 << 21)
-        run.kill()
+        try:
+            wait_until(lambda: download.size(part) > 1 << 21)
+        finally:
+            run.kill()
+            killed.set()
     assert RAW.read_bytes() == b"the table before"
-    site.slow = 0
+    site.pause = lambda: None
     came = part.stat().st_size
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+        command, env=environment, capture_output=True, text=True, check=True, timeout=600
     )
     assert site.asked == [None, f"bytes={came - 1}-"]
     assert f"raw: going on from {came - 1:,} bytes\n" in done.stdout

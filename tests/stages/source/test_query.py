@@ -188,14 +188,16 @@ def postgres() -> Iterator[str]:
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # not a pipe, which the server would hold open
-            timeout=60,
+            timeout=600,
             **me,
         )
 
     try:
-        run("initdb", "-D", "data", "-U", "user", "-A", "scram-sha-256", "--pwfile=password", "-N")
+        # Whatever language the user has, it speaks English.
+        words = ("-U", "user", "-A", "scram-sha-256", "--locale=C", "--encoding=UTF8")
+        run("initdb", "-D", "data", *words, "--pwfile=password", "-N")
         listens = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off"
-        run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", listens, "start")
+        run("pg_ctl", "-D", "data", "-w", "-t", "300", "-l", "log", "-o", listens, "start")
         try:
             yield f"127.0.0.1:{port}/postgres"
         finally:
@@ -282,7 +284,7 @@ def test_memory_does_not_grow_with_the_result(postgres: str, tmp_path: Path) -> 
     statement = "select repeat('x', 10000) as text from generate_series(1, 30000)"
     url = f"postgresql+psycopg://user:p%40ss%2Fw%3Ard@{postgres}"
     command = [sys.executable, "-c", code, url, str(tmp_path / "rows"), statement]
-    done = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, timeout=600, capture_output=True, text=True)
     assert (tmp_path / "rows").stat().st_size == 30_000 * len('{"text":""}\n' + "x" * 10_000)
     assert int(done.stdout) < 100_000  # KiB, a third of the rows
     (tmp_path / "rows").unlink()
