@@ -182,7 +182,7 @@ class Supervisor:
         self._kill_at.pop(pid, None)
         with suppress(OSError):
             ready_file(self.folder, pid).unlink()
-        if number is None or self._ending:
+        if number is None or self._ending or self.failed:
             return
         if self._can_start(code, was_ready=was_ready):
             self._start(number)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -34,10 +35,19 @@ class Served:
     log: Path
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=30)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def predict(self) -> httpx.Response:
-        return httpx.post(f"http://127.0.0.1:{self.port}/predict", json=ROWS, timeout=30)
+        return httpx.post(f"http://127.0.0.1:{self.port}/predict", json=ROWS, timeout=60)
+
+    def drains(self) -> bool:
+        return self.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE
+
+    def program(self, port: int, folder: Path) -> dict[str, Any]:
+        """What `bentoml serve` has become, as Popen takes it, with another port and folder."""
+        seen = psutil.Process(self.process.pid)
+        args = [str(port) if word == str(self.port) else word for word in seen.cmdline()]
+        return {"args": args, "cwd": seen.cwd(), "env": seen.environ() | {"TMPDIR": str(folder)}}
 
     def workers(self) -> list[Any]:
         found = []
@@ -47,13 +57,21 @@ class Served:
                     found.append(child)
         return found
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, workers: int = 1) -> None:
+        """Wait until so many workers are ready, and the service answers."""
         if not ready(self.port, WAIT):
             pytest.fail(f"not ready:\n{self.log.read_text()}")
+        wait_until(lambda: len(list(self.log.parent.glob("cairn-*/ready-*"))) == workers)
 
-    def end(self, number: int = signal.SIGTERM, within: float = 60) -> int:
+    def kill(self, worker: Any) -> float:
+        """Kill a worker; returns a moment after which it takes nothing any more."""
+        worker.kill()
+        worker.wait(WAIT)
+        return time.monotonic()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(within)
+        return self.process.wait(WAIT)
 
 
 @contextmanager
@@ -61,46 +79,64 @@ def starting(project: Project, *arguments: str, port: str = "", **env: str) -> I
     """Start `bentoml serve`; when the block ends, nothing of it is left."""
     number = int(port or free_ports(1))
     with TemporaryDirectory() as folder:
-        log = Path(folder, "serve.log")
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(number)],
-                cwd=project.root,
-                env={**project.env, "TMPDIR": folder, **env},
-                stdout=file,
-                stderr=file,
-                text=True,
-            )
-        seen = Served(process, number, log)
-        try:
-            yield seen
-        finally:
-            family = seen.workers() if process.poll() is None else []
-            process.kill()
-            process.wait()
-            for one in family:
-                one.kill()
+        command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(number)]
+        env = {**project.env, "TMPDIR": folder, **env}
+        with run(number, Path(folder, "serve.log"), args=command, cwd=project.root, env=env) as it:
+            yield it
+
+
+@contextmanager
+def run(port: int, log: Path, **program: Any) -> Iterator[Served]:
+    """Start a program that serves; when the block ends, nothing of it is left."""
+    with log.open("w") as file:
+        process = subprocess.Popen(**program, stdout=file, stderr=file, text=True)
+    seen = Served(process, port, log)
+    try:
+        yield seen
+    finally:
+        family = seen.workers() if process.poll() is None else []
+        process.kill()
+        process.wait()
+        for one in family:
+            one.kill()
 
 
 @contextmanager
 def serving(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
     with starting(project, *arguments, port=port, **env) as served:
-        served.wait_ready()
+        served.wait_ready(int(env.get("WORKERS", "1")))
         yield served
+
+
+@contextmanager
+def taken_by(worker: Any, served: Served) -> Iterator[httpx.Client]:
+    """A client whose connection one worker has taken: the others are held up meanwhile."""
+    others = [other for other in served.workers() if other != worker]
+    with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=60) as client:
+        for other in others:
+            other.suspend()
+        try:
+            wait_until(lambda: {one.status() for one in others} <= {psutil.STATUS_STOPPED})
+            assert client.get("/health/ready").status_code == HTTPStatus.OK
+        finally:
+            for other in others:
+                other.resume()
+        yield client
 
 
 @pytest.mark.slow
 def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> None:
-    with serving(project, WORKERS="2", DRAIN_SECONDS="3") as served:
-        assert served.get("/health/ready").status_code == HTTPStatus.OK
+    with serving(project, WORKERS="2", DRAIN_SECONDS="3600") as served, ExitStack() as stack:
+        clients = [stack.enter_context(taken_by(one, served)) for one in served.workers()]
         served.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: served.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE, 2)
+        # A worker ends the connection with its first 503, so this one is of each.
+        wait_until(lambda: not any(client.get("/readyz").is_success for client in clients))
         answer = served.predict()
         assert (answer.status_code, answer.headers["connection"]) == (HTTPStatus.OK, "close")
         assert served.get("/livez").status_code == HTTPStatus.OK
         assert served.get("/health/ready").status_code == HTTPStatus.SERVICE_UNAVAILABLE
         assert served.get("/docs.json").headers["connection"] == "close"
-        assert served.process.wait(30) == 0
+        assert served.end() == 0
         assert not listens(served.port)
         assert list(served.log.parent.glob("cairn-*")) == []
 
@@ -109,7 +145,8 @@ def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> 
 @pytest.mark.parametrize("first", ["renewal", "worker", "twice"])
 def test_a_signal_that_comes_twice_loses_nothing(project: Project, first: str) -> None:
     """Within a renewal, to the workers as well, as systemd does it, or from an impatient person."""
-    with serving(project, DRAIN_SECONDS="2") as served, Load(served.port) as load:
+    seconds = "3600" if first == "twice" else "2"
+    with serving(project, DRAIN_SECONDS=seconds) as served, Load(served.port) as load:
         load.wait_for(200)
         if first == "renewal":
             os.kill(served.process.pid, signal.SIGHUP)
@@ -117,34 +154,42 @@ def test_a_signal_that_comes_twice_loses_nothing(project: Project, first: str) -
             served.workers()[0].send_signal(signal.SIGTERM)
         else:
             served.process.terminate()
-        time.sleep(0.3)
+        wait_until(served.drains)
         began = time.monotonic()
         assert served.end() == 0
         took = time.monotonic() - began
     assert load.lost == []
-    assert took < 1.5 if first == "twice" else took >= 2
+    assert first == "twice" or took >= 2
 
 
 @pytest.mark.slow
 def test_what_waits_while_the_only_worker_is_replaced_is_answered(project: Project) -> None:
     with serving(project, DRAIN_SECONDS="0.5") as served, Load(served.port) as load:
         load.wait_for(200)
-        served.workers()[0].kill()
-        time.sleep(0.3)
-        killed = time.monotonic()
+        gone = served.kill(served.workers()[0])
+        # The next one is waited for some seconds only, so it has begun its last steps here.
+        wait_until(lambda: any("uvloop" in libraries(one) for one in served.workers()))
         assert served.end() == 0
-    assert [error for error, sent in load.lost if sent > killed - 0.2] == []
+    assert [error for error, begun in load.lost if begun > gone] == []
+
+
+def libraries(worker: Any) -> str:
+    """What a process has loaded; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{worker.pid}/maps").read_text()
+    except OSError:
+        return ""
 
 
 @pytest.mark.slow
 def test_an_idle_connection_does_not_hold_up_the_end(project: Project) -> None:
     with (
-        serving(project, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="60") as served,
-        socket.create_connection(("127.0.0.1", served.port), timeout=30) as idle,
+        serving(project, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="3600") as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=60) as idle,
     ):
         idle.sendall(REQUEST)
         assert idle.recv(2**16).startswith(b"HTTP/1.1 200 ")
-        assert served.end(within=10) == 0
+        assert served.end() == 0
         assert idle.recv(2**16) == b""
 
 
@@ -153,7 +198,7 @@ def test_a_request_in_work_at_sigterm_is_answered(project: Project) -> None:
     """Its body comes slowly, and ends after the drain time."""
     with serving(project, DRAIN_SECONDS="0.2") as served:
         body = httpx.Request("POST", "http://x", json=ROWS).content
-        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as client:
             head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
             client.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body[:10])
             time.sleep(0.2)
@@ -162,28 +207,28 @@ def test_a_request_in_work_at_sigterm_is_answered(project: Project) -> None:
             time.sleep(0.5)
             client.sendall(body[10:])
             assert client.recv(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert served.process.wait(30) == 0
+        assert served.process.wait(WAIT) == 0
 
 
 @pytest.mark.slow
 def test_a_request_without_end_ends_with_the_graceful_time(project: Project) -> None:
     with (
-        serving(project, DRAIN_SECONDS="0", GRACEFUL_SECONDS="1") as served,
-        socket.create_connection(("127.0.0.1", served.port), timeout=30) as client,
+        serving(project, DRAIN_SECONDS="0", GRACEFUL_SECONDS="1", TIMEOUT_SECONDS="3600") as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=60) as client,
     ):
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
         client.sendall(head + b"content-type: application/json\r\n\r\n{")
         time.sleep(0.2)
-        assert served.end(within=15) == 0
+        assert served.end() == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -> None:
-    with serving(project, DRAIN_SECONDS="300") as served:
+    with serving(project, DRAIN_SECONDS="3600") as served:
         if number == signal.SIGTERM:
             served.process.send_signal(number)
-            wait_until(lambda: served.get("/readyz").status_code != HTTPStatus.OK)
+            wait_until(served.drains)
         assert served.end(number) == 0
         assert "Traceback" not in served.log.read_text()
 
@@ -204,24 +249,17 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
 ) -> None:
     with serving(project, **env) as served:
         count = int(env["WORKERS"])
-        wait_until(lambda: len(served.workers()) == count)
         with Load(served.port) as load:
             load.wait_for(2_000)
-            victim = served.workers()[0]
-            killed = time.monotonic()
-            victim.kill()
-            wait_until(
-                lambda: len(served.workers()) == count and victim not in served.workers(), 15
-            )
+            gone = served.kill(served.workers()[0])
+            wait_until(lambda: len(served.workers()) == count)
             load.wait_for(2_000)
-            served.wait_ready()
-            replaced = time.monotonic()
+            served.wait_ready(count)
             load.wait_for(2_000)
-        assert replaced - killed < 30
-        # One connection has one request at a time, and a broken one is noticed at once.
+        # One connection has one request at a time, and what came later is another worker's.
         assert len(load.lost) <= load.connections
         assert {kind for kind, _ in load.lost} <= {"ConnectionResetError", "IncompleteReadError"}
-        assert all(sent < killed + 1 for _, sent in load.lost)
+        assert all(begun < gone for _, begun in load.lost)
         assert load.statuses == {HTTPStatus.OK}
         assert served.end() == 0
 
@@ -236,12 +274,17 @@ def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Proj
         seen = served.workers()
         assert first not in seen
         seen[0].kill()
-        for _ in range(3):
-            wait_until(lambda: bool(set(served.workers()) - set(seen)))
-            (last,) = set(served.workers()) - set(seen)
-            last.kill()
-            seen.append(last)
-        assert served.process.wait(30) == 1
+
+        def ended() -> bool:
+            for last in set(served.workers()) - set(seen):
+                last.kill()
+                seen.append(last)
+            return served.process.poll() is not None
+
+        wait_until(ended)
+        # More are started where one was ready before it was seen here.
+        assert len(seen) >= 4
+        assert served.process.returncode == 1
         assert "error: a worker ended before it was ready (signal 9)" in served.log.read_text()
 
 
@@ -253,13 +296,12 @@ def test_a_worker_that_cannot_start_ends_all(
     """The model is damaged behind the back of the parent, which checked it when it started."""
     mine = copy(project, tmp_path)
     with serving(mine, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
-        wait_until(lambda: len(served.workers()) == workers)
         store = Path(mine.env["HOME"], "bentoml", "models")
         for model in (*store.glob("*/*/model.onnx"), mine.root / "data/model/model.onnx"):
             model.unlink()
             model.write_bytes(b"damaged")
         served.workers()[0].kill()
-        assert served.process.wait(60) == 1
+        assert served.process.wait(WAIT) == 1
         lines = served.log.read_text().splitlines()
         assert len([line for line in lines if line.startswith("error: a worker ended")]) == 1
         assert "circus" not in served.log.read_text()
@@ -269,10 +311,10 @@ def test_a_worker_that_cannot_start_ends_all(
 @pytest.mark.slow
 def test_workers_go_away_with_their_supervisor(project: Project) -> None:
     with serving(project, WORKERS="2", DRAIN_SECONDS="0.2") as served:
-        wait_until(lambda: len(served.workers()) == 2)
         workers = served.workers()
+        assert len(workers) == 2
         served.process.kill()
-        _, left = psutil.wait_procs(workers, timeout=20)
+        _, left = psutil.wait_procs(workers, timeout=WAIT)
         assert left == []
         assert list(served.log.parent.glob("cairn-*")) == []
         assert not listens(served.port)
@@ -292,36 +334,48 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         starting(project, port=str(taken.getsockname()[1])) as served,
     ):
-        assert served.process.wait(60) == 1
+        assert served.process.wait(WAIT) == 1
         text = served.log.read_text()
         assert text.endswith("Address already in use; choose another\n")
         assert "Traceback" not in text
 
 
 @pytest.mark.slow
-def test_fifty_restarts_under_load_lose_nothing(project: Project) -> None:
-    port = free_ports(1)
-    with Load(port) as load:
-        for _ in range(50):
-            with serving(project, port=str(port), DRAIN_SECONDS="0.3") as served:
-                load.wait_for(200)
-                assert served.end() == 0
-    assert load.lost == []
-    assert load.statuses == {HTTPStatus.OK}
-    assert load.answered >= 50 * 200
+def test_fifty_restarts_under_load_lose_nothing(project: Project, tmp_path: Path) -> None:
+    """Without BentoML's command, half of a start, which becomes this program; two at a time."""
+    programs = {}
+    with serving(project, DRAIN_SECONDS="0.3") as served:
+        for port in (free_ports(1), free_ports(1)):
+            (tmp_path / str(port)).mkdir()
+            programs[port] = served.program(port, tmp_path / str(port))
+            assert "service.supervisor" in programs[port]["args"]
+
+    def restarted(port: int) -> Load:
+        with Load(port) as load:
+            for _ in range(25):
+                with run(port, tmp_path / str(port) / "log", **programs[port]) as again:
+                    again.wait_ready()
+                    load.wait_for(200)
+                    assert again.end() == 0
+        return load
+
+    with ThreadPoolExecutor(2) as pool:
+        loads = list(pool.map(restarted, programs))
+    assert [load.lost for load in loads] == [[], []]
+    assert [load.statuses for load in loads] == [{HTTPStatus.OK}] * 2
+    assert min(load.answered for load in loads) >= 25 * 200
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_hangup_replaces_the_workers_and_loses_nothing(project: Project, workers: int) -> None:
     with serving(project, DRAIN_SECONDS="0.3", WORKERS=str(workers)) as served:
-        wait_until(lambda: len(served.workers()) == workers)
         before = served.workers()
         with Load(served.port) as load:
             load.wait_for(200)
             os.kill(served.process.pid, signal.SIGHUP)
             wait_until(lambda: not set(before) & set(served.workers()))
-            served.wait_ready()
+            served.wait_ready(workers)
             load.wait_for(200)
         assert load.lost == []
 
@@ -343,7 +397,10 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
     try:
         yield process
     finally:
+        family = psutil.Process(process.pid).children() if process.poll() is None else []
         process.kill()
+        for one in family:
+            one.kill()
         process.communicate()
 
 
@@ -352,24 +409,24 @@ MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
 def test_each_worker_has_its_number_and_a_dead_one_gives_it_on(tmp_path: Path) -> None:
-    code = MARK + READY + "time.sleep(0.2 if number == '1' else 60)"
+    code = MARK + READY + "time.sleep(0.2 if number == '1' else 600)"
     with supervised(code, tmp_path, workers=2) as process:
         wait_until(lambda: len(list(tmp_path.glob("1-*"))) >= 3)
+        wait_until(lambda: bool(list(tmp_path.glob("2-*"))))
         assert len(list(tmp_path.glob("2-*"))) == 1
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(WAIT) == 0
 
 
 @pytest.mark.slow
 def test_a_renewal_does_not_wait_for_ever(tmp_path: Path) -> None:
-    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + MARK + "time.sleep(60)"
-    with supervised(code, tmp_path) as process:
+    stubborn = "any(Path().iterdir()) or signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    with supervised(stubborn + READY + MARK + "time.sleep(600)", tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
-        time.sleep(1)
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 15)
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(WAIT) == 0
 
 
 def test_one_that_dies_as_soon_as_it_was_ready_is_replaced(tmp_path: Path) -> None:
@@ -378,23 +435,26 @@ def test_one_that_dies_as_soon_as_it_was_ready_is_replaced(tmp_path: Path) -> No
         assert process.poll() is None
 
 
-def test_one_that_never_becomes_ready_ends_all_with_its_code(tmp_path: Path) -> None:
-    with supervised(MARK + "sys.exit(3)", tmp_path) as process:
-        assert process.wait(20) == 1
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_that_never_becomes_ready_ends_all_with_its_code(tmp_path: Path, workers: int) -> None:
+    """Several that end at one moment are one error all the same."""
+    all_there = f"\nwhile len(list(Path().iterdir())) < {workers}: time.sleep(0.001)\n"
+    with supervised(MARK + all_there + "sys.exit(3)", tmp_path, workers) as process:
+        assert process.wait(WAIT) == 1
         assert process.stderr
         assert process.stderr.read() == (
             "error: a worker ended before it was ready (exit code 3); its lines above say why\n"
         )
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == workers
 
 
 @pytest.mark.slow
 def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
-    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + MARK + "time.sleep(60)"
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(WAIT) == 0
 
 
 @pytest.mark.parametrize(
@@ -402,11 +462,11 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
 )
 def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
     end = "lambda *_: (Path('told').write_text(repr(run.stopping())), os._exit(0))"
-    code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(60)"
+    code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(WAIT) == 0
     assert (tmp_path / "told").read_text() == repr(told)
 
 
