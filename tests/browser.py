@@ -10,7 +10,7 @@ import subprocess
 import time
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ OPTIONS = (
     "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US",
     f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
-WAIT = 60.0
+WAIT = 120.0
 # What is answered to a question whose page went away before it was asked.
 LEFT = ("Inspected target navigated or closed", "Execution context was destroyed",
         "Cannot find default execution context")  # fmt: skip
@@ -203,10 +203,9 @@ def opened(home: Path) -> Iterator[Browser]:
         yield Browser(commands[1], answers[0])
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        finally:
-            process.kill()
-            process.wait()
-            os.close(commands[1])
-            os.close(answers[0])
+        process.kill()
+        process.wait()
+        os.close(commands[1])
+        os.close(answers[0])

@@ -14,6 +14,7 @@ from tests.serving import MALIGNANT
 
 ROWS = {"features": MALIGNANT}
 PAUSE = 0.05
+WAIT = 120.0
 BODY = orjson.dumps(ROWS)
 REQUEST = (
     b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -32,7 +33,7 @@ class Load:
     answered, statuses
         How many requests were, and the statuses that they got.
     lost
-        Of each request without a whole answer the error and when it was sent.
+        Of each request without a whole answer the error and when its connection was begun.
     """
 
     def __init__(self, port: int, connections: int = 64) -> None:
@@ -55,9 +56,9 @@ class Load:
         trace: TracebackType | None,
     ) -> None:
         self._ends = True
-        self._thread.join(60)
+        self._thread.join(2 * WAIT)
 
-    def wait_for(self, requests: int, within: float = 60) -> None:
+    def wait_for(self, requests: int, within: float = WAIT) -> None:
         """Wait until so many more are answered."""
         wanted, deadline = self.answered + requests, time.monotonic() + within
         while self.answered < wanted:
@@ -69,6 +70,7 @@ class Load:
 
     async def _client(self) -> None:
         while not self._ends:
+            begun = time.monotonic()
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             except ConnectionRefusedError:
@@ -77,23 +79,24 @@ class Load:
             try:
                 again = True
                 while again:
-                    again = await self._ask(reader, writer)
+                    again = await self._ask(reader, writer, begun)
                     await asyncio.sleep(PAUSE)
                     again = again and not (self._ends or reader.at_eof())
             finally:
                 writer.close()
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: float
+    ) -> bool:
         """Send a request and read its answer; whether the connection may be used again."""
-        sent = time.monotonic()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WAIT):
                 writer.write(REQUEST)
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.partition(b"content-length: ")[2].split(b"\r")[0])
                 await reader.readexactly(length)
         except (OSError, EOFError) as error:
-            self.lost.append((type(error).__name__, sent))
+            self.lost.append((type(error).__name__, begun))
             return False
         self.answered += 1
         self.statuses.add(int(head.split()[1]))

@@ -15,7 +15,7 @@ from service.example import ready
 from tests.conftest import Project
 from tests.ports import free_ports
 
-WAIT = 60.0
+WAIT = 300.0  # for a hang only
 
 # A malignant tumour of the Wisconsin table, the one in the README.
 MALIGNANT = [
@@ -54,12 +54,12 @@ def started(
         try:
             if not ready(port, WAIT):
                 pytest.fail(f"{' '.join(command)} does not become ready:\n{log.read_text()}")
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT) as client:
                 yield client
         finally:
             stop(server)
             try:
-                server.wait(timeout=30)
+                server.wait(timeout=WAIT)
             finally:
                 if server.poll() is None:
                     os.killpg(server.pid, signal.SIGKILL)

@@ -32,7 +32,7 @@ from tests.serving import MALIGNANT, served
 from tests.workers import Answer, Header, call
 
 LIMIT = 2**18
-SECONDS = 2
+SECONDS = 10  # longer than a machine pauses, which is the end of any request under way
 # The service under attack asks for a key and is short of patience, so that 401 and 408 are there.
 SETTINGS = {
     "API_KEYS": "right", "MAX_BODY_BYTES": str(LIMIT), "TIMEOUT_SECONDS": str(SECONDS),
@@ -340,7 +340,7 @@ def corpus(names: list[str]) -> list[Bad]:
 def exchange(port: int, sent: bytes) -> bytes:
     """Send bytes, as far as they are taken, and return all that comes back."""
     came = bytearray()
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=20 * SECONDS) as connection:
         # What is refused before its end resets the connection; the answer came first.
         with suppress(ConnectionError):
             connection.sendall(sent)
@@ -394,6 +394,7 @@ def test_no_bad_request_is_a_bug_and_each_says_what_is_wrong(project: Project) -
         client.headers["x-api-key"] = "right"
         columns = client.get("/model").json()["contract"]["columns"]
         sent = corpus([column["name"] for column in columns])
+        sent.sort(key=lambda bad: bad.status != 408)  # those that take SECONDS beside all others
         assert len({bad.sent for bad in sent}) == len(sent) >= 300
         assert {bad.status for bad in sent} == {400, 401, 404, 405, 408, 413, 415, 422}
         port = client.base_url.port

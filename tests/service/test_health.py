@@ -28,7 +28,8 @@ def answering(status: HTTPStatus) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        told = {"poll_interval": 0.01}
+        Thread(target=server.serve_forever, kwargs=told, daemon=True).start()
         yield server.server_port
         server.shutdown()
 
@@ -74,5 +75,5 @@ def test_what_is_no_http_is_not_ready() -> None:
 
         talker = Thread(target=answer)
         talker.start()
-        assert "nothing answers" in str(health.problem(port, "127.0.0.1", 1.0))
+        assert "nothing answers" in str(health.problem(port, "127.0.0.1", 60.0))
         talker.join()

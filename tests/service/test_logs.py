@@ -111,7 +111,7 @@ log.close()
 
 def test_python_s_own_logging_goes_the_same_way() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=600
     )
     first, warned, failed, request = map(orjson.loads, done.stdout.splitlines())
     assert {key: first[key] for key in ("level", "event", "logger", "rows")} == {

@@ -139,7 +139,7 @@ class Page(Guard):
 def answering(handler: type[Guard]) -> Iterator[str]:
     """The address of a server on loopback, without http://, until the block ends."""
     with HTTPServer(("127.0.0.1", 0), handler) as own:
-        thread = Thread(target=own.serve_forever)
+        thread = Thread(target=own.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield f"127.0.0.1:{own.server_port}"
@@ -275,7 +275,7 @@ def test_the_service_serves_what_an_alias_names_until_it_is_started_anew(
 def healthy(http: httpx.Client) -> bool:
     """Whether the new worker answers."""
     try:
-        return http.get("/readyz", timeout=1).is_success
+        return http.get("/readyz", timeout=5).is_success
     except httpx.TransportError:
         time.sleep(0.1)
         return False

@@ -233,6 +233,8 @@ def test_the_schema_and_the_service_agree_on_any_json(
         assert accepted(reader, body) is request.is_valid(body)
 
     agree()
+    while min(found[True], found[False]) <= 10 and found.total() < 4000:
+        agree()  # a rare draw is almost all of one kind
     assert min(found[True], found[False]) > 10
 
 
@@ -336,7 +338,7 @@ def generated(document: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         "--fail-on-warning", "--path", str(path), "--output-path", str(folder / package),
         "--config", str(config),
     ]  # fmt: skip
-    subprocess.run(command, cwd=folder, check=True, timeout=120)
+    subprocess.run(command, cwd=folder, check=True, timeout=600)
     monkeypatch.syspath_prepend(folder)
     return package
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
+from service import runner as runner_module
 from service.runner import AT_ONCE, HAND_OVER, Cost, Features, Runner, measure
 from stages import inference
 from stages.graph import export
@@ -76,22 +78,29 @@ def test_a_single_row_of_a_model_that_is_run_in_groups_goes_aside() -> None:
     assert not Runner(Model(), Cost(1.5 * HAND_OVER, 0.0), 0.02).at_once(1)
 
 
-def test_one_slow_run_does_not_change_what_is_measured() -> None:
-    waits = [0.05, *[0.0] * 5, 0.0, 0.05, *[0.0] * 4]
+def test_one_slow_run_does_not_change_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(runner_module, "time", SimpleNamespace(perf_counter=lambda: now))
+    waits = [0.05, *[0.001] * 5, 0.004, 0.05, *[0.004] * 4]
 
     def run(features: Features, _: Any) -> Predictions:
-        time.sleep(waits.pop(0))
+        nonlocal now
+        now += waits.pop(0)
         return Predictions(features[:, 0].astype(np.int64), features)
 
     cost = measure(run, row(1.0))
     assert not waits
-    assert cost.of(16) < 0.02
+    assert (cost.one, cost.of(16)) == pytest.approx((0.001, 0.004))
 
 
 def test_a_linear_model_is_quick() -> None:
     fitted = small.fitted()
     session = inference.session(fitted.graph)
-    cost = measure(lambda rows, _: inference.predict(session, rows), fitted.features[:1])
+    # The best of some: what else the machine does meanwhile is not the model's.
+    cost = min(
+        measure(lambda rows, _: inference.predict(session, rows), fitted.features[:1])
+        for _ in range(50)
+    )
     assert cost.at_once
     assert cost.row < cost.one
 
@@ -167,21 +176,29 @@ def test_a_run_that_nobody_waits_for_any_more_is_ended() -> None:
 
 def test_onnx_runtime_ends_a_run_of_a_slow_model() -> None:
     random = np.random.default_rng(0)
-    features = random.normal(size=(20_000, 30)).astype(np.float32)
+    features = random.normal(size=(5000, 30)).astype(np.float32)
     model = make_pipeline(KNeighborsClassifier()).fit(features, (features[:, 0] > 0).astype(int))
     session = inference.session(export.to_onnx(model, 30))
-    options = ort.RunOptions()
-    options.log_severity_level = 4
+    ends: list[str] = []
+
+    def model_of(rows: Features, how: ort.RunOptions | None) -> Predictions:
+        try:
+            return inference.predict(session, rows, how)
+        except Exception as error:
+            ends.append(str(error))
+            raise
 
     async def run() -> None:
-        runner = Runner(lambda rows, how: inference.predict(session, rows, how), SLOW, 1)
+        runner = Runner(model_of, SLOW, 1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await runner.predict(features)
+                await runner.predict(np.tile(features, (4, 1)))
         said = await runner.predict(features[:1])
         assert len(said.labels) == 1
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(run())
+    [said] = ends
+    assert "terminate" in said
 
 
 def test_an_error_reaches_everyone_who_waits() -> None:

@@ -39,7 +39,7 @@ def test_one_scrape_says_it_of_all_workers(project: Project) -> None:
         wait_until(lambda: samples(client)["cairn_workers"] == 2)
         url = str(client.base_url)
         for _ in range(60):  # each on a connection of its own, which either worker takes
-            assert httpx.post(f"{url}/predict", json=BODY).is_success
+            assert httpx.post(f"{url}/predict", json=BODY, timeout=60).is_success
         wait_until(lambda: samples(client)["cairn_rows_total"] == 60)
         found = samples(client)
         assert found["cairn_predictions_total0"] == 60

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,9 +26,14 @@ async def talk(port: int, *parts: bytes) -> bytes:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0.01)
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # uvicorn has no event
+        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +70,8 @@ def test_a_long_body_is_no_long_head() -> None:
 def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
     async def use(server: Server, port: int) -> None:
         waits = asyncio.create_task(talk(port, part))
+        found = server.server_state.connections
+        await until(lambda: [getattr(one, "head", None) for one in found] == [len(part)])
         await asyncio.sleep(0.05)
         wire.end_late(server.server_state.connections, 60)
         assert not waits.done()
@@ -76,8 +84,12 @@ def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
 def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None:
     async def use(server: Server, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(2):
+        state = server.server_state
+        for number in range(2):
             writer.write(REQUEST)
+            # It is in work, or on a machine that paused answered.
+            while not state.tasks and state.total_requests == number:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
             await asyncio.sleep(0.05)  # half of what the answer takes
             wire.end_late(server.server_state.connections, 0.01)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
