@@ -32,11 +32,11 @@ from bench.machine import machine, versions
 from stages import compute, inference, params
 from stages.compute import Engine
 from stages.contract import Column, Contract, Target
-from stages.evaluation import validation
+from stages.evaluation import search, validation
 from stages.evaluation.markdown import scored
 from stages.evaluation.validation import Rows
 from stages.graph import export
-from stages.model import fitting, search
+from stages.model import fitting
 from stages.params import Train
 
 RESULT = Path("bench/results/science.json")

@@ -36,6 +36,7 @@ from stages.evaluation import (
     intervals,
     parts,
     pictures,
+    search,
     threshold,
     validation,
 )
@@ -44,7 +45,7 @@ from stages.evaluation.histogram import seen
 from stages.evaluation.intervals import plain
 from stages.graph import export, proof
 from stages.inference import Predictions
-from stages.model import estimator, fitting, search
+from stages.model import estimator, fitting
 from stages.params import Train
 from stages.parsing import contract_file
 from stages.paths import (

@@ -18,7 +18,8 @@ from service.errors import KINDS
 from service.front import ROUTES
 from service.settings import Settings
 from stages import params
-from stages.model import estimator, search
+from stages.evaluation import search
+from stages.model import estimator
 from stages.parsing import contract_file
 from tests import small, workers
 from tests.conftest import ROOT, Project

@@ -37,6 +37,18 @@ def test_git_holds_no_data_but_small_text() -> None:
     assert all((ROOT / name).stat().st_size < 100_000 for name in data)
 
 
+# Each imports those before it alone, and modules in no package.
+LAYERS = ("source", "parsing", "model", "graph", "evaluation", "release")
+
+
+def test_the_packages_of_the_stages_rest_on_one_another_in_one_direction() -> None:
+    assert {path.parent.name for path in (ROOT / "stages").glob("*/__init__.py")} == {*LAYERS}
+    for place, layer in enumerate(LAYERS):
+        modules = [path.relative_to(ROOT) for path in (ROOT / "stages" / layer).glob("*.py")]
+        used = {path.parts[1] for module in modules for path in imports(module)}
+        assert used.isdisjoint(LAYERS[place + 1 :]), layer
+
+
 def test_stages_never_import_the_service() -> None:
     modules = (ROOT / "stages").rglob("*.py")
     assert not any(

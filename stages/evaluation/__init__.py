@@ -1,1 +1,1 @@
-"""How good the model is, and how sure that is: scores, intervals, pictures, the card."""
+"""How good a model is, and how sure that is: the search for the best, scores, pictures, card."""

@@ -14,12 +14,12 @@ from sklearn.pipeline import Pipeline
 from stages.compute import Engine
 from stages.console import Bar, Unfit, say
 from stages.contract import Contract
-from stages.evaluation import evaluate, parts, threshold
+from stages.evaluation import evaluate, parts, search, threshold
 from stages.evaluation.evaluate import BINARY, CLASS_SCORES, SCORES, Scored
 from stages.evaluation.intervals import over_folds, plain
 from stages.graph import export
 from stages.inference import Predictions
-from stages.model import fitting, search
+from stages.model import fitting
 from stages.params import FixedValue, Threshold, Train
 
 Floats = NDArray[np.float32]

@@ -1,1 +1,1 @@
-"""The Pipeline that everything learned is in: made, searched for, fitted."""
+"""The Pipeline that everything learned is in: made and fitted."""

@@ -19,7 +19,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from stages.console import CairnError, say
 from stages.contract import Contract
-from stages.graph import isotonic
+from stages.model import isotonic
 from stages.params import Train
 
 FOLDS = 5

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from stages import compute
 from stages.console import CairnError
-from stages.model import search
-from stages.model.search import Found
+from stages.evaluation import search
+from stages.evaluation.search import Found
 from stages.params import Train
 from tests import small
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
 
-from stages.graph import isotonic
+from stages.model import isotonic
 
 ROWS = st.lists(
     st.tuples(st.floats(-1e3, 1e3, width=32), st.integers(0, 1)), min_size=2, max_size=60
