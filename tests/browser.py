@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.ports import PATIENCE
 from tests.tools import missing
 
 # Reached at 127.0.0.1; no other name is found. Not localhost, for whose documents Swagger UI asks
@@ -24,7 +25,6 @@ OPTIONS = (
     "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US",
     f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
-WAIT = 120.0
 # What is answered to a question whose page went away before it was asked.
 LEFT = ("Inspected target navigated or closed", "Execution context was destroyed",
         "Cannot find default execution context")  # fmt: skip
@@ -75,7 +75,7 @@ class Browser:
         sent = {"id": self._number, "method": method, "params": params, **self._session}
         os.write(self._commands, json.dumps(sent).encode() + b"\0")
         while True:
-            message = self._next(WAIT)
+            message = self._next(PATIENCE)
             if message.get("id") == self._number:
                 return _result(message)
 
@@ -116,7 +116,7 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def until(self, expression: str, within: float = WAIT) -> None:
+    def until(self, expression: str, within: float = PATIENCE) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + within
         while not self._holds(expression):

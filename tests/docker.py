@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.ports import PATIENCE
 from tests.tools import missing
 
 if TYPE_CHECKING:
     from tests.conftest import Project
-
-
-# Seconds within which what is waited for comes, on any machine; a bound for what hangs.
-PATIENCE = 120.0
 
 
 def docker(*words: str, timeout: float = PATIENCE) -> str:
@@ -30,6 +27,12 @@ def docker(*words: str, timeout: float = PATIENCE) -> str:
     return subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, timeout=timeout
     ).stdout.strip()
+
+
+def address(container: str) -> str:
+    """Where a container is, on the network of the engine."""
+    networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", networks, container)
 
 
 def require() -> None:

@@ -10,11 +10,11 @@ from typing import Self
 
 import orjson
 
+from tests.ports import PATIENCE
 from tests.serving import MALIGNANT
 
 ROWS = {"features": MALIGNANT}
 PAUSE = 0.05
-WAIT = 120.0
 BODY = orjson.dumps(ROWS)
 REQUEST = (
     b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -56,9 +56,9 @@ class Load:
         trace: TracebackType | None,
     ) -> None:
         self._ends = True
-        self._thread.join(2 * WAIT)
+        self._thread.join(2 * PATIENCE)
 
-    def wait_for(self, requests: int, within: float = WAIT) -> None:
+    def wait_for(self, requests: int, within: float = PATIENCE) -> None:
         """Wait until so many more are answered."""
         wanted, deadline = self.answered + requests, time.monotonic() + within
         while self.answered < wanted:
@@ -90,7 +90,7 @@ class Load:
     ) -> bool:
         """Send a request and read its answer; whether the connection may be used again."""
         try:
-            async with asyncio.timeout(WAIT):
+            async with asyncio.timeout(PATIENCE):
                 writer.write(REQUEST)
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.partition(b"content-length: ")[2].split(b"\r")[0])

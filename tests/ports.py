@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import time
 from collections.abc import Callable
 
+PATIENCE = 120.0  # seconds for what is waited for: a bound for a hang, not for a slow machine
 GIVEN: set[int] = set()  # here before: its server may not listen yet
 
 
@@ -36,9 +38,15 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], bool], within: float = 120) -> None:
-    """Wait for an event; the seconds are for a hang only, not for a machine that is slow."""
+def wait_until(condition: Callable[[], bool], within: float = PATIENCE) -> None:
+    """Wait for an event."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for an event in an event loop, which goes on meanwhile."""
+    while not condition():  # noqa: ASYNC110, other threads and libraries set no asyncio.Event
+        await asyncio.sleep(0.001)

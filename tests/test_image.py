@@ -19,7 +19,7 @@ from tests import docker, serving
 from tests.conftest import copy
 from tests.docker import Container
 from tests.load import Load
-from tests.ports import free_ports, wait_until
+from tests.ports import PATIENCE, free_ports, wait_until
 from tests.tools import tool
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_it_predicts_bit_for_bit_what_the_service_outside_does(
     rows = features(project)
     with (
         serving.served(project) as outside,
-        httpx.Client(base_url=served.url, timeout=docker.PATIENCE) as inside,
+        httpx.Client(base_url=served.url, timeout=PATIENCE) as inside,
     ):
         assert answers(inside, rows) == answers(outside, rows)
 
@@ -197,9 +197,7 @@ def test_another_model_of_a_mounted_store_is_served(image: str, other: Project) 
     with docker.container(image, *HARDENED, "--user=0:0", *mount) as running:
         assert running.get("/health").json()["model_version"] == tag
         [row] = features(other)[:1]
-        asked = httpx.post(
-            f"{running.url}/predict", json={"features": row}, timeout=docker.PATIENCE
-        )
+        asked = httpx.post(f"{running.url}/predict", json={"features": row}, timeout=PATIENCE)
         assert asked.json()["model_version"] == tag
     with docker.started(image, *mount, "--env=MODEL_TAG=cairn:none") as name:
         gone = Container(name, "")
@@ -235,7 +233,7 @@ def test_twenty_stops_under_load_fail_no_request(image: str) -> None:
     with Load(port) as load:
         for _ in range(20):
             with docker.hosted(image, port, *HARDENED, "--env=DRAIN_SECONDS=0.3") as running:
-                load.wait_for(200, docker.PATIENCE)
+                load.wait_for(200)
                 docker.docker("stop", "--time=40", running.name)
                 assert running.state("ExitCode") == "0"
     assert load.lost == []

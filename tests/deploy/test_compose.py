@@ -33,10 +33,10 @@ from service import settings
 from service.lifecycle import LINGER_SECONDS
 from service.supervisor import MARGIN_SECONDS
 from tests.conftest import ROOT, Project
-from tests.deploy.test_prometheus import CONFIG, FOLDER, promtool
-from tests.docker import PATIENCE
+from tests.deploy.test_prometheus import CONFIG, FOLDER, api, promtool
+from tests.docker import address
 from tests.docker import docker as engine
-from tests.ports import free_ports, wait_until
+from tests.ports import PATIENCE, free_ports, wait_until
 from tests.serving import MALIGNANT
 from tests.tools import missing, tool
 
@@ -309,16 +309,14 @@ def test_the_service_answers_and_is_healthy(stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_prometheus_scrapes_the_service_under_the_rules(stack: Stack) -> None:
-    def api(path: str, **params: str) -> Any:
-        url = stack.url("prometheus", f"/api/v1/{path}")
-        return httpx.get(url, params=params, timeout=PATIENCE).raise_for_status().json()["data"]
+    server = stack.url("prometheus", "")
 
     def up() -> list[Any]:
-        result = api("query", query="up")["result"]
+        result = api(server, "query", query="up")["result"]
         return [(found["metric"]["job"], found["value"][1]) for found in result]
 
     wait_until(lambda: up() == [("cairn", "1")])
-    groups = api("rules")["groups"]
+    groups = api(server, "rules")["groups"]
     assert "CairnTargetDown" in {rule["name"] for group in groups for rule in group["rules"]}
 
 
@@ -331,9 +329,8 @@ def test_the_store_keeps_what_it_got_over_a_restart_and_shows_nobody_else(stack:
     await_status(stack.url("store"), 403)
     wait_until(lambda: kept(stack) == body)
     assert status(stack.url("store", "/cairn/kept/here")) == 403
-    networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    address = engine("inspect", "--format", networks, stack.container("store"))
-    assert status(f"http://{address}:{FILER}/buckets/cairn/kept/here") == 401
+    filer = f"http://{address(stack.container('store'))}:{FILER}"
+    assert status(f"{filer}/buckets/cairn/kept/here") == 401
 
 
 def put(stack: Stack, key: str, body: bytes) -> None:

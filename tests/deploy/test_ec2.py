@@ -31,7 +31,7 @@ import yaml
 from service.settings import Settings
 from tests import docker
 from tests.conftest import ROOT
-from tests.ports import free_ports, listens, wait_until
+from tests.ports import PATIENCE, free_ports, listens, wait_until
 from tests.serving import MALIGNANT
 from tests.tools import tool
 
@@ -1085,7 +1085,7 @@ def running(unit: Unit) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         subprocess.run(["docker", "rm", "--force", unit.name], capture_output=True, check=False)
-        process.communicate(timeout=docker.PATIENCE)
+        process.communicate(timeout=PATIENCE)
 
 
 def prepared(boot: Boot, image: str, folder: Path, **settings: str) -> Unit:
@@ -1105,7 +1105,7 @@ def test_the_container_runs_hardened_answers_and_ends_without_losing_a_request(
     unit = prepared(full_boot, image, tmp_path, MODEL_URI="", MODEL_SHA256="")
     with (
         running(unit) as process,
-        httpx.Client(base_url=address(unit, process), timeout=docker.PATIENCE) as client,
+        httpx.Client(base_url=address(unit, process), timeout=PATIENCE) as client,
     ):
         check_hardened(unit)
         check_keys(client, tmp_path / "run")
@@ -1115,7 +1115,7 @@ def test_the_container_runs_hardened_answers_and_ends_without_losing_a_request(
             wait_until(lambda: client.get("/readyz").status_code == 503)
             assert answered_to_the_end(client)
             # Its own end, which the engine would make a 137 of after the time to stop.
-            assert process.wait(timeout=docker.PATIENCE) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         assert time.monotonic() - started >= int(unit.boot.settings()["DRAIN_SECONDS"])
 
 
@@ -1145,8 +1145,7 @@ def address(unit: Unit, process: subprocess.Popen[str]) -> str:
         return False
 
     wait_until(ready)
-    networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return f"http://{docker.docker('inspect', '--format', networks, unit.name)}:3000"
+    return f"http://{docker.address(unit.name)}:3000"
 
 
 def check_hardened(unit: Unit) -> None:

@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, Project
-from tests.docker import PATIENCE
-from tests.ports import free_ports, wait_until
+from tests.ports import PATIENCE, free_ports, wait_until
 from tests.serving import MALIGNANT, served
 from tests.tools import tool
 

@@ -14,6 +14,7 @@ from uvicorn import Config, Server
 
 from service import lifecycle
 from service.settings import read
+from tests.ports import until
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 SETTINGS = read({"KEEP_ALIVE_SECONDS": "7", "GRACEFUL_SECONDS": "9"})
@@ -39,8 +40,7 @@ def serve(loop: Any, http: Any, use: Callable[[Server, int], Awaitable[None]]) -
         server = Server(config)
         lifecycle.configure(server, SETTINGS)
         task = asyncio.create_task(server.serve([listener]))
-        while not server.started:  # noqa: ASYNC110  # uvicorn has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: server.started)
         await use(server, listener.getsockname()[1])
         server.should_exit = True
         await task
@@ -138,8 +138,7 @@ def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http
         with ThreadPoolExecutor(8) as pool:
             own = asyncio.get_running_loop()
             clients = [own.run_in_executor(pool, connect, port) for _ in range(8)]
-            while len(answered) < 16 and not any(one.done() for one in clients):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await until(lambda: len(answered) >= 16 or any(one.done() for one in clients))
             await lifecycle.stop_listening(server, whole=True)
             await asyncio.gather(*clients)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ from stages import inference
 from stages.graph import export
 from stages.inference import Predictions
 from tests import small
+from tests.ports import until
 
 QUICK = Cost(AT_ONCE / 10, AT_ONCE / 100)
 SLOW = Cost(0.01, 0.001)
@@ -44,11 +44,6 @@ class Model:
 
 def row(*values: float) -> Features:
     return np.array([[value] for value in values], np.float32)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110, the model runs in a thread
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize(

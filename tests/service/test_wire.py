@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from uvicorn import Server
 
 from service import wire
 from service.wire import MAX_HEAD
+from tests.ports import until
 from tests.service.test_lifecycle import REQUEST, ask, serve
 
 REFUSED = b"HTTP/1.1 400 Bad Request\r\n"
@@ -29,11 +29,6 @@ async def talk(port: int, *parts: bytes) -> bytes:
         return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # uvicorn has no event
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +80,14 @@ def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None
     async def use(server: Server, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         state = server.server_state
+
+        async def taken(request: int) -> None:
+            """Wait until it is in work, or on a machine that paused answered."""
+            await until(lambda: bool(state.tasks) or state.total_requests >= request)
+
         for number in range(2):
             writer.write(REQUEST)
-            # It is in work, or on a machine that paused answered.
-            while not state.tasks and state.total_requests == number:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            await taken(number + 1)
             await asyncio.sleep(0.05)  # half of what the answer takes
             wire.end_late(server.server_state.connections, 0.01)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
