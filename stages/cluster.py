@@ -303,7 +303,7 @@ class Cluster:
 
     def threads(self) -> int:
         """Of the cluster, at the moment; at least one."""
-        with _answering():
+        with self._answering():
             return max(1, int(sum(self.client.nthreads().values())))
 
     @contextmanager
@@ -327,7 +327,7 @@ class Cluster:
         """Send a call with all that it needs: so another worker can take over what one lost."""
         file = io.BytesIO()
         _Dumper(file, shared).dump(call)
-        with _answering():
+        with self._answering():
             return self.client.submit(
                 self._run, file.getvalue(), *futures, pure=False, retries=RETRIES
             )
@@ -378,18 +378,21 @@ class Cluster:
 
         The client's own scheduler_info may say what was so before, and now and then of no worker.
         """
-        with _answering():
+        with self._answering():
             return dict(self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"])
 
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Have a scheduler that does not answer told as that."""
-    try:
-        yield
-    except (OSError, CancelledError, RuntimeError, AttributeError, ClosedClientError):
-        # The last three once the client has given up, and has no scheduler any more.
-        raise _gone() from None
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Have a scheduler that does not answer told as that."""
+        try:
+            yield
+        except (OSError, CancelledError):
+            raise _gone() from None
+        except (RuntimeError, AttributeError, ClosedClientError):
+            # What a client says that has given up, and has no scheduler any more; or a bug.
+            if self.client.status == "running":
+                raise
+            raise _gone() from None
 
 
 def _too_little(error: KilledWorker) -> CairnError:

@@ -208,6 +208,16 @@ def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.Mo
                 list(engine.map(operator.neg, range(3)))
 
 
+def test_a_bug_is_not_told_as_a_scheduler_that_is_gone(
+    running: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with compute.engine(running.block) as engine:
+        assert isinstance(engine, cluster.Cluster)
+        monkeypatch.delattr("distributed.Client.nthreads")
+        with pytest.raises(AttributeError, match="nthreads"):
+            engine.threads()
+
+
 @pytest.mark.slow
 def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
     with processes(tmp_path / "dask", workers=1) as found, compute.engine(found.block) as engine:
