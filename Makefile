@@ -19,6 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 STORE := python deploy/local/store.py
+INSTALL := python deploy/install.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
 TRAIN := cairn-train
@@ -27,11 +28,6 @@ MLFLOW := TRACKING_URI TRACKING_USERNAME TRACKING_PASSWORD TRACKING_TOKEN EXPERI
 TAG = $$(python -m service.version)
 # Its command line warns of itself. Only here: what a stage warns of is for people to see.
 BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
-
-# pip's own output, cut down to a count that runs.
-pip_install = set -o pipefail; pip install --require-hashes -r $(1) | awk -v all=$$(grep -c == $(1)) \
-	'/^(Collecting|Requirement already)/ { printf "\rinstall: %d of %d packages", ++n, all; fflush() } \
-	/^Installing/ { printf "\ninstall: unpacking them\n"; fflush() } END { print "" }'
 
 port_is_free = python -c 'import socket, sys; sys.exit( \
 	"error: port $(PORT) is in use; take another: make $@ PORT=3001" \
@@ -74,27 +70,29 @@ run: install ## all of it, from nothing: environment, S3 store, repro, push, reg
 test: install-dev ## every test that this machine can run, from nothing
 	pytest $(TESTS)
 
-install: .venv/.installed ## the environment in .venv, from the lock with its hashes
+install: .venv/.installed ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv
 install-dev: .venv/.installed-dev ## that, and what tests and checks need
 install-extras: .venv/.installed-extras ## what is optional: Dask, LightGBM, MLflow, SQL
 
-.venv/.installed: requirements.txt
-	@echo "install: .venv from requirements.txt, a minute or two"
+# Each lock holds those before it: an environment that has a later one keeps to that one.
+widest = $(firstword $(foreach each,dev extras,$(if $(wildcard .venv/.installed-$(each)),requirements-$(each).txt)) $<)
+
+.venv/.installed: requirements.txt requirements-uv.txt | .venv/bin/python
+	@$(INSTALL) $(widest)
+	@touch $@
+
+.venv/.installed-extras: requirements-extras.txt requirements-uv.txt | .venv/bin/python
+	@$(INSTALL) $(widest)
+	@touch .venv/.installed $@
+
+.venv/.installed-dev: requirements-dev.txt requirements-uv.txt | .venv/bin/python
+	@$(INSTALL) $<
+	@touch .venv/.installed .venv/.installed-extras $@
+
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else \
 		"error: Python " + sys.version.split()[0] + "; Cairn needs 3.11 to 3.14: make PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(call pip_install,requirements.txt)
-	@touch $@
-
-.venv/.installed-dev: requirements-dev.txt .venv/.installed
-	@echo "install: what tests need, from requirements-dev.txt"
-	@$(call pip_install,requirements-dev.txt)
-	@touch $@
-
-.venv/.installed-extras: requirements-extras.txt .venv/.installed
-	@echo "install: Dask, LightGBM, MLflow and SQL, from requirements-extras.txt"
-	@$(call pip_install,requirements-extras.txt)
-	@touch $@
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 check: install-dev ## lint, format, types; rewrites nothing
 	ruff check
@@ -242,7 +240,8 @@ bench: install-dev ## the benchmarks, three quarters of an hour with a Docker en
 	python -m bench.serving
 	python -m bench.image
 
-lock: install-dev ## resolve pyproject.toml anew into the requirements files
+lock: install ## resolve pyproject.toml anew into the requirements files
+	$(LOCK) --group install -o requirements-uv.txt
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools -o requirements.txt
 	$(LOCK) pyproject.toml --extra serve -c requirements.txt -o requirements-serve.txt
 	$(LOCK) pyproject.toml --extra serve --extra pipeline --extra tools --extra dask --extra lightgbm \

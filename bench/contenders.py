@@ -181,7 +181,6 @@ def environment(name: str, environments: Path) -> Path:
     if not made_from.is_file() or made_from.read_text() != lock.read_text():
         print(f"bench: making {folder} from {lock}, a minute or two", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        install = ("-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(lock))
-        subprocess.run([executable, *install], check=True)
+        subprocess.run([executable, "deploy/install.py", str(lock)], check=True)
         made_from.write_text(lock.read_text())
     return executable

@@ -12,8 +12,10 @@ from skl2onnx import update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stages.model.power import FARTHEST, Power
 
@@ -28,6 +30,7 @@ def register() -> None:
     """Have skl2onnx take these converters."""
     update_registered_converter(Power, "CairnPower", _power_shape, power)
     _register(CalibratedClassifierCV, calibrated)
+    _register(HistGradientBoostingClassifier, convert_histogram_boosting)
     _register(LinearDiscriminantAnalysis, discriminant)
 
 
@@ -77,6 +80,37 @@ class Graph(NamedTuple):
     def single(self, name: str, into: str | None = None) -> str:
         """The same numbers as float32."""
         return self.add("Cast", name, into=into, to=TensorProto.FLOAT)
+
+
+class _PlainAttributes:
+    """A container of skl2onnx that takes any whole number in the lists of a node's attributes.
+
+    From 1.20 on onnx refuses NumPy's integers and booleans among ints; skl2onnx 1.20.0 hands both
+    on as scikit-learn keeps them in the nodes of a tree.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *arguments: Any, **attributes: Any) -> None:
+        """Add a node whose lists hold Python's own integers."""
+        plain = {
+            name: [_plain(each) for each in value] if isinstance(value, list) else value
+            for name, value in attributes.items()
+        }
+        self._container.add_node(*arguments, **plain)
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, bool | np.bool_ | np.integer) else value
+
+
+def convert_histogram_boosting(scope: Any, operator: Any, container: Any) -> None:
+    """Convert a fitted HistGradientBoostingClassifier by skl2onnx's own converter."""
+    convert_sklearn_random_forest_classifier(scope, operator, _PlainAttributes(container))
 
 
 def _power_shape(operator: Any) -> None:

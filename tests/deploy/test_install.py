@@ -1,0 +1,294 @@
+"""`make install`: a lock becomes an environment, and nothing is decided on the day."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from deploy.install import (
+    InstallError,
+    install,
+    locked,
+    parse_pip_settings,
+    uv_settings,
+    why_not_uv,
+)
+from tests.conftest import ROOT, environment
+
+LOCKS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+BENCH_LOCKS = sorted(f"bench/{path.name}" for path in (ROOT / "bench").glob("requirements*.txt"))
+OLDEST, NEWEST = "22.3", "26.3"  # what Python 3.11.0 came with; the newest of pip
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
+
+
+def test_locks_pin_and_hash_every_package_and_name_no_index() -> None:
+    for name in (*LOCKS, *BENCH_LOCKS):
+        text = (ROOT / name).read_text()
+        entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)
+        entries = [entry for entry in entries if not entry.lstrip().startswith("#") and entry]
+        assert len(entries) == len(re.findall(r"^[A-Za-z0-9]\S*==\S", text, re.MULTILINE)), name
+        assert all("--hash=sha256:" in entry for entry in entries), name
+        assert "://" not in text, name
+
+
+def test_locks_agree_and_each_holds_the_one_before() -> None:
+    base, extras, dev = (
+        locked(ROOT / f"requirements{suffix}.txt") for suffix in ("", "-extras", "-dev")
+    )
+    assert base.items() <= extras.items() <= dev.items()
+    assert locked(ROOT / "requirements-serve.txt").items() <= base.items()
+
+
+def test_settings_of_pip_are_read_in_its_own_order() -> None:
+    listed = (
+        ":env:.index-url='https://env.test/simple'\n"
+        "global.cert='/etc/ca.pem'\n"
+        "global.index-url='https://global.test/simple'\n"
+        "global.extra-index-url='https://one.test/simple\\nhttps://two.test/simple'\n"
+        "install.index-url='https://install.test/simple'\n"
+        "list.format='json'\n"
+    )
+    assert parse_pip_settings(listed) == {
+        "cert": "/etc/ca.pem",
+        "index-url": "https://env.test/simple",
+        "extra-index-url": "https://one.test/simple\nhttps://two.test/simple",
+    }
+
+
+def test_what_pip_is_configured_with_holds_for_uv(tmp_path: Path) -> None:
+    settings = {
+        "index-url": "https://mirror.test/simple",
+        "extra-index-url": "https://one.test/simple\nhttps://two.test/simple",
+        "find-links": "/wheels /more",
+        "trusted-host": "mirror.test",
+        "cert": "/etc/ca.pem",
+        "proxy": "http://proxy.test:3128",
+        "timeout": "60",
+    }
+    variables = uv_settings(settings, {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})
+    variables.pop("UV_SYSTEM_CERTS", None)  # as this machine is
+    assert variables == {
+        "UV_DEFAULT_INDEX": "https://mirror.test/simple",
+        "UV_INDEX": "https://one.test/simple https://two.test/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_FIND_LINKS": "/wheels,/more",
+        "UV_INSECURE_HOST": "mirror.test",
+        "SSL_CERT_FILE": "/etc/ca.pem",
+        "HTTP_PROXY": "http://proxy.test:3128",
+        "HTTPS_PROXY": "http://proxy.test:3128",
+        "UV_HTTP_TIMEOUT": "60",
+    }
+
+
+def test_what_uv_is_told_itself_comes_first(tmp_path: Path) -> None:
+    settings = {"index-url": "https://pip.test/simple", "find-links": "/wheels", "cert": "/a.pem"}
+    environ = {
+        "UV_DEFAULT_INDEX": "https://uv.test/simple",
+        "SSL_CERT_FILE": "/b.pem",
+        "https_proxy": "http://proxy.test",
+        "UV_SYSTEM_CERTS": "false",
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+    assert uv_settings({**settings, "proxy": "http://other.test"}, environ) == {
+        "HTTP_PROXY": "http://other.test"
+    }
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv.toml").write_text('[[index]]\nurl = "https://uv.test/simple"\n')
+    del environ["UV_DEFAULT_INDEX"]
+    assert uv_settings(settings, environ) == {}
+
+
+def test_the_bundle_of_certificates_that_pip_takes_from_requests_holds_for_uv() -> None:
+    variables = uv_settings({}, {"REQUESTS_CA_BUNDLE": "/company.pem"})
+    assert variables["SSL_CERT_FILE"] == "/company.pem"
+
+
+def test_a_setting_that_uv_has_no_word_for_leaves_the_install_to_pip() -> None:
+    assert why_not_uv({"index-url": "https://a.test", "no-color": "true"}) == ""
+    assert "platform" in why_not_uv({"platform": "any", "cert": "/a.pem"})
+
+
+def test_an_unknown_installer_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="INSTALLER: got conda; allowed: uv, pip"):
+        install(tmp_path / "lock.txt", Path(sys.executable), {"INSTALLER": "conda"})
+
+
+def empty_environment(folder: Path, pip: str = "") -> Path:
+    """A new environment, with a version of pip in the place of the one that it came with."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    if pip:
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--no-deps", f"pip=={pip}"], check=True
+        )
+    return python
+
+
+def run_install(python: Path, lock: str | Path, home: Path, *arguments: str, **environ: str) -> str:
+    """Run the install as `make install` does; returns all that it prints."""
+    done = subprocess.run(
+        [python, "deploy/install.py", *arguments, str(lock)],
+        cwd=ROOT,
+        env={**environment(home), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def installed(python: Path) -> dict[str, str]:
+    done = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "freeze"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(line.split("==") for line in done.stdout.splitlines())
+
+
+def holds(python: Path, lock: Path) -> None:
+    """Hold an environment to a lock: each package that is there is in it, at its version."""
+    pinned = {name.replace("_", "-").lower(): version for name, version in locked(lock).items()}
+    there = {re.sub(r"[-_.]+", "-", name).lower(): each for name, each in installed(python).items()}
+    beside = {"pip", "uv", "setuptools", "wheel"}
+    assert {name: each for name, each in there.items() if name not in beside} == {
+        name: pinned[name] for name in there if name not in beside
+    }
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    """A package index on loopback that has one package, `pebble` 1.0, and no uv."""
+    folder = tmp_path / "index" / "simple" / "pebble"
+    folder.mkdir(parents=True)
+    name = "pebble-1.0-py3-none-any.whl"
+    info = "pebble-1.0.dist-info"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        wheel.writestr("pebble.py", "HEIGHT = 1\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: pebble\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(
+            f"{info}/RECORD", f"pebble.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
+    digest = sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "index.html").write_text(f'<a href="{name}#sha256={digest}">{name}</a>')
+    (tmp_path / "pebble.txt").write_text(f"pebble==1.0 --hash=sha256:{digest}\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "index"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+        thread.join()
+
+
+def only(index: str) -> dict[str, str]:
+    """Variables by which pip asks one index and nothing else."""
+    return {
+        "PIP_INDEX_URL": index,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_FIND_LINKS": "",
+        "PIP_CERT": "",
+    }
+
+
+def test_an_index_of_pips_is_asked_by_uv(tmp_path: Path, index: str) -> None:
+    python = empty_environment(tmp_path / "env")
+    printed = run_install(
+        Path(sys.executable), tmp_path / "pebble.txt", tmp_path / "home",
+        "--python", str(python), **only(index),
+    )  # fmt: skip
+    assert "install: pebble.txt by uv" in printed
+    assert installed(python)["pebble"] == "1.0"
+
+
+def test_where_there_is_no_uv_pip_takes_its_place(tmp_path: Path, index: str) -> None:
+    python = empty_environment(tmp_path / "env")
+    printed = run_install(python, tmp_path / "pebble.txt", tmp_path / "home", **only(index))
+    assert "install: pebble.txt by pip, a minute or two (no uv: " in printed
+    assert installed(python)["pebble"] == "1.0"
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_package_that_is_not_the_locked_one_ends_the_install(
+    tmp_path: Path, index: str, installer: str
+) -> None:
+    python = empty_environment(tmp_path / "env")
+    lock = tmp_path / "pebble.txt"
+    lock.write_text(f"pebble==1.0 --hash=sha256:{'0' * 64}\n")
+    done = subprocess.run(
+        [sys.executable, "deploy/install.py", "--python", str(python), str(lock)],
+        cwd=ROOT, env={**environment(tmp_path / "home"), **only(index), "INSTALLER": installer},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"error: {installer} does not install pebble.txt; its lines above say why" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "pebble" not in installed(python)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("pip", [OLDEST, NEWEST])
+def test_each_lock_goes_into_an_empty_environment(tmp_path: Path, pip: str) -> None:
+    cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    for name in (*LOCKS, *BENCH_LOCKS):
+        if name == "requirements-uv.txt":
+            continue
+        python = empty_environment(tmp_path / name, pip)
+        printed = run_install(python, name, tmp_path / "home", **cache)
+        assert f"install: {Path(name).name} by uv" in printed
+        holds(python, ROOT / name)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("pip", [OLDEST, NEWEST])
+def test_pip_takes_the_place_of_uv(tmp_path: Path, pip: str) -> None:
+    python = empty_environment(tmp_path / "env", pip)
+    lock = "requirements-serve.txt"
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", "xmltodict"], check=True
+    )
+    printed = run_install(python, lock, tmp_path / "home", INSTALLER="pip")
+    assert f"install: {lock} by pip" in printed
+    assert "install: xmltodict removed: not in requirements-serve.txt" in printed
+    holds(python, ROOT / lock)
+    assert "uv" not in installed(python)
+    subprocess.run([python, "-c", "import bentoml, onnxruntime"], check=True)
+    # All that pip looks at where it installs the longest lock, without the unpacking.
+    dry = ["install", "--dry-run", "--quiet", "--no-deps", "--require-hashes"]
+    subprocess.run([python, "-m", "pip", *dry, "-r", ROOT / "requirements-dev.txt"], check=True)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_package_has_a_wheel_for_what_the_readme_names(platform: str, tmp_path: Path) -> None:
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--no-deps"]
+    exact = ["--require-hashes", "--only-binary", ":all:", "--target", str(tmp_path)]
+    for version in PYTHONS:
+        for name in (*LOCKS, *BENCH_LOCKS):
+            asked = ["--python-version", version, "--python-platform", platform, "-r", name]
+            done = subprocess.run(
+                [*uv, *exact, *asked],
+                cwd=ROOT,
+                env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{name}, Python {version}, {platform}: {done.stderr}"
