@@ -22,6 +22,7 @@ STORE := python deploy/local/store.py
 INSTALL := python deploy/install.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
+PARALLEL := -n auto --dist loadgroup
 TRAIN := cairn-train
 AWS := ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN REGION ENDPOINT_URL
 MLFLOW := TRACKING_URI TRACKING_USERNAME TRACKING_PASSWORD TRACKING_TOKEN EXPERIMENT_NAME
@@ -52,7 +53,7 @@ k8s_checks = command -v kubectl >/dev/null || \
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test install install-dev install-extras check fmt clean store store-down repro push pull register \
+.PHONY: help run test test-all install install-dev install-extras check fmt clean store store-down repro push pull register \
 	report release promote rollback releases checkout serve bento export image image-run image-test \
 	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
 
@@ -67,8 +68,11 @@ run: install ## all of it, from nothing: environment, S3 store, repro, push, reg
 	python -m service.example $(PORT) & \
 	bentoml serve --host $(HOST) --port $(PORT)
 
-test: install-dev ## every test that this machine can run, from nothing
-	pytest $(TESTS)
+test: install-dev ## every test that needs nothing but the environment, on all cores
+	pytest -m "not real" $(PARALLEL) $(TESTS)
+
+test-all: test ## those, and all that need Docker, a browser, PostgreSQL, Prometheus, root, a package index
+	pytest -m real $(PARALLEL) $(TESTS)
 
 install: .venv/.installed ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv
 install-dev: .venv/.installed-dev ## that, and what tests and checks need
@@ -176,7 +180,7 @@ image-run: image ## run that image, hardened, on :3000
 		--publish $(HOST):$(PORT):3000 "$(TAG)"
 
 image-test: install-dev ## the tests of the image, with the real Docker engine
-	pytest tests/test_image.py
+	pytest -m real tests/test_image.py
 
 sbom: install-dev image ## build/sbom.cdx.json: the Python packages in that image, and their licences
 	@python -m deploy.sbom "$(TAG)" build/sbom.cdx.json

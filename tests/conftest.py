@@ -6,21 +6,66 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import docker
+from tests import docker, tools
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 # A machine under load is no failure.
 settings.register_profile("cairn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cairn")
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare to count the tests that `make test` leaves out."""
+    config.stash[LEFT_OUT] = {}
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count them where they are collected, which with xdist is in each worker."""
+    real = [item for item in items if item.get_closest_marker("real")]
+    if real:
+        real[0].config.stash[LEFT_OUT]["here"] = len(real)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the count of a worker to the process that prints the summary."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = max(session.config.stash[LEFT_OUT].values(), default=0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep the count of a worker that has ended: each of them collects all tests."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_OUT][node.gateway.id] = output.get("left_out", 0)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what is left to `make test-all`."""
+    if count := max(config.stash[LEFT_OUT].values(), default=0):
+        terminalreporter.write_line(
+            f"left to `make test-all`: {count} tests that need Docker, buildah, a browser,"
+            " PostgreSQL, Prometheus, kubectl, root or a package index"
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let only a test that is marked as `real` be skipped for want of a tool."""
+    tools.may_be_missing = item.get_closest_marker("real") is not None
 
 
 @dataclass(frozen=True)

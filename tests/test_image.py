@@ -25,7 +25,7 @@ from tests.tools import tool
 if TYPE_CHECKING:
     from tests.conftest import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 HARDENED = (
     "--read-only",

@@ -17,6 +17,8 @@ from deploy import sbom
 from tests import docker
 from tests.conftest import ROOT, Project
 
+pytestmark = pytest.mark.real
+
 SERVE = ROOT / "requirements-serve.txt"
 LIST = (
     "import json; from importlib import metadata;"

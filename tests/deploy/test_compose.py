@@ -40,6 +40,8 @@ from tests.ports import PATIENCE, free_ports, wait_until
 from tests.serving import MALIGNANT
 from tests.tools import missing, tool
 
+pytestmark = pytest.mark.real
+
 FILE = ROOT / "deploy" / "compose.yaml"
 TARGET = FOLDER / "compose.yml"
 KEYS = {"STORE_ACCESS_KEY": "cairn", "STORE_SECRET_KEY": secrets.token_hex(20)}

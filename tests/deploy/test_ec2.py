@@ -592,6 +592,7 @@ def test_it_is_short_enough_for_ec2_and_the_template_for_the_command_line(full: 
     assert b"${AWS" not in full.user_data
 
 
+@pytest.mark.real
 def test_shellcheck_has_nothing_to_say(plain: Stack, full: Stack, tmp_path: Path) -> None:
     for stack in (plain, full):
         script = tmp_path / f"{stack.name}.sh"
@@ -989,6 +990,7 @@ def test_keys_that_do_not_come_leave_those_that_are_there(
     assert said in found.printed
 
 
+@pytest.mark.real
 def test_systemd_accepts_the_unit(boot: Boot, tmp_path: Path) -> None:
     """With the one program of ours that it calls at a path that is here."""
     keys = tmp_path / "cairn-keys"
@@ -1097,6 +1099,7 @@ def prepared(boot: Boot, image: str, folder: Path, **settings: str) -> Unit:
     return Unit(boot, image, folder, f"cairn-ec2-{uuid4().hex[:8]}")
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_the_container_runs_hardened_answers_and_ends_without_losing_a_request(
     image: str, full_boot: Boot, tmp_path: Path
@@ -1183,6 +1186,7 @@ def predict(client: httpx.Client, key: str = "") -> int:
     return client.post("/predict", json={"features": MALIGNANT}, headers=headers).status_code
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_why_the_service_does_not_start_is_what_the_report_says(
     image: str, boot: Boot, plain: Stack, tmp_path: Path

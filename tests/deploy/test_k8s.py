@@ -24,6 +24,8 @@ from tests.conftest import ROOT
 from tests.deploy.test_prometheus import CONFIG
 from tests.tools import missing
 
+pytestmark = pytest.mark.real
+
 FOLDER = ROOT / "deploy" / "k8s"
 BUILT = ("base", "overlays/production", "training")
 COMPONENTS = ("monitoring", "keys", "model")

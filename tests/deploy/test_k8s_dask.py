@@ -11,6 +11,8 @@ import pytest
 
 from tests.deploy.test_k8s import FOLDER, VERSIONS, Objects, build
 
+pytestmark = pytest.mark.real
+
 LABELS = {"app.kubernetes.io/name": "cairn", "app.kubernetes.io/component": "dask"}
 
 

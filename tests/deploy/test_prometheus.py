@@ -20,6 +20,8 @@ from tests.ports import PATIENCE, free_ports, wait_until
 from tests.serving import MALIGNANT, served
 from tests.tools import tool
 
+pytestmark = pytest.mark.real
+
 FOLDER = ROOT / "deploy" / "prometheus"
 CONFIG = FOLDER / "prometheus.yml"
 RULES = FOLDER / "rules.yml"

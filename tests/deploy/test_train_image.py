@@ -16,7 +16,7 @@ from tests import docker
 from tests.conftest import ROOT, Project, clone
 from tests.ports import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 IMAGE = "cairn-train"
 DOCKERFILE = ROOT / "deploy" / "train" / "Dockerfile"

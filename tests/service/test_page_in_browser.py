@@ -32,7 +32,7 @@ from tests.ports import wait_until
 from tests.service import complete as full
 from tests.tools import tool
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 KEY = "a-right-key"
 HOSTILE = (

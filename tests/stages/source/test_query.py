@@ -215,6 +215,7 @@ def programs() -> Path:
     return found[-1].parent if found else Path(str(on_path)).resolve().parent
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql", "postgres"])
 def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Path) -> None:
@@ -236,6 +237,7 @@ def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Pat
     )
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "says"),
@@ -258,6 +260,7 @@ def test_what_postgresql_or_json_refuses_is_told(
     assert says in refused(tmp_path / "rows", statement, url)
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_a_wrong_password_is_told_and_not_repeated(postgres: str, tmp_path: Path) -> None:
     said = refused(tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}")
@@ -271,6 +274,7 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "onnection refused" in refused(tmp_path / "rows", "select 1", url)
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_result(postgres: str, tmp_path: Path) -> None:
     code = (
