@@ -15,7 +15,8 @@ from tests.test_dag import imports, reached
 TOP = {
     "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "params.yaml", "dvc.yaml",
     "dvc.lock", "bentofile.yaml", "requirements.txt", "requirements-serve.txt",
-    "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "stages", "service", "data", "deploy",
+    "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "stages", "service",
+    "data", "deploy",
     "bench", "tests", ".ci", ".dvc", ".dvcignore", ".github", ".gitignore",
 }  # fmt: skip
 
