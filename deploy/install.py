@@ -54,6 +54,11 @@ IRRELEVANT = {
     "prefer-binary", "progress-bar", "quiet", "require-hashes", "require-virtualenv",
     "root-user-action", "use-feature", "use-pep517", "user", "verbose",
 }  # fmt: skip
+# All but the packages' own tests, on all cores.
+COMPILE = (
+    "import compileall, re, sysconfig; compileall.compile_dir(sysconfig.get_path('purelib'),"
+    " quiet=2, workers=0, rx=re.compile(r'[/\\\\]tests?[/\\\\]'))"
+)
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS")
 INDEX_KEYS = {"index", "index-url", "extra-index-url", "find-links", "no-index"}
 
@@ -110,6 +115,8 @@ def install(lock: Path, python: Path, environ: Mapping[str, str]) -> None:
         print(f"install: {lock.name} by uv", flush=True)
         flags = ["--no-index"] if is_true(settings.get("no-index", "")) else []
         sync_with_uv(lock, python, {**environ, **uv_settings(settings, environ)}, flags)
+        if environ.get("PYTHONDONTWRITEBYTECODE"):
+            compile_bytecode(python)
 
 
 def read_pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -250,6 +257,16 @@ def sync_with_uv(
             f"uv does not install {lock.name}; its lines above say why."
             " To have pip install it: INSTALLER=pip make install"
         )
+
+
+def compile_bytecode(python: Path) -> None:
+    """Compile the packages of an environment, as pip does and uv leaves to the first import.
+
+    Where PYTHONDONTWRITEBYTECODE is set no import would keep what it compiles, and each start of
+    each stage would take seconds longer.
+    """
+    print("install: byte code, which PYTHONDONTWRITEBYTECODE keeps Python from writing", flush=True)
+    run([str(python), "-c", COMPILE], os.environ)
 
 
 def install_with_pip(lock: Path, python: Path, environ: Mapping[str, str]) -> None:

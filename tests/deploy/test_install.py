@@ -218,6 +218,18 @@ def test_an_index_of_pips_is_asked_by_uv(tmp_path: Path, index: str) -> None:
     assert installed(python)["pebble"] == "1.0"
 
 
+def test_byte_code_is_there_where_python_is_kept_from_writing_it(
+    tmp_path: Path, index: str
+) -> None:
+    python = empty_environment(tmp_path / "env")
+    printed = run_install(
+        Path(sys.executable), tmp_path / "pebble.txt", tmp_path / "home",
+        "--python", str(python), **only(index), PYTHONDONTWRITEBYTECODE="1",
+    )  # fmt: skip
+    assert "PYTHONDONTWRITEBYTECODE" in printed
+    assert list(tmp_path.glob("env/lib/python3*/site-packages/__pycache__/pebble.*.pyc"))
+
+
 def test_where_there_is_no_uv_pip_takes_its_place(tmp_path: Path, index: str) -> None:
     python = empty_environment(tmp_path / "env")
     printed = run_install(python, tmp_path / "pebble.txt", tmp_path / "home", **only(index))
