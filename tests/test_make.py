@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from service.example import ready
 from tests.conftest import ROOT, Project, clone, use_port
 from tests.ports import free_ports, listens, wait_until
+from tests.serving import ready
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 
