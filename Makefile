@@ -65,12 +65,14 @@ k8s_checks = command -v kubectl >/dev/null || \
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# A signal ends `wait`, not the server, which is then waited for again. A terminal's Ctrl-C is for both.
 run: install ## all of it, from nothing: environment, S3 store, repro, push, register, serve on :3000
 	@$(port_as_asked)
 	@set -e; $(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
 	trap 'exit 0' INT; trap 'exit 143' TERM; \
 	$(MAKE) --no-print-directory store repro push register; \
-	$(SERVE) --example
+	$(SERVE) --example & server=$$!; trap : INT; trap 'kill $$server' TERM; code=0; wait $$server || code=$$?; \
+	while kill -0 $$server 2>/dev/null; do code=0; wait $$server || code=$$?; done; exit $$code
 
 test: install-dev ## every test that needs nothing but the environment, on all cores
 	pytest -m "not real" $(PARALLEL) $(TESTS)

@@ -63,13 +63,6 @@ def port_in(log: Path, process: subprocess.Popen[bytes]) -> int:
     return int(found[-1])
 
 
-def launcher(process: subprocess.Popen[bytes]) -> psutil.Process:
-    """The process below `make` that the signals are for."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    [found] = [each for each in below if "deploy.local.serve" in each.cmdline()]
-    return found
-
-
 @pytest.fixture
 def port() -> int:
     return free_ports(3)
@@ -161,5 +154,8 @@ def test_make_leaves_its_own_port_to_whoever_has_it(
         assert port > 3000
         assert f"serve: port 3000 is taken, so it is port {port}\n" in log.read_text()
         assert ready(port, WAIT), log.read_text()
-        launcher(process).send_signal(signal.SIGTERM)
-        assert process.wait(timeout=PATIENCE) == 0
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE) != 0
+        assert psutil.wait_procs(below, timeout=PATIENCE)[1] == []
+    assert not listens(port)
