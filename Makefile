@@ -34,6 +34,11 @@ port_is_free = python -c 'import socket, sys; sys.exit( \
 	"error: port $(PORT) is in use; take another: make $@ PORT=3001" \
 	if socket.socket().connect_ex(("127.0.0.1", $(PORT))) == 0 else 0)'
 
+# The default gives way to the next one that is free; what somebody asks for does not.
+is_default_port = $(filter file,$(origin PORT))
+port_as_asked = $(if $(is_default_port),true,$(port_is_free))
+SERVE = python -m deploy.local.serve --host $(HOST) --port $(PORT) $(if $(is_default_port),,--fixed)
+
 STACK ?= cairn
 PARAMETERS ?= deploy/ec2/parameters.json
 OVERLAY := deploy/k8s/overlays/production
@@ -60,13 +65,14 @@ k8s_checks = command -v kubectl >/dev/null || \
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# A signal ends `wait`, not the server, which is then waited for again. A terminal's Ctrl-C is for both.
 run: install ## all of it, from nothing: environment, S3 store, repro, push, register, serve on :3000
-	@$(port_is_free)
+	@$(port_as_asked)
 	@set -e; $(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
 	trap 'exit 0' INT; trap 'exit 143' TERM; \
 	$(MAKE) --no-print-directory store repro push register; \
-	python -m service.example $(PORT) & \
-	bentoml serve --host $(HOST) --port $(PORT)
+	$(SERVE) --example & server=$$!; trap : INT; trap 'kill $$server' TERM; code=0; wait $$server || code=$$?; \
+	while kill -0 $$server 2>/dev/null; do code=0; wait $$server || code=$$?; done; exit $$code
 
 test: install-dev ## every test that needs nothing but the environment, on all cores
 	pytest -m "not real" $(PARALLEL) $(TESTS)
@@ -151,9 +157,9 @@ checkout: install ## VERSION=v1.2.3: its code, data and model, together
 	@python -m stages.release checkout --version "$$VERSION"
 
 serve: install ## bentoml serve on :3000; STAGE=prod: the model of that stage
-	@$(port_is_free)
-	$(if $(STAGE),@MODEL_TAG=$$(python -m stages.release tag --stage "$$STAGE") && export MODEL_TAG && \
-	)bentoml serve --host $(HOST) --port $(PORT)
+	@$(port_as_asked)
+	@$(if $(STAGE),MODEL_TAG=$$(python -m stages.release tag --stage "$$STAGE") && export MODEL_TAG && \
+	)exec $(SERVE)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
 	@$(BENTOML) get $(TAG) >/dev/null 2>&1 || $(BENTOML) build

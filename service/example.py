@@ -7,16 +7,13 @@ import json
 import math
 import shlex
 import sys
-import time
 from collections.abc import Mapping
 
-from service import health
 from service.rows import Row, timed
 from stages import contract
 from stages.contract import Category, Column, Contract, Histogram, Part
 from stages.paths import CONTRACT
 
-WAIT = 60.0
 # Of a date of which the model takes nothing else.
 PARTS: dict[Part, int] = {"year": 2000, "month": 1, "day": 1, "weekday": 0, "hour": 0, "minute": 0}
 
@@ -25,12 +22,12 @@ Value = Category | float | None
 
 
 def main() -> None:
-    """Wait until a service at localhost:PORT is ready, then print how to call it."""
-    port = int(sys.argv[1])
-    if not ready(port, WAIT):
-        sys.exit(f"error: nothing ready on port {port} after {WAIT:.0f} s")
-    url = f"http://localhost:{port}"
-    print(f"\nserving on {url}; Ctrl-C stops it. Try it:\n\n{curl(url)}\n", flush=True)
+    """Print how to call the service at the URL that is the first argument.
+
+    The others are options of curl.
+    """
+    url, *options = sys.argv[1:]
+    print(f"\nserving on {url}; Ctrl-C stops it. Try it:\n\n{curl(url, *options)}\n", flush=True)
 
 
 def example(terms: Contract) -> Row:
@@ -77,21 +74,14 @@ def _date(column: Column, seen: Seen) -> str:
     return f"{date}T{found['hour']:02}:{found['minute']:02}" if timed(column) else date
 
 
-def curl(url: str) -> str:
-    """The command line that sends the example to a service."""
+def curl(url: str, *options: str) -> str:
+    """The command line that sends the example to a service, with these options of curl."""
     values = list(example(contract.read(CONTRACT)).values())
-    body = shlex.quote(json.dumps({"features": values}))
-    return f"curl {url}/predict -H 'Content-Type: application/json' -d {body}"
-
-
-def ready(port: int, seconds: float) -> bool:
-    """Whether a service on the port became ready within that time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if health.problem(port, seconds=1) is None:
-            return True
-        time.sleep(0.2)
-    return False
+    body = json.dumps({"features": values})
+    header = "Content-Type: application/json"
+    return (
+        f"{shlex.join(['curl', *options, f'{url}/predict'])} -H '{header}' -d {shlex.quote(body)}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,15 @@ from stages.paths import (
 
 LOCK = Path("dvc.lock")
 PARAMS = "params.yaml"
+# How git says that there is no repository, no commit yet, no such commit, no such remote.
+NOTHING_THERE = (
+    "not a git repository",
+    "does not have any commits",
+    "unknown revision",
+    "bad default revision",
+    "No such remote",
+)
+TRUST = "safe.directory"  # what git's own advice sets for a repository of another user's
 # What the service reads and the tag is made from. The pickled Pipeline is for people.
 FILES = (
     CARD,
@@ -180,9 +190,39 @@ def git() -> dict[str, Any]:
 
 
 def git_says(*arguments: str) -> str:
-    """What git answers; empty outside a repository, or without git."""
+    """What git answers; empty outside a repository, without git, or where it has no such thing.
+
+    Raises
+    ------
+    CairnError
+        Where git fails in any other way, as in a repository that belongs to another user.
+    """
+    # In English, so that its reasons can be told apart.
+    english = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, env=english
+        )
     except FileNotFoundError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    if done.returncode and not any(reason in done.stderr for reason in NOTHING_THERE):
+        raise CairnError(f"git {arguments[0]}: {refusal(done.stderr)}")
+    return "" if done.returncode else done.stdout.strip()
+
+
+def refusal(text: str) -> str:
+    """One line of what git says where it fails, with the command that helps where there is one.
+
+    Examples
+    --------
+    >>> refusal("fatal: bad object HEAD")
+    'fatal: bad object HEAD'
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    trust = next((line for line in lines if line.startswith("git config") and TRUST in line), None)
+    if trust:
+        return (
+            "the folder of this repository belongs to another user, so git does not read it; "
+            f"if you trust what is in it: `{trust}`"
+        )
+    return lines[0] if lines else "failed"

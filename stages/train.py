@@ -99,6 +99,7 @@ def main() -> None:
     """Turn data/features into data/model, and register it."""
     knobs, terms = params.load(), contract_file.read(TERMS)
     block = knobs.train
+    identity.git()  # what keeps it from being read is told before the work, and not after
     # More threads than one may add in another order, and the last bits would depend on that.
     with threadpool_limits(1), compute.engine(knobs.compute) as engine:
         made = learn(block, terms, engine)

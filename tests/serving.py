@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
 
-from service.example import ready
+from service import health
 from tests.conftest import Project
 from tests.ports import free_ports
 
@@ -23,6 +24,16 @@ MALIGNANT = [
     1.095, 0.9053, 8.589, 153.4, 0.006399, 0.04904, 0.05373, 0.01587, 0.03003, 0.006193,
     25.38, 17.33, 184.6, 2019.0, 0.1622, 0.6656, 0.7119, 0.2654, 0.4601, 0.1189,
 ]  # fmt: skip
+
+
+def ready(port: int, seconds: float) -> bool:
+    """Whether a service on the port became ready within that time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if health.problem(port, seconds=1) is None:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @contextmanager

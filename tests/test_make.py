@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from service.example import ready
 from tests.conftest import ROOT, Project, clone, use_port
 from tests.ports import free_ports, listens, wait_until
+from tests.serving import ready
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -60,7 +60,7 @@ def alive(group: int) -> bool:
 
 @pytest.mark.slow
 def test_run_serves_and_a_second_one_finds_all_as_it_was(tmp_path: Path) -> None:
-    project = clone(tmp_path)
+    project = clone(tmp_path / "mein Projekt üöä")
     store, port = free_ports(), free_ports(1)
     use_port(project, store)
     with make_run(project, port) as log:

@@ -13,16 +13,19 @@ import re
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.session
 import psutil  # type: ignore[import-untyped,unused-ignore]
@@ -30,7 +33,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from tests.ports import free_ports, listens, wait_until
+from deploy.local import loopback
+from tests.ports import PATIENCE, free_ports, listens, wait_until
 
 HERE = Path(__file__).resolve().parents[1]
 SCRIPT = HERE / "deploy" / "local" / "store.py"
@@ -322,30 +326,228 @@ def test_start_mends_keys_and_bucket(started: Project) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 3])
-def test_taken_port_is_one_line(project: Project, place: int) -> None:
+def test_taken_port_is_no_obstacle_and_the_new_ones_are_remembered(
+    project: Project, place: int
+) -> None:
     with socket.create_server(("127.0.0.1", project.port + place)):
+        said = lines(project.store("start").stdout)
+        moved = where_dvc_has_it(project)
+        remembered = f"{moved.port} to {moved.port + 9}, which .dvc/config.local remembers"
+        up = f"store: remote storage (s3://cairn/dvc at {moved.endpoint}) is up"
+        assert said == [f"{moved_from(project)} {remembered}", up]
+        assert not set(range(moved.port, moved.port + PORTS)) & {project.port + place}
+        assert moved.store("check").returncode == 0
+
+    moved.client().put_object(Bucket=BUCKET, Key="kept", Body=b"bytes")
+    moved.store("stop")
+    said = lines(moved.store("start").stdout)
+    assert said == [f"store: remote storage (s3://cairn/dvc at {moved.endpoint}) is up"]
+    assert moved.client().get_object(Bucket=BUCKET, Key="kept")["Body"].read() == b"bytes"
+
+
+def moved_from(project: Project) -> str:
+    """How the note begins of a store that leaves the ports that are configured."""
+    last = project.port + PORTS - 1
+    return f"store: one of the ports {project.port} to {last} is taken; now at"
+
+
+def where_dvc_has_it(project: Project) -> Project:
+    """The project with the port that DVC's configuration has at this moment."""
+    port = urlsplit(resolved(project)["endpointurl"]).port
+    assert port is not None
+    return replace(project, port=port)
+
+
+def test_something_at_the_other_loopback_address_takes_the_port_too(project: Project) -> None:
+    # `localhost` leads there first.
+    with socket.create_server(("::1", project.port), family=socket.AF_INET6):
+        said = project.store("start").stdout
+
+    assert said.startswith(moved_from(project))
+
+
+def test_remembered_ports_that_are_taken_later_are_given_up(project: Project) -> None:
+    remembered = replace(project, port=free_ports(PORTS))
+    remembered.modify("embedded", "endpointurl", remembered.endpoint)
+    with socket.create_server(("127.0.0.1", remembered.port)):
+        said = remembered.store("start").stdout
+
+    moved = where_dvc_has_it(project)
+    assert said.startswith(f"{moved_from(remembered)} {moved.port} to")
+    assert moved.store("check").returncode == 0
+
+
+def test_stores_of_several_checkouts_started_at_once_keep_apart(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(made(tmp_path / "0"))
+        projects = [first, *(stack.enter_context(made(tmp_path / str(n))) for n in (1, 2))]
+        for project in projects:
+            project.modify("embedded", "endpointurl", first.endpoint, local=False)
+        command = [sys.executable, str(SCRIPT), "start"]
+        starts = [
+            subprocess.Popen(command, cwd=each.root, env=each.environment, stdout=-1, text=True)
+            for each in projects
+        ]
+        said = [start.communicate(timeout=600)[0] for start in starts]
+        now = [where_dvc_has_it(project) for project in projects]
+
+        assert all(text.endswith("is up\n") for text in said)
+        assert sum("is taken; now at" in text for text in said) == 2
+        assert first.port in {project.port for project in now}
+        for number, project in enumerate(now):
+            project.client().put_object(Bucket=BUCKET, Key=f"of-{number}", Body=b"bytes")
+        for number, project in enumerate(now):
+            [held] = project.client().list_objects_v2(Bucket=BUCKET)["Contents"]
+            assert held["Key"] == f"of-{number}"
+            [server] = project.servers()
+            assert ports_of(server) == set(range(project.port, project.port + PORTS))
+
+
+def ports_of(server: Any) -> set[int]:
+    sockets = server.net_connections(kind="inet")
+    return {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
+
+
+# Says once that all ports are free, as they were a moment ago.
+LATE = """
+from deploy.local import ports, store
+looks, first_taken = [], ports.first_taken
+def look(run):
+    looks.append(run)
+    return None if len(looks) == 1 else first_taken(run)
+ports.first_taken = look
+store.main()
+"""
+
+
+@pytest.mark.parametrize("place", [0, 3], ids=["SeaweedFS-ends", "SeaweedFS-takes-another"])
+def test_port_that_is_taken_after_it_was_found_free(project: Project, place: int) -> None:
+    with socket.create_server(("127.0.0.1", project.port + place)):
+        said = project.run(sys.executable, "-c", LATE, "start", PYTHONPATH=str(HERE)).stdout
+
+    moved = where_dvc_has_it(project)
+    assert said.startswith(f"{moved_from(project)} {moved.port} to")
+    [server] = project.servers()
+    assert ports_of(server) == set(range(moved.port, moved.port + PORTS))
+
+
+def test_running_store_is_found_by_its_data_without_the_local_configuration(
+    project: Project,
+) -> None:
+    with socket.create_server(("127.0.0.1", project.port)):
+        project.store("start")
+    moved = where_dvc_has_it(project)
+    keys, pid = project.keys, project.pid
+    project.local.unlink()
+
+    said = lines(project.store("start").stdout)
+
+    assert said[0].startswith(f"store: this checkout's store runs; now at {moved.port} to")
+    assert said[1].endswith("runs already")
+    assert where_dvc_has_it(project) == moved
+    assert (project.keys, project.pid) == (keys, pid)
+
+
+def test_store_whose_folder_is_deleted_ends(started: Project) -> None:
+    [server] = started.servers()
+    keeper = server.parent()
+    shutil.rmtree(started.root)
+    server.terminate()
+
+    gone, left = psutil.wait_procs([server, keeper], timeout=PATIENCE)
+
+    assert (len(gone), left) == (2, [])
+    assert not any(listens(port) for port in range(started.port, started.port + PORTS))
+    assert not list(Path("/tmp").glob(f"seaweedfs-*-grpc-{started.port + 1}.sock"))  # noqa: S108
+    started.root.mkdir()
+
+
+def test_path_with_blanks_and_other_letters(tmp_path: Path) -> None:
+    with made(tmp_path / "mein Projekt üöä") as project:
+        project.store("start")
+        write(project, {"größe": b"bytes"})
+        project.dvc("add", "größe")
+        project.dvc("push")
+        project.forget("größe")
+        project.dvc("pull")
+        assert read(project, {"größe": b""}) == {"größe": b"bytes"}
+        assert project.store("start").stdout.endswith("runs already\n")
+        assert project.store("stop").stdout == "store: stopped\n"
+
+
+def test_path_with_a_comma_is_one_line(tmp_path: Path) -> None:
+    with made(tmp_path / "a,b") as project:
         done = project.store("start", check=False)
 
     assert done.returncode == 1
     [line] = lines(done.stderr)
-    assert f"port {project.port + place} is taken" in line
-    assert "dvc remote modify --local embedded endpointurl" in line
-    assert project.servers() == []
+    assert "SeaweedFS takes no path with a comma" in line
 
 
-def test_store_of_another_checkout_is_not_taken_for_ours(started: Project, tmp_path: Path) -> None:
-    with made(tmp_path / "other") as other:
-        other.modify("embedded", "endpointurl", started.endpoint)
-        done = other.store("start", check=False)
+@contextmanager
+def proxy() -> Iterator[tuple[str, list[bytes]]]:
+    """A proxy that lets nothing through, and the requests that came to it."""
+    asked: list[bytes] = []
 
-    assert done.returncode == 1
-    [line] = lines(done.stderr)
-    assert f"port {started.port} is taken by another program, or by the store of another" in line
+    class Refusing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline())
+            self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_proxy_of_the_environment_does_not_catch_the_store(project: Project) -> None:
+    with proxy() as (address, asked):
+        names = ("http_proxy", "HTTP_PROXY", "ALL_PROXY")
+        own = {"no_proxy": "example.org", **dict.fromkeys(names, address)}
+        project.store("start", **own)
+        project.store("check", **own)
+        write(project, {"single": b"single\n"})
+        project.dvc("add", "single")
+        project.dvc("push", **own)  # as a user types it, without make
+        project.forget("single")
+        project.dvc("pull", **own)
+        elsewhere = "import urllib.request; urllib.request.urlopen('http://else.invalid/')"
+        project.run(sys.executable, "-c", elsewhere, check=False, **own)
+
+    assert (project.root / "single").read_bytes() == b"single\n"
+    assert asked == [b"GET http://else.invalid/ HTTP/1.1\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("given", "excepted"),
+    [
+        ({}, None),
+        ({"no_proxy": "example.org"}, None),
+        ({"http_proxy": ""}, None),
+        ({"http_proxy": "p"}, "127.0.0.1,localhost,::1"),
+        ({"HTTPS_PROXY": "p", "no_proxy": " a, ,localhost"}, "a,localhost,127.0.0.1,::1"),
+        ({"all_proxy": "p", "NO_PROXY": "a"}, "a,127.0.0.1,localhost,::1"),
+        ({"all_proxy": "p", "no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1,localhost,::1"),
+        ({"http_proxy": "p", "no_proxy": "*"}, None),
+    ],
+)
+def test_exceptions_from_a_proxy(given: dict[str, str], excepted: str | None) -> None:
+    wanted = {"no_proxy": excepted, "NO_PROXY": excepted} if excepted else {}
+    assert loopback.exceptions(given) == wanted
+
+
+def test_python_of_the_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert not loopback.install()
 
 
 def test_new_port_asks_to_stop_the_old_server_first_and_keeps_the_data(started: Project) -> None:
     started.client().put_object(Bucket=BUCKET, Key="kept", Body=b"bytes")
-    moved = Project(started.root, free_ports(PORTS), started.environment)
+    moved = replace(started, port=free_ports(PORTS))
     moved.modify("embedded", "endpointurl", moved.endpoint)
     done = moved.store("start", check=False)
     assert done.returncode == 1

@@ -69,6 +69,7 @@ def release(number: str | None = None, bump: str | None = None) -> None:
         Where the working tree, its data or its model are not those of the commit, or it has a
         version already.
     """
+    registry.check_identity()
     found, commit = _registry(), git("rev-parse", "HEAD").strip()
     _clean("a version is of a commit")
     there = found.at(commit)
@@ -147,6 +148,7 @@ def promote(stage: str, number: str | None = None, force: str | None = None) -> 
     CairnError
         Where a gate failed, with by how much; nothing was changed then.
     """
+    registry.check_identity()
     found = _registry()
     version, holder = found.version(number), found.holder(stage)
     if version == holder:
@@ -184,6 +186,7 @@ def rollback(stage: str) -> None:
     CairnError
         Where there was none before.
     """
+    registry.check_identity()
     found = _registry()
     if stage not in found.held:
         found.in_stage(stage)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from stages import identity
 from stages.console import CairnError
 
 MODULE = (sys.executable, "-m")
@@ -19,7 +20,7 @@ def git(*arguments: str) -> str:
 def git_bytes(*arguments: str) -> bytes:
     """As `git`, where it need not be text."""
     try:
-        return _answer(("git", *arguments), f"git {arguments[0]}")
+        return _answer(("git", *arguments), f"git {arguments[0]}", LC_ALL="C")
     except FileNotFoundError:
         raise CairnError("there is no git here; install it") from None
 
@@ -45,7 +46,7 @@ def _answer(command: tuple[str, ...], named: str, **env: str) -> bytes:
     told = {**os.environ, **env}
     done = subprocess.run(command, capture_output=True, check=False, env=told)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        first = said[0].removeprefix("ERROR: ").removeprefix("error: ") if said else "failed"
+        first = identity.refusal(done.stderr.decode(errors="replace"))
+        first = first.removeprefix("ERROR: ").removeprefix("error: ")
         raise CairnError(f"{named}: {first}")
     return done.stdout

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from gto.exceptions import GTOException
 from gto.tag import parse_name
 from gto.versions import SemVer
 from pydantic import BaseModel, ConfigDict
+from scmrepo.exceptions import SCMError
 
 from stages.console import CairnError
 from stages.release.commands import git
@@ -220,9 +222,25 @@ def give(name: str, stage: str, version: Version, message: str) -> str:
     return _told(lambda: api.assign(".", name, stage, version=number, message=message, force=True))
 
 
+def check_identity() -> None:
+    """Raise a CairnError if git does not know in whose name a tag is written."""
+    for field in ("name", "email"):
+        if not os.environ.get(f"GIT_COMMITTER_{field.upper()}") and not _setting(f"user.{field}"):
+            raise CairnError(
+                f"git knows no user.{field}, and each version is a tag with a name and an address: "
+                '`git config --global user.name "Your Name"` and '
+                "`git config --global user.email you@example.org`, then again"
+            )
+
+
+def _setting(name: str) -> str:
+    """A setting of git's; empty where there is none."""
+    return git("config", "--default", "", "--get", name).strip()
+
+
 def _told(write: Callable[[], Any]) -> str:
     """The name of the tag that GTO writes; a CairnError where it does not."""
     try:
         return str(write().tag)
-    except GTOException as error:
+    except (GTOException, SCMError) as error:
         raise CairnError(" ".join(str(error).split())) from None

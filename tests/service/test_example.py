@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -102,38 +99,10 @@ def test_the_command_line_sends_a_row_that_the_contract_allows(
         target=fitted.target,
     )
     contract.write(terms, CONTRACT)
-    command, url, *options = shlex.split(example.curl("http://localhost:3000"))
-    assert (command, url) == ("curl", "http://localhost:3000/predict")
+    words = shlex.split(example.curl("http://localhost:3001", "--noproxy", "localhost"))
+    assert words[:4] == ["curl", "--noproxy", "localhost", "http://localhost:3001/predict"]
+    options = words[4:]
     assert options[:3] == ["-H", "Content-Type: application/json", "-d"]
     values = tuple(example.example(terms).values())
     assert Reader(terms).read(options[3].encode()).values == [values]
     assert json.loads(options[3])["features"][-1] == "it's"
-
-
-def test_a_service_that_becomes_ready_is_waited_for() -> None:
-    statuses = [503, 503, 200]
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(statuses[min(len(asked), 2)])
-            self.end_headers()
-            asked.append(self.path)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("localhost", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        assert example.ready(server.server_port, 120)
-        server.shutdown()
-        thread.join()
-    # More where one answer came too late for the one who asked.
-    assert asked == ["/readyz"] * max(3, len(asked))
-
-
-def test_a_service_that_is_not_there_is_not_ready() -> None:
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        assert not example.ready(taken.getsockname()[1], 0.3)

@@ -19,11 +19,10 @@ import httpx
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from service.example import ready
 from tests.conftest import ROOT, Project, copy
 from tests.load import REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
-from tests.serving import WAIT
+from tests.serving import WAIT, ready
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -184,6 +186,39 @@ def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("PATH", str(folder))
     assert identity.git() == {"commit": "none", "dirty": False}
+
+
+def make_foreign(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have git take the repository here for another user's, as git's own tests have it."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
+    monkeypatch.setenv("LANGUAGE", "de")
+
+
+def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    git("init", "--quiet")
+    Path("dvc.lock").write_text("1")
+    make_foreign(monkeypatch, folder)
+    with pytest.raises(CairnError, match="belongs to another user") as raised:
+        identity.git()
+    [command] = re.findall(r"`(git config .*)`", str(raised.value))
+    assert "\n" not in str(raised.value)
+
+    subprocess.run(shlex.split(command), check=True)
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    assert identity.git() == {"commit": "none", "dirty": True}
+    assert git("config", "--global", "safe.directory") == str(folder)
+
+
+def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
+    git("init", "--quiet")
+    Path("dvc.lock").write_text("1")
+    git("add", "--all")
+    (folder / ".git" / "index").write_bytes(b"no index")
+    with pytest.raises(CairnError, match=r"^git status: .*index"):
+        identity.git()
 
 
 @pytest.mark.parametrize(

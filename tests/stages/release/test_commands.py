@@ -18,6 +18,16 @@ def test_git_says_why_it_fails() -> None:
         commands.git("rev-parse", "HEAD")
 
 
+def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.git("init", "--quiet")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(CairnError) as raised:
+        commands.git("rev-parse", "HEAD")
+    assert f"`git config --global --add safe.directory {tmp_path}`" in str(raised.value)
+
+
 def test_git_answers_in_text_or_bytes() -> None:
     assert commands.git("--version").startswith("git version")
     assert commands.git_bytes("--version").startswith(b"git version")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from stages.console import CairnError
 from stages.release import registry
 from stages.release.registry import Registry, Tag
 from tests import versions
+from tests.conftest import ROOT
 from tests.versions import git
 
 NUMBERS = ("v1.0.0", "v1.2.0", "v1.10.0")
@@ -171,6 +173,23 @@ def test_what_gto_refuses_is_one_line(repository: str) -> None:
     assert repository
     with pytest.raises(CairnError, match=r"^[^\n]*Invalid value '-'[^\n]*$"):
         registry.add_version("-", "v1.0.0", "")
+
+
+def test_a_tag_that_git_has_no_name_for_is_one_line(repository: str, tmp_path: Path) -> None:
+    assert repository
+    # In a process of its own: libgit2 looks for the user's settings once.
+    unnamed = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    code = "from stages import console; from stages.release import registry; "
+    code += "console.run(lambda: registry.add_version('m', 'v9.0.0', 'nine'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**unnamed, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: Git user name and email must be configured\n"
 
 
 def test_what_git_refuses_is_said_in_its_words(

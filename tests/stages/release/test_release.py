@@ -67,6 +67,22 @@ def refused(call: Callable[[], object]) -> str:
     return str(error.value)
 
 
+@pytest.mark.parametrize("field", ["name", "email"])
+@pytest.mark.parametrize(
+    "write",
+    [release.release, lambda: release.promote("prod"), lambda: release.rollback("prod")],
+    ids=["release", "promote", "rollback"],
+)
+def test_without_a_user_in_git_it_is_one_line_with_the_commands(
+    write: Callable[[], None], field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(f"GIT_COMMITTER_{field.upper()}")
+    said = refused(write)
+    assert said.startswith(f"git knows no user.{field}")
+    assert '`git config --global user.name "Your Name"`' in said
+    assert "\n" not in said
+
+
 def gates(**block: object) -> None:
     """Other gates in params.yaml."""
     path = Path("params.yaml")

@@ -1,0 +1,116 @@
+"""`bentoml serve` at a port that is free, and once it is ready a line to try it with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from deploy.local import loopback, ports
+from service import health
+
+TRIES = 100  # ports, from the first one upwards
+POLL = 0.1  # seconds
+HERE = {*health.ANYWHERE, "127.0.0.1", "::1", "localhost"}
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def main() -> None:
+    """Serve until a signal comes, at another port if that may be and one is taken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--fixed", action="store_true", help="this port or none")
+    parser.add_argument("--example", action="store_true", help="print how to call it")
+    given = parser.parse_args()
+    tries = range(given.port, given.port + (1 if given.fixed else TRIES))
+    for port in tries:
+        if not is_free(port, given.host):
+            continue
+        if port != given.port:
+            print(f"serve: port {given.port} is taken, so it is port {port}", flush=True)
+        code, was_ready = serve(given.host, port, with_example=given.example)
+        # Another program may have taken it since; then BentoML's process says so and ends.
+        if code == 0 or was_ready or is_free(port, given.host):
+            sys.exit(code)
+    sys.exit(
+        f"error: port {given.port} is in use; take another: PORT={given.port + 1}"
+        if given.fixed
+        else f"error: the ports {given.port} to {tries[-1]} are in use; take another: PORT=…"
+    )
+
+
+def is_free(port: int, host: str) -> bool:
+    """Whether a port can be had; the process ends where this machine has no such host."""
+    try:
+        return ports.is_free(port, host)
+    except OSError as error:
+        sys.exit(f"error: cannot listen at {host}: {error.strerror}; choose another HOST")
+
+
+def serve(host: str, port: int, *, with_example: bool) -> tuple[int, bool]:
+    """Run `bentoml serve` to its end; return its exit code, and whether it was ready before."""
+    command = ["bentoml", "serve", "--host", host, "--port", str(port)]
+    print(" ".join(command), flush=True)
+    # In a group of its own it gets each signal once, by way of this process.
+    with passing_signals(subprocess.Popen(command, process_group=0)) as server:
+        was_ready = await_ready(server, host, port)
+        if was_ready and with_example:
+            show_example(host, port)
+        code = server.wait()
+    return (128 - code if code < 0 else code), was_ready
+
+
+@contextmanager
+def passing_signals(server: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Pass the signals on to a process by which this one would end."""
+    before = {
+        number: signal.signal(number, lambda came, _: server.send_signal(came)) for number in STOPS
+    }
+    try:
+        yield server
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def await_ready(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """Wait until the server is ready; False if it ends before."""
+    where = "localhost" if host in HERE else host
+    while server.poll() is None:
+        if health.problem(port, where, seconds=1) is None and port in listening(server.pid):
+            return True
+        time.sleep(POLL)
+    return False
+
+
+def listening(process: int) -> set[int]:
+    """The ports at which a process and its children listen."""
+    import psutil  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415, when it is needed
+
+    found: list[Any] = []
+    with suppress(psutil.Error):
+        parent = psutil.Process(process)
+        for each in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.Error):
+                found.extend(each.net_connections(kind="tcp"))
+    return {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN}
+
+
+def show_example(host: str, port: int) -> None:
+    """Print how to call the service, in a process that ends, for it takes much memory."""
+    name = "localhost" if host in HERE else host
+    url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    # The proxy of the environment would be asked for this machine's own service.
+    options = ["--noproxy", name] if loopback.has_proxy(os.environ) else []
+    subprocess.run([sys.executable, "-m", "service.example", url, *options], check=False)
+
+
+if __name__ == "__main__":
+    main()
