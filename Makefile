@@ -58,8 +58,8 @@ k8s_checks = command -v kubectl >/dev/null || \
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all install install-dev install-extras check fmt clean store store-down repro push pull register \
-	report release promote rollback releases checkout serve bento export image image-run image-test \
+.PHONY: help run test test-all install install-dev install-extras commands check fmt clean store store-down repro push \
+	pull register report release promote rollback releases checkout serve bento export image image-run image-test \
 	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
 
 help: ## this list
@@ -80,9 +80,9 @@ test: install-dev ## every test that needs nothing but the environment, on all c
 test-all: test ## those, and all that need Docker, a browser, PostgreSQL, Prometheus, root, a package index
 	pytest -m real $(PARALLEL) $(TESTS)
 
-install: .venv/.installed ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv
-install-dev: .venv/.installed-dev ## that, and what tests and checks need
-install-extras: .venv/.installed-extras ## what is optional: Dask, LightGBM, MLflow, SQL
+install: .venv/.installed commands ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv
+install-dev: .venv/.installed-dev commands ## that, and what tests and checks need
+install-extras: .venv/.installed-extras commands ## what is optional: Dask, LightGBM, MLflow, SQL
 
 # Each lock holds those before it: an environment that has a later one keeps to that one.
 widest = $(firstword $(foreach each,dev extras,$(if $(wildcard .venv/.installed-$(each)),requirements-$(each).txt)) $<)
@@ -103,6 +103,10 @@ widest = $(firstword $(foreach each,dev extras,$(if $(wildcard .venv/.installed-
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else \
 		"error: Python " + sys.version.split()[0] + "; Cairn needs 3.11 to 3.14: make PYTHON=python3.12")'
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# After each sync, which takes them away.
+commands: ## put the project's own bentoml build and bentoml containerize into .venv
+	@python deploy/local/commands.py
 
 check: install-dev ## lint, format, types; rewrites nothing
 	ruff check
@@ -162,23 +166,14 @@ serve: install ## bentoml serve on :3000; STAGE=prod: the model of that stage
 	)exec $(SERVE)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
-	@$(BENTOML) get $(TAG) >/dev/null 2>&1 || $(BENTOML) build
+	@$(BENTOML) build
 
 export: install ## the model as one file for MODEL_URI, in build/, with its SHA-256
 	@tag=$$(python -m service.model) && file=$$PWD/build/$${tag/:/-}.bentomodel && mkdir -p build && \
 	rm -f "$$file" && $(BENTOML) models export "$$tag" "$$file" >/dev/null && sha256sum "$${file#$$PWD/}"
 
-# BentoML renders the Dockerfile in the system's temporary folder, and refuses a template outside
-# the current one; it also asks for BuildKit, which not every client has.
-# The time that buildah gives all files and the image itself makes a second build the same, bit for
-# bit; it shares the host's network and needs no privileges of its own.
 image: bento ## bentoml containerize; BACKEND=buildah, buildx, podman: by that instead of docker
-	@test $(BACKEND) != docker || docker version >/dev/null || \
-		{ echo "error: no Docker engine answers; start one" >&2; exit 1; }
-	@test $(BACKEND) != docker || docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
-	export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) BUILDAH_ISOLATION=$${BUILDAH_ISOLATION:-chroot}; \
-	tag=$(TAG) && cd / && $(BENTOML) containerize "$$tag" --backend $(BACKEND) \
-		$(if $(filter buildah,$(BACKEND)),--opt timestamp=$$SOURCE_DATE_EPOCH --opt network=host)
+	@$(BENTOML) containerize $(TAG) --backend $(BACKEND)
 
 image-run: image ## run that image, hardened, on :3000
 	@$(port_is_free)

@@ -1,8 +1,7 @@
-"""What `docker inspect` says of an image: the OCI annotations, and the chain back to the data."""
+"""The labels of a Bento and of its image: OCI's annotations, and the chain back to the data."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from service.model import NAME
 from stages.identity import LOCK, git_says
 
 OCI = "org.opencontainers.image."
-# The file beside the Dockerfile's template that it includes.
-INCLUDED = "labels"
 
 
 def labels(
@@ -73,14 +70,3 @@ def source(url: str) -> str:
     if parts.scheme not in {"https", "ssh"} or not parts.hostname or "@" in parts.path:
         return ""
     return f"https://{parts.hostname}{parts.path.removesuffix('.git')}"
-
-
-def instructions(found: Mapping[str, str]) -> str:
-    """The labels as a Dockerfile's instruction, in a file that its template includes."""
-    words = (f"{_quoted(name)}={_quoted(value)}" for name, value in found.items())
-    return "{% raw %}\nLABEL " + " \\\n    ".join(words) + "\n{% endraw %}\n"
-
-
-def _quoted(text: str) -> str:
-    """A Dockerfile's word, in which no variable is replaced."""
-    return json.dumps(text, ensure_ascii=False).replace("$", "\\$")

@@ -10,7 +10,7 @@ import bentoml
 import orjson
 
 from service import front, lifecycle, logs, run, supervisor, worker
-from service.model import BENTO, NAME, chosen, packed_tag
+from service.model import NAME, chosen, packed_tag
 from service.predictor import Predictor
 from service.settings import settings
 
@@ -111,8 +111,3 @@ def loaded() -> worker.Worker:
 
 service: Any = Cairn  # the decorator made a Service of it
 service.add_asgi_middleware(front.Front, worker=loaded)
-if not BENTO.is_file():
-    # Only `bentoml build` asks for it.
-    from service import version
-
-    version.pin(str(service.inner.model.tag))

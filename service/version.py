@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import bentoml
 import yaml
-from bentoml import Tag
-from bentoml._internal.bento.build_config import DockerOptions
 
 from service import labels
 from service.model import NAME, packed_tag
@@ -19,8 +19,12 @@ HEX = 12
 
 
 def main() -> None:
-    """Print the tag that a Bento of this folder has."""
-    print(f"{NAME}:{bento_version(packed_tag())}")
+    """Print the tag that a Bento of this folder has; with --json its labels, too."""
+    model = packed_tag()
+    if sys.argv[1:] == ["--json"]:
+        print(json.dumps(describe(model)))
+    else:
+        print(f"{NAME}:{bento_version(model)}")
 
 
 def bento_version(model: str) -> str:
@@ -50,27 +54,14 @@ def files() -> tuple[Path, ...]:
     return tuple(sorted({BENTOFILE, *map(Path, named), *included}))
 
 
-def pin(model: str) -> None:
-    """Have `bentoml build` give our Bentos that version, and their images labels.
-
-    BentoML 1.4 takes a version on its command line only, and makes one of the clock otherwise;
-    a plain `bentoml build` should say the same as `make bento`. It has no place for labels that
-    are known only when it builds: they go into a file that the Dockerfile's template includes.
-    """
-    by_clock, write = Tag.make_new_version, DockerOptions.write_to_bento
-
-    def make_new_version(self: Tag) -> Tag:
-        return Tag(NAME, bento_version(model)) if self.name == NAME else by_clock(self)
-
-    def write_to_bento(self: DockerOptions, folder: Path, *arguments: Any) -> None:
-        write(self, folder, *arguments)
-        chain = bentoml.models.get(model).info.metadata
-        found = labels.labels(bento_version(model), model, chain, files())
-        text = labels.instructions(found)
-        (folder / "env" / "docker" / labels.INCLUDED).write_text(text, encoding="utf-8")
-
-    Tag.make_new_version = make_new_version  # type: ignore[method-assign]
-    DockerOptions.write_to_bento = write_to_bento  # type: ignore[method-assign, assignment]
+def describe(model: str) -> dict[str, Any]:
+    """Return tag and labels of a Bento of this model and of the code in the current folder."""
+    version = bento_version(model)
+    chain = bentoml.models.get(model).info.metadata
+    return {
+        "tag": f"{NAME}:{version}",
+        "labels": labels.labels(version, model, chain, files()),
+    }
 
 
 if __name__ == "__main__":

@@ -43,11 +43,14 @@ def require() -> None:
         missing("no Docker engine answers; `.ci/dockerd start` starts one where you are root")
 
 
+def config() -> str:
+    """The folder of this user's settings and plug-ins, whatever the home of a project."""
+    return os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
+
+
 def make(project: Project, target: str, *settings: str) -> None:
     """Call a target that needs the engine, with variables of make's."""
-    # The client's plugins are this user's, whatever the home folder of the project.
-    config = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
-    project.run("make", target, *settings, DOCKER_CONFIG=config)
+    project.run("make", target, *settings, DOCKER_CONFIG=config())
 
 
 def build(project: Project) -> str:

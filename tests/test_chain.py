@@ -270,13 +270,16 @@ def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
 
 def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path: Path) -> None:
     built = copy(project, tmp_path)
-    built.run("make", "bento")
+    printed = built.run("bentoml", "build").stdout
     tag = built.run("python", "-m", "service.version").stdout.strip()
+    assert f"bentoml containerize {tag}" in printed
     listed = json.loads(built.run("bentoml", "list", "--output", "json").stdout)
     assert [bento["tag"] for bento in listed] == [tag]
     assert re.fullmatch(r"cairn:[0-9a-f]{12}-[0-9a-f]{12}", tag)
-    again = built.run("make", "bento")
-    assert "already exists" not in again.stdout + again.stderr
+    for command in (("make", "bento"), ("bentoml", "build")):
+        assert f"bentoml containerize {tag}" in built.run(*command).stdout
+    assert built.run("bentoml", "build", "--output", "tag").stdout == f"__tag__:{tag}\n"
+    assert len(json.loads(built.run("bentoml", "list", "--output", "json").stdout)) == 1
     with served(replace(built, root=tmp_path), tag) as client:
         answer = client.post("/predict", json={"features": MALIGNANT}).json()
     assert answer["prediction"] == 0

@@ -3,8 +3,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.conftest import copy
 from tests.docker import Container
 from tests.load import Load
 from tests.ports import PATIENCE, free_ports, wait_until
-from tests.tools import tool
+from tests.tools import missing, tool
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -39,7 +41,7 @@ BENTO = "home/bentoml/bento"
 # All that may be in the layers on top of the base: of what is ours, and of what goes.
 OURS = re.compile(
     rf"(app/\.venv|{BENTO}/(src/(service|stages)|apis|models/cairn))(/.*)?"
-    rf"|{BENTO}(/src|/src/bentofile\.yaml|/models|/bento\.yaml|/README\.md)?|home(/bentoml)?|app"
+    rf"|{BENTO}(/src|/models|/bento\.yaml|/README\.md)?|home(/bentoml)?|app"
     r"|usr(/local)?(/bin|/lib|/share)?|usr/(local/)?lib/python3[^/]*(/site-packages)?"
     r"|(.*/)?\.wh\.[^/]+|(etc|proc|sys|dev|run|tmp)/?"
 )
@@ -51,6 +53,14 @@ def served(image: str) -> Iterator[Container]:
     """One with every restriction at once."""
     with docker.container(image, *HARDENED) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def command(project: Project) -> str:
+    """The command that `bentoml build` prints as the next step."""
+    output = project.run("bentoml", "build").stdout
+    [line] = re.findall(r"^ *\$ (bentoml containerize \S+)", output, flags=re.MULTILINE)
+    return str(line)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +155,7 @@ def test_every_file_on_top_of_the_base_is_meant_to_be_there(project: Project, im
     shipped = yaml.safe_load((project.root / "bentofile.yaml").read_text())["include"]
     paths = [path for glob in shipped for path in project.root.glob(glob.lstrip("/"))]
     wanted = {str(path.relative_to(project.root)) for path in paths}
+    wanted = {name for name in wanted if name.startswith(("service/", "stages/"))}
     assert {name for name in modules if not name.startswith("app/")} == wanted
 
 
@@ -253,30 +264,140 @@ def await_metric(running: Container, line: str) -> None:
     wait_until(lambda: line in running.get("/metrics").text.splitlines())
 
 
-def test_built_again_it_has_the_same_files(project: Project, image: str) -> None:
-    """Docker's own builder gives layers the time that it is; what is in them is the same."""
-    again = f"{image}-again"  # the layers of the image itself are those that others are held to
-    containerize = f"bentoml containerize {image} --image-tag {again} --opt no-cache"
-    project.run("bash", "-c", f"cd / && {containerize}", DOCKER_BUILDKIT="0")
+def test_the_command_that_a_build_prints_makes_it(
+    project: Project, image: str, command: str
+) -> None:
+    before = (digests(image), read_config(image))
+    output = run_in(project, command, str(project.root))
+    assert f"docker run --rm -p 3000:3000 {image}" in output
+    assert (digests(image), read_config(image)) == before
+
+
+@pytest.mark.parametrize("folder", ["home", "elsewhere", "root"])
+def test_the_command_makes_it_in_any_folder(
+    project: Project, image: str, command: str, tmp_path: Path, folder: str
+) -> None:
+    path = {"home": project.env["HOME"], "elsewhere": str(tmp_path), "root": "/"}[folder]
+    again = f"{image}-{folder}"
+    run_in(project, f"{command} --image-tag {again}", path)
     try:
-        assert tree(again) == tree(image)
+        assert (digests(again), read_config(again)) == (digests(image), read_config(image))
     finally:
         docker.docker("rmi", again)
 
 
-def test_buildah_makes_it_too_and_twice_the_same(project: Project, image: str) -> None:
+def test_with_buildx_it_has_the_same_files(
+    project: Project, image: str, command: str, tmp_path: Path
+) -> None:
+    folder = provide_buildx(tmp_path)
+    again = f"{image}-buildx"
+    line = f"{command} --image-tag {again}"
+    output = run_in(project, line, str(tmp_path), DOCKER_CONFIG=str(folder))
+    assert "exporting to image" in output  # as BuildKit says
+    try:
+        assert tree(again) == tree(image)
+        assert read_config(again) == read_config(image)
+    finally:
+        docker.docker("rmi", again)
+
+
+def test_built_again_it_has_the_same_files(
+    project: Project, image: str, command: str, tmp_path: Path
+) -> None:
+    """Docker's own builder gives layers the time that it is; what is in them is the same."""
+    again = f"{image}-again"  # the layers of the image itself are those that others are held to
+    line = f"{command} --image-tag {again} --opt no-cache"
+    run_in(project, line, str(tmp_path), DOCKER_BUILDKIT="0")
+    try:
+        assert tree(again) == tree(image)
+        assert read_config(again) == read_config(image)
+    finally:
+        docker.docker("rmi", again)
+
+
+def test_buildah_makes_it_too_and_twice_the_same(
+    project: Project, image: str, command: str, tmp_path: Path
+) -> None:
     tool("buildah", "buildah")
-    name = base(project)
-    archive = project.root / "build" / "base.tar"
-    archive.parent.mkdir(exist_ok=True)
-    docker.docker("save", "--output", str(archive), name)
+    archive = tmp_path / "base.tar"
+    docker.docker("save", "--output", str(archive), base(project))
     run("buildah", "pull", "--quiet", f"docker-archive:{archive}")
-    made = []
-    for _ in range(2):
-        project.run("make", "image", "BACKEND=buildah")
-        made.append(run("buildah", "images", "--quiet", "--no-trunc", f"localhost/{image}"))
-        run("buildah", "rmi", f"localhost/{image}")
-    assert made[0] == made[1] != ""
+    name = f"localhost/{image}"
+    ids = []
+    for folder in (project.root, tmp_path):
+        run_in(project, f"{command} --backend buildah", str(folder))
+        ids.append(run("buildah", "images", "--quiet", "--no-trunc", name))
+        shown = json.loads(run("buildah", "inspect", "--type", "image", name))["OCIv1"]["config"]
+        assert shown["Labels"].items() >= read_config(image)["Labels"].items()
+        assert shown["User"] == read_config(image)["User"]
+        run("buildah", "rmi", name)
+    assert ids[0] == ids[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "hint"),
+    [
+        ("", {"DOCKER_HOST": "unix:///nowhere"}, "no Docker engine answers; start one"),
+        ("--backend podman", {"PATH": ""}, "no podman here; install it"),
+    ],
+)
+def test_without_a_builder_there_is_one_line_that_says_what_to_do(
+    project: Project, command: str, options: str, variables: dict[str, str], hint: str
+) -> None:
+    bentoml = Path(sys.executable).with_name("bentoml")
+    words = [str(bentoml), *command.split()[1:], *options.split()]
+    result = project.run(*words, check=False, **variables)
+    assert result.returncode == 1
+    assert hint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def run_in(project: Project, command: str, folder: str, **variables: str) -> str:
+    """Run a command in a folder, as a user who has set nothing for builders; return its output."""
+    settings = {"DOCKER_CONFIG": docker.config(), **variables}
+    words = (f"{name}={value}" for name, value in settings.items())
+    unset = ("--unset=DOCKER_BUILDKIT", "--unset=BUILDAH_ISOLATION", "--unset=SOURCE_DATE_EPOCH")
+    result = project.run("env", *unset, *words, f"--chdir={folder}", *command.split())
+    return result.stdout + result.stderr
+
+
+# Docker's client calls BuildKit through this plug-in; an older client has BuildKit itself.
+BUILDX = """#!/bin/sh
+case "$1 $2" in
+docker-cli-plugin-metadata*) echo '{{"SchemaVersion": "0.1.0", "Vendor": "test"}}' ;;
+"buildx version") echo 0 ;;
+"buildx build") shift; exec {docker} "$@" ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def provide_buildx(tmp_path: Path) -> Path:
+    """The folder of the client's settings with which it has buildx: this user's, or a new one."""
+    if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode:
+        plugin = tmp_path / "docker" / "cli-plugins" / "docker-buildx"
+        plugin.parent.mkdir(parents=True)
+        plugin.write_text(BUILDX.format(docker=find_old_client()))
+        plugin.chmod(0o755)
+        return tmp_path / "docker"
+    return Path(docker.config())
+
+
+def find_old_client() -> str:
+    """A Docker client of a version before 23."""
+    paths = (Path(folder, "docker") for folder in os.environ["PATH"].split(os.pathsep))
+    for path in filter(Path.is_file, paths):
+        version = re.search(r"version (\d+)", run(str(path), "--version"))
+        if version and int(version[1]) < 23:
+            return str(path)
+    missing("no buildx here, nor a Docker client before 23, which has BuildKit itself")
+
+
+def read_config(image: str) -> dict[str, Any]:
+    """What an image says of how it runs, and its labels."""
+    shown = json.loads(docker.docker("inspect", "--format", "{{json .Config}}", image))
+    names = ("User", "Env", "Entrypoint", "WorkingDir", "ExposedPorts", "Healthcheck", "Labels")
+    return {name: shown[name] for name in names}
 
 
 def run(*words: str) -> str:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 
 from service import labels
@@ -103,12 +101,3 @@ def test_outside_a_repository_there_are_those_of_the_model(
 )
 def test_the_source_is_where_a_browser_finds_it(url: str, shown: str) -> None:
     assert labels.source(url) == shown
-
-
-def test_nothing_in_a_value_is_replaced() -> None:
-    tricky = {"a": 'say "$HOME" \\ {{ b }} {% if %}', "b": "2"}
-    text = jinja2.Environment(autoescape=True).from_string(labels.instructions(tricky)).render()
-    first, second = text.strip().removeprefix("LABEL ").split(" \\\n    ")
-    assert json.loads(first.partition("=")[2].replace("\\$", "$")) == tricky["a"]
-    assert "\\$HOME" in first
-    assert second == '"b"="2"'

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bentoml import Tag
 
 from service import version
 
@@ -74,14 +73,3 @@ def test_what_is_no_part_is_not_in_the_version(other: str) -> None:
     before = made()
     Path(other).write_text("changed")
     assert made() == before
-
-
-def test_a_pinned_name_has_that_version_and_others_have_the_clock_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Tag, "make_new_version", Tag.make_new_version)  # put back afterwards
-    version.pin("cairn:0123456789ab")
-    assert Tag("cairn", None).make_new_version() == Tag("cairn", made())
-    other = Tag("other", None).make_new_version()
-    assert other.name == "other"
-    assert other.version != made()

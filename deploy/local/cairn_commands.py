@@ -1,0 +1,243 @@
+"""`bentoml build` and `bentoml containerize` for the Bentos of this project.
+
+BentoML loads the commands of any installed distribution that has the entry points
+`bentoml.commands`; `deploy.local.commands` copies this module into the environment as such a one.
+It imports nothing of the project, so that an image can be built in any folder. What it reads of
+BentoML's command line, which is private, is read in this module and nowhere else.
+
+What BentoML 1.4 does not do by itself:
+
+- It renders a Dockerfile's template in a temporary folder, and refuses one that is not below the
+  current folder.
+- It always asks a Docker client for BuildKit, which since Docker 23 is a plug-in of its own.
+- A Bento's version is made of the clock unless an option names one.
+- Labels of a Bento do not become labels of its image. The template includes them from a file beside
+  it, for Docker's own builder would take a step, and half a second, for each option --label.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import bentoml
+import click
+from bentoml.exceptions import NotFound
+from bentoml_cli.bentos import bento_command
+from bentoml_cli.containerize import containerize_command
+from bentoml_cli.utils import BentoMLCommandGroup
+
+Options: TypeAlias = dict[str, Any]
+
+CREATED = "org.opencontainers.image.created"
+LABELS = Path("env", "docker", "labels")  # in a Bento, beside its Dockerfile's template
+# Where BentoML keeps the values of --opt, by their names.
+BACKEND_OPTIONS = "_memoized"
+PROGRAMS = {"buildx": "docker"}  # where a backend is not named as its program is
+
+
+def extend(command: click.Command, run: Callable[[Callable[..., Any], Options], Any]) -> Any:
+    """Return a command with the name, the help and the options of one of BentoML's.
+
+    Parameters
+    ----------
+    command
+        BentoML's.
+    run
+        What the new command does, given what BentoML's does, and the options.
+    """
+    original = command.callback
+    if original is None:
+        raise TypeError(f"bentoml {command.name}: no command that can be called")
+    # BentoML adds the last ones to each command that it loads.
+    params = command.params[: -BentoMLCommandGroup.NUMBER_OF_COMMON_PARAMS]
+    return click.Command(
+        command.name,
+        params=params,
+        help=command.help,
+        callback=lambda **options: run(original, options),
+    )
+
+
+def run_containerize(original: Callable[..., Any], options: Options) -> Any:
+    """Build the image of a Bento; one that has no template of its own is left to BentoML."""
+    bento = bentoml.get(options["bento_tag"])
+    if not has_template(bento):
+        return original(**options)
+    backend = options["backend"]
+    check_backend(backend)
+    os.environ.update(backend_environment(backend, os.environ))
+    user = {name: resolve_paths(value) for name, value in options[BACKEND_OPTIONS].items()}
+    labels = bento.info.labels
+    whole = backend_options(backend, labels.get(CREATED, ""), os.environ, user)
+    if not Path(bento.path_of(str(LABELS))).is_file():  # built by other means
+        options_of_labels = tuple(f"{name}={value}" for name, value in labels.items())
+        whole = {**whole, "label": (*options_of_labels, *whole.get("label", ()))}
+    with work_folder():
+        return original(**{**options, BACKEND_OPTIONS: whole})
+
+
+def run_build(original: Callable[..., Any], options: Options) -> Any:
+    """Build the Bento of a folder, unless the store has it; other projects are left to BentoML."""
+    # BentoML takes a service in the folder's place.
+    folder = Path(options["build_ctx"])
+    folder = folder if folder.is_dir() else Path()
+    if options["bentofile"] or not (folder / "service" / "version.py").is_file():
+        return original(**options)
+    description = describe_bento(folder)
+    tag = description["tag"]
+    name, _, version = tag.partition(":")
+    labels = tuple(f"{key}={value}" for key, value in description["labels"].items())
+    whole = {**options, "labels": (*labels, *options["labels"]), "containerize": False}
+    if options["version"] or options["name"] not in {None, name}:
+        bento = original(**whole)
+    elif is_stored(tag):
+        bento = show_stored(tag, options)
+    else:
+        bento = original(**{**whole, "version": version})
+    add_labels(bento)
+    if options["containerize"]:
+        backend = os.environ.get("BENTOML_CONTAINERIZE_BACKEND", "docker")
+        call = [str(bento.tag), "--backend", backend]
+        containerize.main(call, prog_name="bentoml containerize")
+    return bento
+
+
+def has_template(bento: bentoml.Bento) -> bool:
+    """Tell whether a Bento brings a template of its Dockerfile."""
+    return Path(bento.path_of("env/docker/Dockerfile.template")).is_file()
+
+
+def is_stored(tag: str) -> bool:
+    """Tell whether BentoML's store has a Bento."""
+    try:
+        bentoml.get(tag)
+    except NotFound:
+        return False
+    return True
+
+
+def show_stored(tag: str, options: Options) -> bentoml.Bento:
+    """Return a Bento of the store, say so, and push it if that was asked for."""
+    if options["output"] == "tag":
+        click.echo(f"__tag__:{tag}")
+    else:
+        click.echo(f"The store has {tag}: the model and the code are the same. Next step:")
+        click.echo(f"    $ bentoml containerize {tag}")
+    if options["push"]:
+        bentoml.push(tag, force=options["force"])
+    return bentoml.get(tag)
+
+
+def describe_bento(folder: Path) -> dict[str, Any]:
+    """Return tag and labels of the Bento of a project's folder; exits where it has no model."""
+    command = [sys.executable, "-m", "service.version", "--json"]
+    result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        sys.exit(result.returncode)
+    return dict(json.loads(result.stdout))
+
+
+def check_backend(backend: str) -> None:
+    """Raise a ClickException, with what to do, where a backend cannot work."""
+    program = PROGRAMS.get(backend, backend)
+    if not shutil.which(program):
+        raise click.ClickException(
+            f"no {program} here; install it, or take another one of BentoML's backends: "
+            "bentoml containerize --help"
+        )
+    if program == "docker" and not succeeds("docker", "version"):
+        raise click.ClickException(
+            "no Docker engine answers; start one, or build without: --backend buildah"
+        )
+
+
+def succeeds(*command: str) -> bool:
+    """Run a command silently; tell whether it ended with 0."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def backend_environment(backend: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a backend needs, and that the environment does not set."""
+    if backend == "docker" and not environ.get("DOCKER_BUILDKIT"):
+        return {"DOCKER_BUILDKIT": str(int(succeeds("docker", "buildx", "version")))}
+    if backend == "buildah" and not environ.get("BUILDAH_ISOLATION"):
+        return {"BUILDAH_ISOLATION": "chroot"}  # needs no privileges of its own
+    return {}
+
+
+def backend_options(backend: str, date: str, environ: Mapping[str, str], user: Options) -> Options:
+    """Return the options of a backend: the user's, and what makes an image's digest repeatable.
+
+    With a time of its own, buildah builds the same image each time: that of SOURCE_DATE_EPOCH,
+    else the ISO date of the commit.
+    """
+    options = {name: value for name, value in user.items() if value}
+    if backend != "buildah":
+        return options
+    seconds = environ.get("SOURCE_DATE_EPOCH") or epoch(date)
+    time = {"timestamp": (seconds,)} if seconds else {}
+    return {"network": ("host",), **time, **options}
+
+
+def add_labels(bento: bentoml.Bento) -> None:
+    """Put a Bento's labels where the template of its Dockerfile includes them."""
+    path = Path(bento.path_of(str(LABELS)))
+    if not path.is_file():
+        whole = path.with_suffix(".new")
+        whole.write_text(label_instruction(bento.info.labels), encoding="utf-8")
+        whole.replace(path)
+
+
+def label_instruction(labels: Mapping[str, str]) -> str:
+    """Return labels as an instruction of a Dockerfile, in a file that its template includes."""
+    words = (f"{quote(name)}={quote(value)}" for name, value in labels.items())
+    return "{% raw %}\nLABEL " + " \\\n    ".join(words) + "\n{% endraw %}\n"
+
+
+def quote(text: str) -> str:
+    """Return a text as a word of a Dockerfile, in which no variable is replaced."""
+    return json.dumps(text, ensure_ascii=False).replace("$", "\\$")
+
+
+def epoch(date: str) -> str:
+    """Return the whole seconds from 1970 to an ISO date; nothing for none."""
+    return str(int(datetime.fromisoformat(date).timestamp())) if date else ""
+
+
+def resolve_paths(value: Any) -> Any:
+    """Return an option's values, those that are paths of files below here made absolute.
+
+    BentoML does so, too, but in the folder that is current when the builder starts.
+    """
+    if not isinstance(value, tuple):
+        return value
+    return tuple(str(Path(one).absolute()) if Path(one).exists() else one for one in value)
+
+
+@contextmanager
+def work_folder() -> Iterator[None]:
+    """Work in an empty folder, and make temporary folders below it, until the end of the block."""
+    places = (Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+    # BentoML takes no template below a hidden folder either.
+    place = next(path for path in places if not any(part[0] == "." for part in path.parts))
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(dir=place) as folder, chdir(folder):
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+build = extend(bento_command.commands["build"], run_build)
+containerize = extend(containerize_command, run_containerize)
