@@ -190,7 +190,7 @@ sbom: install-dev image ## build/sbom.cdx.json: the Python packages in that imag
 train-image: ## the image cairn-train, which runs the pipeline in a container; EXTRAS=yes: Dask, … too
 	@docker version >/dev/null || { echo "error: no Docker engine answers; start one" >&2; exit 1; }
 	@docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0; \
-	tar -cf - requirements.txt requirements-extras.txt deploy/train | docker build \
+	tar -cf - requirements{,-extras,-uv}.txt deploy/install.py deploy/train | docker build \
 		--build-arg EXTRAS=$(EXTRAS) --tag $(TRAIN) --file deploy/train/Dockerfile -
 
 train: install train-image ## dvc repro and dvc push in that image, on this folder, as you

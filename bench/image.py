@@ -475,9 +475,12 @@ def engine_environment() -> dict[str, str]:
 
 
 def pinned(executable: Path, *names: str) -> list[str]:
-    """Requirements of these distributions, in the versions of an environment of the peers."""
-    program = "import json, sys; from bench.machine import versions; "
-    program += "print(json.dumps(versions(*sys.argv[1:])))"
+    """Requirements of distributions and of all that they need, as an environment of peers has them.
+
+    So neither pip nor what a peer calls instead has a version to choose.
+    """
+    program = "import json, sys; from bench.machine import required, versions; "
+    program += "print(json.dumps(versions(*sorted(required(*sys.argv[1:])))))"
     found = json.loads(run(str(executable), "-c", program, *names))
     return [f"{name}=={version}" for name, version in found.items()]
 

@@ -7,6 +7,9 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 
 def machine() -> dict[str, str | int | None]:
     """Processor, cores, memory in GiB, system and Python."""
@@ -33,3 +36,18 @@ def processor() -> str:
 def versions(*names: str) -> dict[str, str]:
     """The installed versions of these distributions."""
     return {name: metadata.version(name) for name in names}
+
+
+def required(*names: str) -> set[str]:
+    """Return the names of distributions and of all that they need, as installed here."""
+    queue = [(name, "") for name in names]
+    seen = set(queue)
+    while queue:
+        name, extra = queue.pop()
+        for text in metadata.requires(name) or ():
+            one = Requirement(text)
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                new = {(one.name, each) for each in ("", *one.extras)} - seen
+                seen |= new
+                queue += new
+    return {canonicalize_name(name) for name, _ in seen}

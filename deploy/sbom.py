@@ -1,7 +1,7 @@
 """The SBOM of an image: `python -m deploy.sbom IMAGE FILE`.
 
 CycloneDX JSON of the Python packages that the image holds, with their versions, purls and
-licences, made by cyclonedx-py of the metadata that pip left in the image. Two runs on one image
+licences, made by cyclonedx-py of the installer's metadata in the image. Two runs on one image
 write the same bytes. Debian's packages in the base image, and Python itself, are not in it.
 """
 
