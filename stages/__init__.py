@@ -5,6 +5,7 @@ processed   parsing: what a table is read as, and the contract that its rows are
 features    engineering, of your own
 train       model: the Pipeline, and how it is fitted; graph: the same in ONNX; evaluation:
             which is the best, and how good it is, for programs and for people
-all         params paths console parquet compute cluster; contract inference, the service's too
+all         params paths console parquet; compute cluster processes; contract and inference, which
+            are the service's too
 after       identity register: the model in the BentoML store; tracking; release: its versions
 """

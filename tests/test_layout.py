@@ -74,6 +74,30 @@ def test_the_service_runs_without_pandas_and_scikit_learn() -> None:
     assert not done.stdout.split()
 
 
+# A person waits for each of them, at every run.
+HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy", "onnx", "pandas",
+         "pandera", "pyarrow", "scipy", "skl2onnx", "sklearn", "sqlalchemy"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "needed"),
+    [
+        ("raw", set()),
+        ("processed", {"numpy", "pandas", "pandera", "pyarrow"}),
+        ("features", {"numpy"}),
+        ("train", set()),
+        ("training", HEAVY - {"botocore", "dask", "httpx", "matplotlib", "mlflow", "pandera",
+                              "skl2onnx", "sqlalchemy"}),
+    ],
+)  # fmt: skip
+def test_a_stage_imports_what_each_of_its_runs_needs(module: str, needed: set[str]) -> None:
+    code = f"import sys; import stages.{module}; print(*sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == needed
+
+
 def test_the_bento_includes_what_the_service_imports() -> None:
     include = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
     shipped = {p.relative_to(ROOT) for glob in include for p in ROOT.glob(glob.lstrip("/"))}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import joblib
 import numpy as np
@@ -13,15 +14,14 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.base import clone
 from sklearn.calibration import calibration_curve
-from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.pipeline import Pipeline
-from threadpoolctl import ThreadpoolController
 
 from stages.contract import Column, Contract, Feature
 from stages.evaluation.evaluate import BINARY, DIGITS, Scored, log_loss
 from stages.evaluation.intervals import drawn
 from stages.model import estimator, fitting
 from stages.params import Train
+from stages.processes import Run, fits, here
 
 CALIBRATION_BINS = 10
 IMPORTANCE_ROWS = 2000
@@ -33,6 +33,7 @@ LEARNING_LEAST = 2  # rows of a class, without which a size is left out
 DEPENDENCE_COLUMNS = 6
 DEPENDENCE_ROWS = 500
 DEPENDENCE_POINTS = 20
+BATCH = 2**22  # numbers in the rows that the model is asked about at once
 DEPENDENCE_ENDS = (5, 95)  # percentiles: beyond them there is little to go by
 # What a browser still draws at once: points of a plot's curves, of each at least so many, and
 # rows of the confusion, each of which is a record.
@@ -134,39 +135,55 @@ def _calibration(hit: NDArray[np.bool_], score: NDArray[Any]) -> pd.DataFrame:
 
 
 def importance(pipeline: Pipeline, test: Scored, names: tuple[str, ...], seed: int) -> pd.DataFrame:
-    """By how much the log loss grows where a column is shuffled, the largest first."""
+    """By how much the log loss grows where a column is shuffled, the largest first.
+
+    scikit-learn's own `permutation_importance` asks about each shuffle by itself, which takes a
+    forest ten times as long as to be asked about all shuffles of a column at once.
+    """
     rows = np.random.default_rng(seed).permutation(len(test.truth))[:IMPORTANCE_ROWS]
-    found = permutation_importance(
-        pipeline,
-        test.features[rows],
-        test.truth[rows],
-        scoring=_Scorer(len(pipeline.classes_)),
-        n_repeats=max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_SHUFFLES // len(names))),
-        random_state=seed,
-    )
-    frame = pd.DataFrame({"column": names, "importance": found.importances_mean.round(DIGITS)})
+    features, truth = test.features[rows], test.truth[rows]
+    repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_SHUFFLES // len(names)))
+    orders = _shuffles(len(rows), repeats, seed)
+    whole = log_loss(truth, _shares(pipeline, features))
+    shuffled = np.tile(features, (repeats, 1))
+    growth = np.empty((len(names), repeats))
+    for place in range(len(names)):
+        shuffled[:, place] = features[orders, place].ravel()
+        said = np.split(_shares(pipeline, shuffled), repeats)
+        growth[place] = [log_loss(truth, shares) - whole for shares in said]
+        shuffled[:, place] = np.tile(features[:, place], repeats)
+    frame = pd.DataFrame({"column": names, "importance": growth.mean(axis=1).round(DIGITS)})
     return frame.sort_values(["importance", "column"], ascending=[False, True], ignore_index=True)
 
 
-class _Scorer:
-    """The log loss of so many classes, negative, as scikit-learn's searches want it."""
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-
-    def __call__(self, model: Pipeline, features: Floats, classes: Labels) -> float:
-        # A forest's threads add its trees up in any order, and the last bits would depend on it.
-        with joblib.parallel_config("sequential"):
-            found = model.predict_proba(features).astype(np.float64)
-        shares = found / found.sum(axis=1, keepdims=True)  # naive Bayes's, in float32, are near 1
-        return -log_loss(classes, shares, labels=np.arange(self.classes))
+def _shuffles(rows: int, repeats: int, seed: int) -> Labels:
+    """Orders of the rows, repeats × rows, as scikit-learn's `permutation_importance` draws them."""
+    random = np.random.RandomState(seed)
+    random = np.random.RandomState(random.randint(np.iinfo(np.int32).max + 1))
+    step, order = np.arange(rows), np.arange(rows)
+    orders = np.empty((repeats, rows), dtype=np.int64)
+    for repeat in range(repeats):
+        random.shuffle(step)
+        order = orders[repeat] = order[step]
+    return orders
 
 
-def learning(unfitted: Pipeline, train: tuple[Floats, Labels], block: Train) -> pd.DataFrame:
+def _shares(model: Pipeline, features: Floats) -> NDArray[np.float64]:
+    """The probabilities that a Pipeline gives to rows, in float64, which add up to 1."""
+    # A forest's threads add its trees up in any order, and the last bits would depend on it.
+    with joblib.parallel_config("sequential"):
+        found = model.predict_proba(features).astype(np.float64)
+    shares: NDArray[np.float64] = found / found.sum(axis=1, keepdims=True)
+    return shares  # naive Bayes's, in float32, were near 1
+
+
+def learning(
+    unfitted: Pipeline, train: tuple[Floats, Labels], block: Train, run: Run = here
+) -> pd.DataFrame:
     """The log loss by the rows that a model learned from, of those and of rows aside.
 
-    It is measured by folds, on joblib's threads as the caller has set them. A size that is too
-    small for the classes, or for what the estimator does with its rows, is left out.
+    It is measured by folds. A size that is too small for the classes, or for what the estimator
+    does with its rows, is left out.
 
     Parameters
     ----------
@@ -174,6 +191,9 @@ def learning(unfitted: Pipeline, train: tuple[Floats, Labels], block: Train) -> 
         n × k features and n class codes.
     block
         Its seed deals the rows out.
+    run
+        Runs the fits of few rows; those of many run on joblib's threads, as the caller has set
+        them, which need no copies of them.
     """
     features, classes = train
     if np.bincount(classes).min() < LEARNING_FOLDS:
@@ -187,15 +207,15 @@ def learning(unfitted: Pipeline, train: tuple[Floats, Labels], block: Train) -> 
         return unlearned()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        learner = _Learner(unfitted, features, classes, ThreadpoolController())
-        losses = joblib.Parallel()(
-            joblib.delayed(learner.losses)(rows[:size], aside)
-            for size in sizes
-            for rows, aside in splits
-        )
-    found = np.array(losses).reshape(len(sizes), LEARNING_FOLDS, len(PARTS))
-    parts = [_part(sizes, name, found[:, :, place]) for place, name in enumerate(PARTS)]
-    return pd.concat(parts, ignore_index=True).round(DIGITS).dropna(ignore_index=True)
+        losses = partial(_losses, unfitted, features, classes)
+        parts = [(rows[:size], aside) for size in sizes for rows, aside in splits]
+        if fits(features.nbytes):
+            found = list(run(losses, parts))
+        else:
+            found = joblib.Parallel()(joblib.delayed(losses)(part) for part in parts)
+    measured = np.array(found).reshape(len(sizes), LEARNING_FOLDS, len(PARTS))
+    frames = [_part(sizes, name, measured[:, :, place]) for place, name in enumerate(PARTS)]
+    return pd.concat(frames, ignore_index=True).round(DIGITS).dropna(ignore_index=True)
 
 
 def unlearned() -> pd.DataFrame:
@@ -203,30 +223,22 @@ def unlearned() -> pd.DataFrame:
     return pd.DataFrame(columns=list(LEARNING))
 
 
-class _Learner(NamedTuple):
-    """What learns from some of the rows.
+def _losses(
+    unfitted: Pipeline, features: Floats, classes: Labels, part: tuple[Labels, Labels]
+) -> tuple[float, float]:
+    """The log loss on the rows learned from and on rows aside; NaN if there are too few.
 
     scikit-learn's own `learning_curve` would have OpenMP start as many threads as there are cores
     in each of as many threads.
     """
-
-    unfitted: Pipeline
-    features: Floats
-    classes: Labels
-    threads: ThreadpoolController
-
-    def losses(self, rows: Labels, aside: Labels) -> tuple[float, float]:
-        """The log loss on the rows learned from and on rows aside; NaN if there are too few."""
-        score = _Scorer(int(self.classes.max()) + 1)
-        with self.threads.limit(limits=1, user_api="openmp"), joblib.parallel_config("sequential"):
-            try:
-                model = clone(self.unfitted).fit(self.features[rows], self.classes[rows])
-            except fitting.WRONG:  # that all of the rows suffice was seen when all were fitted
-                return np.nan, np.nan
-            return (
-                -score(model, self.features[rows], self.classes[rows]),
-                -score(model, self.features[aside], self.classes[aside]),
-            )
+    rows, _ = part
+    with fitting.alone(), joblib.parallel_config("sequential"):
+        try:
+            model = clone(unfitted).fit(features[rows], classes[rows])
+        except fitting.WRONG:  # that all of the rows suffice was seen when all were fitted
+            return np.nan, np.nan
+        learned, aside = (log_loss(classes[each], _shares(model, features[each])) for each in part)
+    return learned, aside
 
 
 def _part(rows: list[int], name: str, losses: NDArray[np.float64]) -> pd.DataFrame:
@@ -311,17 +323,7 @@ def _dependence(
     values, labels = grid(rows[:, place], column, feature)
     if len(values) < BINARY:
         return pd.DataFrame(columns=list(DEPENDENCE))
-    with joblib.parallel_config("sequential"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        means = partial_dependence(
-            pipeline,
-            rows,
-            [place],
-            response_method="predict_proba",
-            custom_values={place: np.array(values)},
-            method="brute",
-            kind="average",
-        )["average"]
+    means = _means(pipeline, rows, place, values)
     keys = terms.target.keys
     frames = [
         pd.DataFrame(
@@ -333,9 +335,30 @@ def _dependence(
                 "probability": mean.round(DIGITS),
             }
         )
-        for key, mean in zip(keys[1:] if len(keys) == BINARY else keys, means, strict=True)
+        for key, mean in list(zip(keys, means, strict=True))[len(keys) == BINARY :]
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def _means(
+    pipeline: Pipeline, rows: Floats, place: int, values: Sequence[float]
+) -> NDArray[np.float64]:
+    """The mean probabilities, classes × values, were a column each of the values in every row.
+
+    As many values are asked about at once as BATCH has room for: a forest takes little longer for
+    a thousand rows than for one.
+    """
+    step = max(1, BATCH // rows.size)
+    parts = []
+    for start in range(0, len(values), step):
+        some = np.array(values[start : start + step], dtype=np.float32)
+        asked = np.tile(rows, (len(some), 1))
+        asked[:, place] = np.repeat(some, len(rows))
+        with joblib.parallel_config("sequential"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = pipeline.predict_proba(asked)
+        parts.append(said.reshape(len(some), len(rows), -1).mean(axis=1))
+    return np.concatenate(parts).T
 
 
 def grid(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 from sklearn import metrics
 
 from stages.inference import Predictions
@@ -46,27 +47,28 @@ def rounded(value: float) -> float:
     return round(float(value), DIGITS)
 
 
-def _of_labels(score: Score, **arguments: Any) -> Score:
-    """A score of the labels, from how often each pair of true and said class comes."""
-
-    def scored(rows: Scored, classes: int) -> float:
-        pairs, counts = _pairs(rows, classes)
-        return score(*pairs, sample_weight=counts, **arguments)
-
-    return scored
+def _counts(rows: Scored, classes: int) -> NDArray[np.int64]:
+    """How many rows are of a class, classes × classes, and are said to be of another."""
+    pairs = rows.truth * classes + rows.said.labels
+    counts: NDArray[np.int64] = np.bincount(pairs, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
-def _pairs(rows: Scored, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each pair of classes that is true and said of some row, 2 × p, and of how many."""
-    counts = np.bincount(rows.truth * classes + rows.said.labels, minlength=classes**2)
-    pairs = np.flatnonzero(counts)
-    return np.array(np.divmod(pairs, classes)), counts[pairs]
+def _accuracy(rows: Scored, _: int) -> float:
+    return float(np.mean(rows.truth == rows.said.labels))
+
+
+def _balanced_accuracy(rows: Scored, classes: int) -> float:
+    """The mean recall of the classes that there are."""
+    counts = _counts(rows, classes)
+    of_each = counts.sum(axis=1)
+    return float(np.mean((counts.diagonal() / of_each.clip(1))[of_each > 0]))
 
 
 def _f1_macro(rows: Scored, classes: int) -> float:
-    return _of_labels(
-        metrics.f1_score, average="macro", labels=np.arange(classes), zero_division=0
-    )(rows, classes)
+    counts = _counts(rows, classes)
+    said_or_true = counts.sum(axis=0) + counts.sum(axis=1)
+    return float(np.mean(2 * counts.diagonal() / said_or_true.clip(1)))
 
 
 def _each(score: Score) -> Score:
@@ -81,22 +83,38 @@ def _each(score: Score) -> Score:
 
 
 def _mean(loss: Score) -> Score:
-    """The mean of a loss, which takes the classes of many rows as a matrix, block by block."""
+    """The mean of a loss over blocks of rows, which it takes to float64 or to a matrix."""
 
-    def scored(rows: Scored, classes: int) -> float:
+    def scored(rows: Scored, _: int) -> float:
         truth, shares = rows.truth, rows.said.probabilities
         starts = range(0, len(truth), BLOCK)
         blocks = [(truth[start : start + BLOCK], shares[start : start + BLOCK]) for start in starts]
-        every = np.arange(classes)
-        sums = [len(each) * loss(each, said, labels=every) for each, said in blocks]
+        sums = [len(each) * loss(each, said) for each, said in blocks]
         return float(np.sum(sums) / len(truth))
 
     return scored
 
 
-def log_loss(truth: Labels, shares: NDArray[Any], *, labels: Labels) -> float:
-    """What a probability of 0 costs depends on its type: that of the service, whoever said it."""
-    return float(metrics.log_loss(truth, shares.astype(np.float32), labels=labels))
+def log_loss(truth: Labels, shares: NDArray[Any]) -> float:
+    """The mean negative logarithm of the true class's share, of n × classes.
+
+    What a share of 0 costs depends on its type: that of the service, whoever said it.
+    """
+    least = np.finfo(np.float32).eps
+    own = shares[np.arange(len(truth)), truth].astype(np.float32)
+    return float(-xlogy(np.float32(1), own.clip(least, 1 - least)).mean())
+
+
+def _brier(truth: Labels, shares: NDArray[Any]) -> float:
+    """The mean squared distance from n × classes shares to the truth; of two classes, half of it.
+
+    As scikit-learn has it, which takes a hundred times as long to look at what it was given: the
+    bootstrap asks for every score hundreds of times.
+    """
+    hit = np.zeros_like(shares)
+    hit[np.arange(len(truth)), truth] = 1
+    distance = float(np.square(hit - shares).sum(axis=1).mean())
+    return distance / 2 if shares.shape[1] == BINARY else distance
 
 
 def _calibration_error(rows: Scored, _: int) -> float:
@@ -117,13 +135,13 @@ def _miscalibrated(shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> floa
 
 
 SCORES: dict[str, Score] = {
-    "accuracy": _of_labels(metrics.accuracy_score),
-    "balanced_accuracy": _of_labels(metrics.balanced_accuracy_score),
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
     "f1_macro": _f1_macro,
     "roc_auc": _each(metrics.roc_auc_score),
     "average_precision": _each(metrics.average_precision_score),
     "log_loss": _mean(log_loss),
-    "brier": _mean(metrics.brier_score_loss),
+    "brier": _mean(_brier),
     "calibration_error": _calibration_error,
 }
 CLASS_SCORES = (
@@ -153,7 +171,7 @@ def of_class(rows: Scored, place: int) -> NDArray[np.float64]:
             2 * hits / max(1, truth.sum() + said.sum()),
             metrics.roc_auc_score(truth, shares),
             metrics.average_precision_score(truth, shares),
-            log_loss(truth, np.column_stack([1 - shares, shares]), labels=np.array([False, True])),
+            log_loss(truth.astype(np.int64), np.column_stack([1 - shares, shares])),
             np.square(shares - truth).mean(),
             _miscalibrated(shares, truth),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,11 +22,13 @@ from stages.evaluation.evaluate import (
     Scored,
     rounded,
 )
+from stages.processes import Run, here
 
 LEVEL = 0.95  # of every interval
 RESAMPLES = 300
 LEAST_RESAMPLES = 100  # where each has many classes to go through
 RESAMPLED_ROWS = 10_000
+BATCH = 20  # that are measured at a time: they take some tenths of a second
 NOTHING = 1e-6  # of an error: that all rows drawn say the same, but for the last bits
 
 Values = NDArray[np.float64]
@@ -57,18 +60,29 @@ class Resampled(NamedTuple):
     narrower: float
 
 
-def of_scores(rows: Scored, classes: int, seed: int) -> dict[str, Interval]:
+def of_scores(rows: Scored, classes: int, seed: int, run: Run = here) -> dict[str, Interval]:
     """Each score with its interval."""
     repeats = max(LEAST_RESAMPLES, RESAMPLES // max(1, classes - 1))
-    return of_some(SCORES, rows, classes, seed, repeats)
+    return of_some(SCORES, rows, classes, (seed, repeats), run)
 
 
 def of_some(
-    names: Iterable[str], rows: Scored, classes: int, seed: int, repeats: int
+    names: Iterable[str],
+    rows: Scored,
+    classes: int,
+    draws: tuple[int, int],
+    run: Run = here,
 ) -> dict[str, Interval]:
-    """Some of the SCORES with their intervals."""
+    """Some of the SCORES with their intervals.
+
+    Parameters
+    ----------
+    draws
+        A seed, and how often the rows are drawn anew.
+    """
     wanted = tuple(names)
-    found = resample(rows, lambda part: evaluate.values(part, classes, wanted), seed, repeats)
+    measure = partial(evaluate.values, classes=classes, names=wanted)
+    found = resample(rows, measure, *draws, run)
     few = effective([len(each) for each in by_truth(rows.truth)])
     counts = [few if name in OF_ALL_CLASSES else len(rows.truth) for name in wanted]
     return {
@@ -86,7 +100,7 @@ def effective(counts: Sequence[int]) -> float:
     return float(len(counts) ** 2 / np.sum(1 / np.array(counts)))
 
 
-def resample(rows: Scored, measure: Measure, seed: int, repeats: int) -> Resampled:
+def resample(rows: Scored, measure: Measure, seed: int, repeats: int, run: Run = here) -> Resampled:
     """A bootstrap: other rows, so many of each class.
 
     Of many rows a part is drawn anew, whose interval is wider by the root of how much smaller it
@@ -96,12 +110,20 @@ def resample(rows: Scored, measure: Measure, seed: int, repeats: int) -> Resampl
     featureless = rows._replace(features=rows.features[:, :0])
     part = featureless.at(_some_of_each(rows.truth, random))
     places = by_truth(part.truth)
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        again = [measure(part.at(resampled(places, random))) for _ in range(repeats)]
+    # All are drawn before one is measured, so that it matters to none where another is.
+    draws = [resampled(places, random) for _ in range(repeats)]
+    batches = [draws[start : start + BATCH] for start in range(0, repeats, BATCH)]
+    again = [each for batch in run(partial(_measured, measure, part), batches) for each in batch]
     narrower = float(np.sqrt(len(part.truth) / len(rows.truth)))
     whole = measure(featureless)
     own = whole if len(part.truth) == len(rows.truth) else measure(part)
     return Resampled(whole, own, np.array(again), narrower)
+
+
+def _measured(measure: Measure, rows: Scored, draws: Iterable[Labels]) -> list[Values]:
+    """What the rows measure, of each of these draws of them."""
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        return [measure(rows.at(draw)) for draw in draws]
 
 
 def _some_of_each(truth: Labels, random: np.random.Generator) -> Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from stages.evaluation.evaluate import (
     rounded,
 )
 from stages.evaluation.intervals import Interval, Resampled, Values, effective, interval, plain
+from stages.processes import Run, here
 
 RESAMPLES = 100  # of each part
 MOST = 50  # slices with intervals: each takes a second or so
@@ -37,12 +39,11 @@ class Counts(NamedTuple):
     said: int
 
 
-def by_class(rows: Scored, terms: Contract, seed: int) -> list[dict[str, Any]]:
+def by_class(rows: Scored, terms: Contract, seed: int, run: Run = here) -> list[dict[str, Any]]:
     """Of each class its rows, and CLASS_SCORES with their intervals."""
     classes = len(terms.target.classes)
-    found = intervals.resample(
-        rows, lambda part: each_class(part, classes).ravel(), seed, RESAMPLES
-    )
+    measure = partial(_class_by_class, classes=classes)
+    found = intervals.resample(rows, measure, seed, RESAMPLES, run)
     true, said = _counted(rows.truth, classes), _counted(rows.said.labels, classes)
     rest = [len(rows.truth) - count for count in true]
     of_all = zip(terms.target.keys, map(Counts, true, rest, said), strict=True)
@@ -68,6 +69,10 @@ def _of_one(found: Resampled, place: int, of: Counts) -> dict[str, Interval]:
     }
 
 
+def _class_by_class(rows: Scored, classes: int) -> Values:
+    return each_class(rows, classes).ravel()
+
+
 def each_class(rows: Scored, classes: int) -> Values:
     """CLASS_SCORES of each class, classes × scores."""
     return np.array([evaluate.of_class(rows, place) for place in range(classes)])
@@ -83,7 +88,7 @@ def check_slices(wanted: Iterable[str], terms: Contract) -> None:
 
 
 def by_slice(
-    rows: Scored, terms: Contract, wanted: Iterable[str], seed: int
+    rows: Scored, terms: Contract, wanted: Iterable[str], seed: int, run: Run = here
 ) -> list[dict[str, Any]]:
     """The scores by the values of columns; null where a class has no row there, and no score."""
     names = [feature.name for feature in terms.own]
@@ -99,7 +104,7 @@ def by_slice(
             "column": feature,
             "value": value,
             "rows": len(part.truth),
-            **_of_a_slice(part, classes, seed, sure=place < MOST),
+            **_of_a_slice(part, classes, seed, run, sure=place < MOST),
         }
         for place, (feature, value, part) in enumerate(found)
     ]
@@ -129,12 +134,12 @@ def _value(value: float, column: Column) -> str:
     return ("false", "true")[int(value)] if column.kind == "boolean" else f"{value:g}"
 
 
-def _of_a_slice(rows: Scored, classes: int, seed: int, *, sure: bool) -> dict[str, Any]:
+def _of_a_slice(rows: Scored, classes: int, seed: int, run: Run, *, sure: bool) -> dict[str, Any]:
     """The scores of some rows, which may not have every class; with intervals if it is to be."""
     missing = OF_ALL_CLASSES if len(np.unique(rows.truth)) < classes else set()
     wanted = [name for name in SCORES if name not in missing]
     if sure:
-        found = intervals.of_some(wanted, rows, classes, seed, RESAMPLES)
+        found = intervals.of_some(wanted, rows, classes, (seed, RESAMPLES), run)
     else:
         middles = zip(wanted, evaluate.values(rows, classes, wanted), strict=True)
         found = {name: Interval(rounded(value), None, None) for name, value in middles}

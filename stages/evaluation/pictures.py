@@ -27,7 +27,6 @@ from PIL import Image
 
 from stages.contract import Contract
 from stages.evaluation.evaluate import BINARY
-from stages.paths import PICTURES
 
 PALETTE = 128  # colours of a PNG
 INCHES, DPI = (16 / 3, 4.0), 150  # 800 × 600 pixels
@@ -84,8 +83,8 @@ Points = Mapping[str, pd.DataFrame]
 Evaluation = Mapping[str, Any]
 
 
-def draw(points: Points, evaluation: Evaluation, terms: Contract) -> dict[str, bytes]:
-    """A PNG of each picture, by its name, of 800 × 600 pixels.
+def draw(points: Points, evaluation: Evaluation, terms: Contract, name: str) -> bytes:
+    """Draw one of PICTURES as a PNG of 800 × 600 pixels.
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def draw(points: Points, evaluation: Evaluation, terms: Contract) -> dict[str, b
         What data/model/evaluation.json holds.
     """
     with style():
-        return {name: png(DRAWN[name](points, evaluation, terms)) for name in PICTURES}
+        return png(DRAWN[name](points, evaluation, terms))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from stages.compute import Engine
+from stages.compute import Engine, Local
 from stages.console import Bar, Unfit, say
 from stages.contract import Contract
 from stages.evaluation import evaluate, parts, search, threshold
@@ -21,6 +22,7 @@ from stages.graph import export
 from stages.inference import Predictions
 from stages.model import fitting
 from stages.params import FixedValue, Threshold, Train
+from stages.processes import Run, fits, here
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -64,8 +66,13 @@ def wanted(block: Train, rows: int) -> bool:
     return settings.repeats > 0 and rows <= settings.most_rows
 
 
-def validate(rows: Rows, block: Train, engine: Engine, repeats: int) -> Validated:
+def validate(rows: Rows, block: Train, engine: Engine, repeats: int, run: Run = here) -> Validated:
     """Search and fit anew on all folds but one, and ask of that one, for each in turn.
+
+    Parameters
+    ----------
+    run
+        Runs the folds of few rows; those of many run on threads, which need no copies of them.
 
     Raises
     ------
@@ -78,7 +85,7 @@ def validate(rows: Rows, block: Train, engine: Engine, repeats: int) -> Validate
     shares = np.empty((repeats, count, len(rows.terms.target.classes)))
     places = np.empty((repeats, count), dtype=np.int64)
     with Bar("train: cross-validating", len(splits), "folds") as bar:
-        for done, said in enumerate(_said(rows, block, engine, splits)):
+        for done, said in enumerate(_said(rows, block, engine, splits, run)):
             repeat, fold = divmod(done, number)
             shares[repeat, splits[done][1]] = said
             places[repeat, splits[done][1]] = fold
@@ -108,7 +115,7 @@ def possible(rows: Rows, block: Train) -> int:
 
 
 def _said(
-    rows: Rows, block: Train, engine: Engine, splits: Iterable[Split]
+    rows: Rows, block: Train, engine: Engine, splits: Iterable[Split], run: Run
 ) -> Iterator[NDArray[np.float64]]:
     """The probabilities of each split's test rows, in order."""
     if block.search.method != "none":  # it is what runs side by side
@@ -121,14 +128,16 @@ def _said(
             yield said
         return
     pipeline = fitting.unfitted(rows.features, rows.terms, block)
-    with (
-        fitting.running([pipeline], f"train.estimator: {block.estimator}"),
-        engine.joblib(rows.features, rows.classes),
-    ):
-        yield from joblib.Parallel(return_as="generator")(
-            joblib.delayed(_fold)(rows.features, rows.classes, rows.terms, block, split)
-            for split in splits
-        )
+    fold = partial(_fold, rows.features, rows.classes, rows.terms, block)
+    with fitting.running([pipeline], f"train.estimator: {block.estimator}"):
+        if isinstance(engine, Local) and fits(rows.features.nbytes):
+            yield from run(fold, splits)
+            return
+        with engine.joblib(rows.features, rows.classes):
+            yield from joblib.Parallel(return_as="generator")(
+                joblib.delayed(_fold)(rows.features, rows.classes, rows.terms, block, split)
+                for split in splits
+            )
 
 
 def _fold(
@@ -193,40 +202,42 @@ def _labelled(
     return Scored(np.empty((len(said.labels), 0), dtype=np.float32), truth[test], said)
 
 
-def judge(rows: Rows, asked: Train, best: Train, engine: Engine) -> Judged:
+def judge(rows: Rows, asked: Train, best: Train, engine: Engine, run: Run = here) -> Judged:
     """Cross-validate what was asked for, and choose the threshold by its rule.
 
     Parameters
     ----------
     best
         What the search found: it alone is asked where only the threshold wants to know.
+    run
+        As in `validate`.
     """
     rule = asked.threshold
     place = threshold.place(rule, rows.terms) if rule else 0
-    found = _validated(rows, asked, engine)
+    found = _validated(rows, asked, engine, run)
     report = _report(found, rows, asked, place) if found else None
     if rule is None:
         return Judged(report, None)
     if isinstance(rule, FixedValue) and found is None:  # nothing depends on what it reaches
         return Judged(None, {**_named(rule, rule.value), "reached": None})
-    found = found or _for_threshold(rows, best, engine)
+    found = found or _for_threshold(rows, best, engine, run)
     return Judged(report, decide(found, rows.classes, rule, place))
 
 
-def _validated(rows: Rows, asked: Train, engine: Engine) -> Validated | None:
+def _validated(rows: Rows, asked: Train, engine: Engine, run: Run) -> Validated | None:
     """What params.yaml asks for; None where it does not, or the rows are too few."""
     if not wanted(asked, len(rows.classes)):
         return None
     try:
-        return validate(rows, asked, engine, asked.cross_validation.repeats)
+        return validate(rows, asked, engine, asked.cross_validation.repeats, run)
     except Unfit as error:  # all of the rows suffice for a model, and that is what is wanted
         say(f"train: cross-validation is left out, with fewer rows: {error}")
         return None
 
 
-def _for_threshold(rows: Rows, best: Train, engine: Engine) -> Validated:
+def _for_threshold(rows: Rows, best: Train, engine: Engine, run: Run) -> Validated:
     try:
-        return validate(rows, best, engine, 1)
+        return validate(rows, best, engine, 1, run)
     except Unfit as error:
         raise Unfit(
             f"train.threshold: the rule asks models of fewer rows: {error}; or give the threshold "

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from stages import contract, features, inference, parquet, train
+from stages import contract, features, inference, parquet, train, training
 from stages.console import CairnError
 from stages.evaluation import intervals, parts
 from stages.model import fitting
@@ -53,7 +53,7 @@ def test_a_part_is_read_group_by_group_in_the_order_of_its_columns(tmp_path: Pat
     with parquet.Writer(tmp_path / "part.parquet") as writer:
         writer.write(table[:2])
         writer.write(table[2:])
-    found = train.read(tmp_path / "part.parquet", "y")
+    found = training.read(tmp_path / "part.parquet", "y")
     assert found.names == ("b", "a")
     assert found.features.flags["C_CONTIGUOUS"]
     expected = np.array([[1.5, 3.5], [2.5, np.nan], [np.nan, 4.5]], dtype=np.float32)
@@ -109,7 +109,7 @@ def test_the_stage_writes_a_model_and_registers_it(
     out = capsys.readouterr().out
     assert f"registered as {entry.tag}" in out
     assert f"accuracy {json.loads(METRICS.read_bytes())['test']['accuracy']:.3f}" in out
-    _, x, y = train.read(TEST, "kind")
+    _, x, y = training.read(TEST, "kind")
     said = inference.predict(inference.session(ONNX.read_bytes()), x)
     metrics = json.loads(METRICS.read_bytes())
     assert set(metrics) == {"train", "test", "cross_validation"}
@@ -119,7 +119,7 @@ def test_the_stage_writes_a_model_and_registers_it(
     terms = contract.read(CONTRACT)
     assert sum(terms.target.counts) == 60
     assert [feature.name for feature in terms.features] == list(small.TERMS.names)
-    assert set(json.loads(ENVIRONMENT.read_bytes())) == set(train.LIBRARIES)
+    assert set(json.loads(ENVIRONMENT.read_bytes())) == set(training.LIBRARIES)
 
 
 def evaluation() -> Any:
@@ -178,7 +178,7 @@ def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     run(folder, threshold={"class": "no", "rule": "value", "value": 0.01})
     terms = contract.read(CONTRACT)
     assert terms.target.threshold == contract.Threshold(label="no", value=0.01)
-    _, x, y = train.read(TEST, "kind")
+    _, x, y = training.read(TEST, "kind")
     shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities
     labels = np.where(shares[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
@@ -261,9 +261,9 @@ def fitted(name: str, **arguments: Any) -> Any:
 
 
 def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:
-    assert train.libraries(fitted("sklearn.tree.DecisionTreeClassifier")) == train.LIBRARIES
-    assert set(train.libraries(fitted("lightgbm.LGBMClassifier", n_estimators=2))) == {
-        *train.LIBRARIES,
+    assert training.libraries(fitted("sklearn.tree.DecisionTreeClassifier")) == training.LIBRARIES
+    assert set(training.libraries(fitted("lightgbm.LGBMClassifier", n_estimators=2))) == {
+        *training.LIBRARIES,
         "lightgbm",
         "onnxmltools",
     }

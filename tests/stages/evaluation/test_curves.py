@@ -9,16 +9,18 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from stages import paths
+from stages import paths, processes
 from stages.contract import Column, Contract, Feature, Histogram, Target
 from stages.evaluation import curves, evaluate
 from stages.evaluation.evaluate import Scored
 from stages.inference import Predictions
 from stages.model import estimator, fitting
+from stages.processes import Run
 from tests import small
 from tests.stages.evaluated import doubtful
 
@@ -85,7 +87,9 @@ def test_two_classes_are_shown_by_the_second_with_its_label() -> None:
     assert set(found["dependence"]["class"]) == {"yes"}
 
 
-def test_the_same_rows_give_the_same_points_on_one_thread_and_on_many() -> None:
+def test_the_same_rows_give_the_same_points_on_one_thread_on_many_and_in_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     random = np.random.default_rng(3)
     features = random.normal(size=(200, 3)).astype(np.float32)
     classes = (features[:, 0] + random.normal(size=200) > 0).astype(np.int64)
@@ -97,15 +101,19 @@ def test_the_same_rows_give_the_same_points_on_one_thread_and_on_many() -> None:
     )
     rows = Scored(features, classes, said(fitted, features))
 
-    def every() -> dict[str, pd.DataFrame]:
-        learning = curves.learning(make_pipeline(forest), (features, classes), small.LINEAR)
+    def every(run: Run = processes.here) -> dict[str, pd.DataFrame]:
+        learning = curves.learning(make_pipeline(forest), (features, classes), small.LINEAR, run)
         return {**curves.points(fitted, rows, terms, 0, TRIED), "learning": learning}
 
     alone = every()
+    with processes.pool() as run:
+        apart = every(run)
+    monkeypatch.setattr(processes, "LARGEST", 0)
     with joblib.parallel_config("threading", n_jobs=4):
         together = every()
     for name, frame in alone.items():
         pd.testing.assert_frame_equal(frame, together[name], check_exact=True)
+        pd.testing.assert_frame_equal(frame, apart[name], check_exact=True)
 
 
 def test_three_classes_are_shown_each_against_the_rest() -> None:
@@ -131,6 +139,43 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     found = curves.importance(pipeline, rows, ("idle", "decides"), 0)
     assert found["column"].tolist() == ["decides", "idle"]
     assert found["importance"][0] > 0.1 > abs(found["importance"][1])
+
+
+def test_importance_is_that_of_scikit_learn() -> None:
+    """Whose own function asks about each shuffle by itself."""
+    made = small.fitted()
+    rows = np.random.default_rng(5).permutation(len(made.classes))
+    expected = permutation_importance(
+        made.pipeline,
+        made.features[rows],
+        made.classes[rows],
+        scoring="neg_log_loss",
+        n_repeats=curves.IMPORTANCE_REPEATS,
+        random_state=5,
+    ).importances_mean
+    found = curves.importance(made.pipeline, scored(made), small.TERMS.names, 5)
+    by_name = found.set_index("column")["importance"]
+    assert by_name[list(small.TERMS.names)].tolist() == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("batch", [1, curves.BATCH])
+def test_dependence_is_that_of_scikit_learn(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many values the model is asked about at once."""
+    monkeypatch.setattr(curves, "BATCH", batch)
+    made = small.fitted()
+    place = small.TERMS.names.index("area")
+    found = curves.dependence(made.pipeline, made.features, made.terms, ["area"], 0)
+    values = found["value"].to_numpy()
+    expected = partial_dependence(
+        made.pipeline,
+        made.features,
+        [place],
+        response_method="predict_proba",
+        custom_values={place: values},
+        method="brute",
+        kind="average",
+    )["average"][0]
+    assert found["probability"].tolist() == pytest.approx(expected, abs=2e-6)
 
 
 def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:

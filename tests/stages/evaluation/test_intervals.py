@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stages import processes
 from stages.evaluation import evaluate, intervals
 from stages.evaluation.evaluate import Scored
 from stages.evaluation.intervals import Interval
@@ -24,7 +25,7 @@ def width(found: Interval) -> float:
 def of_one(name: str, rows: Scored, classes: int = 2) -> Interval:
     """The interval of one score, with the resamples that all would have."""
     repeats = intervals.RESAMPLES // (classes - 1)
-    return intervals.of_some([name], rows, classes, 0, repeats)[name]
+    return intervals.of_some([name], rows, classes, (0, repeats))[name]
 
 
 def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
@@ -38,6 +39,12 @@ def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
         assert width(few[name]) / width(many[name]) == pytest.approx(4, rel=0.3)
     assert intervals.of_scores(doubtful(400), 2, 0) == few
     assert of_one("accuracy", doubtful(400)) == few["accuracy"]
+
+
+def test_intervals_are_the_same_in_processes() -> None:
+    rows = doubtful(300)
+    with processes.pool() as run:
+        assert intervals.of_scores(rows, 2, 1, run) == intervals.of_scores(rows, 2, 1)
 
 
 def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:

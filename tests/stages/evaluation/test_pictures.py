@@ -34,7 +34,8 @@ CHOSEN = {"label": "yes", "value": 0.3, "rule": "largest F1", "reached": None}
 def drawn(terms: Contract = small.TERMS, *, empty: bool = False) -> dict[str, bytes]:
     points = evaluated.points(terms, empty=empty)
     search = None if empty else evaluated.SEARCH
-    return pictures.draw(points, evaluated.evaluation(terms, search=search), terms)
+    evaluation = evaluated.evaluation(terms, search=search)
+    return {name: pictures.draw(points, evaluation, terms, name) for name in paths.PICTURES}
 
 
 def image(content: bytes) -> Image.Image:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages import compute
+from stages import compute, processes
 from stages.console import CairnError
 from stages.evaluation import evaluate, validation
 from stages.evaluation.validation import Judged, Rows, Validated
 from stages.params import Train
+from stages.processes import Run
 from tests import small
 
 RECALL = {"class": "yes", "rule": "recall", "at_least": 0.9}
@@ -29,9 +30,9 @@ def rows() -> Rows:
     return Rows(fitted.features, fitted.classes, small.TERMS)
 
 
-def judge(given: Train, threads: int = 2) -> Judged:
+def judge(given: Train, threads: int = 2, run: Run = processes.here) -> Judged:
     with ThreadPoolExecutor(1) as pool, joblib.parallel_config("threading", n_jobs=threads):
-        return validation.judge(rows(), given, given, compute.Local(pool))
+        return validation.judge(rows(), given, given, compute.Local(pool), run)
 
 
 def validate(given: Train, repeats: int) -> Validated:
@@ -124,10 +125,16 @@ def test_a_search_is_inside_and_is_said_to_be() -> None:
     assert nested.cross_validation["scores"] == plain.cross_validation["scores"]
 
 
-def test_the_same_comes_out_on_any_number_of_threads() -> None:
+def test_the_same_comes_out_on_any_number_of_threads_and_in_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     forest = block({"estimator": "sklearn.ensemble.RandomForestClassifier",
                     "arguments": {"n_estimators": 7}})  # fmt: skip
-    assert judge(forest, threads=1) == judge(forest, threads=3)
+    alone = judge(forest)
+    with processes.pool() as run:
+        assert judge(forest, run=run) == alone
+    monkeypatch.setattr(processes, "LARGEST", 0)
+    assert judge(forest, threads=1) == judge(forest, threads=3) == alone
 
 
 def test_every_score_is_there_with_its_interval() -> None:
@@ -205,6 +212,9 @@ class Broken(compute.Local):
         raise CairnError("dask: the workers were lost")
 
 
-def test_what_is_not_for_want_of_rows_is_an_error_and_leaves_nothing_out() -> None:
+def test_what_is_not_for_want_of_rows_is_an_error_and_leaves_nothing_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "LARGEST", 0)
     with ThreadPoolExecutor(1) as pool, pytest.raises(CairnError, match=r"^dask: the workers"):
         validation.judge(rows(), block(), block(), Broken(pool))

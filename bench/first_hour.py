@@ -1,0 +1,183 @@
+"""The first hour: from a fresh clone and an empty home to the first right answer of `/predict`.
+
+The steps are those of `make run`, RUNS times, each time in a clone of HEAD with a HOME of its own:
+no environment, no cache of uv, pip or Matplotlib, no model. What is downloaded counts, from the
+index that this machine is set to use; how far that is, the result cannot say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from bench.machine import machine, versions
+from bench.pipeline import STAGES, clone
+from bench.server import BenchError, Server, free_port, stop, wait
+from stages import contract, inference
+from stages.paths import CONTRACT, ONNX, RAW
+
+RUNS = 3
+RESULT = Path("bench/results/first_hour.json")
+TARGETS = ("install", "store", "repro", "push", "register")  # of `make run`, before it serves
+ANSWER = "ready and the first right answer"
+STEPS = ("install", "store", "dvc", *STAGES, "push", "register", ANSWER)
+TOTAL = "all"
+STAGE = re.compile(r"Running stage '(\w+)'")
+LOG = "first_hour.log"
+CLOSE = 1e-5  # between two probabilities
+# What a fresh machine's shell has not: this environment, and settings for another project.
+OTHERS = re.compile(r"(AWS|BENTOML|MAKE|MFLAGS|MLFLOW|MODEL|OMP|OPENBLAS|VIRTUAL_ENV|XDG)")
+Line = tuple[float, str]  # when it came, in seconds, and what it says
+
+
+def main() -> None:
+    """Measure RUNS times, and write each step's seconds and their medians."""
+    runs = []
+    for run in range(RUNS):
+        print(f"bench: run {run + 1} of {RUNS}", flush=True)
+        runs.append(once())
+        print(json.dumps(runs[-1]), flush=True)
+    result = {
+        "machine": machine(),
+        "versions": versions("bentoml", "dvc", "scikit-learn", "uv"),
+        "start": "a fresh clone, an empty HOME, no .venv, no cache of packages",
+        "seconds": {step: [run[step] for run in runs] for step in (*STEPS, TOTAL)},
+        "median_seconds": medians(runs),
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result["median_seconds"], indent=2))
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each step, and of all together, which is not the sum of them.
+
+    >>> medians([{"a": 1.0, "all": 3.0}, {"a": 2.0, "all": 9.0}, {"a": 4.0, "all": 4.0}])
+    {'a': 2.0, 'all': 4.0}
+    """
+    return {step: round(median(run[step] for run in runs), 2) for step in runs[0]}
+
+
+def once() -> dict[str, float]:
+    """Take the steps once; the seconds of each."""
+    with tempfile.TemporaryDirectory(prefix="bench-first-hour-") as name:
+        home = Path(name, "home")
+        home.mkdir()
+        env = fresh(os.environ, home)
+        start = time.perf_counter()
+        folder = clone(Path(name, "cairn"))
+        seconds: dict[str, float] = {}
+        try:
+            for target in TARGETS:
+                begin = time.perf_counter()
+                lines = run(["make", target], folder, env)
+                took = time.perf_counter() - begin
+                seconds |= by_stage(lines, took) if target == "repro" else {target: took}
+            begin = time.perf_counter()
+            serve(folder, env)
+            end = time.perf_counter()
+        finally:
+            subprocess.run(["make", "store-down"], cwd=folder, env=env, check=False)
+    seconds |= {ANSWER: end - begin, TOTAL: end - start}
+    return {step: round(took, 2) for step, took in seconds.items()}
+
+
+def fresh(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The variables of a user who has just come: another home, and nothing set for Cairn.
+
+    Which index packages come from, and how it is reached, stays as it is.
+    """
+    own = str(Path(sys.prefix, "bin"))
+    path = [each for each in environment["PATH"].split(os.pathsep) if each != own]
+    kept = {name: value for name, value in environment.items() if not OTHERS.match(name)}
+    return {**kept, "HOME": str(home), "PATH": os.pathsep.join(path)}
+
+
+def run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> list[Line]:
+    """What a command says, and when, in seconds since it began; a BenchError if it fails."""
+    start, lines = time.perf_counter(), list[Line]()
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        # The store is not to keep the pipe open: it stays when the command has ended.
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout  # noqa: S101 - it is a pipe
+        lines.extend((time.perf_counter() - start, line) for line in process.stdout)
+    if process.returncode:
+        said = "".join(line for _, line in lines)
+        raise BenchError(f"{' '.join(command)} ended with {process.returncode}:\n{said}")
+    return lines
+
+
+def by_stage(lines: Iterable[Line], took: float) -> dict[str, float]:
+    """The seconds of each stage, and of DVC before the first of them.
+
+    What DVC does after a stage, such as to hash what came out of it, counts with that stage.
+
+    >>> by_stage([(1.0, "Running stage 'raw':"), (1.5, "> python"), (3.0, "Running stage 'x':")], 7)
+    {'dvc': 1.0, 'raw': 2.0, 'x': 4.0}
+    """
+    found = [(when, match[1]) for when, line in lines if (match := STAGE.search(line))]
+    names = ["dvc", *(name for _, name in found)]
+    times = [0.0, *(when for when, _ in found), float(took)]
+    return {name: times[at + 1] - times[at] for at, name in enumerate(names)}
+
+
+def serve(folder: Path, env: Mapping[str, str]) -> None:
+    """Serve, until the first answer; a BenchError where that is not the right one."""
+    port, log = free_port(), folder / LOG
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["make", "serve", f"PORT={port}"],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        server, row = Server(port, process, log), first_row(folder)
+        body = json.dumps({"features": row})
+        wait(server, "/predict", body, pause=0.05)
+        _, content = server.post("/predict", body)
+    finally:
+        stop(process)
+    if not is_right(json.loads(content), row, folder):
+        raise BenchError(f"/predict answered {content.decode()}, and not as the model does")
+
+
+def first_row(folder: Path) -> list[float]:
+    """The first row of the table, less the target, which is its last column."""
+    lines = (folder / RAW).read_text(encoding="utf-8").splitlines()
+    return [float(value) for value in lines[1].split(",")[:-1]]
+
+
+def is_right(answer: Mapping[str, object], row: Sequence[float], folder: Path) -> bool:
+    """Whether the service says what the graph in data/model does."""
+    graph = inference.session((folder / ONNX).read_bytes())
+    said = inference.predict(graph, np.array([row], dtype=np.float32))
+    label = contract.read(folder / CONTRACT).target.classes[int(said.labels[0])]
+    confidence = answer["confidence"]
+    return (
+        answer["prediction"] == label
+        and isinstance(confidence, float)
+        and abs(confidence - float(said.confidences[0])) < CLOSE
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""What the stage `train` does, once the processes that judge the model are on their way."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pandas import DataFrame
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+from stages import (
+    compute,
+    contract,
+    identity,
+    inference,
+    params,
+    parquet,
+    processes,
+    register,
+    tracking,
+)
+from stages.compute import Engine
+from stages.console import Progress, patience, say
+from stages.contract import Contract, Threshold
+from stages.evaluation import (
+    card,
+    curves,
+    drawing,
+    evaluate,
+    intervals,
+    parts,
+    search,
+    threshold,
+    validation,
+)
+from stages.evaluation.evaluate import Scored
+from stages.evaluation.histogram import seen
+from stages.evaluation.intervals import plain
+from stages.graph import export, proof
+from stages.inference import Predictions
+from stages.model import estimator, fitting
+from stages.params import Train
+from stages.parsing import contract_file
+from stages.paths import (
+    CARD,
+    CONTRACT,
+    ENVIRONMENT,
+    EVALUATION,
+    METRICS,
+    ONNX,
+    PICTURES,
+    PIPELINE,
+    PLOTS,
+    TERMS,
+    TEST,
+    TRAIN,
+)
+from stages.processes import Run, here
+
+# What decides the bits of the model; the rest of the environment is in requirements.txt.
+LIBRARIES = (
+    "joblib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "skl2onnx",
+)
+LIGHTGBM = ("lightgbm", "onnxmltools")
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """A part of data/features.
+
+    Attributes
+    ----------
+    names
+        Of the k features.
+    features, classes
+        n × k in C order, and n codes of classes.
+    """
+
+    names: tuple[str, ...]
+    features: Floats
+    classes: Codes
+
+
+def main() -> None:
+    """Turn data/features into data/model, and register it."""
+    knobs, terms = params.load(), contract_file.read(TERMS)
+    block = knobs.train
+    identity.git()  # what keeps it from being read is told before the work, and not after
+    # More threads than one may add in another order, and the last bits would depend on that.
+    with (
+        threadpool_limits(1),
+        compute.engine(knobs.compute) as engine,
+        processes.pool() as run,
+    ):
+        made = learn(block, terms, engine, run)
+        save(made, block, run)
+    test = made.metrics["test"]
+    say(
+        f"train: accuracy {test['accuracy']:.3f}, balanced {test['balanced_accuracy']:.3f}, "
+        f"ROC AUC {test['roc_auc']:.3f} on {test['rows']:,} test rows"
+    )
+    chain = identity.fresh(block.model_dump(by_alias=True))
+    tag = register.register(chain)
+    say(f"train: registered as {tag}")
+    tracking.track(tag, chain)
+
+
+class Made(NamedTuple):
+    """What data/model is written from."""
+
+    pipeline: Pipeline
+    graph: bytes
+    terms: Contract
+    metrics: dict[str, Any]
+    evaluation: dict[str, Any]
+    points: dict[str, DataFrame]
+
+
+def save(made: Made, block: Train, run: Run = here) -> None:
+    """Write data/model."""
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    joblib.dump(made.pipeline, PIPELINE)
+    ONNX.write_bytes(made.graph)
+    contract.write(made.terms, CONTRACT)
+    write(made.metrics, METRICS)
+    write(made.evaluation, EVALUATION)
+    versions = {name: metadata.version(name) for name in libraries(made.pipeline)}
+    write(versions, ENVIRONMENT)
+    hashes = {path.as_posix(): identity.digest(path, "md5") for path in (TERMS, TRAIN, TEST)}
+    CARD.write_text(card.card(made.terms, block, made.evaluation, versions, hashes), "utf-8")
+    for name, frame in made.points.items():
+        frame.to_csv(PLOTS / f"{name}.csv", index=False, lineterminator="\n")
+    draw = partial(drawing.draw, made.points, made.evaluation, made.terms)
+    for name, picture in zip(PICTURES, run(draw, PICTURES), strict=True):
+        (PLOTS / f"{name}.png").write_bytes(picture)
+
+
+def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Made:
+    """Search, fit, convert, prove and score: the training rows first, and without them the test."""
+    check(block, terms)
+    rows = read(TRAIN, terms.target.name)
+    with joblib.parallel_config("threading", n_jobs=-1):
+        found = search.best(rows.features, rows.classes, terms, block, engine)
+        if found.report:
+            say(f"train: the best is {found.report['best']}")
+        pipeline = fit(rows, terms, found.block, engine)
+        say("train: converting to ONNX")
+        graph = export.to_onnx(pipeline, rows.features.shape[1])
+        said = proof.predictions("train", pipeline, graph, rows.features)
+        judged = validation.judge(
+            validation.Rows(rows.features, rows.classes, terms), block, found.block, engine, run
+        )
+        learning = learned(rows, terms, found.block, run)
+    known = complete(rows, terms, judged.threshold)
+    count, classes = len(rows.classes), len(terms.target.classes)
+    scores = evaluate.scores(scored(rows, said, known), classes)
+    del rows, said  # before the test rows come
+    rows = read(TEST, terms.target.name)
+    test = scored(rows, proof.predictions("test", pipeline, graph, rows.features), known)
+    say("train: scoring")
+    with patience("train: still scoring"):
+        evaluation = {
+            "rows": {"train": count, "test": len(rows.classes)},
+            "test": plain(intervals.of_scores(test, classes, block.seed, run)),
+            "cross_validation": judged.cross_validation,
+            "classes": parts.by_class(test, known, block.seed, run),
+            "slices": parts.by_slice(test, known, block.slices, block.seed, run),
+            "threshold": judged.threshold,
+            "search": found.report,
+        }
+        tried = found.report["tried"] if found.report else []
+        points = curves.points(pipeline, test, known, block.seed, tried)
+    metrics = {"train": scores, **heads(evaluation)}
+    return Made(pipeline, graph, known, metrics, evaluation, {**points, "learning": learning})
+
+
+def check(block: Train, terms: Contract) -> None:
+    """Refuse what the table has not, before anything takes long."""
+    if block.threshold:
+        threshold.place(block.threshold, terms)
+    parts.check_slices(block.slices, terms)
+
+
+def learned(rows: Rows, terms: Contract, block: Train, run: Run) -> DataFrame:
+    """The learning curve, where cross-validation is wanted; otherwise one without points."""
+    if not validation.wanted(block, len(rows.classes)):
+        return curves.unlearned()
+    say("train: learning from fewer rows")
+    with patience("train: still learning from fewer rows"):
+        pipeline = fitting.unfitted(rows.features, terms, block)
+        return curves.learning(pipeline, (rows.features, rows.classes), block, run)
+
+
+def complete(rows: Rows, terms: Contract, chosen: dict[str, Any] | None) -> Contract:
+    """The contract with what the model saw, and from which probability a class is predicted."""
+    known = seen(terms, rows.features, rows.classes, rows.names[len(terms.own) :])
+    if chosen is None:
+        return known
+    decision = Threshold(label=chosen["label"], value=chosen["value"])
+    target = known.target.model_copy(update={"threshold": decision})
+    return known.model_copy(update={"target": target})
+
+
+def scored(rows: Rows, said: Predictions, terms: Contract) -> Scored:
+    """Rows with what the service says of them."""
+    labelled = inference.decided(said, terms.target.decision)
+    return Scored(rows.features, rows.classes, labelled)
+
+
+def heads(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What metrics.json says of the test rows and of the cross-validation: no intervals."""
+    test = {"rows": evaluation["rows"]["test"], **middles(evaluation["test"])}
+    again = evaluation["cross_validation"]
+    return {"test": test, **({"cross_validation": middles(again["scores"])} if again else {})}
+
+
+def middles(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The scores themselves."""
+    return {name: interval["value"] for name, interval in found.items()}
+
+
+def fit(rows: Rows, terms: Contract, block: Train, engine: Engine) -> Pipeline:
+    """The block's Pipeline, fitted to all rows."""
+    count, width = rows.features.shape
+    say(f"train: fitting {block.estimator} on {count:,} rows × {width} features")
+    with patience("train: still fitting"):
+        return fitting.fit(rows.features, rows.classes, terms, block, engine)
+
+
+def libraries(pipeline: Pipeline) -> tuple[str, ...]:
+    """The libraries that decide the bits of this model."""
+    return (*LIBRARIES, *(LIGHTGBM if estimator.uses_lightgbm(pipeline[-1]) else ()))
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Write JSON that a person can read and git can compare."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path, target: str) -> Rows:
+    """Read a part of data/features, a row group at a time and straight into its place."""
+    schema, count = pq.read_schema(path), pq.read_metadata(path).num_rows
+    names = tuple(name for name in schema.names if name != target)
+    features: Floats = np.empty((count, len(names)), dtype=np.float32)
+    classes: Codes = np.empty(count, dtype=np.int64)
+    start = 0
+    with Progress(f"train: reading {path}") as progress:
+        for group in parquet.groups(path):
+            end = start + len(group)
+            classes[start:end] = group[target].to_numpy()
+            for place, name in enumerate(names):
+                features[start:end, place] = group[name].to_numpy()
+            start = end
+            progress.add(len(group))
+    return Rows(names, features, classes)
