@@ -22,7 +22,8 @@ STORE := python deploy/local/store.py
 INSTALL := python deploy/install.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
-PARALLEL := -n auto --dist loadgroup
+# A process for each core has one thread for its sums, and byte code is kept for the next one.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 pytest -n auto --dist loadgroup
 TRAIN := cairn-train
 AWS := ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN REGION ENDPOINT_URL
 MLFLOW := TRACKING_URI TRACKING_USERNAME TRACKING_PASSWORD TRACKING_TOKEN EXPERIMENT_NAME
@@ -75,10 +76,10 @@ run: install ## all of it, from nothing: environment, S3 store, repro, push, reg
 	while kill -0 $$server 2>/dev/null; do code=0; wait $$server || code=$$?; done; exit $$code
 
 test: install-dev ## every test that needs nothing but the environment, on all cores
-	pytest -m "not real" $(PARALLEL) $(TESTS)
+	$(PYTEST) -m "not real" $(TESTS)
 
 test-all: test ## those, and all that need Docker, a browser, PostgreSQL, Prometheus, root, a package index
-	pytest -m real $(PARALLEL) $(TESTS)
+	$(PYTEST) -m real $(TESTS)
 
 install: .venv/.installed commands ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv
 install-dev: .venv/.installed-dev commands ## that, and what tests and checks need
@@ -181,7 +182,7 @@ image-run: image ## run that image, hardened, on :3000
 		--publish $(HOST):$(PORT):3000 "$(TAG)"
 
 image-test: install-dev ## the tests of the image, with the real Docker engine
-	pytest -m real tests/test_image.py
+	$(PYTEST) -m real tests/test_image.py
 
 sbom: install-dev image ## build/sbom.cdx.json: the Python packages in that image, and their licences
 	@python -m deploy.sbom "$(TAG)" build/sbom.cdx.json
