@@ -130,7 +130,7 @@ def read_pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 def parse_pip_settings(listed: str) -> dict[str, str]:
     """Return the settings of `pip config list`, each by its bare name.
 
-    The environment comes before a section of `pip install`, and that before what is global.
+    The environment comes before the section `install`, and that before what is global.
     """
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():
@@ -255,7 +255,7 @@ def sync_with_uv(
     if done:
         raise InstallError(
             f"uv does not install {lock.name}; its lines above say why."
-            " To have pip install it: INSTALLER=pip make install"
+            " pip does it instead with: make install INSTALLER=pip"
         )
 
 

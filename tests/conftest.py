@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from tests import docker, tools
@@ -61,6 +62,22 @@ def pytest_terminal_summary(
             f"left to `make test-all`: {count} tests that need Docker, buildah, a browser,"
             " PostgreSQL, Prometheus, kubectl, root or a package index"
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the slow tests begin first, and those that share a fixture of a module stay together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        if shares_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def shares_fixture(item: pytest.Item) -> bool:
+    """Whether a test asks for a fixture that its module makes once."""
+    manager = item.session._fixturemanager
+    names = getattr(item, "fixturenames", ())
+    definitions = [manager.getfixturedefs(name, item) or () for name in names]
+    return any(one.scope == "module" for found in definitions for one in found)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -182,16 +199,32 @@ def use_port(project: Project, port: int) -> None:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A clean clone after `make store`'s, `dvc repro`'s and `dvc push`'s work; read it only."""
-    made = clone(tmp_path_factory.mktemp("project"))
-    use_port(made, free_ports())
-    made.run("python", "deploy/local/store.py", "start")
+    """A clean clone after `make store`'s, `dvc repro`'s and `dvc push`'s work; read it only.
+
+    The processes of one run share it. The first that asks makes it, the last one ends its store.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "project"
+    lock, users = FileLock(f"{shared}.lock"), shared / "users"
+    checkout = Project(shared / "clone", environment(shared / "home"))
+    with lock:
+        if not users.exists():
+            clone(shared)
+            use_port(checkout, free_ports())
+            checkout.run("python", "deploy/local/store.py", "start")
+            checkout.run("dvc", "repro")
+            checkout.run("dvc", "push")
+            users.touch()
+        elif not users.read_text():
+            checkout.run("python", "deploy/local/store.py", "start")
+        users.write_text(users.read_text() + "u")
     try:
-        made.run("dvc", "repro")
-        made.run("dvc", "push")
-        yield made
+        yield checkout
     finally:
-        made.run("python", "deploy/local/store.py", "stop")
+        with lock:
+            users.write_text(users.read_text()[1:])
+            if not users.read_text():
+                checkout.run("python", "deploy/local/store.py", "stop")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import time
@@ -12,9 +13,18 @@ PATIENCE = 120.0  # seconds for what is waited for: a bound for a hang, not for 
 GIVEN: set[int] = set()  # here before: its server may not listen yet
 
 
+def own_ports() -> range:
+    """Return the ports of this process among those of the run, below those of clients."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = 18_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(12_000 + worker * share, 12_000 + (worker + 1) * share)
+
+
 def free_ports(count: int = 12) -> int:
-    """The first of so many free ports in a row, below those that the system gives to clients."""
-    for first in random.sample(range(12_000, 30_000, count), 200):
+    """The first of so many free ports in a row."""
+    mine = own_ports()
+    starts = range(mine.start, mine.stop - count, count)
+    for first in random.sample(starts, min(200, len(starts))):
         ports = range(first, first + count)
         if GIVEN.isdisjoint(ports) and all(map(free, ports)):
             GIVEN.update(ports)

@@ -33,6 +33,55 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 
 
+# A command that would install, wherever its options stand.
+COMMAND = re.compile(
+    r"""\b(pip3?["']?,? (["']?--?\S+ \S+ )*["']?(install|sync|download|wheel)\b"""
+    r"""|uv (sync|run|tool|add)\b|uvx\b|pipx\b|conda\b)"""
+)
+
+
+def commands_that_install() -> list[tuple[str, str]]:
+    """Each line of the project, continued ones joined, that has a package installed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    lock = re.compile(r"CHANGELOG\.md|(bench/)?requirements.*\.(txt|in)|tests/.*|.*\.(png|svg)")
+    names = [name for name in listed if (ROOT / name).is_file() and not lock.fullmatch(name)]
+    return [
+        (name, line.strip())
+        for name in names
+        for line in (ROOT / name).read_text().replace("\\\n", " ").splitlines()
+        if COMMAND.search(line)
+    ]
+
+
+def test_no_install_path_lets_a_resolver_choose() -> None:
+    commands = commands_that_install()
+    assert {name for name, _ in commands} >= {"README.md", "deploy/install.py"}
+    for name, line in commands:
+        exact = {"--no-deps", "--require-hashes"} <= {*line.replace("`", " ").split()}
+        # A peer of the benchmarks is installed as its users would, from pins alone.
+        pinned = name.startswith("bench/images/") and "--no-deps" in line
+        assert exact or pinned or "*EXACT" in line, f"{name}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_one"),
+    [
+        ("RUN pip install -r requirements.txt", True),
+        ("/opt/pip/bin/pip --python /app/python install --no-cache-dir x", True),
+        ("uv pip sync requirements.txt", True),
+        ('subprocess.run([python, "-m", "pip", "install", lock])', True),
+        ("uv sync", True),
+        ("make install", False),
+        ("the pipeline installs nothing", False),
+    ],
+)
+def test_commands_that_install_are_seen(line: str, *, is_one: bool) -> None:
+    assert bool(COMMAND.search(line)) == is_one
+
+
 def test_locks_pin_and_hash_every_package_and_name_no_index() -> None:
     for name in (*LOCKS, *BENCH_LOCKS):
         text = (ROOT / name).read_text()
