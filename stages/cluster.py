@@ -232,8 +232,8 @@ class _Dumper(cloudpickle.Pickler):  # type: ignore[misc]  # untyped
 def unfit(error: ImportError) -> CairnError:
     """A worker cannot run this project."""
     return CairnError(
-        f"dask: {error}; install requirements.txt and requirements-extras.txt on the workers, or "
-        "start them from the same image"
+        f"dask: {error}; install requirements-extras.txt for the same Python on every machine of "
+        "the cluster, or start all from the same image"
     )
 
 
