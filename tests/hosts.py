@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from tests import tools
-from tests.ports import wait_until
 
 
 class Host(NamedTuple):
@@ -69,8 +68,3 @@ def listening(pid: int) -> set[int]:
         fields = [line.split() for line in lines]
         found |= {int(each[1].rsplit(":", 1)[1], 16) for each in fields if each[3] == "0A"}
     return found
-
-
-def wait_for_another_port(pid: int, before: set[int]) -> None:
-    """Wait until somebody on the host of a process listens to a port that is none of these."""
-    wait_until(lambda: bool(listening(pid) - before))

@@ -18,7 +18,7 @@ import yaml
 from tests import small
 from tests.conftest import ROOT, Project, clone
 from tests.dask_processes import Process, environment, spawned, started, workers_of
-from tests.hosts import listening, network, wait_for_another_port
+from tests.hosts import listening, network
 from tests.ports import free_ports, listens, wait_until
 
 pytestmark = pytest.mark.slow
@@ -240,10 +240,10 @@ def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_it
             cloned,
             {"engine": "dask", "scheduler": address},
             estimator="lightgbm.LGBMClassifier",
-            arguments={"n_estimators": 400, "num_leaves": 31, "min_child_samples": 2},
+            arguments={"n_estimators": 20, "min_child_samples": 3},
             search={**SEARCH, "over": [{"values": {"learning_rate": [0.01, 0.1]}}]},
         )
-        text, before = "", set[int]()
+        text = ""
         with subprocess.Popen(
             [*hosts["client"].enter, "dvc", "repro", "--force"],
             cwd=cloned.root,
@@ -255,12 +255,9 @@ def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_it
             assert stage.stdout
             for line in stage.stdout:
                 text += line
-                if line.startswith("train: the best is"):
-                    before = listening(nannies[0].pid)
-                if line.startswith("train: fitting lightgbm"):  # which listens to a port of its own
-                    wait_for_another_port(nannies[0].pid, before)
+                if line.startswith("train: fitting lightgbm"):
                     for each in filter(spawned, workers_of(nannies[0])):
                         each.kill()
         assert stage.returncode == 0, text
-    assert "train: a worker was lost while LightGBM trained, 1 of 3 times" in text
+    assert "Restarting worker" in (tmp_path / "one" / "log").read_text()
     assert "train: ONNX agrees on 40 test rows" in text
