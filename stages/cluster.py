@@ -6,20 +6,20 @@ this machine, but neither the project's code, which is sent to them, nor its dat
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import inspect
 import io
 import logging
 import pickle
-import sys
 import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,10 +32,13 @@ from stages.console import CairnError
 from stages.params import Compute
 
 try:
+    import cloudpickle
     import dask
-    from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, wait
+    from distributed import Client, Future, KilledWorker, LocalCluster, wait
     from distributed.client import ClosedClientError
     from distributed.versions import VersionMismatchWarning
+
+    from stages import remote
 except ImportError as error:
     raise CairnError(
         f"compute.engine: dask needs {error.name}, which is not here; run `make install-extras`"
@@ -45,10 +48,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 NAME = "cairn"  # of the plugin
+# Text that the builtin `eval` makes a plugin of, and with which it calls that: neither a scheduler
+# nor a worker has a function of ours that a pickle could name.
+LOAD = "exec(source, scope := {'__name__': 'cairn'}) or scope['Code'](*arguments)"
+RUN = f"__import__('distributed').get_worker().plugins[{NAME!r}].run(*arguments)"
 CONNECT_SECONDS = 20
 ALONE_SECONDS = 60  # without a worker that works, until the stage gives up
 POLL_SECONDS = 1
 RETRIES = 2  # of a part, where a network or a disk failed
+TLS = "DASK_DISTRIBUTED__COMM__TLS"
 AHEAD = 2  # parts on their way for each thread of the cluster
 TRIES = 3  # of a fit, where workers are lost
 PACKAGES = (
@@ -103,18 +111,33 @@ def _client(block: Compute) -> Iterator[Client]:
         return
     try:
         client = _Client(block.scheduler, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise CairnError(
-            f"compute.scheduler: no Dask scheduler answers at {block.scheduler} within "
-            f"{CONNECT_SECONDS} s ({str(error).splitlines()[0]}); start one, mend the address, or "
-            "set null for a cluster on this machine"
-        ) from None
+    except ImportError as error:  # a scheduler so old or new that it refuses this client
+        raise unfit(error) from None
+    except Exception as error:  # noqa: BLE001 - whatever an address or another server leads to
+        raise _nobody(block.scheduler, error) from None
     with client:
         yield client
 
 
+def _nobody(address: str, error: Exception) -> CairnError:
+    """Say that there is no scheduler to talk to, and what may be the reason."""
+    tls = isinstance(error, TypeError | RuntimeError) or address.startswith("tls:")
+    reason = " ".join(str(error).split()) or "what takes connections there is no scheduler"
+    if isinstance(error, TypeError):  # Dask's own text is about its code
+        reason = "a tls:// address needs certificates"
+    hint = (
+        f"set {TLS}__CA_FILE and {TLS}__CLIENT__{{CERT,KEY}}, and write tls:// if and only if the "
+        "scheduler has certificates, too; "
+    )
+    return CairnError(
+        f"compute.scheduler: no Dask scheduler answers at {address} within {CONNECT_SECONDS} s "
+        f"({reason}); {hint if tls else ''}start one, correct the address, or set null for a "
+        "cluster on this machine"
+    )
+
+
 class _Client(Client):  # type: ignore[misc]
-    """One that is closed where it cannot start.
+    """One that is closed where it cannot start, and that starts in bounded time.
 
     Else the garbage collector would close it: where it does so in the thread that another client
     is just starting, each of the two waits for the other.
@@ -123,9 +146,18 @@ class _Client(Client):  # type: ignore[misc]
     def start(self, **knobs: Any) -> None:
         try:
             super().start(**knobs)
-        except ValueError:
+        except Exception:
             self.close()
             raise
+
+    async def _ensure_connected(self, **knobs: Any) -> None:
+        """Connect; Dask itself waits for ever where a server takes a connection and says nothing.
+
+        It is Dask's private method: test_a_server_that_says_nothing_is_no_scheduler fails where
+        it has another name.
+        """
+        connecting = super()._ensure_connected(**knobs)
+        await asyncio.wait_for(connecting, 2 * CONNECT_SECONDS)
 
 
 def _local(block: Compute) -> LocalCluster:
@@ -160,7 +192,7 @@ def _send_code(client: Client) -> str:
     files = {str(path.relative_to(folder.parent)): path.read_bytes() for path in _modules(folder)}
     sha256 = hashlib.sha256(pickle.dumps(files)).hexdigest()
     try:
-        client.register_plugin(_code(files, sha256, versions(PACKAGES)), name=NAME)
+        client.register_plugin(_Code(files, sha256, versions(PACKAGES)), name=NAME)
     except ImportError as error:
         raise unfit(error) from None
     return sha256
@@ -172,91 +204,22 @@ def _modules(folder: Path) -> list[Path]:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The version of each package that is here, and of Python, less its last number."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": python, **{name: metadata.version(name) for name in packages}}
+    return {name: remote.version(name) for name in ("python", *packages)}
 
 
-def _code(files: Mapping[str, bytes], sha256: str, wanted: Mapping[str, str]) -> WorkerPlugin:
-    """What installs the code in a worker, in place of that of a former run.
+class _Code(remote.Code):
+    """Pickles as its source, which every Python can read; bytecode is one Python's own."""
 
-    All of it stands in this function: so it is sent by value to workers that have no `stages`.
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (self.files, self.sha256, self.versions)
+        return eval, (LOAD, {"source": inspect.getsource(remote), "arguments": arguments})
+
+
+class _Dumper(cloudpickle.Pickler):  # type: ignore[misc]  # untyped
+    """Pickles all but what is shared, for which its place stands.
+
+    What a worker cannot import is pickled by value: functions in functions, and all of `__main__`.
     """
-
-    class Code(WorkerPlugin):  # type: ignore[misc]
-        problem = ""
-
-        def __init__(self) -> None:
-            self.sha256 = sha256
-
-        def setup(self, worker: Any) -> None:
-            import importlib  # noqa: PLC0415
-            import sys  # noqa: PLC0415
-            from importlib import metadata  # noqa: PLC0415
-            from pathlib import Path  # noqa: PLC0415
-
-            def version(name: str) -> str:
-                if name == "python":
-                    return f"{sys.version_info.major}.{sys.version_info.minor}"
-                try:
-                    return metadata.version(name)
-                except metadata.PackageNotFoundError:
-                    return "none"
-
-            other = [
-                f"{name} {version(name)}, here it is {here}"
-                for name, here in wanted.items()
-                if version(name) != here
-            ]
-            if other:
-                self.problem = f"worker {worker.address} has {'; '.join(other)}"
-                raise ImportError(self.problem)
-            folder = Path(worker.local_directory, f"cairn-code-{sha256}")
-            if str(folder) in sys.path:
-                return
-            for name, content in files.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(content)
-            others = [path for path in sys.path if "cairn-code-" not in path]
-            sys.path[:] = [str(folder), *others]
-            for name in [name for name in sys.modules if name.split(".")[0] == "stages"]:
-                del sys.modules[name]
-            importlib.invalidate_caches()
-
-    return Code()
-
-
-def _task(sha256: str) -> Callable[..., Any]:
-    """What a worker runs: a pickled call, of which shared objects lie on the worker already.
-
-    Made in a function to be sent by value: the scheduler, which unpickles it, has no `stages`.
-    """
-
-    def run(payload: bytes, *shared: Any) -> Any:
-        import io  # noqa: PLC0415
-        import pickle  # noqa: PLC0415
-
-        import pyarrow as pa  # noqa: PLC0415
-        from distributed import get_worker  # noqa: PLC0415
-
-        class Loader(pickle.Unpickler):
-            def persistent_load(self, place: int) -> Any:
-                return shared[place]
-
-        code = get_worker().plugins["cairn"]
-        if code.problem:
-            raise ImportError(code.problem)
-        if code.sha256 != sha256:
-            raise ImportError("another run has sent other code; run one at a time on a cluster")
-        try:
-            return Loader(io.BytesIO(payload)).load()()
-        finally:
-            pa.default_memory_pool().release_unused()
-
-    return run
-
-
-class _Dumper(pickle.Pickler):
-    """Pickles all but what is shared, for which its place stands."""
 
     def __init__(self, file: io.BytesIO, shared: Sequence[Any]) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
@@ -269,8 +232,8 @@ class _Dumper(pickle.Pickler):
 def unfit(error: ImportError) -> CairnError:
     """A worker cannot run this project."""
     return CairnError(
-        f"dask: {error}; install requirements.txt and requirements-extras.txt on the workers, or "
-        "start them from the same image"
+        f"dask: {error}; install requirements-extras.txt for the same Python on every machine of "
+        "the cluster, or start all from the same image"
     )
 
 
@@ -283,7 +246,7 @@ class Cluster:
 
     def __init__(self, client: Client, sha256: str) -> None:
         self.client = client
-        self._run = _task(sha256)
+        self._sha256 = sha256
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """As Engine.map; at most `AHEAD` items a thread are on the cluster.
@@ -327,9 +290,10 @@ class Cluster:
         """Send a call with all that it needs: so another worker can take over what one lost."""
         file = io.BytesIO()
         _Dumper(file, shared).dump(call)
+        arguments = [self._sha256, file.getvalue(), list(futures)]
         with self._answering():
             return self.client.submit(
-                self._run, file.getvalue(), *futures, pure=False, retries=RETRIES
+                eval, RUN, {"arguments": arguments}, pure=False, retries=RETRIES
             )
 
     def result(self, future: Future) -> Any:

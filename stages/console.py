@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -149,7 +150,7 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(stream, TextIOWrapper):  # a column's name may not be in its encoding
             stream.reconfigure(errors="backslashreplace")
     try:
-        main()
+        _imported(main)()
     except CairnError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -157,3 +158,16 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)  # as a shell has it
     except OSError as error:
         sys.exit(f"error: {error.strerror or error}: {error.filename or 'no file named'}")
+
+
+def _imported(main: Callable[[], None]) -> Callable[[], None]:
+    """Find the same function in its module under the name that others import it by.
+
+    `python -m stages.x` runs the module as `__main__`. What is pickled under that name means
+    another module in every other process, and is another class than the one imported here.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if main.__module__ != "__main__" or spec is None:
+        return main
+    found: Callable[[], None] = getattr(importlib.import_module(spec.name), main.__qualname__)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +13,37 @@ from pathlib import Path
 import psutil
 
 from stages.params import Compute
+from tests import tools
+from tests.conftest import ROOT
 from tests.ports import free_ports, listens, wait_until
 
 Process = subprocess.Popen[bytes]
+OWN = (sys.executable, "-P", "-m", "dask")  # of the environment of the tests
+
+
+def environment(folder: Path) -> Path:
+    """Install what the README has workers install, and nothing else; where its `dask` is."""
+    uv = tools.tool("uv", "of requirements-dev.txt")
+    lock = str(ROOT / "requirements-extras.txt")
+    env = {**os.environ, "VIRTUAL_ENV": str(folder)}
+    for command in (
+        ["venv", "--python", sys.executable, str(folder)],
+        ["pip", "sync", "--require-hashes", lock],
+    ):
+        subprocess.run([uv, *command, "--quiet"], env=env, check=True, timeout=600)
+    return folder / "bin" / "dask"
 
 
 @contextmanager
-def started(folder: Path, *arguments: str, **env: str) -> Iterator[Process]:
+def started(
+    folder: Path, *arguments: str, dask: Sequence[str] = OWN, **env: str
+) -> Iterator[Process]:
     """`dask ARGUMENTS` in an empty folder, ended with the block."""
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dask", *arguments],
+            [*dask, *arguments],
             cwd=folder,
             env={**own, "DASK_TEMPORARY_DIRECTORY": str(folder), **env},
             stdout=log,

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import io
 import operator
 import os
+import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import dask
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -49,6 +54,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     RAW.parent.mkdir(parents=True)
+
+
+@pytest.fixture(autouse=True)
+def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker take its time to start; tests of an end set their own bound."""
+    monkeypatch.setattr(cluster, "ALONE_SECONDS", 600)
 
 
 def settings(block: Compute, **own: Any) -> None:
@@ -154,33 +165,91 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     RAW.write_bytes(as_csv(many(3000)))
     own = {"bad_rows": "set_aside"}
     expected = made(LOCAL, **own)
-    killed = threading.Event()
+    parts, counts = table.parts, []
     with processes(tmp_path / "dask") as found:
 
-        def kill() -> None:
-            wait_until(PROCESSED.with_suffix(".part").exists)
-            found.kill(0)
-            if not PROCESSED.exists():
-                killed.set()
+        def kill_in_the_middle(*arguments: Any) -> Iterator[Any]:
+            count = 0
+            for count, part in enumerate(parts(*arguments), start=1):
+                if count == 20:
+                    found.kill(0)
+                yield part
+            counts.append(count)
 
-        found.wait_for(0)
+        monkeypatch.setattr(table, "parts", kill_in_the_middle)
         PROCESSED.unlink()
-        killer = threading.Thread(target=kill)
-        killer.start()
         assert made(found.block, **own) == expected
-        killer.join()
-    assert killed.is_set()
+    assert max(counts) > 40
+
+
+def refusal(address: str) -> str:
+    """What is said of a scheduler's address."""
+    block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
+    with pytest.raises(CairnError) as error, compute.engine(block):
+        pass
+    return str(error.value)
 
 
 def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     address = f"tcp://127.0.0.1:{free_ports(1)}"
-    block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
-    with (
-        pytest.raises(CairnError, match=f"no Dask scheduler answers at {address} within 1 s"),
-        compute.engine(block),
-    ):
-        pass
+    assert f"no Dask scheduler answers at {address} within 1 s" in refusal(address)
+
+
+def test_a_server_that_says_nothing_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", free_ports(1))) as silent:
+        text = refusal(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+    assert "what takes connections there is no scheduler" in text
+
+
+def test_a_tls_address_without_certificates_is_said_with_their_variables() -> None:
+    text = refusal("tls://127.0.0.1:8786")
+    assert "a tls:// address needs certificates" in text
+    assert "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE and DASK_DISTRIBUTED__COMM__TLS__CL" in text
+
+
+def test_certificates_that_are_not_there_are_said(tmp_path: Path) -> None:
+    names = ("ca-file", "client.cert", "client.key")
+    missing = {f"distributed.comm.tls.{name}": str(tmp_path / "no.pem") for name in names}
+    with dask.config.set(missing):
+        assert "No such file" in refusal("tls://127.0.0.1:8786")
+
+
+def test_a_scheduler_without_encryption_where_it_is_required_is_said(running: Processes) -> None:
+    with dask.config.set({"distributed.comm.require-encryption": True}):
+        text = refusal(running.address)
+    assert "encryption required" in text
+    assert "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in text
+
+
+class TextOnly(pickle.Unpickler):
+    """Knows nothing but the builtin `eval`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        assert (module, name) == ("builtins", "eval")
+        return eval
+
+
+def test_what_a_worker_reads_before_its_versions_are_checked_is_text() -> None:
+    """Bytecode is of one Python: another may well crash on it."""
+    sent = pickle.dumps(cluster._Code({"a.py": b"1"}, "sha256", {"python": "2.7", "no-such": "1"}))
+    code = TextOnly(io.BytesIO(sent)).load()
+    with pytest.raises(ImportError, match=r"worker here has python 3\..*2\.7; no-such none, here"):
+        code.setup(SimpleNamespace(address="here"))
+    with pytest.raises(ImportError, match="worker here has python"):
+        code.run("sha256", b"", [])
+
+
+def test_functions_that_nobody_can_import_are_sent_too(running: Processes) -> None:
+    step = 3
+
+    def add(item: int) -> int:
+        return item + step
+
+    with compute.engine(running.block) as engine:
+        assert list(engine.map(add, range(3))) == [3, 4, 5]
+        assert list(engine.map(lambda item: -item, range(3))) == [0, -1, -2]
 
 
 @pytest.mark.parametrize("address", ["nonsense://10.0.0.5:8786", "tcp://127.0.0.1:port"])

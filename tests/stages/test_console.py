@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +12,20 @@ import pytest
 
 from stages import console
 from stages.console import CairnError
+from tests.conftest import ROOT
+
+JOB = """
+from stages import console
+
+class Thing:
+    pass
+
+def main():
+    print(main.__module__, Thing.__module__)
+
+if __name__ == "__main__":
+    console.run(main)
+"""
 
 
 def test_an_error_of_the_user_is_one_line_and_no_traceback() -> None:
@@ -126,3 +142,18 @@ def test_a_short_bar_says_nothing_without_a_terminal(capsys: pytest.CaptureFixtu
     with console.Bar("train: searching", 4, "candidates") as bar:
         bar.to(4)
     assert not capsys.readouterr().out
+
+
+def test_a_stage_runs_under_the_name_that_others_import_it_by(tmp_path: Path) -> None:
+    """Else what it pickles means another module in other processes."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "job.py").write_text(JOB)
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.job"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "jobs.job jobs.job\n"

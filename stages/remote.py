@@ -1,0 +1,103 @@
+"""What a Dask worker runs of Cairn before it has Cairn.
+
+A worker gets the source of this module, never its bytecode, so that one with another Python can
+still say so. It imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from distributed import WorkerPlugin
+
+FOLDER = "cairn-code-"  # and the code's SHA-256, below a worker's own folder
+
+
+def version(name: str) -> str:
+    """Look up the version of a package, `none` without it; of `python` its first two numbers."""
+    if name == "python":
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+class Code(WorkerPlugin):  # type: ignore[misc]  # untyped
+    """Installs a run's code in a worker, in place of a former run's, and runs calls with it.
+
+    Parameters
+    ----------
+    files
+        Path below the folder of the code → content.
+    sha256
+        Of all of them.
+    versions
+        Package → the version that the worker must have.
+    """
+
+    def __init__(
+        self, files: Mapping[str, bytes], sha256: str, versions: Mapping[str, str]
+    ) -> None:
+        self.files, self.sha256, self.versions = files, sha256, versions
+        self.problem = ""
+
+    def setup(self, worker: Any) -> None:
+        """Install the code; an ImportError where the worker's packages are not those of the run."""
+        others = [
+            f"{name} {version(name)}, here it is {here}"
+            for name, here in self.versions.items()
+            if version(name) != here
+        ]
+        if others:
+            self.problem = f"worker {worker.address} has {'; '.join(others)}"
+            raise ImportError(self.problem)
+        folder = Path(worker.local_directory, f"{FOLDER}{self.sha256}")
+        if str(folder) in sys.path:
+            return
+        for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        sys.path[:] = [str(folder), *(path for path in sys.path if FOLDER not in path)]
+        packages = {name.split("/")[0] for name in self.files}
+        for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def run(self, sha256: str, payload: bytes, shared: Sequence[Any]) -> Any:
+        """Run a pickled call, of which shared objects lie on the worker already.
+
+        Raises
+        ------
+        ImportError
+            Where this worker does not have the code or the packages of the run that asks.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - a worker with other packages may have none
+
+        if self.problem:
+            raise ImportError(self.problem)
+        if self.sha256 != sha256:
+            raise ImportError("another run has sent other code; run one at a time on a cluster")
+        try:
+            return Loader(io.BytesIO(payload), shared).load()()
+        finally:
+            pa.default_memory_pool().release_unused()
+
+
+class Loader(pickle.Unpickler):
+    """Unpickles a call, with shared objects where their places stand."""
+
+    def __init__(self, file: io.BytesIO, shared: Sequence[Any]) -> None:
+        super().__init__(file)
+        self._shared = shared
+
+    def persistent_load(self, place: int) -> Any:
+        """Put a shared object in."""
+        return self._shared[place]

@@ -1,0 +1,70 @@
+"""Hosts of their own on this machine: network namespaces that reach nothing but each other."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+from tests import tools
+
+
+class Host(NamedTuple):
+    """A host.
+
+    Attributes
+    ----------
+    address
+        Its IPv4 address.
+    enter
+        What stands before a command that runs there.
+    """
+
+    address: str
+    enter: tuple[str, ...]
+
+
+@contextmanager
+def network(names: Sequence[str]) -> Iterator[dict[str, Host]]:
+    """Hosts on one switch, gone with the block; skips the test where we may not make them."""
+    tools.tool("ip", "iproute2")
+    run = f"cairn-{secrets.token_hex(4)}"
+    with ExitStack() as stack:
+        switch = _namespace(f"{run}-switch", stack)
+        _ip(f"-n {switch} link add switch up type bridge")
+        found = {}
+        for place, name in enumerate(names, start=1):
+            host, address = _namespace(f"{run}-{name}", stack), f"10.0.0.{place}"
+            _ip(f"-n {switch} link add port{place} type veth peer name eth0 netns {host}")
+            _ip(f"-n {switch} link set port{place} master switch up")
+            _ip(f"-n {host} address add {address}/24 dev eth0")
+            for link in ("lo", "eth0"):
+                _ip(f"-n {host} link set {link} up")
+            found[name] = Host(address, ("ip", "netns", "exec", host))
+        yield found
+
+
+def _namespace(name: str, stack: ExitStack) -> str:
+    """Add a network namespace that goes with the stack."""
+    done = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if done.returncode:
+        tools.missing(f"no right to make network namespaces ({done.stderr.strip()}); be root")
+    stack.callback(_ip, f"netns delete {name}")
+    return name
+
+
+def _ip(arguments: str) -> None:
+    subprocess.run(["ip", *arguments.split()], check=True)
+
+
+def listening(pid: int) -> set[int]:
+    """The TCP ports that are listened to on the host of a process."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:  # noqa: PTH123
+            _, *lines = file
+        fields = [line.split() for line in lines]
+        found |= {int(each[1].rsplit(":", 1)[1], 16) for each in fields if each[3] == "0A"}
+    return found

@@ -1,0 +1,263 @@
+"""A cluster as the README has it: its own commands and install, far from the repository."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+
+from tests import small
+from tests.conftest import ROOT, Project, clone
+from tests.dask_processes import Process, environment, spawned, started, workers_of
+from tests.hosts import listening, network
+from tests.ports import free_ports, listens, wait_until
+
+pytestmark = pytest.mark.slow
+
+README = (ROOT / "README.md").read_text()
+OWN_FEATURES = """
+class Ratio:
+    def __init__(self, columns):
+        self.columns = columns
+
+    def of(self, one, other):
+        return self.columns[one] / self.columns[other]
+
+
+def engineer(columns):
+    def ratio():
+        return Ratio(columns).of("area", "depth")
+
+    return {"ratio": ratio()}
+"""
+BROKEN = """
+class Odd(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def engineer(columns):
+    raise Odd("odd", "even")
+"""
+SEARCH = {
+    "method": "grid",
+    "candidates": 2,
+    "metric": "log_loss",
+    "folds": 3,
+    "over": [{"values": {"C": [0.001, 1.0]}}],
+}
+
+
+TLS = "DASK_DISTRIBUTED__COMM__TLS__"
+
+
+def commands(port: int, host: str = "127.0.0.1") -> list[list[str]]:
+    """What the README starts a scheduler and a worker by, with an address of ours."""
+    [block] = re.findall(r"^```console\n((?:dask .*\n)+)```$", README, re.MULTILINE)
+    text = block.replace("PRIVATE_IP", host).replace("8786", str(port))
+    [scheduler, worker] = [shlex.split(line) for line in text.splitlines()]
+    worker[worker.index("--nworkers") + 1] = "2"
+    assert scheduler[0] == worker[0] == "dask"
+    return [scheduler[1:], worker[1:]]
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("cluster") / "environment")
+
+
+@pytest.fixture(scope="module")
+def address(dask: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("hosts"), free_ports(1)
+    scheduler, worker = commands(port)
+    with (
+        started(folder / "scheduler", *scheduler, dask=[str(dask)]),
+        started(folder / "worker", *worker, dask=[str(dask)]),
+    ):
+        wait_until(lambda: listens(port))
+        yield f"tcp://127.0.0.1:{port}"
+
+
+def small_project(folder: Path) -> Project:
+    """A clone with a small table, and features of its own."""
+    made = clone(folder)
+    (made.root / "table.csv").write_text(small.text(small.table(200)))
+    for name in ("contract.yaml", "report.json"):
+        (made.root / "data" / "processed" / name).unlink()
+    (made.root / "stages" / "engineering.py").write_text(OWN_FEATURES)
+    return made
+
+
+@pytest.fixture(scope="module")
+def cloned(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return small_project(tmp_path_factory.mktemp("cluster"))
+
+
+def write_params(project: Project, block: dict[str, Any], **train: Any) -> None:
+    """Write params.yaml with compute and train as they are given."""
+    content = {
+        **small.PARAMS,
+        "processed": {**small.PARAMS["processed"], "target": "kind", "drop": []},
+        "train": {
+            **small.PARAMS["train"],
+            "estimator": "sklearn.linear_model.LogisticRegression",
+            "arguments": {},
+            "cross_validation": {"folds": 3, "repeats": 0, "most_rows": 1000},
+            **train,
+        },
+        "compute": {**small.PARAMS["compute"], **block},
+    }
+    (project.root / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def repro(
+    project: Project, block: dict[str, Any], *targets: str, check: bool = True, **train: Any
+) -> str:
+    """What `dvc repro` says, with compute and train as they are given."""
+    write_params(project, block, **train)
+    done = project.run("dvc", "repro", "--force", *targets, check=check)
+    return done.stdout + done.stderr
+
+
+def outs(project: Project) -> dict[str, str]:
+    """Path → MD5 of each output that dvc.lock names."""
+    stages = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+
+
+@pytest.fixture(scope="module")
+def expected(cloned: Project) -> dict[str, str]:
+    """The outputs of this machine alone."""
+    repro(cloned, {"engine": "local"}, search=SEARCH)
+    return outs(cloned)
+
+
+def test_workers_have_no_code_of_ours(dask: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(dask.with_name("python")), "-c", "import stages"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No module named 'stages'" in done.stderr
+
+
+def test_dvc_repro_makes_there_what_it_makes_here(
+    cloned: Project, address: str, expected: dict[str, str]
+) -> None:
+    repro(cloned, {"engine": "dask", "scheduler": address}, search=SEARCH)
+    assert outs(cloned) == expected
+
+
+def test_dvc_repro_makes_in_processes_of_this_machine_what_it_makes_here(
+    cloned: Project, expected: dict[str, str]
+) -> None:
+    repro(cloned, {"engine": "dask", "workers": 2, "memory": "2GiB"}, "features")
+    found = outs(cloned)
+    paths = [path for path in expected if not path.startswith("data/model/")]
+    assert len(paths) > 4
+    assert {path: found[path] for path in paths} == {path: expected[path] for path in paths}
+
+
+def test_lightgbm_learns_there(cloned: Project, address: str, expected: dict[str, str]) -> None:
+    block = {"engine": "dask", "scheduler": address}
+    text = repro(
+        cloned, block, "--single-item", "train",
+        estimator="lightgbm.LGBMClassifier",
+        arguments={"n_estimators": 10, "min_child_samples": 3},
+    )  # fmt: skip
+    assert "train: ONNX agrees on 40 test rows" in text
+    assert outs(cloned).keys() == expected.keys()
+
+
+@pytest.mark.usefixtures("expected")
+def test_an_error_of_a_users_own_features_is_one_line(
+    cloned: Project, address: str, tmp_path: Path
+) -> None:
+    own = Project(tmp_path / "clone", cloned.env)
+    shutil.copytree(cloned.root, own.root, symlinks=True)
+    (own.root / "stages" / "engineering.py").write_text(BROKEN)
+    block = {"engine": "dask", "scheduler": address}
+    text = repro(own, block, "--single-item", "features", check=False)
+    assert "error: stages/engineering.py: Odd: odd and even\n" in text
+    assert "Traceback" not in text
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """The variables that the README names for TLS, with certificates of a CA of our own."""
+    names = set(re.findall(r"`(?:…__TLS|DASK)_[A-Z_{},]+`", README))
+    assert names == {
+        "`DASK_DISTRIBUTED__COMM__TLS__CA_FILE`",
+        "`…__TLS__{SCHEDULER,WORKER,CLIENT}__{CERT,KEY}`",
+        "`DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION`",
+    }
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    found = {
+        f"{TLS}CA_FILE": str(folder / "ca.pem"),
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+    }
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        own = ca.issue_cert(f"{role.lower()}.example.org")
+        cert, key = folder / f"{role}.pem", folder / f"{role}.key"
+        own.private_key_pem.write_to_path(key)
+        for place, blob in enumerate(own.cert_chain_pems):
+            blob.write_to_path(cert, append=place > 0)
+        found |= {f"{TLS}{role}__CERT": str(cert), f"{TLS}{role}__KEY": str(key)}
+    return found
+
+
+@pytest.mark.real
+def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_its_worker(
+    cloned: Project, dask: Path, tmp_path: Path
+) -> None:
+    env, port = certificates(tmp_path), 8786
+    names = ("scheduler", "one", "two", "client")
+    with network(names) as hosts, ExitStack() as stack:
+        scheduler, worker = commands(port, hosts["scheduler"].address)
+        worker = [word.replace("tcp://", "tls://") for word in worker]
+        worker[worker.index("--nworkers") + 1] = "1"
+
+        def start(name: str, *command: str) -> Process:
+            enter = [*hosts[name].enter, str(dask)]
+            return stack.enter_context(started(tmp_path / name, *command, dask=enter, **env))
+
+        process = start("scheduler", *scheduler)
+        wait_until(lambda: port in listening(process.pid))
+        nannies = [start(name, *worker) for name in ("one", "two")]
+        address = f"tls://{hosts['scheduler'].address}:{port}"
+        write_params(
+            cloned,
+            {"engine": "dask", "scheduler": address},
+            estimator="lightgbm.LGBMClassifier",
+            arguments={"n_estimators": 20, "min_child_samples": 3},
+            search={**SEARCH, "over": [{"values": {"learning_rate": [0.01, 0.1]}}]},
+        )
+        text = ""
+        with subprocess.Popen(
+            [*hosts["client"].enter, "dvc", "repro", "--force"],
+            cwd=cloned.root,
+            env={**cloned.env, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as stage:
+            assert stage.stdout
+            for line in stage.stdout:
+                text += line
+                if line.startswith("train: fitting lightgbm"):
+                    for each in filter(spawned, workers_of(nannies[0])):
+                        each.kill()
+        assert stage.returncode == 0, text
+    assert "Restarting worker" in (tmp_path / "one" / "log").read_text()
+    assert "train: ONNX agrees on 40 test rows" in text
