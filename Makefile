@@ -78,7 +78,7 @@ run: install ## all of it, from nothing: environment, S3 store, repro, push, reg
 test: install-dev ## every test that needs nothing but the environment, on all cores
 	$(PYTEST) -m "not real" $(TESTS)
 
-test-all: test ## those, and all that need Docker, a browser, PostgreSQL, Prometheus, root, a package index
+test-all: test ## those, and all that need Docker, a browser, other servers, a cluster, root or a package index
 	$(PYTEST) -m real $(TESTS)
 
 install: .venv/.installed commands ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv

@@ -60,7 +60,7 @@ def pytest_terminal_summary(
     if count := max(config.stash[LEFT_OUT].values(), default=0):
         terminalreporter.write_line(
             f"left to `make test-all`: {count} tests that need Docker, buildah, a browser,"
-            " PostgreSQL, Prometheus, kubectl, root or a package index"
+            " kubectl, PostgreSQL, Prometheus, MLflow, a cluster, root, a package index or minutes"
         )
 
 

@@ -21,7 +21,7 @@ from tests.dask_processes import Process, environment, spawned, started, workers
 from tests.hosts import listening, network
 from tests.ports import free_ports, listens, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 README = (ROOT / "README.md").read_text()
 OWN_FEATURES = """

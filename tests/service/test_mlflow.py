@@ -62,6 +62,7 @@ def versions(uri: str, name: str, *tags: dict[str, str]) -> None:
         client.create_model_version(name, f"{logged.artifact_uri}/model", logged.run_id, each)
 
 
+@pytest.mark.real
 def test_a_version_is_named_by_its_number_or_by_an_alias(server: str) -> None:
     second = Version("2", "small:cafe", "cafe" * 16)
     assert mlflow.named("models:/small/2", server) == second
@@ -70,6 +71,7 @@ def test_a_version_is_named_by_its_number_or_by_an_alias(server: str) -> None:
     assert mlflow.named("models:/small@champion", server) == first
 
 
+@pytest.mark.real
 def test_all_workers_of_a_run_serve_the_version_that_the_first_was_told(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +85,7 @@ def test_all_workers_of_a_run_serve_the_version_that_the_first_was_told(
     assert mlflow.named("models:/small@moving", server).number == "2"
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
@@ -99,6 +102,7 @@ def test_what_mlflow_does_not_have_is_told_with_what_it_has(
         mlflow.named(uri, server)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("number", ["3", "4"])
 def test_a_version_that_names_no_model_of_ours_is_told(server: str, number: str) -> None:
     with pytest.raises(CairnError, match=f"version {number} has no tags bentoml_tag and sha256"):
@@ -215,6 +219,7 @@ def chosen(project: Project, server: str, number: int) -> model.Chosen:
         return model.chosen(told, unused)
 
 
+@pytest.mark.real
 def test_a_model_that_the_store_lacks_is_told_with_what_brings_it(
     ready: Project, server: str
 ) -> None:
@@ -226,6 +231,7 @@ def test_a_model_that_the_store_lacks_is_told_with_what_brings_it(
     assert "bring it by `make register` at the commit whose dvc.lock has it" in str(told.value)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("damage", [b"other", None])
 def test_a_damaged_model_of_the_store_is_not_served(
     ready: Project, server: str, damage: bytes | None
@@ -255,6 +261,7 @@ def workers() -> set[int]:
     return {process.pid for process in above.children()}
 
 
+@pytest.mark.real
 def test_the_service_serves_what_an_alias_names_until_it_is_started_anew(
     ready: Project, server: str
 ) -> None:

@@ -350,6 +350,8 @@ PROBE = """
 import sys
 from stages import compute, probe
 from stages.params import Compute
+
+pytestmark = pytest.mark.real
 block = Compute(engine="dask", scheduler=sys.argv[1], workers=None, memory=None)
 if __name__ == "__main__":
     with compute.engine(block) as engine:

@@ -246,6 +246,7 @@ def test_by_hand_it_wants_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
         tracking.main()
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_the_same_model_is_one_version_with_the_tags_of_the_last(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -278,6 +279,7 @@ def test_the_same_model_is_one_version_with_the_tags_of_the_last(
     )
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
     server: Server, monkeypatch: pytest.MonkeyPatch
@@ -297,6 +299,7 @@ def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
     assert hashes == ["d" * 32] * 250
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_a_server_that_keeps_no_files_costs_a_warning_and_leaves_a_failed_run(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -312,6 +315,7 @@ def test_a_server_that_keeps_no_files_costs_a_warning_and_leaves_a_failed_run(
         server.client.get_registered_model("small")
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
     server: Server, project: Project, tmp_path: Path

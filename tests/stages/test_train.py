@@ -210,6 +210,7 @@ def test_what_the_table_has_not_is_refused_before_anything_is_fitted(
     assert "fitting" not in capsys.readouterr().out
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 def test_a_search_on_a_cluster_finds_what_it_finds_here(folder: Path) -> None:
@@ -222,6 +223,7 @@ def test_a_search_on_a_cluster_finds_what_it_finds_here(folder: Path) -> None:
     assert made[0] == made[1]
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 def test_lightgbm_of_a_cluster_is_proved_and_registered_as_any_other(

@@ -73,6 +73,7 @@ def accuracy(model: Any, seed: int = 1) -> float:
     return float((model.predict(features) == classes).mean())
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize("weight", [None, "balanced", {0: 1.0, 1: 2.0, 2: 1.5}])
 def test_all_workers_together_learn_what_one_machine_learns(
@@ -89,6 +90,7 @@ def test_all_workers_together_learn_what_one_machine_learns(
     assert abs(accuracy(model) - accuracy(local)) < 0.02
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_features_go_through_what_stands_before_the_model(engine: Cluster, tmp_path: Path) -> None:
     path = written(tmp_path / "train.parquet", *rows(3000))
@@ -96,6 +98,7 @@ def test_features_go_through_what_stands_before_the_model(engine: Cluster, tmp_p
     assert model.n_features_in_ == 2
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_a_class_with_fewer_rows_than_workers_is_learned_too(
     engine: Cluster, tmp_path: Path
@@ -106,6 +109,7 @@ def test_a_class_with_fewer_rows_than_workers_is_learned_too(
     assert model.classes_.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_what_lightgbm_refuses_is_said(engine: Cluster, tmp_path: Path) -> None:
     path = written(tmp_path / "train.parquet", *rows(600))
@@ -113,6 +117,7 @@ def test_what_lightgbm_refuses_is_said(engine: Cluster, tmp_path: Path) -> None:
         boosting.fit(engine, {**ARGUMENTS, "num_leaves": 1}, path)
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["early_stopping_round", "n_iter_no_change"])
 def test_to_stop_early_on_a_cluster_is_refused(name: str, engine: Cluster, tmp_path: Path) -> None:
