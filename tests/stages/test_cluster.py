@@ -39,6 +39,8 @@ from tests.ports import free_ports, wait_until
 from tests.small import PARAMS
 from tests.stages.tables import ROWS, as_csv, as_lines
 
+pytestmark = pytest.mark.real
+
 LOCAL = Compute(engine="local", scheduler=None, workers=None, memory=None)
 HERE = Compute(engine="dask", scheduler=None, workers=2, memory="2GiB")
 MADE = (TERMS, PROCESSED, REPORT, TRAIN, TEST)
@@ -350,8 +352,6 @@ PROBE = """
 import sys
 from stages import compute, probe
 from stages.params import Compute
-
-pytestmark = pytest.mark.real
 block = Compute(engine="dask", scheduler=sys.argv[1], workers=None, memory=None)
 if __name__ == "__main__":
     with compute.engine(block) as engine:

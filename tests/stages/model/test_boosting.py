@@ -126,6 +126,7 @@ def test_to_stop_early_on_a_cluster_is_refused(name: str, engine: Cluster, tmp_p
         boosting.fit(engine, {**ARGUMENTS, name: 5}, path)
 
 
+@pytest.mark.real
 @pytest.mark.slow
 def test_a_worker_killed_while_it_trains_does_not_lose_the_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
