@@ -75,11 +75,11 @@ run: install ## all of it, from nothing: environment, S3 store, repro, push, reg
 	$(SERVE) --example & server=$$!; trap : INT; trap 'kill $$server' TERM; code=0; wait $$server || code=$$?; \
 	while kill -0 $$server 2>/dev/null; do code=0; wait $$server || code=$$?; done; exit $$code
 
-test: install-dev ## every test that needs nothing but the environment, on all cores
-	$(PYTEST) -m "not real" $(TESTS)
+test: install-dev ## the tests that need nothing but the environment, on all cores
+	$(PYTEST) -m "not real and not long" $(TESTS)
 
 test-all: test ## those, and all that need Docker, a browser, other servers, a cluster, root or a package index
-	$(PYTEST) -m real $(TESTS)
+	$(PYTEST) -m "real or long" $(TESTS)
 
 install: .venv/.installed commands ## the environment in .venv, from the lock with its hashes; INSTALLER=pip: without uv
 install-dev: .venv/.installed-dev commands ## that, and what tests and checks need

@@ -33,9 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Count them where they are collected, which with xdist is in each worker."""
-    real = [item for item in items if item.get_closest_marker("real")]
-    if real:
-        real[0].config.stash[LEFT_OUT]["here"] = len(real)
+    left_out = [
+        item for item in items if {"real", "long"} & {mark.name for mark in item.iter_markers()}
+    ]
+    if left_out:
+        left_out[0].config.stash[LEFT_OUT]["here"] = len(left_out)
 
 
 @pytest.hookimpl(trylast=True)
@@ -60,7 +62,8 @@ def pytest_terminal_summary(
     if count := max(config.stash[LEFT_OUT].values(), default=0):
         terminalreporter.write_line(
             f"left to `make test-all`: {count} tests that need Docker, buildah, a browser,"
-            " kubectl, PostgreSQL, Prometheus, MLflow, a cluster, root, a package index or minutes"
+            " kubectl, PostgreSQL, Prometheus, MLflow, a cluster, root or a package index, or that"
+            " go through the whole chain once more"
         )
 
 

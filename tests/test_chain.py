@@ -90,6 +90,7 @@ def names(client: Any) -> list[str]:
     return [column["name"] for column in identity(client)["contract"]["columns"]]
 
 
+@pytest.mark.long
 def test_a_stage_restored_from_the_run_cache_is_served_too(
     project: Project, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_stage_restored_from_the_run_cache_is_served_too(
     assert found == locked_model(restored)
 
 
+@pytest.mark.long
 def test_an_older_commit_serves_its_own_model(project: Project, tmp_path: Path) -> None:
     changed = copy(project, tmp_path)
     with served(changed) as client:
@@ -146,6 +148,7 @@ def test_a_missing_model_ends_serve_at_once_with_one_line(project: Project, tmp_
     )
 
 
+@pytest.mark.long
 def test_iris_is_one_edit_away(project: Project, tmp_path: Path) -> None:
     iris = copy(project, tmp_path)
     edit(iris, "source: sklearn:breast_cancer", "source: sklearn:iris")
@@ -176,6 +179,7 @@ def churn(number: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_a_table_of_ones_own_with_every_kind_of_column(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
     pd.DataFrame([churn(n) for n in range(240)]).to_csv(own.root / "churn.csv.gz", index=False)
@@ -213,6 +217,7 @@ def test_a_table_of_ones_own_with_every_kind_of_column(project: Project, tmp_pat
     }
 
 
+@pytest.mark.long
 def test_features_of_ones_own_are_served(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
     path = own.root / "stages/engineering.py"

@@ -186,6 +186,7 @@ def test_one_comment_is_posted_and_then_edited(runner: Runner) -> None:
     assert calls == 2 * ["pr comment 7 --edit-last --create-if-none --body-file report/report.md"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_change_is_reported_with_scores_params_and_pictures(
     project: Project, tmp_path: Path
@@ -242,6 +243,7 @@ def build_base(project: Project, folder: Path) -> None:
     assert "::warning::" not in said
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_the_base_has_not_is_said(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
@@ -253,6 +255,7 @@ def test_what_the_base_has_not_is_said(project: Project, tmp_path: Path) -> None
     assert "![roc of HEAD]" not in report
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_scores_of_another_target_are_not_set_against_these(
     project: Project, tmp_path: Path
@@ -272,6 +275,7 @@ def test_scores_of_another_target_are_not_set_against_these(
     assert "The two were not asked about the same rows" in report
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_pictures_that_cannot_be_had_are_said(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
@@ -293,6 +297,7 @@ def reported(project: Project, base: str) -> str:
     return (project.root / "build/report/report.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> None:
     report = reported(copy(project, tmp_path), "HEAD")
@@ -301,6 +306,7 @@ def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> N
     assert "![" not in report
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_commit_that_git_does_not_know_is_one_line(project: Project) -> None:
     done = project.run(*REPORT, "nowhere", check=False)

@@ -18,7 +18,7 @@ from tests.conftest import Project, copy
 from tests.ports import free_ports
 from tests.serving import started
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 FEATURE = 'return {"growth": columns["worst_area"] / columns["mean_area"]}'
 

@@ -339,7 +339,7 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
         assert "Traceback" not in text
 
 
-@pytest.mark.real
+@pytest.mark.long
 @pytest.mark.slow
 def test_fifty_restarts_under_load_lose_nothing(project: Project, tmp_path: Path) -> None:
     """Without BentoML's command, half of a start, which becomes this program; two at a time."""
