@@ -83,8 +83,7 @@ def once() -> dict[str, float]:
                 took = time.perf_counter() - begin
                 seconds |= by_stage(lines, took) if target == "repro" else {target: took}
             begin = time.perf_counter()
-            serve(folder, env)
-            end = time.perf_counter()
+            end = serve(folder, env)
         finally:
             subprocess.run(["make", "store-down"], cwd=folder, env=env, check=False)
     seconds |= {ANSWER: end - begin, TOTAL: end - start}
@@ -136,8 +135,12 @@ def by_stage(lines: Iterable[Line], took: float) -> dict[str, float]:
     return {name: times[at + 1] - times[at] for at, name in enumerate(names)}
 
 
-def serve(folder: Path, env: Mapping[str, str]) -> None:
-    """Serve, until the first answer; a BenchError where that is not the right one."""
+def serve(folder: Path, env: Mapping[str, str]) -> float:
+    """Serve, until the first answer; return when it came, by `time.perf_counter`.
+
+    The service drains for seconds before it ends, which nobody waits for. A BenchError where the
+    answer is not the right one.
+    """
     port, log = free_port(), folder / LOG
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -154,10 +157,12 @@ def serve(folder: Path, env: Mapping[str, str]) -> None:
         body = json.dumps({"features": row})
         wait(server, "/predict", body, pause=0.05)
         _, content = server.post("/predict", body)
+        end = time.perf_counter()
     finally:
         stop(process)
     if not is_right(json.loads(content), row, folder):
         raise BenchError(f"/predict answered {content.decode()}, and not as the model does")
+    return end
 
 
 def first_row(folder: Path) -> list[float]:

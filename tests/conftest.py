@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the slow tests begin first, and those that share a fixture of a module stay together."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
-        if shares_fixture(item):
+        if shares_fixture(item) and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
