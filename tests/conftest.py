@@ -23,6 +23,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # A machine under load is no failure.
 settings.register_profile("cairn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cairn")
+# All of what they test is in the container engine.
+ENGINE = {
+    "tests/deploy/test_compose.py",
+    "tests/deploy/test_train_image.py",
+    "tests/test_image.py",
+    "tests/test_sbom.py",
+}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
@@ -68,11 +75,19 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the slow tests begin first, and those that share a fixture of a module stay together."""
+    """Have the slow tests begin first, and those that share something stay in one process.
+
+    That is a fixture of their module, or the container engine, with its images and its names.
+    """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
-        if shares_fixture(item) and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+        if item.get_closest_marker("xdist_group"):
+            continue
+        module = item.nodeid.partition("::")[0]
+        if "image" in getattr(item, "fixturenames", ()) or module in ENGINE:
+            item.add_marker(pytest.mark.xdist_group("engine"))
+        elif shares_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(module))
 
 
 def shares_fixture(item: pytest.Item) -> bool:
