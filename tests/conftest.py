@@ -74,6 +74,7 @@ def pytest_terminal_summary(
         )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the slow tests begin first, and those that share something stay in one process.
 
