@@ -18,18 +18,12 @@ from hypothesis import HealthCheck, settings
 
 from tests import docker, tools
 from tests.ports import free_ports
+from tests.schedule import Groups
 
 ROOT = Path(__file__).resolve().parents[1]
 # A machine under load is no failure.
 settings.register_profile("cairn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cairn")
-# All of what they test is in the container engine.
-ENGINE = {
-    "tests/deploy/test_compose.py",
-    "tests/deploy/test_train_image.py",
-    "tests/test_image.py",
-    "tests/test_sbom.py",
-}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
@@ -74,29 +68,15 @@ def pytest_terminal_summary(
         )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the slow tests begin first, and those that share something stay in one process.
-
-    That is a fixture of their module, or the container engine, with its images and its names.
-    """
+    """Have the slow tests begin first: none of them is then the last one to end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        if item.get_closest_marker("xdist_group"):
-            continue
-        module = item.nodeid.partition("::")[0]
-        if "image" in getattr(item, "fixturenames", ()) or module in ENGINE:
-            item.add_marker(pytest.mark.xdist_group("engine"))
-        elif shares_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(module))
 
 
-def shares_fixture(item: pytest.Item) -> bool:
-    """Whether a test asks for a fixture that its module makes once."""
-    manager = item.session._fixturemanager
-    names = getattr(item, "fixturenames", ())
-    definitions = [manager.getfixturedefs(name, item) or () for name in names]
-    return any(one.scope == "module" for found in definitions for one in found)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """Keep tests that share something in one process."""
+    return Groups(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -36,9 +36,6 @@ from botocore.exceptions import ClientError
 from deploy.local import loopback
 from tests.ports import PATIENCE, free_ports, listens, wait_until
 
-# A store that moves takes the first free ports from 8333 upwards: one such test at a time.
-LOOKS_FOR_PORTS = pytest.mark.xdist_group("ports")
-
 HERE = Path(__file__).resolve().parents[1]
 SCRIPT = HERE / "deploy" / "local" / "store.py"
 PORTS = 10
@@ -328,7 +325,6 @@ def test_start_mends_keys_and_bucket(started: Project) -> None:
     assert started.store("check").returncode == 0
 
 
-@LOOKS_FOR_PORTS
 @pytest.mark.parametrize("place", [0, 3])
 def test_taken_port_is_no_obstacle_and_the_new_ones_are_remembered(
     project: Project, place: int
@@ -362,7 +358,6 @@ def where_dvc_has_it(project: Project) -> Project:
     return replace(project, port=port)
 
 
-@LOOKS_FOR_PORTS
 def test_something_at_the_other_loopback_address_takes_the_port_too(project: Project) -> None:
     # `localhost` leads there first.
     with socket.create_server(("::1", project.port), family=socket.AF_INET6):
@@ -371,7 +366,6 @@ def test_something_at_the_other_loopback_address_takes_the_port_too(project: Pro
     assert said.startswith(moved_from(project))
 
 
-@LOOKS_FOR_PORTS
 def test_remembered_ports_that_are_taken_later_are_given_up(project: Project) -> None:
     remembered = replace(project, port=free_ports(PORTS))
     remembered.modify("embedded", "endpointurl", remembered.endpoint)
@@ -383,7 +377,6 @@ def test_remembered_ports_that_are_taken_later_are_given_up(project: Project) ->
     assert moved.store("check").returncode == 0
 
 
-@LOOKS_FOR_PORTS
 def test_stores_of_several_checkouts_started_at_once_keep_apart(tmp_path: Path) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(made(tmp_path / "0"))
@@ -427,7 +420,6 @@ store.main()
 """
 
 
-@LOOKS_FOR_PORTS
 @pytest.mark.parametrize("place", [0, 3], ids=["SeaweedFS-ends", "SeaweedFS-takes-another"])
 def test_port_that_is_taken_after_it_was_found_free(project: Project, place: int) -> None:
     with socket.create_server(("127.0.0.1", project.port + place)):
@@ -439,7 +431,6 @@ def test_port_that_is_taken_after_it_was_found_free(project: Project, place: int
     assert ports_of(server) == set(range(moved.port, moved.port + PORTS))
 
 
-@LOOKS_FOR_PORTS
 def test_running_store_is_found_by_its_data_without_the_local_configuration(
     project: Project,
 ) -> None:
