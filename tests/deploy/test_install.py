@@ -17,9 +17,12 @@ from threading import Thread
 import pytest
 
 from deploy.install import (
+    PINNED,
+    SEEDS,
     InstallError,
     install,
     locked,
+    normalize,
     parse_pip_settings,
     uv_settings,
     why_not_uv,
@@ -29,6 +32,7 @@ from tests.conftest import ROOT, environment
 LOCKS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
 BENCH_LOCKS = sorted(f"bench/{path.name}" for path in (ROOT / "bench").glob("requirements*.txt"))
 OLDEST, NEWEST = "22.3", "26.3"  # what Python 3.11.0 came with; the newest of pip
+CONDITIONAL = re.compile(r"^([A-Za-z0-9._-]+)==\S+ ;", re.MULTILINE)  # for some machines alone
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 
@@ -210,12 +214,13 @@ def installed(python: Path) -> dict[str, str]:
 
 
 def holds(python: Path, lock: Path) -> None:
-    """Hold an environment to a lock: each package that is there is in it, at its version."""
-    pinned = {name.replace("_", "-").lower(): version for name, version in locked(lock).items()}
-    there = {re.sub(r"[-_.]+", "-", name).lower(): each for name, each in installed(python).items()}
-    beside = {"pip", "uv", "setuptools", "wheel"}
-    assert {name: each for name, each in there.items() if name not in beside} == {
-        name: pinned[name] for name in there if name not in beside
+    """Hold an environment to a lock, which may pin one version for each Python."""
+    text = lock.read_text()
+    pinned = {(normalize(name), each) for name, each in PINNED.findall(text)}
+    there = {(normalize(name), each) for name, each in installed(python).items()}
+    assert {pair for pair in there - pinned if pair[0] not in SEEDS} == set()
+    assert {name for name, _ in pinned} - {name for name, _ in there} <= {
+        *map(normalize, CONDITIONAL.findall(text))
     }
 
 
