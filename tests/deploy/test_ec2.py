@@ -785,6 +785,7 @@ def full_boot(full: Stack, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     )
 
 
+@pytest.mark.real
 def test_an_instance_that_is_ready_and_healthy_says_so_at_the_end(boot: Boot, plain: Stack) -> None:
     assert boot.code == 0, boot.printed
     order = [
@@ -815,11 +816,13 @@ def test_an_instance_that_is_ready_and_healthy_says_so_at_the_end(boot: Boot, pl
     assert boot.signal["--resource"] in template()["Resources"]
 
 
+@pytest.mark.real
 def test_it_installs_what_it_calls(boot: Boot) -> None:
     installed = boot.calls[boot.place("dnf", "install")]
     assert {"docker", "awscli-2", "aws-cfn-bootstrap"} <= set(installed)
 
 
+@pytest.mark.real
 def test_the_sign_in_is_by_a_pipe_and_leaves_nothing(boot: Boot) -> None:
     config = [call[2] for call in boot.calls if call[:2] == ["docker", "--config"]]
     assert len(set(config)) == 1
@@ -832,6 +835,7 @@ def test_the_sign_in_is_by_a_pipe_and_leaves_nothing(boot: Boot) -> None:
     assert Path(config[0]).name not in boot.printed
 
 
+@pytest.mark.real
 def test_the_region_of_the_repository_may_be_another(aws: Aws, tmp_path: Path) -> None:
     image = "210987654321.dkr.ecr.us-east-1.amazonaws.com/cairn:1.0"
     with created(aws, Image=image) as stack:
@@ -910,6 +914,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("failure", FAILURES)
 def test_whatever_fails_is_signalled_and_reported_with_what_and_why(
     failure: str, plain: Stack, tmp_path: Path
@@ -924,21 +929,25 @@ def test_whatever_fails_is_signalled_and_reported_with_what_and_why(
     assert reason in told
 
 
+@pytest.mark.real
 def test_a_signal_goes_out_where_nothing_can_be_reported(plain: Stack, tmp_path: Path) -> None:
     found = booted(plain, tmp_path, {"dnf *": "exit 1", "aws logs *": "exit 1"})
     assert found.signal["--exit-code"] == "1"
 
 
+@pytest.mark.real
 def test_a_service_that_comes_up_late_is_waited_for(plain: Stack, tmp_path: Path) -> None:
     late = "[ $(grep -c readyz /stand/calls) -gt 20 ] || exit 22"
     assert booted(plain, tmp_path, {"curl *readyz": late}).code == 0
 
 
+@pytest.mark.real
 def test_a_signal_that_nobody_waits_for_does_no_harm(plain: Stack, tmp_path: Path) -> None:
     """So it is when the group grows, with no stack in the making."""
     assert booted(plain, tmp_path, {"cfn-signal *": "exit 1"}).code == 0
 
 
+@pytest.mark.real
 def test_the_settings_are_ones_that_the_service_takes(boot: Boot, full_boot: Boot) -> None:
     for found in (boot, full_boot):
         names = {name.lower() for name in found.settings()}
@@ -956,6 +965,7 @@ def test_the_settings_are_ones_that_the_service_takes(boot: Boot, full_boot: Boo
     assert given["WORKERS"] == FULL["Workers"]
 
 
+@pytest.mark.real
 def test_the_keys_of_clients_come_at_each_start_for_the_service_alone(full_boot: Boot) -> None:
     end = full_boot.printed.splitlines()[-3:]
     assert end == ["400 1034 1034 /run/cairn/api-keys", *KEYS]
@@ -967,6 +977,7 @@ def test_the_keys_of_clients_come_at_each_start_for_the_service_alone(full_boot:
     assert first == "/usr/local/sbin/cairn-keys" == full_boot.directives("ExecReload")[0]
 
 
+@pytest.mark.real
 def test_without_keys_nothing_is_asked_for(plain: Stack, tmp_path: Path) -> None:
     then = "mkdir /run/cairn; /usr/local/sbin/cairn-keys && ls -A /run/cairn"
     found = booted(plain, tmp_path, then=then)
@@ -974,6 +985,7 @@ def test_without_keys_nothing_is_asked_for(plain: Stack, tmp_path: Path) -> None
     assert not [call for call in found.calls if call[:2] == ["aws", "ssm"]]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("answer", "said"),
     [("exit 254", ""), ("echo", "error: the SSM parameter /cairn/api-keys is empty")],
@@ -1007,6 +1019,7 @@ def test_systemd_accepts_the_unit(boot: Boot, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.real
 def test_the_unit_comes_back_whatever_ends_it(boot: Boot) -> None:
     assert boot.directives("Restart") == ["always"]
     assert boot.directives("StartLimitIntervalSec") == ["0"]
@@ -1014,6 +1027,7 @@ def test_the_unit_comes_back_whatever_ends_it(boot: Boot) -> None:
     assert "docker.service" in boot.directives("After")[0]  # and so stops before it
 
 
+@pytest.mark.real
 def test_each_step_of_an_end_has_the_time_that_the_one_before_needs(boot: Boot) -> None:
     drain, graceful = (int(boot.settings()[f"{name}_SECONDS"]) for name in ("DRAIN", "GRACEFUL"))
     check = properties("TargetGroup")
@@ -1026,6 +1040,7 @@ def test_each_step_of_an_end_has_the_time_that_the_one_before_needs(boot: Boot) 
     assert drain + graceful < int(stop) < int(boot.directives("TimeoutStopSec")[0])
 
 
+@pytest.mark.real
 def test_logs_go_to_the_group_that_the_role_may_write_to(boot: Boot, plain: Stack) -> None:
     [command] = boot.directives("ExecStart")
     assert {word for word in shlex.split(command) if word.startswith("--log-")} == {
