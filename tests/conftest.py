@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import docker, tools
 from tests.ports import free_ports
-from tests.schedule import Groups
+from tests.schedule import Groups, group
 
 ROOT = Path(__file__).resolve().parents[1]
 # A machine under load is no failure.
@@ -69,8 +69,12 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the slow tests begin first: none of them is then the last one to end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Have the slow tests and the groups begin first: none of them is then the last to end."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is None and group(item.nodeid) == item.nodeid
+        )
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
