@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -48,6 +49,11 @@ def served(project: Project, *arguments: str) -> Iterator[httpx.Client]:
         yield it
 
 
+def log_of(project: Project, port: int) -> Path:
+    """What a service on that port prints: tests in other processes serve the same project."""
+    return project.root.parent / f"serve-{port}.log"
+
+
 @contextmanager
 def started(
     project: Project,
@@ -56,7 +62,7 @@ def started(
     stop: Callable[[subprocess.Popen[bytes]], None],
 ) -> Iterator[httpx.Client]:
     """Run a command that serves a project on a port until the block ends, and stop it so."""
-    log = project.root.parent / "serve.log"
+    log = log_of(project, port)
     env = {"DRAIN_SECONDS": "0", **project.env}
     with log.open("w+") as file:
         server = subprocess.Popen(

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
+from filelock import FileLock
 
 from tests.conftest import Project
 from tests.ports import PATIENCE, free_ports, listens, wait_until
@@ -142,6 +143,8 @@ def test_make_leaves_its_own_port_to_whoever_has_it(
 ) -> None:
     env = {name: value for name, value in project.env.items() if name != "PORT"}
     with ExitStack() as stack:
+        # The other of the two, in another process, would give the port up before this one asks.
+        stack.enter_context(FileLock(project.root.parent / "port-3000.lock"))
         with suppress(OSError):  # taken already
             stack.enter_context(socket.create_server(("127.0.0.1", 3000)))
         process, log = stack.enter_context(

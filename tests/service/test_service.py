@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Project, copy
 from tests.ports import free_ports, wait_until
-from tests.serving import MALIGNANT, served
+from tests.serving import MALIGNANT, log_of, served
 
 BODY = {"features": MALIGNANT}
 
@@ -25,7 +25,7 @@ def test_every_line_that_it_prints_is_json(project: Project) -> None:
     with served(project) as client:
         client.post("/predict", json=BODY, headers={"X-Request-ID": "mine"})
         client.get("/nothing")
-    text = (project.root.parent / "serve.log").read_text()
+    text = log_of(project, client.base_url.port or 0).read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
     assert [line["event"] for line in lines] == ["ready", "request", "request", "stopped"]
@@ -72,7 +72,7 @@ def test_keys_and_limits_hold_in_the_real_service(project: Project) -> None:
         many = client.post("/predict", json={"features": [MALIGNANT] * 3}, headers=key)
         assert many.status_code == 413
         assert "right" not in client.get("/metrics").text
-    assert '"right"' not in (project.root.parent / "serve.log").read_text()
+    assert '"right"' not in log_of(project, client.base_url.port or 0).read_text()
 
 
 @pytest.mark.slow
