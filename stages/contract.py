@@ -14,12 +14,32 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, model_validator
 
+from stages import formats
+
 Kind = Literal["number", "integer", "boolean", "category", "date"]
 Part = Literal["year", "month", "day", "weekday", "hour", "minute"]
 Label = StrictBool | StrictInt | StrictStr
 Category = StrictInt | StrictStr
+Reason = Literal[
+    "constant", "copy", "dropped", "empty", "free text", "identifier", "index", "no type"
+]
 
 NUMBERS = ("number", "integer")
+# What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
+MISSING_TEXTS = (
+    "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan", "-NaN",
+    "-nan", "-NAN", "None", "NULL", "Null", "null",
+)  # fmt: skip
+REASONS: dict[Reason, str] = {
+    "constant": "it has one value only",
+    "copy": "it has the values of another column",
+    "dropped": "processed.drop names it",
+    "empty": "it has no value",
+    "free text": "it holds texts, not categories",
+    "identifier": "it names rows",
+    "index": "it numbers rows",
+    "no type": "its values have no type in common",
+}
 MISSING = float("nan")
 LARGEST = 3.4028235e38  # beyond this a number is infinite to the model, which has float32
 
@@ -57,8 +77,15 @@ class Column(Model):
     ----------
     name, unit
         As in the table's header, `name (unit)`; the name made an identifier.
+    header
+        The table's header, where it is not the name; a request may use either.
     missing
         Whether a value may be missing.
+    markers
+        Texts of CSV that stand for a missing value, besides those that do in any table.
+    format
+        How a number or a date is written as a text, see `stages.formats`; None: as JSON has
+        numbers, or an ISO 8601 date.
     minimum, maximum
         Allowed range of a number, in `unit`, both ends included; None: any finite number.
     categories
@@ -71,8 +98,11 @@ class Column(Model):
 
     name: str
     kind: Kind
+    header: str | None = None
     unit: str | None = None
     missing: bool = False
+    markers: tuple[str, ...] = ()
+    format: str | None = None
     minimum: float | None = None
     maximum: float | None = None
     categories: tuple[Category, ...] = ()
@@ -95,6 +125,8 @@ class Column(Model):
                 raise ValueError(f"{self.name}: {key} names one twice")
         if len({type(category) for category in self.categories}) > 1:
             raise ValueError(f"{self.name}: categories are all texts, or all whole numbers")
+        if self.format is not None:
+            formats.check(self.format, is_date=self.kind == "date")
         if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
             raise ValueError(f"{self.name}: minimum {self.minimum:g} is over {self.maximum:g}")
         return self
@@ -121,6 +153,7 @@ class Column(Model):
 
 
 _BELONGS: dict[str, tuple[Kind, ...]] = {
+    "format": (*NUMBERS, "date"),  # type: ignore[dict-item]
     "minimum": NUMBERS,  # type: ignore[dict-item]
     "maximum": NUMBERS,  # type: ignore[dict-item]
     "categories": ("category",),
@@ -159,18 +192,27 @@ class Target(Model):
 
     Attributes
     ----------
+    header
+        The table's header, where it is not the name.
     classes
         The labels, with the type that they have in the table, sorted; the model's class i is
         classes[i].
     counts
         Rows of each class in the training data; empty before training.
+    rare
+        Labels of the table that have too few rows to be classes: their rows are set aside.
+    markers
+        Texts of CSV that stand for no label, besides those that do in any table.
     threshold
         None: the likeliest class is predicted.
     """
 
     name: str
+    header: str | None = None
     classes: tuple[Label, ...]
     counts: tuple[int, ...] = ()
+    rare: tuple[Label, ...] = ()
+    markers: tuple[str, ...] = ()
     threshold: Threshold | None = None
 
     @cached_property
@@ -188,6 +230,25 @@ class Target(Model):
         return self.classes.index(self.threshold.label), self.threshold.value
 
 
+class LeftOut(Model):
+    """A column of the table that the model does not see; a request may have it.
+
+    Attributes
+    ----------
+    name, header
+        As a column's.
+    reason
+        Why, see `REASONS`.
+    of
+        Of a copy: the column that it is a copy of.
+    """
+
+    name: str
+    header: str | None = None
+    reason: Reason
+    of: str | None = None
+
+
 class Contract(Model):
     """The columns in the order in which a request has them, and the target.
 
@@ -195,6 +256,14 @@ class Contract(Model):
     ----------
     identifier
         The column that names a row: the model does not see it, an answer repeats it.
+    identifier_header
+        The table's header of that, where it is not the name.
+    left_out
+        Columns of the table that the model does not see.
+    strip
+        Whether blanks around a text belong to the writing and not to the value.
+    missing
+        Texts of CSV that stand for a missing value in any column; None: those of `MISSING_TEXTS`.
     features
         What the model takes, in order; empty before training.
     engineering
@@ -203,14 +272,19 @@ class Contract(Model):
 
     target: Target
     identifier: str | None = None
+    identifier_header: str | None = None
+    strip: bool = True
+    missing: tuple[str, ...] | None = None
     columns: tuple[Column, ...]
+    left_out: tuple[LeftOut, ...] = ()
     features: tuple[Feature, ...] = ()
     engineering: str | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         """Refuse two columns, or features, of one name."""
-        names = [*self.names, self.target.name, *([self.identifier] if self.identifier else [])]
+        apart = [self.target.name, *([self.identifier] if self.identifier else [])]
+        names = [*self.names, *apart, *(column.name for column in self.left_out)]
         features = [name for column in self.columns for name in column.features]
         for found in (names, [*features, self.target.name]):
             twice = next((name for place, name in enumerate(found) if name in found[:place]), None)
@@ -222,6 +296,29 @@ class Contract(Model):
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Each name of the table: of columns, target, identifier, left out ones → its header."""
+        parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
+        named = {part.name: part.header or part.name for part in parts}
+        if self.identifier is None:
+            return named
+        return {**named, self.identifier: self.identifier_header or self.identifier}
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Each header of the table → its name, where they differ and no other has that name."""
+        return {
+            header: name
+            for name, header in self.headers.items()
+            if header != name and header not in self.headers
+        }
+
+    @cached_property
+    def ignored(self) -> frozenset[str]:
+        """Names that a request may have, and that nothing is made of: target, left out ones."""
+        return frozenset({self.target.name, *(column.name for column in self.left_out)})
 
     @cached_property
     def own(self) -> tuple[Feature, ...]:
