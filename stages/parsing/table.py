@@ -17,8 +17,8 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -33,11 +33,15 @@ from numpy.typing import NDArray
 
 from stages.console import CairnError
 from stages.params import Processed
+from stages.parsing import header
+from stages.parsing.header import Heading
+from stages.parsing.header import title as title  # callers know it as the table's
 
 BYTES = 2**25  # of text in a part
 ROWS = 2**17  # of Parquet in a part
 RECORD = 2**22  # bytes that one record may have
 HEAD = 512
+HEAD_OF_JSON = 2**18  # bytes of JSON lines whose keys name the columns of all
 NEWLINE = b"\n"
 QUOTE = ord('"')
 SHOWN = 80  # characters of what came, in an error
@@ -79,13 +83,6 @@ Places = NDArray[np.int64]
 NO_PLACES: Places = np.empty(0, dtype=np.int64)
 
 
-class Title(NamedTuple):
-    """A column's header: its name as an identifier, and its unit."""
-
-    name: str
-    unit: str | None
-
-
 class Unconvertible(Exception):
     """A value is not of the type that its column was asked for, or values have no type together."""
 
@@ -111,9 +108,13 @@ class Part:
     where, line
         The file, and the line of it, from 1, where the part begins.
     names
-        Of the columns, as in the header; of JSON lines, each row has its own.
+        Of the columns, as in the header; of JSON lines, those of the first rows.
     dialect
         Of CSV.
+    index
+        Places of columns that the file itself says name its rows.
+    notes
+        What was decided about the file, in the first part of it.
     """
 
     form: Literal["csv", "jsonl", "parquet"]
@@ -122,6 +123,13 @@ class Part:
     line: int = 1
     names: tuple[str, ...] = ()
     dialect: Dialect = COMMAS
+    index: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> tuple[Heading, ...]:
+        """The columns and their names, the same in each part of a file."""
+        return header.headings(self.names, self.index)
 
     @property
     def text(self) -> bool:
@@ -129,7 +137,10 @@ class Part:
         return self.form == "csv"
 
     def read(self, types: Types | None = None) -> pa.Table:
-        """The rows, under the columns' names as identifiers; units are the fields' metadata.
+        """The rows, under the columns' names as identifiers.
+
+        The fields' metadata is `header`, as the file has it, `unit` where the header has one, and
+        `index: 1` where the column numbers or names the rows.
 
         Parameters
         ----------
@@ -144,12 +155,14 @@ class Part:
             Where this is no table: what is wrong, and on which line.
         """
         if self.form == "csv":
-            table = self._csv(types or {})
-        elif self.form == "jsonl":
+            return named(self._csv(types or {}), self.headings)
+        if self.form == "jsonl":
             table = self._jsonl(types or {})
-        else:
-            table = self.content
-        return named(table, self.where)
+            return named(table, self._keys(table.column_names))
+        assert isinstance(self.content, pa.Table)  # noqa: S101 - for the types
+        return named(
+            self.content, self.headings or header.headings(tuple(self.content.schema.names))
+        )
 
     def loose(self, names: Collection[str] = ()) -> pa.Table:
         """As `read`, with the values of these columns as they were written.
@@ -159,7 +172,30 @@ class Part:
         """
         if self.form == "csv":
             return self.read(dict.fromkeys(names, pa.string()))
-        return named(self._objects(names), self.where) if self.form == "jsonl" else self.read()
+        if self.form == "jsonl":
+            table = self._objects(names)
+            return named(table, self._keys(table.column_names))
+        return self.read()
+
+    def _keys(self, keys: Sequence[str]) -> tuple[Heading, ...]:
+        """The columns of JSON lines that have these keys.
+
+        Raises
+        ------
+        CairnError
+            Where a key that the first rows lack would have the name of another, or none: other
+            parts cannot know of it.
+        """
+        late = [key for key in keys if key not in set(self.names)]
+        by_key = {heading.header: heading for heading in header.headings((*self.names, *late))}
+        for key in late if self.names else ():
+            if by_key[key].name != title(key).name:
+                raise CairnError(
+                    f"{self.where}: line {self.line:,} or one after it has the key {key!r}, which "
+                    f"the first rows lack and which would be the column {title(key).name!r} like "
+                    "another; rename it"
+                )
+        return tuple(by_key[key] for key in keys)
 
     @property
     def _bytes(self) -> bytes:
@@ -167,10 +203,11 @@ class Part:
         return self.content
 
     def _csv(self, wanted: Types) -> pa.Table:
+        names = [heading.name for heading in self.headings]
         if not self._bytes.strip(b"\r\n"):
-            return pa.Table.from_arrays([pa.nulls(0)] * len(self.names), names=list(self.names))
+            return pa.Table.from_arrays([pa.nulls(0)] * len(names), names=names)
         convert = pa_csv.ConvertOptions(
-            column_types={n: wanted[title(n).name] for n in self.names if title(n).name in wanted},
+            column_types={name: wanted[name] for name in names if name in wanted},
             null_values=MISSING,
             true_values=TRUE,
             false_values=FALSE,
@@ -180,7 +217,7 @@ class Part:
         parse = pa_csv.ParseOptions(
             delimiter=self.dialect.delimiter, newlines_in_values=b'"' in self._bytes
         )
-        read = pa_csv.ReadOptions(column_names=list(self.names), block_size=RECORD)
+        read = pa_csv.ReadOptions(column_names=names, block_size=RECORD)
         try:
             return pa_csv.read_csv(pa.py_buffer(self._bytes), read, parse, convert)
         except pa.ArrowInvalid as error:
@@ -235,10 +272,14 @@ class Part:
             first = jiter.from_json(self._bytes.split(b"\n", 1)[0])
         except ValueError as error:
             raise Unconvertible(str(error)) from None
-        keys = {title(key).name: key for key in first} if isinstance(first, dict) else {}
+        keys = self._by_name(list(first)) if isinstance(first, dict) else {}
         if wanted.keys() - keys.keys():  # a later row may have more
-            keys = {title(key).name: key for key in self._inferred(None).column_names} | keys
+            keys = self._by_name(self._inferred(None).column_names) | keys
         return pa.schema([(keys.get(name, name), kind) for name, kind in wanted.items()])
+
+    def _by_name(self, keys: Sequence[str]) -> dict[str, str]:
+        """The keys by the names of their columns."""
+        return {heading.name: heading.header for heading in self._keys(keys)}
 
     def _has(self, table: pa.Table, name: str) -> bool:
         """Whether any row has the key: Arrow adds those whose types were wanted."""
@@ -250,8 +291,10 @@ class Part:
         rows = [_object(line, self.where, number) for number, line in lines if line.strip()]
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {
-            name: _array([row.get(name) for row in rows], written=title(name).name in apart)
-            for name in names
+            heading.header: _array(
+                [row.get(heading.header) for row in rows], written=heading.name in apart
+            )
+            for heading in self._keys(list(names))
         }
         return pa.table(columns) if columns else pa.table({"": pa.nulls(len(rows))}).select([])
 
@@ -363,7 +406,7 @@ def _members(file: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
                 content = archive.extractfile(member)
                 for part in _file(content, f"{where}, {member.name}", block) if content else ():
                     if part.form != "jsonl":  # where each row says which columns it has
-                        columns = part.where, frozenset(title(text).name for text in part.names)
+                        columns = part.where, frozenset(heading.name for heading in part.headings)
                         first = first or columns
                         _alike(first, columns)
                     yield part
@@ -400,14 +443,23 @@ def _file(file: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
 def _parquet(file: IO[bytes], where: str) -> Iterator[Part]:
     try:
         with pq.ParquetFile(file) as table:
-            names = tuple(table.schema_arrow.names)
-            for batch in table.iter_batches(ROWS):
-                yield Part("parquet", pa.table(batch), where, names=names)
-            if not table.metadata.num_rows:
-                yield Part("parquet", table.schema_arrow.empty_table(), where, names=names)
+            schema = table.schema_arrow
+            part = Part("parquet", schema.empty_table(), where, names=tuple(schema.names))
+            part = replace(part, index=_index(schema))
+            first = replace(part, notes=header.notes(part.headings))
+            rows = (pa.table(batch) for batch in table.iter_batches(ROWS))
+            yield replace(first, content=next(rows, part.content))
+            for content in rows:
+                yield replace(part, content=content)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CairnError(f"{where}: Parquet, but damaged or cut short: {reason}") from None
+
+
+def _index(schema: pa.Schema) -> frozenset[int]:
+    """The places of the columns that pandas wrote as the index of a frame."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return frozenset(place for place, name in enumerate(schema.names) if name in index)
 
 
 def _text(stream: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
@@ -419,19 +471,35 @@ def _text(stream: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
     _textual(first[:RECORD], where, 1)
     end = b"\n" if b"\n" in first or b"\r" not in first else b"\r"
     if first.lstrip().startswith(b"{"):
-        for content, line in _blocks(chain([first], chunks), where, end, 1):
-            yield Part("jsonl", content, where, line)
+        lines = _blocks(chain([first], chunks), where, end, 1)
+        names: tuple[str, ...] | None = None
+        for content, line in lines:
+            begins = names is None
+            names = _first_keys(content) if names is None else names
+            part = Part("jsonl", content, where, line, names)
+            yield replace(part, notes=header.notes(part.headings)) if begins else part
         return
-    stop = _header(first, starts)
-    header = decoded(first[:stop], where, 1).strip("\r\n")
-    dialect = Dialect(block.delimiter or _delimiter(header), block.decimal)
-    names = _names(header, dialect, where)
+    stop = _end_of_header(first, starts)
+    top = decoded(first[:stop], where, 1).strip("\r\n")
+    dialect = Dialect(block.delimiter or _delimiter(top), block.decimal)
+    names = _names(top, dialect, where)
     line = 1 + first.count(end, 0, stop)
     starts = dialect.delimiter.encode() + b"\r\n"
     blocks = _blocks(chain([first[stop:]], chunks), where, end, line, starts)
     rows = next(blocks, (b"", line))  # a header and no rows are a table, too
-    for content, place in chain([rows], blocks):
-        yield Part("csv", content, where, place, names, dialect)
+    for number, (content, place) in enumerate(chain([rows], blocks)):
+        part = Part("csv", content, where, place, names, dialect)
+        yield part if number else replace(part, notes=header.notes(part.headings))
+
+
+def _first_keys(content: bytes) -> tuple[str, ...]:
+    """The keys of the first JSON lines, which may be broken: reading them says so."""
+    keys: dict[str, None] = {}
+    for line in content[:HEAD_OF_JSON].splitlines():
+        with suppress(ValueError):
+            row = jiter.from_json(line)
+            keys |= dict.fromkeys(row if isinstance(row, dict) else ())
+    return tuple(keys)
 
 
 def _first(chunks: Iterator[bytes], starts: bytes) -> bytes:
@@ -439,7 +507,7 @@ def _first(chunks: Iterator[bytes], starts: bytes) -> bytes:
     first = b""
     for chunk in chunks:
         first += chunk
-        if len(first) > RECORD or 0 < _header(first, starts) < len(first):
+        if len(first) > RECORD or 0 < _end_of_header(first, starts) < len(first):
             break
     return first
 
@@ -588,7 +656,7 @@ def _strays_aside(text: bytes, places: Sequence[int], starts: bytes) -> list[int
     return found
 
 
-def _header(first: bytes, starts: bytes) -> int:
+def _end_of_header(first: bytes, starts: bytes) -> int:
     """Where the header ends: after the first end of line that is in no quotes, blank ones aside."""
     quotes = _quotes(first[:RECORD], starts)
     blank = len(first) - len(first.lstrip(b"\r\n"))
@@ -618,25 +686,12 @@ def _names(header: str, dialect: Dialect, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def title(text: str) -> Title:
-    """Split a header `name (unit)` and make the name an identifier.
-
-    >>> title("sepal length (cm)")
-    Title(name='sepal_length', unit='cm')
-    """
-    match = re.fullmatch(r"(.*\S)\s*\(([^()]+)\)\s*", text)
-    name, unit = match.groups() if match else (text, None)
-    return Title(re.sub(r"\W+", "_", name).strip("_"), unit)
-
-
-def named(table: pa.Table, where: str) -> pa.Table:
-    """The table under identifiers; a CairnError where one is empty or comes twice."""
-    titles = [title(text) for text in table.column_names]
-    check(titles, where)
+def named(table: pa.Table, headings: Sequence[Heading]) -> pa.Table:
+    """The table under identifiers."""
     columns = [_plain(values) for values in table.columns]
     fields = [
-        pa.field(title.name, values.type, metadata={"unit": title.unit} if title.unit else None)
-        for title, values in zip(titles, columns, strict=True)
+        pa.field(heading.name, values.type, metadata=heading.metadata)
+        for heading, values in zip(headings, columns, strict=True)
     ]
     if not fields:
         return table
@@ -663,15 +718,3 @@ def _number(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return values.cast(pa.int64())
     except pa.ArrowInvalid:
         return values.cast(pa.float64(), safe=False)
-
-
-def check(titles: Sequence[Title], where: str) -> None:
-    """Raise a CairnError where a column has no name, or the name of another."""
-    names = [title.name for title in titles]
-    for place, name in enumerate(names):
-        if not name:
-            raise CairnError(
-                f"column {place + 1} of {where} has no name; give it one of letters or digits"
-            )
-        if name in names[:place]:
-            raise CairnError(f"column {name!r} stands twice in {where}; rename one of them")

@@ -85,14 +85,6 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 
 # Columns that cannot be used: each is named, with what to do.
 COLUMNS: dict[str, tuple[str, str]] = {
-    "twice": ("a,a,y\n1,0,0\n2,1,1\n", "column 'a' stands twice in data/raw/table; rename one"),
-    "twice as a name": ("a b,a_b,y\n1,0,0\n2,1,1\n", "column 'a_b' stands twice"),
-    "twice with units": ("a (m),a (cm),y\n1,0,0\n2,1,1\n", "column 'a' stands twice"),
-    "twice in JSON": ('{"a b":1,"a_b":1,"y":0}\n', "column 'a_b' stands twice"),
-    "no name": (",y\n1,0\n2,1\n", "column 1 of data/raw/table has no name; give it one"),
-    "no name at the end": ("a,y,\n1,0,\n2,1,\n", "column 3 of data/raw/table has no name"),
-    "no letter": ("a,%,y\n1,0,0\n2,1,1\n", "column 2 of data/raw/table has no name"),
-    "no name in JSON": ('{"":1,"y":0}\n{"":2,"y":1}\n', "column 1 of data/raw/table has no name"),
     "no value": ("a,b,y\n,0,0\n,1,1\n", "column 'a' has no value at all; add it to processed.drop"),
     "no target": ("a,b\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, b"),
     "only a target": ('{"y":0}\n{"y":1}\n', "no column is left beside the target 'y'"),

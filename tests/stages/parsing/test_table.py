@@ -5,11 +5,13 @@ import gzip
 import io
 import pickle
 import tarfile
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -270,29 +272,96 @@ def test_a_key_that_no_row_has_is_no_column_of_json_lines(tmp_path: Path) -> Non
     assert part.read(types)["b"].null_count == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "name", "unit"),
-    [
-        ("sepal length (cm)", "sepal_length", "cm"),
-        ("mean radius", "mean_radius", None),
-        (" od280/od315_of wines ", "od280_od315_of_wines", None),
-        ("größe (µm)", "größe", "µm"),
-        ("f(x) (m/s)", "f_x", "m/s"),
-        ("(cm)", "cm", None),
-        ("a()", "a", None),
-        ("%", "", None),
-    ],
-)
-def test_a_title_is_a_name_and_a_unit(text: str, name: str, unit: str | None) -> None:
-    assert table.title(text) == (name, unit)
+def metadata(part: Part) -> dict[str, dict[str, str]]:
+    """What each field says of its column."""
+    return {
+        field.name: {key.decode(): value.decode() for key, value in field.metadata.items()}
+        for field in part.read().schema
+    }
 
 
-@given(text=st.text())
-def test_a_name_is_an_identifier_and_its_own_name(text: str) -> None:
-    name, _ = table.title(text)
-    assert all(sign == "_" or sign.isalnum() for sign in name)
-    assert not name.startswith("_")
-    assert table.title(name) == (name, None)
+def test_each_field_keeps_the_header_and_the_unit_in_every_format(tmp_path: Path) -> None:
+    rows_ = [{"a.b": 1, "n (cm)": 0.5, "y": 0}]
+    expected = {
+        "a_b": {"header": "a.b"},
+        "n": {"header": "n (cm)", "unit": "cm"},
+        "y": {"header": "y"},
+    }
+    for content in (as_csv(rows_), as_lines(rows_), as_parquet(rows_)):
+        [part] = parts(content, tmp_path)
+        assert metadata(part) == expected
+        assert part.form == "csv" or metadata(replace(part, names=())) == expected
+
+
+@pytest.mark.parametrize("size", [1, 10**6])
+def test_two_headers_of_one_name_are_two_columns_in_every_part(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", size)
+    found = parts("x,x,y\n1,a,0\n2,b,1\n", tmp_path)
+    read = [part.read({"x": pa.float64(), "x_2": pa.string()}) for part in found]
+    assert pa.concat_tables(read).to_pylist() == [
+        {"x": 1, "x_2": "a", "y": 0},
+        {"x": 2, "x_2": "b", "y": 1},
+    ]
+    assert metadata(found[-1])["x_2"] == {"header": "x"}
+    assert found[0].notes == ("headers that come twice: 'x' is x_2",)
+    assert not any(part.notes for part in found[1:])
+
+
+@pytest.mark.parametrize("size", [1, 10**6])
+def test_keys_of_json_lines_have_the_same_name_in_every_part(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", size)
+    content = '{"a b":1,"a_b":"x","":3,"y":0}\n{"a_b":"y","y":1}\n{"":4,"c":5,"y":1,"a b":2}\n'
+    found = parts(content, tmp_path)
+    if size > 1:
+        [part] = found
+        assert part.notes[1] == "headers that come twice: 'a_b' is a_b_2"
+        expected = [
+            {"a_b": 1, "a_b_2": "x", "column_3": 3, "y": 0, "c": None},
+            {"a_b": None, "a_b_2": "y", "column_3": None, "y": 1, "c": None},
+            {"a_b": 2, "a_b_2": None, "column_3": 4, "y": 1, "c": 5},
+        ]
+        assert part.read({"a_b_2": pa.string()}).to_pylist() == expected
+        assert part.loose().to_pylist() == expected
+    else:
+        assert [sorted(part.read().column_names) for part in found] == [
+            ["a_b", "a_b_2", "column_3", "y"],
+            ["a_b_2", "y"],
+            ["a_b", "c", "column_3", "y"],
+        ]
+
+
+def test_a_late_key_that_would_be_another_column_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BYTES", 1)
+    _, last = parts('{"a b":1,"y":0}\n{"a_b":1,"y":0}\n', tmp_path)
+    for read in (last.read, last.loose):
+        with pytest.raises(CairnError, match="line 2 or one after it has the key 'a_b'"):
+            read()
+
+
+def test_the_index_of_pandas_is_known_in_parquet(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "y": [0, 1]}, index=["r1", "r2"])
+    path = tmp_path / "frame"
+    for name, expected in ((None, "index_level_0"), ("customer", "customer")):
+        frame.rename_axis(name).to_parquet(path)
+        [part] = parts(path.read_bytes(), tmp_path)
+        kept = {column for column, says in metadata(part).items() if says.get("index") == "1"}
+        assert kept == {expected}
+        assert part.read()[expected].to_pylist() == ["r1", "r2"]
+    frame.reset_index(drop=True).to_parquet(path)
+    [part] = parts(path.read_bytes(), tmp_path)
+    assert list(metadata(part)) == ["a", "y"]
+
+
+def test_the_nameless_column_of_pandas_is_an_index_in_csv(tmp_path: Path) -> None:
+    [part] = parts(pd.DataFrame({"a": [1, 2], "y": [0, 1]}).to_csv(), tmp_path)
+    assert metadata(part)["index"] == {"header": "", "index": "1"}
+    assert part.notes == ("headers without a name: column 1 is index",)
 
 
 def test_a_number_too_large_for_a_float_is_infinite() -> None:
