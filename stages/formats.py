@@ -136,7 +136,7 @@ def _joined(text: str, form: NumberFormat) -> str:
     thousands = form.thousands or ""
     apart = f"[{BLANKS}]" if thousands in BLANKS else re.escape(thousands)
     match = re.fullmatch(
-        rf"([+-]?\d{{1,3}}(?:{apart}\d{{3}})+)({re.escape(form.decimal)}\d*)?", text
+        rf"([+-]?[1-9]\d{{0,2}}(?:{apart}\d{{3}})+)({re.escape(form.decimal)}\d*)?", text
     )
     return re.sub(apart, "", match[1]) + (match[2] or "") if match else ""
 

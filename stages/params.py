@@ -99,10 +99,15 @@ class Processed(Block):
     target: Name
     identifier: Name | None
     drop: list[Name]
+    keep: list[Name] = []
+    formats: dict[Name, Name] = {}
+    missing: list[str] | None = None
     encoding: Annotated[str, AfterValidator(_known)]
     delimiter: Annotated[str, Field(pattern=DELIMITER)] | None
     decimal: Literal[".", ","]
     bad_rows: Literal["fail", "set_aside"]
+    max_bad_rows: Annotated[float, Field(ge=0, le=1)] = 0.1
+    min_class_rows: Annotated[int, Field(ge=1, le=1000)] = 5
     duplicates: Literal["keep", "set_aside", "fail"]
     max_categories: Annotated[int, Field(ge=2, le=1000)]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from difflib import get_close_matches
 from functools import partial
 from typing import NamedTuple
 
@@ -15,11 +17,13 @@ from numpy.typing import NDArray
 from stages import compute, console, params, parquet
 from stages.compute import Engine
 from stages.console import CairnError, say
-from stages.contract import Contract
+from stages.contract import Column, Contract
 from stages.params import Processed
-from stages.parsing import checks, contract_file, infer, table
+from stages.parsing import checks, contract_file, infer, profile, table
 from stages.parsing.checks import REPEATED, Held, Tally
-from stages.parsing.infer import Survey
+from stages.parsing.decide import Decision, Knobs
+from stages.parsing.infer import Proposal, Roles
+from stages.parsing.profile import Survey
 from stages.paths import PROCESSED, RAW, REPORT, TERMS
 
 ANEW = f"if this is another table, delete {TERMS} and run `dvc repro`, which makes a new one"
@@ -33,16 +37,22 @@ def main() -> None:
     block = knobs.processed
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
     with compute.engine(knobs.compute) as engine:
+        notes, roles = beginning(block)
+        for text in notes:
+            say(f"processed: {text}")
         if TERMS.exists():
             terms = contract_file.read(TERMS)
-            fits(terms, block)
+            fits(terms, roles, block)
             tally = held(terms, block, engine)
         else:
             say(f"processed: no {TERMS} yet; inferring one from {RAW}")
-            terms, found, tally = first(block, engine)
-            say(f"\n{infer.shown(terms, found)}\n")
-            say(f"target {terms.target.name}: {terms.target.classes}\n")
+            found, survey, tally = first(block, roles, engine)
+            terms = found.contract
+            say(f"\n{infer.show(found, survey)}\n")
+            say(f"target {terms.target.name}: {', '.join(map(str, terms.target.classes))}\n")
             contract_file.write(terms, TERMS)  # now that the rows keep it
+            for text in loud(found):
+                say(f"processed: {text}")
             say(f"processed: wrote {TERMS}; read it, edit it, commit it")
     for text in remarks(tally, terms, block):
         say(f"processed: {text}")
@@ -51,10 +61,10 @@ def main() -> None:
 
 
 class First(NamedTuple):
-    """The contract that a table suggests, what is known of its rows, and how they keep it."""
+    """What a table suggests, what is known of its rows, and how they keep the contract."""
 
-    terms: Contract
-    found: Survey
+    found: Proposal
+    survey: Survey
     tally: Tally
 
 
@@ -62,112 +72,196 @@ class Surprise(Exception):
     """The rest of a table is not as its beginning."""
 
 
-def first(block: Processed, engine: Engine) -> First:
+def beginning(block: Processed) -> tuple[tuple[str, ...], Roles]:
+    """What was decided about the file, and its columns by their roles."""
+    with closing(table.parts(RAW, block)) as parts:  # type: ignore[type-var]
+        part = next(parts, None)
+    if part is None:
+        raise CairnError(EMPTY)
+    names = {heading.header.strip(): heading.name for heading in part.headings}
+    if part.form == "jsonl" or TERMS.exists():  # a later row may have more; the contract says it
+        wanted = (block.target, block.identifier, *block.drop, *block.keep, *block.formats)
+        names = {**{text: table.title(text).name for text in wanted if text}, **names}
+    return part.notes, _roles(names, block)
+
+
+def _roles(names: Mapping[str, str], block: Processed) -> Roles:
+    """The columns' roles, by name."""
+    target = known(block.target, "processed.target", names)
+    identifier = block.identifier and known(block.identifier, "processed.identifier", names)
+    drop = tuple(dict.fromkeys(known(name, "processed.drop", names) for name in block.drop))
+    keep = [known(name, "processed.keep", names) for name in block.keep]
+    formats = {
+        known(name, "processed.formats", names): text for name, text in block.formats.items()
+    }
+    if identifier in {target, *drop}:
+        raise CairnError(
+            f"processed.identifier: {identifier!r} is the target, or in processed.drop, too"
+        )
+    both = {*drop} & {*keep, target}
+    if both:
+        raise CairnError(
+            f"processed.drop: {', '.join(sorted(both))} is the target, or in processed.keep, too"
+        )
+    return Roles(target, identifier, drop, frozenset(keep), formats)
+
+
+def known(text: str, key: str, names: Mapping[str, str]) -> str:
+    """A column's name, given as that or as its header; a CairnError where there is none."""
+    if text.strip() in names:
+        return names[text.strip()]
+    for name in (text, table.title(text).name):
+        if name in names.values():
+            return name
+    close = get_close_matches(text, [*names, *names.values()], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise CairnError(f"{key}: got {text!r}{hint}; the columns are {', '.join(names)}")
+
+
+def loud(found: Proposal) -> list[str]:
+    """What people should know of the decisions beyond their table."""
+    texts = [f"column {d.name!r}: {d.why}" for d in found.decisions if d.is_loud]
+    left = [c for c in found.contract.left_out if c.reason != "dropped"]
+    if left:
+        names = ", ".join(f"{c.name} ({c.reason})" for c in left)
+        texts.append(
+            f"left out {len(left)} column{'s' if len(left) > 1 else ''}: {names}; to learn from "
+            f"one, add it to processed.keep and delete {TERMS}"
+        )
+    rare = found.contract.target.rare
+    if rare:
+        texts.append(
+            f"classes of fewer than processed.min_class_rows rows: {', '.join(map(str, rare))}; "
+            "their rows are set aside"
+        )
+    return texts
+
+
+def first(block: Processed, roles: Roles, engine: Engine) -> First:
     """Infer the contract and hold every row to it, reading the table once where that will do."""
     try:
-        return guessed(block, engine)
+        return guessed(block, roles, engine)
     except Surprise:
-        terms, found = inferred(block, engine)
-        return First(terms, found, held(terms, block, engine))
+        found, survey = inferred(block, roles, engine)
+        return First(found, survey, held(found.contract, block, engine))
 
 
-def guessed(block: Processed, engine: Engine) -> First:
-    """The contract that the first part suggests, where all rows keep it: then it is that of all.
+def guessed(block: Processed, roles: Roles, engine: Engine) -> First:
+    """What the first part suggests, where all rows keep it: then it is that of all.
 
     Raises
     ------
     Surprise
         Where one does not, or only all rows can tell: whether a whole number is a code, a date
-        has hours.
+        has hours, a text is a number, a column is left out.
     """
     parts = table.parts(RAW, block)
     beginning = next(parts, None)
     if beginning is None or beginning.form != "csv" or next(parts, None) is None:
         raise Surprise
     try:
-        terms = suggested(infer.survey(beginning, target(block), (), apart(block)), block)
+        survey = surveyor(block, roles)(beginning)
+        found = suggested(survey, roles, block)
     except CairnError:
         raise Surprise from None
-    if any(column.kind in {"integer", "date"} for column in terms.columns):
+    if not all(is_plain(decision) for decision in found.decisions) or found.contract.target.rare:
         raise Surprise
-    found = Survey()
+    survey = Survey()
 
     def look(part: Held) -> None:
-        nonlocal found
+        nonlocal survey
         if len(part.problems):
             raise Surprise
-        found += infer.of(part.rows, terms.target.name)
+        survey += profile.outline(part.rows)
 
-    tally = held(terms, block, engine, look)
-    return First(terms, found, tally)
-
-
-def inferred(block: Processed, engine: Engine) -> tuple[Contract, Survey]:
-    """The contract that all rows suggest, and what is known of them."""
-    found = surveyed(block, engine, [])
-    texts = infer.mixed(found)
-    if texts:
-        # 7 in one part, x in another: both are texts, if they are as they were typed.
-        found = surveyed(block, engine, texts)
-    if not found.rows:
-        raise CairnError(EMPTY)
-    if not found.good:
-        raise CairnError(
-            f"{RAW}: no row is left: each lacks a target or has an infinite number; mend the source"
-        )
-    return suggested(found, block), found
+    tally = held(found.contract, block, engine, look)
+    return First(found, survey, tally)
 
 
-def suggested(found: Survey, block: Processed) -> Contract:
-    """The contract that a survey suggests; raises a CairnError where it suggests none."""
-    return infer.propose(
-        found,
-        block.target,
-        identifier=block.identifier,
-        drop=block.drop,
-        most=block.max_categories,
+def is_plain(decision: Decision) -> bool:
+    """Whether a decision about all rows can be made from the first of them."""
+    column = decision.outcome
+    return (
+        isinstance(column, Column)
+        and not decision.why
+        and column.kind in {"number", "category", "boolean"}
+        and not (column.unknown or column.markers)
     )
 
 
-def target(block: Processed) -> str:
-    """The target's name as an identifier."""
-    return table.title(block.target).name
+def inferred(block: Processed, roles: Roles, engine: Engine) -> tuple[Proposal, Survey]:
+    """The contract that all rows suggest, and what is known of them."""
+    survey = surveyed(block, roles, engine, [])
+    texts = infer.mixed(survey, roles.target)
+    if texts:
+        # 7 in one part, x in another: both are texts, if they are as they were typed.
+        survey = surveyed(block, roles, engine, texts)
+    if not survey.rows:
+        raise CairnError(EMPTY)
+    if not survey.good:
+        raise CairnError(
+            f"{RAW}: no row is left: each lacks a target or has an infinite number; mend the source"
+        )
+    return suggested(survey, roles, block), survey
 
 
-def apart(block: Processed) -> list[str]:
-    """The columns that the model does not see."""
-    return [table.title(name).name for name in (block.identifier, *block.drop) if name]
+def suggested(survey: Survey, roles: Roles, block: Processed) -> Proposal:
+    """The contract that a survey suggests; raises a CairnError where it suggests none."""
+    knobs = Knobs(block.max_categories, roles.keep, roles.formats, block.decimal)
+    return infer.propose(
+        survey, roles, knobs, min_class_rows=block.min_class_rows, missing=block.missing
+    )
 
 
-def surveyed(block: Processed, engine: Engine, texts: list[str]) -> Survey:
+def surveyor(
+    block: Processed, roles: Roles, texts: Sequence[str] = ()
+) -> Callable[[table.Part], Survey]:
+    """What profiles the columns of a part."""
+    apart = [name for name in (roles.identifier, *roles.drop) if name]
+    return partial(
+        profile.survey, target=roles.target, texts=texts, apart=apart, missing=block.missing
+    )
+
+
+def surveyed(block: Processed, roles: Roles, engine: Engine, texts: list[str]) -> Survey:
     """What is known of all rows."""
-    survey = partial(infer.survey, target=target(block), texts=texts, apart=apart(block))
-    found = Survey()
+    survey = Survey()
     with console.Progress("processed, inferring") as progress:
-        for part in engine.map(survey, table.parts(RAW, block)):
-            found += part
+        for part in engine.map(surveyor(block, roles, texts), table.parts(RAW, block)):
+            survey += part
             progress.add(part.rows)
-    return found
+    return survey
 
 
-def fits(terms: Contract, block: Processed) -> None:
+def fits(terms: Contract, roles: Roles, block: Processed) -> None:
     """Raise a CairnError where params.yaml speaks of other columns than the contract."""
-    if target(block) != terms.target.name:
-        raise CairnError(
-            f"processed.target: got {target(block)!r}, {TERMS} has {terms.target.name!r}; {ANEW}"
+    problems = []
+    if roles.target != terms.target.name:
+        problems.append(
+            f"processed.target: got {roles.target!r}, {TERMS} has {terms.target.name!r}"
         )
-    identifier = block.identifier and table.title(block.identifier).name
-    if identifier != terms.identifier:
-        raise CairnError(
-            f"processed.identifier: got {identifier!r}, {TERMS} has {terms.identifier!r}; change "
-            f"one of them; {ANEW}"
+    if roles.identifier != terms.identifier:
+        problems.append(
+            f"processed.identifier: got {roles.identifier!r}, {TERMS} has {terms.identifier!r}; "
+            "change one of them"
         )
-    dropped = {table.title(name).name for name in block.drop} & set(terms.names)
-    if dropped:
-        raise CairnError(
-            f"processed.drop: {', '.join(sorted(dropped))} is in {TERMS}, too; take it out of one "
-            f"of them; {ANEW}"
-        )
+    problems += [
+        f"processed.drop: {name} is in {TERMS}, too; take it out of one of them"
+        for name in sorted({*roles.drop} & {*terms.names})
+    ]
+    left = {column.name for column in terms.left_out}
+    problems += [
+        f"processed.keep: {name} is left out by {TERMS}" for name in sorted(roles.keep & left)
+    ]
+    problems += [
+        f"processed.formats: {name}: got {text!r}, {TERMS} has {terms.column(name).format!r}"
+        for name, text in roles.formats.items()
+        if name in terms.names and terms.column(name).format != text
+    ]
+    if block.missing is not None and terms.missing != tuple(block.missing):
+        problems.append(f"processed.missing: {TERMS} has {terms.missing}")
+    if problems:
+        raise CairnError("\n       ".join([*problems, ANEW]))
 
 
 def held(
@@ -221,11 +315,15 @@ def verdict(tally: Tally, block: Processed) -> None:
     if not tally.rows:
         raise CairnError(EMPTY)
     broken = tally.counts.keys() - {REPEATED}
+    mend = (
+        f"mend the source, or {TERMS if TERMS.exists() else 'put the column into processed.drop'}"
+    )
     if broken and block.bad_rows == "fail":
+        raise CairnError(f"{tally.described()}; {mend}, or set processed.bad_rows: set_aside")
+    if tally.broken > block.max_bad_rows * tally.rows and tally.aside < tally.rows:
         raise CairnError(
-            f"{tally.described()}; mend the source, or "
-            f"{TERMS if TERMS.exists() else 'put the column into processed.drop'}, or set "
-            "processed.bad_rows: set_aside"
+            f"{tally.described()}; more than processed.max_bad_rows ({block.max_bad_rows:g}) of "
+            f"all rows break the contract; {mend}, or raise processed.max_bad_rows"
         )
     if REPEATED in tally.counts and block.duplicates == "fail":
         raise CairnError(
@@ -238,12 +336,14 @@ def verdict(tally: Tally, block: Processed) -> None:
 def remarks(tally: Tally, terms: Contract, block: Processed) -> list[str]:
     """What people should know of a table that passed."""
     dropped = {table.title(name).name for name in block.drop}
-    named = {*terms.names, terms.target.name, *([terms.identifier] if terms.identifier else [])}
     texts = [
         f"column {name!r} is left out: it is neither in {TERMS} nor in processed.drop"
-        for name in sorted(tally.columns - named - dropped)
+        for name in sorted(tally.columns - terms.headers.keys() - dropped)
     ]
-    texts += [f"column {text}, in {count:,} rows" for text, count in tally.notes.items()]
+    texts += [
+        f"column {text}, in {count:,} row{'s' if count > 1 else ''}"
+        for text, count in tally.notes.items()
+    ]
     return [*texts, tally.described()] if tally.aside else texts
 
 

@@ -54,6 +54,8 @@ PARAMS: dict[str, dict[str, Any]] = {
         "delimiter": None,
         "decimal": ".",
         "bad_rows": "fail",
+        "max_bad_rows": 1.0,
+        "min_class_rows": 1,
         "duplicates": "keep",
         "max_categories": 100,
     },

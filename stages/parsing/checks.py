@@ -1,25 +1,25 @@
-"""Rows held to the contract: typed as it says, then checked by pandera, every problem kept."""
+"""Rows held to the contract: typed as it says, every problem of every value kept."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import jiter
 import numpy as np
 import pandas as pd
-import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
+from stages import formats
 from stages.console import CairnError
-from stages.contract import LARGEST, NUMBERS, Column, Contract
+from stages.contract import LARGEST, MISSING_TEXTS, NUMBERS, Category, Column, Contract
 from stages.parsing.table import JSON, Part, Unconvertible, real
 from stages.paths import RAW, TERMS
 
@@ -30,6 +30,9 @@ LEAST, MOST = -(2**63), 2**63 - 1
 EXAMPLES = 5
 SHOWN = 60  # characters of a value, in a report
 REPEATED = ("row", "the same as one before")
+RARE = "a rare class"
+UNLABELED = "missing"
+DECIMAL_COMMA = "1234,5"  # the one format that Arrow's reader knows besides JSON's
 NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?))\s*$"
 WHOLE = r"^\s*[+-]?\d{1,19}(\.0*)?\s*$"
 BOOLEAN = r"^\s*(true|True|TRUE|false|False|FALSE)\s*$"
@@ -54,7 +57,8 @@ class Typed(NamedTuple):
     problem: str
 
 
-class Reading(NamedTuple):
+@dataclass(frozen=True)
+class Reading:
     """How a column is read.
 
     Attributes
@@ -65,11 +69,23 @@ class Reading(NamedTuple):
         From values of any type to that of the contract, null where there is none.
     problem
         What a value has that cannot be converted.
+    format
+        How its numbers or dates are written.
+    absent
+        Texts that stand for a missing value.
+    strip
+        Whether blanks around a text are no part of it.
+    categories
+        Texts that a number may stand for.
     """
 
     wanted: pa.DataType
-    convert: Callable[[pa.ChunkedArray, str | None], pa.ChunkedArray]
+    convert: Callable[[pa.ChunkedArray, Reading], pa.ChunkedArray]
     problem: str
+    format: str | None = None
+    absent: tuple[str, ...] = ()
+    strip: bool = True
+    categories: tuple[Category, ...] = ()
 
 
 class Held(NamedTuple):
@@ -91,6 +107,8 @@ class Held(NamedTuple):
         What is no problem, but to be known → of how many values.
     columns
         The names that the part has.
+    broken
+        How many rows have other problems than a label that is missing or rare.
     """
 
     rows: pa.Table
@@ -100,18 +118,20 @@ class Held(NamedTuple):
     hashes: NDArray[np.uint64]
     notes: dict[str, int]
     columns: frozenset[str]
+    broken: int = 0
 
 
 def hold(part: Part, terms: Contract, *, hashed: bool = False) -> Held:
     """Hold a part to the contract; raises a CairnError where it is no table, or lacks a column."""
-    plan = readings(terms)
+    plan = readings(terms, part)
     table = read(part, plan)
     if part.form != "jsonl":  # where each row says which columns it has
         lacks(terms, table.column_names)
     in_units(terms, table)
-    typed = convert(table, plan, part.dialect.decimal if part.text else None)
+    typed = convert(table, plan)
     rows = pa.table({name: found.array for name, found in typed.items()})
     problems = pd.concat([_mistyped(table, typed), check(rows, terms, typed)], ignore_index=True)
+    problems = _labeled(problems, terms)
     problems = problems.sort_values(["row", "column"], kind="stable", ignore_index=True)
     good = np.ones(len(rows), dtype=bool)
     good[problems["row"].to_numpy(dtype=np.int64)] = False
@@ -122,15 +142,24 @@ def hold(part: Part, terms: Contract, *, hashed: bool = False) -> Held:
         problems=problems,
         good=good,
         hashes=hashes_of(kept, terms) if hashed else np.empty(0, np.uint64),
-        notes=noted(kept, terms),
+        notes={**noted(kept, terms), **_written(table, plan, terms)},
         columns=frozenset(table.column_names),
+        broken=_broken_rows(problems, terms),
     )
+
+
+def _broken_rows(problems: pd.DataFrame, terms: Contract) -> int:
+    """How many rows have problems besides a label that is missing or rare."""
+    is_unused = (problems["column"] == terms.target.name) & problems["problem"].isin(
+        [UNLABELED, RARE]
+    )
+    return int(problems.loc[~is_unused, "row"].nunique())
 
 
 def lacks(terms: Contract, names: Iterable[str]) -> None:
     """Raise a CairnError where a column of the contract is not among those of the table."""
     known = set(names)
-    gone = [name for name in readings(terms) if name not in known]
+    gone = [name for name in _readings(terms) if name not in known]
     if gone:
         raise CairnError(
             f"{RAW} has no column {', '.join(map(repr, gone))}, which {TERMS} names; it has "
@@ -151,8 +180,21 @@ def in_units(terms: Contract, table: pa.Table) -> None:
             )
 
 
-def readings(terms: Contract) -> dict[str, Reading]:
-    """How each of the contract's columns, the target and the identifier, are read."""
+def readings(terms: Contract, part: Part) -> dict[str, Reading]:
+    """How each of the contract's columns, the target and the identifier, are read in a part.
+
+    The usual texts for a missing value are those only in CSV, which has no other way to say it.
+    """
+    usual = MISSING_TEXTS if part.text else ()
+    absent = usual if terms.missing is None else terms.missing
+    return {
+        name: replace(reading, absent=(*absent, *reading.absent), strip=terms.strip)
+        for name, reading in _readings(terms).items()
+    }
+
+
+def _readings(terms: Contract) -> dict[str, Reading]:
+    """The same, without what all columns have in common."""
     found = {column.name: _reading(column) for column in terms.columns}
     found[terms.target.name] = _label(terms)
     if terms.identifier:
@@ -163,34 +205,49 @@ def readings(terms: Contract) -> dict[str, Reading]:
 def _reading(column: Column) -> Reading:
     """How a column is read; of CSV numbers are never whole numbers, for 3.0 is one."""
     if column.kind in NUMBERS:
-        return Reading(FLOAT, number, "not a number")
+        is_plain = column.format in {None, DECIMAL_COMMA} and not column.markers
+        wanted = FLOAT if is_plain else TEXT
+        return Reading(wanted, number, "not a number", column.format, column.markers)
     if column.kind == "boolean":
-        return Reading(BOOLEANS, boolean, "not true or false")
+        return Reading(
+            TEXT if column.markers else BOOLEANS, boolean, "not true or false",
+            absent=column.markers,
+        )  # fmt: skip
     if column.kind == "date":
-        return Reading(TEXT, date, "not a date")
+        return Reading(TEXT, date, "not a date", column.format, column.markers)
     if isinstance(column.categories[0], int):
-        return Reading(INTEGER, code, "not a whole number")
-    return Reading(TEXT, category, "not a text")
+        wanted = TEXT if column.markers else INTEGER
+        return Reading(wanted, code, "not a whole number", absent=column.markers)
+    return Reading(
+        TEXT, category, "not a text", absent=column.markers, categories=column.categories
+    )
 
 
 def _label(terms: Contract) -> Reading:
     """How labels are read."""
-    first = terms.target.classes[0]
+    target = terms.target
+    problem = "not a known class"
+    first = target.classes[0]
     if isinstance(first, str):
-        return Reading(TEXT, category, "not a known class")
-    if isinstance(first, bool):
-        return Reading(BOOLEANS, boolean, "not a known class")
-    small = max(abs(int(label)) for label in terms.target.classes) < EXACT
-    return Reading(FLOAT if small else INTEGER, whole, "not a known class")
+        labels = tuple(label for label in (*target.classes, *target.rare) if isinstance(label, str))
+        return Reading(TEXT, category, problem, absent=target.markers, categories=labels)
+    wanted: pa.DataType = BOOLEANS
+    if not isinstance(first, bool):
+        small = max(abs(int(label)) for label in (*target.classes, *target.rare)) < EXACT
+        wanted = FLOAT if small else INTEGER
+    convert = boolean if isinstance(first, bool) else whole
+    return Reading(TEXT if target.markers else wanted, convert, problem, absent=target.markers)
 
 
-def read(part: Part, plan: dict[str, Reading]) -> pa.Table:
+def read(part: Part, plan: Mapping[str, Reading]) -> pa.Table:
     """The part's rows, each column with the type that is wanted if all its values have it."""
     wanted = {name: reading.wanted for name, reading in plan.items()}
     tries = [wanted]
     if part.form == "jsonl":  # names of rows are texts or whole numbers
         named = {n: INTEGER for n, reading in plan.items() if reading.convert is identifier}
         tries += [{**wanted, **named}] if named else []
+    if any(reading.format == DECIMAL_COMMA for reading in plan.values()):
+        part = replace(part, dialect=part.dialect._replace(decimal=","))
     for types_ in tries:
         try:
             return part.read(types_)
@@ -199,15 +256,9 @@ def read(part: Part, plan: dict[str, Reading]) -> pa.Table:
     return part.loose(wanted)
 
 
-def convert(table: pa.Table, plan: dict[str, Reading], decimal: str | None) -> dict[str, Typed]:
-    """Each column with its type.
-
-    Parameters
-    ----------
-    decimal
-        What a number has before its fraction, where texts may be numbers, as in CSV; else None.
-    """
-    return {name: _typed(_values(table, name), reading, decimal) for name, reading in plan.items()}
+def convert(table: pa.Table, plan: Mapping[str, Reading]) -> dict[str, Typed]:
+    """Each column with its type."""
+    return {name: _typed(_values(table, name), reading) for name, reading in plan.items()}
 
 
 def _values(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -217,53 +268,94 @@ def _values(table: pa.Table, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(len(table))])
 
 
-def _typed(values: pa.ChunkedArray, reading: Reading, decimal: str | None) -> Typed:
+def _typed(values: pa.ChunkedArray, reading: Reading) -> Typed:
     """A column with its type; a value that is not there only after that was bad."""
     if types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), None, values)
-    plain = written(values, reading.convert) if values.type == JSON else values
-    found = reading.convert(plain, decimal)
-    return Typed(found, pc.and_(pc.is_null(found), pc.is_valid(values)), reading.problem)
+    present = _without_markers(values, reading)
+    plain = written(present, reading) if values.type == JSON else present
+    found = reading.convert(plain, reading)
+    return Typed(found, pc.and_(pc.is_null(found), pc.is_valid(present)), reading.problem)
 
 
-def written(values: pa.ChunkedArray, convert: Any) -> pa.ChunkedArray:
+def _without_markers(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+    """Values without blanks around texts, and without texts that stand for a missing one."""
+    if values.type == JSON:
+        texts = [json.dumps(text, ensure_ascii=False) for text in reading.absent]
+        absent = pc.is_in(values.cast(TEXT), pa.array(texts, TEXT), skip_nulls=True)
+        return pc.if_else(absent, pa.scalar(None, JSON), values) if _any(absent) else values
+    if not types.is_string(values.type):
+        return values
+    plain = pc.utf8_trim_whitespace(values) if reading.strip else values
+    absent = pc.is_in(plain, pa.array(reading.absent, TEXT), skip_nulls=True)
+    return pc.if_else(absent, None, plain) if _any(absent) else plain
+
+
+def _any(found: pa.ChunkedArray) -> bool:
+    return bool(pc.any(found).as_py())
+
+
+def written(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
     """Values of JSON as they were written, those that a conversion takes."""
-    kind, takes = _OF_JSON[convert]
+    kind, takes = _OF_JSON[reading.convert]
     found = [None if text is None else jiter.from_json(text.encode()) for text in _texts(values)]
-    return pa.chunked_array([pa.array([takes(value) for value in found], type=kind)])
+    return pa.chunked_array([pa.array([takes(value, reading) for value in found], type=kind)])
 
 
 def _texts(values: pa.ChunkedArray) -> list[str | None]:
     return values.cast(TEXT).to_pylist()  # type: ignore[no-any-return]
 
 
-def number(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+def _each(
+    values: pa.ChunkedArray, read: Callable[[str], Any], kind: pa.DataType
+) -> pa.ChunkedArray:
+    """What each text is read as; one that stands in many rows is read once."""
+    encoded = values.combine_chunks().dictionary_encode()
+    found = pa.array([read(text) for text in encoded.dictionary.to_pylist()], type=kind)
+    return pa.chunked_array([found.take(encoded.indices)])
+
+
+def _or_else(
+    found: pa.ChunkedArray, values: pa.ChunkedArray, read: Callable[[str], Any]
+) -> pa.ChunkedArray:
+    """What was found, and of the values for which nothing was what each of them is read as."""
+    left = pc.and_(pc.is_null(found), pc.is_valid(values))
+    if not _any(left):
+        return found
+    rest = _each(values.filter(left), read, found.type)
+    return pa.chunked_array([pc.replace_with_mask(found.combine_chunks(), left.combine_chunks(),
+                                                  rest.combine_chunks())])  # fmt: skip
+
+
+def number(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
     """Numbers as float64."""
     if types.is_integer(values.type) or types.is_floating(values.type):
         return values.cast(FLOAT, safe=False)
-    if decimal and types.is_string(values.type):
-        good = _matching(_pointed(values, decimal), NUMBER)
-        return pc.utf8_trim_whitespace(good).cast(FLOAT)
-    return _nulls(values, FLOAT)
+    if not types.is_string(values.type):
+        return _nulls(values, FLOAT)
+    if reading.format:
+        return _each(values, lambda text: formats.read_number(text, reading.format), FLOAT)
+    plain = pc.utf8_trim_whitespace(_matching(values, NUMBER)).cast(FLOAT)
+    return _or_else(plain, values, formats.read_number)
 
 
-def whole(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+def whole(values: pa.ChunkedArray, _: Reading) -> pa.ChunkedArray:
     """Whole numbers as int64; 1.0 is one."""
     if types.is_integer(values.type):
         return values.cast(INTEGER)
     if types.is_floating(values.type):
         good = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), EXACT))
         return pc.if_else(good, values, None).cast(INTEGER)
-    if decimal and types.is_string(values.type):
-        good = _matching(_pointed(values, decimal), WHOLE)
+    if types.is_string(values.type):
+        good = _matching(values, WHOLE)
         digits = pc.replace_substring_regex(pc.utf8_trim_whitespace(good), r"\.0*$", "")
         return _within(digits.cast(LONG))
     return _nulls(values, INTEGER)
 
 
-def code(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+def code(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
     """Categories that are whole numbers, as int64."""
-    return whole(values, decimal)
+    return whole(values, reading)
 
 
 def _within(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -273,26 +365,32 @@ def _within(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(good, values, pa.scalar(None, type=LONG)).cast(INTEGER)
 
 
-def boolean(values: pa.ChunkedArray, decimal: str | None = None) -> pa.ChunkedArray:
+def boolean(values: pa.ChunkedArray, _: Reading) -> pa.ChunkedArray:
     """Booleans."""
     if types.is_boolean(values.type):
         return values
-    if decimal and types.is_string(values.type):
+    if types.is_string(values.type):
         good = pc.utf8_trim_whitespace(_matching(values, BOOLEAN))
         return pc.equal(pc.utf8_lower(good), "true")
     return _nulls(values, BOOLEANS)
 
 
-def date(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
-    """Dates and times without zone, to the second."""
+def date(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+    """Dates and times, to the second; those with a zone in UTC."""
     kind = values.type
     if types.is_date(kind):
         return _of_calendar(values.cast(SECONDS))
-    if types.is_timestamp(kind) and kind.tz is None:
-        return _of_calendar(pc.floor_temporal(values, unit="second").cast(SECONDS))
-    if types.is_string(kind):
-        return _seconds(pc.utf8_slice_codeunits(_matching(values, DATE), 0, TO_SECONDS))
-    return _nulls(values, SECONDS)
+    if types.is_timestamp(kind):
+        times = values.cast(pa.timestamp(kind.unit))
+        return _of_calendar(pc.floor_temporal(times, unit="second").cast(SECONDS))
+    if types.is_integer(kind) and reading.format:
+        values = values.cast(TEXT)
+    if not types.is_string(values.type):
+        return _nulls(values, SECONDS)
+    if reading.format:
+        return _each(values, lambda text: formats.read_date(text, reading.format), SECONDS)
+    plain = _seconds(pc.utf8_slice_codeunits(_matching(values, DATE), 0, TO_SECONDS))
+    return _or_else(plain, values, formats.read_date)
 
 
 def _of_calendar(times: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -318,43 +416,70 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-def category(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
-    """Texts."""
+def category(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+    """Texts; a whole number stands for the category that is its text."""
+    if types.is_integer(values.type):
+        texts = values.cast(TEXT)
+        known = pc.is_in(texts, pa.array(_text_categories(reading), TEXT))
+        return pc.if_else(known, texts, None)
     return values if types.is_string(values.type) else _nulls(values, TEXT)
 
 
-def identifier(values: pa.ChunkedArray, _: str | None = None) -> pa.ChunkedArray:
+def _text_categories(reading: Reading) -> list[str]:
+    return [text for text in reading.categories if isinstance(text, str)]
+
+
+def identifier(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
     """What names a row, a text or a whole number, as text."""
-    return values if types.is_string(values.type) else whole(values).cast(TEXT)
+    return values if types.is_string(values.type) else whole(values, reading).cast(TEXT)
 
 
-def _in_64_bits(value: Any) -> int | None:
+def _in_64_bits(value: Any, _: Reading) -> int | None:
     return value if type(value) is int and LEAST <= value <= MOST else None
 
 
-def _some_number(value: Any) -> float | None:
+def _some_number(value: Any, reading: Reading) -> float | None:
+    if isinstance(value, str):
+        return formats.read_number(value, reading.format)
     return real(value) if type(value) in {int, float} else None
 
 
-def _label_number(value: Any) -> int | None:
-    return _in_64_bits(int(value) if type(value) is float and value.is_integer() else value)
+def _label_number(value: Any, reading: Reading) -> int | None:
+    is_whole = type(value) is float and value.is_integer()
+    return _in_64_bits(int(value) if is_whole else value, reading)
 
 
-def _some_text(value: Any) -> str | None:
+def _some_text(value: Any, reading: Reading) -> str | None:
+    if type(value) is int:
+        return str(value) if str(value) in reading.categories else None
+    if not isinstance(value, str):
+        return None
+    return value.strip() if reading.strip else value
+
+
+def _some_date(value: Any, reading: Reading) -> str | None:
+    if type(value) is int and reading.format:
+        return str(value)
     return value if isinstance(value, str) else None
 
 
-def _some_name(value: Any) -> str | None:
-    found = _in_64_bits(value)
-    return _some_text(value) if found is None else str(found)
+def _some_truth(value: Any, _: Reading) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
 
 
-_OF_JSON: dict[Any, tuple[pa.DataType, Callable[[Any], Any]]] = {
+def _some_name(value: Any, reading: Reading) -> str | None:
+    found = _in_64_bits(value, reading)
+    return (value if isinstance(value, str) else None) if found is None else str(found)
+
+
+_OF_JSON: dict[Any, tuple[pa.DataType, Callable[[Any, Reading], Any]]] = {
     number: (FLOAT, _some_number),
     whole: (INTEGER, _label_number),
     code: (INTEGER, _in_64_bits),
-    boolean: (BOOLEANS, lambda value: value if isinstance(value, bool) else None),
-    date: (TEXT, _some_text),
+    boolean: (BOOLEANS, _some_truth),
+    date: (TEXT, _some_date),
     category: (TEXT, _some_text),
     identifier: (TEXT, _some_name),
 }
@@ -363,13 +488,6 @@ _OF_JSON: dict[Any, tuple[pa.DataType, Callable[[Any], Any]]] = {
 def _matching(texts: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
     """Texts of a pattern."""
     return pc.if_else(pc.match_substring_regex(texts, pattern), texts, None)
-
-
-def _pointed(texts: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
-    """Texts of numbers with a point before the fraction."""
-    if decimal == ".":
-        return texts
-    return pc.replace_substring(pc.replace_substring(texts, ".", "no"), decimal, ".")
 
 
 def _nulls(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
@@ -407,31 +525,67 @@ def _problems(columns: Any, problems: Any, values: Any, rows: Any) -> pd.DataFra
     )
 
 
-def schema(terms: Contract) -> pandera.DataFrameSchema:
-    """The contract as pandera's checks of a typed frame."""
-    known = pandera.Check.isin(terms.target.classes, error="not a known class")
-    return pandera.DataFrameSchema(
-        {
-            **{column.name: _checks(column) for column in terms.columns},
-            terms.target.name: pandera.Column(nullable=False, checks=known),
-            **({terms.identifier: pandera.Column(nullable=True)} if terms.identifier else {}),
-        },
-        strict=True,
-    )
+class Violation(NamedTuple):
+    """Values of a column that have its type, and break a rule."""
+
+    problem: str
+    where: pa.ChunkedArray
 
 
-def _checks(column: Column) -> pandera.Column:
-    """One column's checks."""
-    checks = []
+def check(rows: pa.Table, terms: Contract, typed: Mapping[str, Typed]) -> pd.DataFrame:
+    """Hold typed rows to the contract: one line a problem, none for what had no type already."""
+    parts = [_problems([], [], [], [])]
+    for name, found in _violations(rows, terms, typed):
+        places = np.flatnonzero(pc.fill_null(found.where, fill_value=False))
+        if len(places):
+            values = rows[name].take(places).to_pylist()
+            count = len(places)
+            parts.append(_problems([name] * count, [found.problem] * count, values, places))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _violations(
+    rows: pa.Table, terms: Contract, typed: Mapping[str, Typed]
+) -> Iterable[tuple[str, Violation]]:
+    """Each rule of each column, with the values that break it."""
+    for column in terms.columns:
+        values = rows[column.name]
+        if not column.missing:
+            yield column.name, _gaps(values, typed[column.name])
+        for violation in _broken(values, column):
+            yield column.name, violation
+    target = terms.target
+    labels = rows[target.name]
+    yield target.name, _gaps(labels, typed[target.name])
+    known = [*target.classes, *target.rare]
+    yield target.name, Violation("not a known class", _outside(labels, known))
+    yield target.name, Violation(RARE, _inside(labels, target.rare))
+
+
+def _gaps(values: pa.ChunkedArray, typed: Typed) -> Violation:
+    """Values that are missing, and not only because they had another type."""
+    return Violation(UNLABELED, pc.and_(pc.is_null(values), pc.invert(typed.bad)))
+
+
+def _broken(values: pa.ChunkedArray, column: Column) -> Iterable[Violation]:
+    """The rules of one column but for gaps."""
     if column.kind == "category" and not column.unknown:
-        checks = [pandera.Check.isin(column.categories, error="not a known category")]
+        yield Violation("not a known category", _outside(values, column.categories))
     elif column.kind in NUMBERS:
         lowest = -LARGEST if column.minimum is None else column.minimum
         highest = LARGEST if column.maximum is None else column.maximum
-        checks = [pandera.Check.in_range(lowest, highest, error=_beyond(column))]
+        inside = pc.and_(pc.greater_equal(values, lowest), pc.less_equal(values, highest))
+        yield Violation(_beyond(column), pc.invert(inside))
     if column.kind == "integer":
-        checks.append(pandera.Check(lambda values: values % 1 == 0, error="not a whole number"))
-    return pandera.Column(nullable=column.missing, checks=checks)
+        yield Violation("not a whole number", pc.not_equal(pc.floor(values), values))
+
+
+def _outside(values: pa.ChunkedArray, known: Iterable[Any]) -> pa.ChunkedArray:
+    return pc.and_(pc.is_valid(values), pc.invert(_inside(values, known)))
+
+
+def _inside(values: pa.ChunkedArray, known: Iterable[Any]) -> pa.ChunkedArray:
+    return pc.is_in(values, pa.array(list(known), values.type), skip_nulls=True)
 
 
 def _beyond(column: Column) -> str:
@@ -444,31 +598,29 @@ def _beyond(column: Column) -> str:
     return " or ".join(ends) or "beyond float32"
 
 
-def check(rows: pa.Table, terms: Contract, typed: dict[str, Typed]) -> pd.DataFrame:
-    """Hold typed rows to the contract: one line a problem, none for what had no type already."""
-    frame = rows.to_pandas(types_mapper=NULLABLE)
-    try:
-        schema(terms).validate(frame, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        found = _problems(
-            cases["column"].to_list(),
-            cases["check"].replace("not_nullable", "missing").to_list(),
-            [None if pd.isna(value) else value for value in cases["failure_case"]],
-            cases["index"].to_list(),
-        )
-        return found[~_known(found, typed)]
-    return _problems([], [], [], [])
+def _labeled(problems: pd.DataFrame, terms: Contract) -> pd.DataFrame:
+    """The problems, but of a row without a label, or with a rare one, only that."""
+    is_label = problems["column"] == terms.target.name
+    unused = problems.loc[is_label & problems["problem"].isin([UNLABELED, RARE]), "row"]
+    return problems[is_label | ~problems["row"].isin(unused)] if len(unused) else problems
 
 
-def _known(found: pd.DataFrame, typed: dict[str, Typed]) -> NDArray[np.bool_]:
-    """Which problems are of values that are missing only because they had another type."""
-    known = np.zeros(len(found), dtype=bool)
-    rows = found["row"].to_numpy()
-    for name in found["column"].unique():
-        here = ((found["column"] == name) & (found["problem"] == "missing")).to_numpy()
-        known[here] = np.asarray(typed[name].bad)[rows[here]]
-    return known
+def _written(table: pa.Table, plan: Mapping[str, Reading], terms: Contract) -> dict[str, int]:
+    """How many texts of categories had blanks around them, and which texts were missing values."""
+    texts = {
+        n: table[n] for n in plan if n in table.column_names and types.is_string(table[n].type)
+    }
+    kinds = {column.name: column.kind for column in terms.columns}
+    usual = {*(MISSING_TEXTS if terms.missing is None else terms.missing)}
+    found = {}
+    for name, values in texts.items():
+        plain = pc.utf8_trim_whitespace(values) if terms.strip else values
+        if terms.strip and kinds.get(name, "category") == "category":
+            found[f"{name}: blanks around the text taken off"] = _count(pc.not_equal(plain, values))
+        for text in plan[name].absent:
+            if text not in usual:
+                found[f"{name}: {text!r} taken for missing"] = _count(pc.equal(plain, text))
+    return {text: count for text, count in found.items() if count}
 
 
 def stored(rows: pa.Table, terms: Contract) -> pa.Table:
@@ -524,6 +676,8 @@ class Tally:
     ----------
     rows, aside
         How many there are, and how many were set aside.
+    broken
+        How many break the contract otherwise than by a label that is missing or rare.
     counts
         Rows of each column and problem.
     first
@@ -536,6 +690,7 @@ class Tally:
 
     rows: int = 0
     aside: int = 0
+    broken: int = 0
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     first: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
@@ -553,6 +708,7 @@ class Tally:
                 listed.append((self.rows + int(row) + 1, value))
         self.rows += held.total
         self.aside += held.problems["row"].nunique()
+        self.broken += held.broken
         self.notes.update(held.notes)
         self.columns |= held.columns
 

@@ -23,10 +23,15 @@ HEAD = """\
 # What a row is. Made from the table by the first `dvc repro`, yours from then on: edit it, commit
 # it. Every later table is held to it; without this file the next `dvc repro` makes a new one.
 #   kind        number, integer, boolean, category (texts, or whole numbers as codes) or date
+#   header      the table's own name of the column, which requests may use as well
 #   missing     true: a value may be missing
+#   markers     texts that stand for a missing value, beside the usual ones
+#   format      how numbers or dates are written, such as "1.234,5 €" or "%d.%m.%Y"
 #   minimum, maximum   of a number; any finite one where there is none
 #   unknown     true: a category may be one that is not listed
 #   parts       of a date, what the model takes: year, month, day, weekday, hour, minute
+#   left_out    columns that the model does not see, and why; processed.keep in params.yaml brings
+#               one back when the contract is made anew
 """
 
 
@@ -148,6 +153,8 @@ def _flow(part: dict[str, Any]) -> CommentedMap:
 
 def _quoted(key: str, value: Any) -> Any:
     """Labels and categories in quotes where they are texts: others' YAML takes no for false."""
-    if key not in {"classes", "categories"}:
+    if key == "format":
+        return DoubleQuotedScalarString(value)
+    if key not in {"classes", "categories", "rare", "markers", "missing"} or value is True:
         return value
     return [DoubleQuotedScalarString(v) if isinstance(v, str) else v for v in value]

@@ -1,262 +1,143 @@
-"""The contract that a table suggests: each part is surveyed by itself, and the surveys added up."""
+"""The contract that a table suggests, and what people should know of it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import types
 from pydantic import ValidationError
 
 from stages.console import CairnError
-from stages.contract import LARGEST, NUMBERS, Column, Contract, Kind, Label, Part, Target
+from stages.contract import NUMBERS, Column, Contract, Label, LeftOut, Target
+from stages.parsing import texts
 from stages.parsing.checks import LEAST, MOST
-from stages.parsing.table import JSON, Unconvertible, title
-from stages.parsing.table import Part as Rows
+from stages.parsing.decide import (
+    KINDS,
+    ROWS,
+    Decision,
+    Knobs,
+    copies,
+    count,
+    decide,
+    described,
+    header,
+    is_code,
+    leave_copy,
+    shown,
+)
+from stages.parsing.profile import Profile, Survey
 from stages.paths import RAW
 
-Form = Literal["integer", "number", "boolean", "text", "date", "time", "other"]
-COMMA = r"\s*[+-]?\d+,\d+\s*"
-ZERO = re.compile(rb'(?:^|[\n,;|\t"])[ +-]*0\d')
-LOOKED = 2**20  # bytes of a part in which codes are looked for
-DISTINCT = 100_000  # values of a column that are counted one by one
-TIMES = pa.timestamp("us")
-DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
-KINDS: dict[frozenset[str], Kind] = {
-    frozenset({"integer"}): "integer",
-    frozenset({"number"}): "number",
-    frozenset({"integer", "number"}): "number",
-    frozenset({"boolean"}): "boolean",
-    frozenset({"text"}): "category",
-    frozenset({"date"}): "date",
-    frozenset({"time"}): "date",
-    frozenset({"date", "time"}): "date",
-}
+RARE = 0.01  # of the rows: a class of more is not rare, however small the table
+MOST_RARE = 0.1  # of the rows, that may be set aside for classes that are rare
+FEW = 20  # distinct numbers that may be classes, where each stands in many rows
+EXAMPLES = 3
+WIDTH = 60
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is known of a column.
+class Roles:
+    """Which column is what, by their names.
 
     Attributes
     ----------
-    forms
-        The forms that its values have, those of rows that are not good, too.
-    unit
-        From the header.
-    present
-        How many good rows have a value.
-    distinct
-        The values of texts and labels, up to a bit over DISTINCT.
-    low, high
-        Of numbers; None where there is none.
+    target, identifier, drop, keep
+        As params.yaml says.
+    formats
+        Column → how its numbers or dates are written.
     """
 
-    forms: frozenset[Form] = frozenset()
-    unit: str | None = None
-    present: int = 0
-    distinct: frozenset[Any] = frozenset()
-    low: float | None = None
-    high: float | None = None
-
-    def __add__(self, other: Found) -> Found:
-        lows = [found.low for found in (self, other) if found.low is not None]
-        highs = [found.high for found in (self, other) if found.high is not None]
-        longest = max(self.distinct, other.distinct, key=len)
-        return Found(
-            self.forms | other.forms,
-            self.unit or other.unit,
-            self.present + other.present,
-            longest if len(longest) > DISTINCT else self.distinct | other.distinct,
-            min(lows, default=None),
-            max(highs, default=None),
-        )
+    target: str
+    identifier: str | None = None
+    drop: tuple[str, ...] = ()
+    keep: frozenset[str] = frozenset()
+    formats: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What is known of rows: how many there are, how many are good, and of those each column.
+class Proposal:
+    """A contract, and the decisions that led to it.
 
-    A row without a target, or with an infinite number, is not good.
-    """
-
-    rows: int = 0
-    good: int = 0
-    columns: Mapping[str, Found] = field(default_factory=dict)
-
-    def __add__(self, other: Survey) -> Survey:
-        names = [*self.columns, *(name for name in other.columns if name not in self.columns)]
-        none = Found()
-        columns = {n: self.columns.get(n, none) + other.columns.get(n, none) for n in names}
-        return Survey(self.rows + other.rows, self.good + other.good, columns)
-
-
-def survey(
-    part: Rows, target: str, texts: Sequence[str] = (), apart: Collection[str] = ()
-) -> Survey:
-    """What is known of a part.
-
-    Parameters
+    Attributes
     ----------
-    target
-        The column of the labels.
-    texts
-        Columns to take for texts, whatever they look like.
-    apart
-        Columns that the model does not see: any number is good there.
+    contract
+        What the table suggests.
+    decisions
+        One of each column that is neither target nor identifier, in the table's order.
     """
-    return of(_read(part, texts), target, apart)
+
+    contract: Contract
+    decisions: tuple[Decision, ...] = field(default_factory=tuple)
 
 
-def of(table: pa.Table, target: str, apart: Collection[str] = ()) -> Survey:
-    """What is known of rows."""
-    good = table.filter(_good(table, target, apart))
-    found = {
-        field.name: _found(table[field.name], good[field.name], field, label=field.name == target)
-        for field in table.schema
-    }
-    return Survey(len(table), len(good), found)
-
-
-def _read(part: Rows, texts: Sequence[str]) -> pa.Table:
-    try:
-        table = part.read(dict.fromkeys(texts, pa.string()))
-    except Unconvertible:
-        return _dated(part.loose(), texts)
-    return _written(part, table, texts) if part.form == "csv" else table
-
-
-def _written(part: Rows, table: pa.Table, texts: Sequence[str]) -> pa.Table:
-    """The table with columns of whole numbers that begin with a zero, as codes do, for texts."""
-    whole = [name for name in table.column_names if types.is_integer(table[name].type)]
-    if not whole or not ZERO.search(part.content[:LOOKED]):
-        return table
-    typed = part.read(dict.fromkeys([*texts, *whole], pa.string()))
-    for name in whole:
-        if pc.any(pc.match_substring_regex(typed[name], r"^\s*[+-]?0\d")).as_py():
-            place = table.column_names.index(name)
-            table = table.set_column(place, typed.field(name), typed[name])
-    return table
-
-
-def _dated(table: pa.Table, texts: Sequence[str]) -> pa.Table:
-    """The table with columns of which all texts are dates as such, as Arrow's reader has them."""
-    for place, name in enumerate(table.column_names):
-        if types.is_string(table[name].type) and name not in texts:
-            with suppress(pa.ArrowInvalid):
-                times = table[name].cast(TIMES)
-                table = table.set_column(place, table.field(name).with_type(TIMES), times)
-    return table
-
-
-def _good(table: pa.Table, target: str, apart: Collection[str]) -> pa.Array:
-    """Which rows have a target and no number beyond float32."""
-    good = pa.array(np.ones(len(table), dtype=bool))
-    for name in table.column_names:
-        values = table[name]
-        if name == target:
-            good = pc.and_(good, pc.invert(pc.is_null(values, nan_is_null=True)))
-        elif types.is_floating(values.type) and name not in apart:
-            beyond = pc.greater(pc.abs(values), LARGEST)
-            good = pc.and_(good, pc.invert(pc.fill_null(beyond, fill_value=False)))
-    return good
-
-
-def _found(
-    values: pa.ChunkedArray, good: pa.ChunkedArray, column: pa.Field, *, label: bool
-) -> Found:
-    """What is known of a column: its form from all rows, the rest from good ones."""
-    unit = (column.metadata or {}).get(b"unit", b"").decode() or None
-    if not len(_present(values)):
-        return Found(unit=unit)
-    form, present = _form(_present(values)), _present(good)
-    distinct: frozenset[Any] = frozenset()
-    if form == "text" or (label and form != "other"):
-        distinct = frozenset(pc.unique(present).slice(0, DISTINCT + 1).to_pylist())
-    low, high = _ends(present) if form in {"number", "integer"} else (None, None)
-    return Found(frozenset({form}), unit, len(present), distinct, low, high)
-
-
-def _present(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    missing = pc.is_null(values, nan_is_null=True)
-    return values.filter(pc.invert(missing)) if pc.any(missing).as_py() else values
-
-
-def _ends(values: pa.ChunkedArray) -> tuple[float | None, float | None]:
-    ends = pc.min_max(values).as_py()
-    return ends["min"], ends["max"]
-
-
-def _form(values: pa.ChunkedArray) -> Form:
-    kind = values.type
-    if types.is_timestamp(kind) and kind.tz is None:
-        return "date" if pc.all(pc.equal(pc.floor_temporal(values), values)).as_py() else "time"
-    if kind == JSON:
-        return "other"
-    return next((form for form, matches in _FORMS.items() if matches(kind)), "other")
-
-
-_FORMS: dict[Form, Callable[[pa.DataType], bool]] = {
-    "integer": types.is_integer,
-    "number": types.is_floating,
-    "boolean": types.is_boolean,
-    "text": types.is_string,
-    "date": types.is_date,
-}
-
-
-def mixed(found: Survey) -> list[str]:
-    """The columns whose values have forms that no kind has together."""
-    return [n for n, c in found.columns.items() if c.forms and c.forms not in KINDS]
+def mixed(survey: Survey, target: str) -> list[str]:
+    """Columns to read again as texts: their forms are of no one kind, or they are long codes."""
+    return [
+        name
+        for name, profile in survey.columns.items()
+        if profile.forms and (profile.forms not in KINDS or (is_code(profile) and name != target))
+    ]
 
 
 def propose(
-    found: Survey, target: str, *, identifier: str | None, drop: Sequence[str], most: int
-) -> Contract:
-    """The contract that a table suggests.
+    survey: Survey,
+    roles: Roles,
+    knobs: Knobs,
+    *,
+    min_class_rows: int = 1,
+    missing: Sequence[str] | None = None,
+) -> Proposal:
+    """Propose the contract of a table.
 
     Parameters
     ----------
-    found
+    survey
         The survey of all of it.
-    target, identifier, drop
-        Columns, as in the header or as identifiers.
-    most
-        Most categories of a column, and classes of the target.
+    min_class_rows
+        A class of fewer rows is set aside, where it has less than RARE of all.
+    missing
+        Texts that stand for no value; None: the usual ones.
 
     Raises
     ------
     CairnError
-        Where it suggests none: which column, and what to do.
+        Where a person has to decide: each column, with the edits to paste.
     """
-    apart = {known(target, "processed.target", found.columns)}
-    named = identifier and known(identifier, "processed.identifier", found.columns)
-    left = apart | {known(name, "processed.drop", found.columns) for name in drop}
-    if named in left:
-        raise CairnError(
-            f"processed.identifier: {named!r} is the target, or in processed.drop, too"
-        )
-    left |= {named} if named else set()
-    columns = [
-        _column(name, column, found.good, most)
-        for name, column in found.columns.items()
-        if name not in left
+    apart = {roles.target, roles.identifier, *roles.drop}
+    rest = {name: profile for name, profile in survey.columns.items() if name not in apart}
+    decisions = {name: decide(name, profile, survey.good, knobs) for name, profile in rest.items()}
+    for name, of in copies(rest, decisions).items():
+        if name not in knobs.keep and survey.good >= ROWS:
+            decisions[name] = leave_copy(name, rest[name], of)
+    target, problems = _target(roles.target, survey, min_class_rows, knobs.max_categories)
+    problems += [f"column {d.name!r}: {d.why}" for d in decisions.values() if d.outcome is None]
+    columns = tuple(d.outcome for d in decisions.values() if isinstance(d.outcome, Column))
+    if not columns and not problems:
+        problems = [_nothing_left(roles.target, decisions.values())]
+    if problems or target is None:
+        raise CairnError("\n       ".join(problems))
+    left = [
+        LeftOut(name=name, header=header(name, survey.columns[name]), reason="dropped")
+        for name in roles.drop
     ]
-    [label] = apart
-    if not columns:
-        raise CairnError(f"{RAW}: no column is left beside the target {label!r}")
-    classes = _classes(label, found.columns[label], most)
+    left += [d.outcome for d in decisions.values() if isinstance(d.outcome, LeftOut)]
+    contract = _contract(
+        target=target,
+        identifier=roles.identifier,
+        identifier_header=roles.identifier
+        and header(roles.identifier, survey.columns[roles.identifier]),
+        missing=None if missing is None else tuple(missing),
+        columns=columns,
+        left_out=tuple(left),
+    )
+    return Proposal(contract, tuple(decisions.values()))
+
+
+def _contract(**keys: Any) -> Contract:
     try:
-        return Contract(
-            target=Target(name=label, classes=classes), identifier=named, columns=tuple(columns)
-        )
+        return Contract(**keys)
     except ValidationError as error:
         reason = error.errors()[0]["ctx"]["error"]
         raise CairnError(
@@ -265,111 +146,122 @@ def propose(
         ) from None
 
 
-def known(name: str, key: str, columns: Iterable[str]) -> str:
-    """A column's name as an identifier, given that way or as in the header."""
-    found = title(name).name
-    if found not in columns:
-        raise CairnError(f"{key}: got {name!r}; the columns are {', '.join(columns)}")
-    return found
+def _nothing_left(target: str, decisions: Iterable[Decision]) -> str:
+    """Why there is no column to learn from."""
+    whys = "".join(f"\n         {decision.name}: {decision.why}" for decision in decisions)
+    advice = "; name in processed.keep what is to stay" if whys else ""
+    return f"{RAW}: no column is left beside the target {target!r}{advice}{whys}"
 
 
-def _column(name: str, found: Found, rows: int, most: int) -> Column:
-    """What the values of a column have in common."""
-    if not found.present:
-        raise CairnError(f"column {name!r} has no value at all; add it to processed.drop")
-    if found.forms not in KINDS:
-        raise CairnError(
-            f"column {name!r} has values that no kind of column has ({_forms(found)}); allowed: "
-            "numbers, booleans, texts or dates without zone, one of them throughout; mend the "
-            "source, or add it to processed.drop"
+def _target(name: str, survey: Survey, min_rows: int, most: int) -> tuple[Target | None, list[str]]:
+    """The target and its classes, or what is wrong with them."""
+    profile = survey.columns[name]
+    kind = KINDS.get(profile.forms)
+    if profile.forms and kind in {None, "date"}:
+        return None, [_no_class(name, profile)]
+    markers = tuple(sorted(texts.VOID & profile.counts.keys())) if kind == "category" else ()
+    counts = {label: n for label, n in profile.counts.items() if label not in markers}
+    if kind in NUMBERS:
+        if not all(LEAST <= value <= MOST and value % 1 == 0 for value in counts):
+            return None, [_is_number(name, profile)]
+        counts = {int(label): n for label, n in counts.items()}
+    rare = _rare(counts, min_rows)
+    classes: list[Label] = sorted(counts.keys() - set(rare))
+    set_aside = sum(counts[label] for label in rare)
+    if len(classes) > most or set_aside > MOST_RARE * sum(counts.values()):
+        return None, [_too_many(name, profile, kind in NUMBERS, most)]
+    if len(classes) < 2:  # noqa: PLR2004
+        return None, [_too_few(name, classes, rare, min_rows)]
+    target = Target(
+        name=name,
+        header=header(name, profile),
+        classes=tuple(classes),
+        rare=tuple(sorted(rare)),
+        markers=markers,
+    )
+    return target, []
+
+
+def _no_class(name: str, profile: Profile) -> str:
+    return (
+        f"target {name!r} has values that name no class ({described(profile.forms)}); Cairn "
+        "predicts classes: whole numbers within 64 bits, texts or booleans; set processed.target"
+    )
+
+
+def _rare(counts: Mapping[Any, int], min_rows: int) -> list[Any]:
+    """Labels of too few rows to be learned and tested."""
+    total = sum(counts.values())
+    return [label for label, n in counts.items() if n < min_rows and (n == 1 or n < RARE * total)]
+
+
+def _is_number(name: str, profile: Profile) -> str:
+    return (
+        f"target {name!r} is a number: {count(profile)} different values, from {profile.low:g} to "
+        f"{profile.high:g}. Cairn predicts classes and no numbers yet; make classes of it in the "
+        "table, such as low and high, or set processed.target to a column of classes"
+    )
+
+
+def _too_many(name: str, profile: Profile, is_number: bool, most: int) -> str:  # noqa: FBT001
+    if is_number:
+        return _is_number(name, profile)
+    return (
+        f"target {name!r} has {count(profile)} different labels, most of them in few rows, such as "
+        f"{', '.join(map(shown, list(profile.counts)[:EXAMPLES]))}; allowed: 2 to {most} classes "
+        "(processed.max_categories); set processed.target"
+    )
+
+
+def _too_few(name: str, classes: Sequence[Label], rare: Sequence[Label], min_rows: int) -> str:
+    if rare:
+        labels = ", ".join(map(shown, rare[:EXAMPLES]))
+        return (
+            f"target {name!r} has {len(classes)} class of {min_rows} rows or more; others, such as "
+            f"{labels}, have fewer (processed.min_class_rows); it needs two"
         )
-    kind = KINDS[found.forms]
-    more = _more(name, kind, found, most)
-    return Column(name=name, kind=kind, unit=found.unit, missing=found.present < rows, **more)
+    only = f"only the label {shown(classes[0])}" if classes else "no label"
+    return f"target {name!r} has {only}; Cairn needs two classes; set processed.target"
 
 
-def _more(name: str, kind: Kind, found: Found, most: int) -> dict[str, Any]:
-    """What only a column of its kind has."""
-    if kind == "date":
-        return {"parts": (*DATE, "hour") if "time" in found.forms else DATE}
-    if kind != "category":
-        return {}
-    if all(re.fullmatch(COMMA, text) for text in found.distinct):
-        raise CairnError(
-            f"column {name!r} has numbers with a comma, such as {min(found.distinct)!r}; set "
-            "processed.decimal: ','"
-        )
-    if len(found.distinct) > most:
-        raise CairnError(
-            f"column {name!r} has {_number(found)} distinct texts, more than "
-            f"processed.max_categories ({most}); add it to processed.drop, or raise that"
-        )
-    return {"categories": tuple(sorted(found.distinct))}
-
-
-def _number(found: Found) -> str:
-    count = len(found.distinct)
-    return f"over {DISTINCT:,}" if count > DISTINCT else f"{count:,}"
-
-
-def _forms(found: Found) -> str:
-    return ", ".join(sorted(_WORDS[form] for form in found.forms))
-
-
-_WORDS: dict[Form, str] = {
-    "integer": "whole numbers",
-    "number": "numbers",
-    "boolean": "booleans",
-    "text": "texts",
-    "date": "dates",
-    "time": "dates with a time",
-    "other": "values of another type, or of several",
-}
-
-
-def _classes(name: str, found: Found, most: int) -> tuple[Label, ...]:
-    """The distinct labels, sorted; a CairnError where they are not what a classifier predicts."""
-    kind = KINDS.get(found.forms)
-    if found.forms and (kind in {None, "date"} or (kind in NUMBERS and not _whole(found))):
-        raise CairnError(
-            f"target {name!r} has values that name no class ({_forms(found)}); Cairn predicts "
-            "classes: whole numbers within 64 bits, texts or booleans; set processed.target"
-        )
-    values = map(int, found.distinct) if kind in NUMBERS else found.distinct
-    labels: list[Label] = sorted(values)
-    if len(labels) not in range(2, most + 1):
-        raise CairnError(
-            f"target {name!r} has {_number(found)} distinct label{'s' if len(labels) > 1 else ''}; "
-            f"allowed: 2 to {most} (processed.max_categories); set processed.target"
-        )
-    return tuple(labels)
-
-
-def _whole(found: Found) -> bool:
-    """Whether all numbers are whole ones of 64 bits."""
-    return all(LEAST <= value <= MOST and value % 1 == 0 for value in found.distinct)
-
-
-def shown(terms: Contract, found: Survey) -> str:
-    """What was inferred, as a table for people."""
+def show(proposal: Proposal, survey: Survey) -> str:
+    """All columns of the table, as a table for people: what they are, and what was decided."""
+    roles = {proposal.contract.target.name: "target", proposal.contract.identifier: "identifier"}
+    decisions = {decision.name: decision for decision in proposal.decisions}
+    left = {column.name: column for column in proposal.contract.left_out}
     rows = [
         {
-            "column": column.name,
-            "kind": column.kind,
-            "unit": column.unit or "",
-            "missing": f"{1 - found.columns[column.name].present / found.good:.1%}"
-            if column.missing
+            "column": profile.header or name,
+            "kind": roles.get(name) or _kind(decisions.get(name), left.get(name)),
+            "distinct": count(profile) if profile.present else "0",
+            "missing": f"{1 - profile.present / survey.good:.1%}"
+            if profile.present < survey.good
             else "",
-            "values": _values(column, found.columns[column.name]),
+            "examples": _examples(profile),
+            "decided": _decided(decisions.get(name), left.get(name)),
         }
-        for column in terms.columns
+        for name, profile in survey.columns.items()
     ]
-    return str(pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=60))
+    return str(pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=WIDTH))
 
 
-def _values(column: Column, found: Found) -> str:
-    if column.kind == "category":
-        return f"{len(column.categories)}: {', '.join(map(str, column.categories))}"
-    if column.kind == "date":
-        return ", ".join(column.parts)
-    return "" if found.low is None else f"{found.low:g} to {found.high:g}"
+def _kind(decision: Decision | None, left: LeftOut | None) -> str:
+    column = decision.outcome if decision else None
+    if isinstance(column, Column):
+        return f"{column.kind} ({column.unit})" if column.unit else column.kind
+    return f"- {left.reason}" if left else ""
+
+
+def _decided(decision: Decision | None, left: LeftOut | None) -> str:
+    if decision:
+        return decision.why
+    return "left out: processed.drop names it" if left else ""
+
+
+def _examples(profile: Profile) -> str:
+    """A few values, the most frequent ones first where they were counted; of numbers the ends."""
+    if profile.low is not None and profile.high is not None and not profile.counts:
+        return f"{profile.low:g} to {profile.high:g}"
+    values: list[Any] = sorted(profile.counts, key=lambda v: -profile.counts[v])
+    values = values or sorted(profile.values, key=str)
+    return ", ".join(shown(value) for value in values[:EXAMPLES])

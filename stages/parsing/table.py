@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.console import CairnError
+from stages.contract import MISSING_TEXTS
 from stages.params import Processed
 from stages.parsing import header
 from stages.parsing.header import Heading
@@ -45,8 +46,6 @@ HEAD_OF_JSON = 2**18  # bytes of JSON lines whose keys name the columns of all
 NEWLINE = b"\n"
 QUOTE = ord('"')
 SHOWN = 80  # characters of what came, in an error
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan",
-           "-NaN", "-nan", "-NAN", "None", "NULL", "Null", "null")  # fmt: skip
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 DELIMITERS = ",;\t|"
 SEPARATE = (
@@ -92,6 +91,7 @@ class Dialect(NamedTuple):
 
     delimiter: str
     decimal: str
+    missing: tuple[str, ...] = MISSING_TEXTS
 
 
 COMMAS = Dialect(",", ".")
@@ -208,7 +208,7 @@ class Part:
             return pa.Table.from_arrays([pa.nulls(0)] * len(names), names=names)
         convert = pa_csv.ConvertOptions(
             column_types={name: wanted[name] for name in names if name in wanted},
-            null_values=MISSING,
+            null_values=self.dialect.missing,
             true_values=TRUE,
             false_values=FALSE,
             strings_can_be_null=True,
@@ -480,7 +480,7 @@ def _text(stream: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
         return
     stop = _end_of_header(first, starts)
     top = decoded(first[:stop], where, 1).strip("\r\n")
-    dialect = Dialect(block.delimiter or _delimiter(top), block.decimal)
+    dialect = Dialect(block.delimiter or _delimiter(top), block.decimal, _missing(block))
     names = _names(top, dialect, where)
     line = 1 + first.count(end, 0, stop)
     starts = dialect.delimiter.encode() + b"\r\n"
@@ -489,6 +489,11 @@ def _text(stream: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
     for number, (content, place) in enumerate(chain([rows], blocks)):
         part = Part("csv", content, where, place, names, dialect)
         yield part if number else replace(part, notes=header.notes(part.headings))
+
+
+def _missing(block: Processed) -> tuple[str, ...]:
+    """Texts that stand for no value."""
+    return MISSING_TEXTS if block.missing is None else tuple(block.missing)
 
 
 def _first_keys(content: bytes) -> tuple[str, ...]:

@@ -85,18 +85,22 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 
 # Columns that cannot be used: each is named, with what to do.
 COLUMNS: dict[str, tuple[str, str]] = {
-    "no value": ("a,b,y\n,0,0\n,1,1\n", "column 'a' has no value at all; add it to processed.drop"),
+    "no value": ("a,y\n,0\n,1\n", "no column is left beside the target 'y'"),
     "no target": ("a,b\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, b"),
+    "nearly a target": ("a,Y\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, Y"),
+    "a target misspelled": ("a,my\n1,0\n2,1\n", "got 'y'; did you mean 'my'?"),
     "only a target": ('{"y":0}\n{"y":1}\n', "no column is left beside the target 'y'"),
-    "one class": ("a,y\n1,1\n2,1\n", "target 'y' has 1 distinct label; allowed: 2 to 100"),
+    "one class": ("a,y\n1,1\n2,1\n", "target 'y' has only the label 1; Cairn needs two classes"),
     "no class": ("a,y\n1,\n2,\n", "no row is left: each lacks a target"),
-    "classes of fractions": ("a,y\n1,0.5\n2,1\n", "target 'y' has values that name no class"),
+    "classes of fractions": ("a,y\n1,0.5\n2,1\n", "target 'y' is a number: 2 different values, fr"),
     "classes of dates": ("a,y\n1,2024-01-01\n2,2024-01-02\n", "name no class (dates); Cairn"),
-    "endless class": ("a,y\n1,inf\n2,1\n", "target 'y' has values that name no class (numbers)"),
-    "nested": ('{"a":{"b":1},"y":0}\n{"a":{"b":2},"y":1}\n', "column 'a' has values that no kin"),
-    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "column 'a' has values that no kind of col"),
-    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "column 'a' has values that no kind of column"),
+    "endless class": ("a,y\n1,inf\n2,1\n", "target 'y' is a number: 2 different values, from 1 to"),
+    "nested": ('{"a":{"b":1},"y":0}\n{"a":{"b":2},"y":1}\n', "a: left out: it has values of anoth"),
+    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: it has values of another ty"),
+    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: it has values of another type"),
     "mixed target": ('{"a":1,"y":0}\n{"a":2,"y":"x"}\n', "target 'y' has values that name no cla"),
-    "decimal comma": ("a;y\n1,5;0\n2,25;1\n", "numbers with a comma, such as '1,5'; set processed"),
-    "texts": ("a,y\n" + "".join(f"t{n},{n % 2}\n" for n in range(101)), "column 'a' has 101 dist"),
+    "names": (
+        "a,y\n" + "".join(f"t{n},{n % 2}\n" for n in range(101)),
+        "a: left out: 101 different texts in 101 rows",
+    ),
 }  # fmt: skip

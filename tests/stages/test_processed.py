@@ -75,7 +75,9 @@ def test_a_column_that_cannot_be_used_is_named(name: str) -> None:
 
 def test_the_small_table_suggests_its_contract() -> None:
     terms, rows, report = run(small.text(), target="kind")
-    assert terms == small.TERMS
+    headed = {column.name: column for column in small.TERMS.columns}
+    headed["area"] = headed["area"].model_copy(update={"header": "area (cm2)"})
+    assert terms == small.TERMS.model_copy(update={"columns": tuple(headed.values())})
     assert list(rows) == [*terms.names, "kind"]
     assert report == {"rows": 80, "kept": 80, "set_aside": 0, "problems": {}, "notes": {}}
     for place, row in enumerate(small.table()):
@@ -150,7 +152,9 @@ def test_the_same_table_gives_the_same_bytes() -> None:
         (("b", ""), "category", ("b",), True),
         (("01", "x"), "category", ("01", "x"), False),
         (("1", "True"), "category", ("1", "True"), False),
+        (("0x1F", "0x2A"), "category", ("0x1F", "0x2A"), False),
         (("10:00", "11:30"), "category", ("10:00", "11:30"), False),
+        (('"1,5"', '"2,25"'), "number", (), False),
         (('"1,5"', '"x ""q"""'), "category", ("1,5", 'x "q"'), False),
         (("日", "größe"), "category", ("größe", "日"), False),
         (('"two\nlines"', "x"), "category", ("two\nlines", "x"), False),
@@ -158,7 +162,8 @@ def test_the_same_table_gives_the_same_bytes() -> None:
         (("2024-02-29", "1999-01-01"), "date", (), False),
         (("2024-02-29 10:00", ""), "date", (), True),
         (("2024-02-29", "x"), "category", ("2024-02-29", "x"), False),
-        (("2024-02-29T10:00Z", "2024-02-29T10:00Z"), "category", ("2024-02-29T10:00Z",), False),
+        (("2024-02-29T10:00Z", "2024-02-29T10:00Z"), "date", (), False),
+        (("29.02.2024", "1.3.2024"), "date", (), False),
     ],
 )
 @pytest.mark.parametrize("size", [1, 2**20])
@@ -276,7 +281,7 @@ def test_dropped_columns_may_be_named_as_in_the_header_or_as_in_the_contract() -
     TERMS.unlink()
     assert again(content, drop=["b (cm)"])[0].names == ("id_no", "c")
     TERMS.unlink()
-    assert "processed.drop: got 'd'; the columns are id_no, b, c, y" in refused_again(
+    assert "processed.drop: got 'd'; the columns are id no, b (cm), c, y" in refused_again(
         content, drop=["d"]
     )
 
@@ -307,17 +312,23 @@ def test_an_identifier_that_cannot_be_is_named(knobs: dict[str, Any], says: str)
     assert says in refused("a,b,y\n1,2,0\n2,3,1\n", **knobs)
 
 
-def test_too_many_categories_or_classes_are_named_with_the_limit() -> None:
-    content = "a,y\n" + "".join(f"t{place},{place % 2}\n" for place in range(11))
-    assert "column 'a' has 11 distinct texts, more than processed.max_categories (10)" in refused(
-        content, max_categories=10
+def test_of_too_many_categories_the_most_frequent_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = ["u"] * 5 + ["v"] * 4 + ["w"] * 3
+    terms, rows, report = run(
+        "a,y\n" + "".join(f"{cell},{place % 2}\n" for place, cell in enumerate(cells)),
+        max_categories=2,
     )
-    assert len(run(content, max_categories=11)[0].columns[0].categories) == 11
-    TERMS.unlink()
+    (column,) = terms.columns
+    assert (column.categories, column.unknown) == (("u", "v"), True)
+    assert len(rows) == 12
+    assert report["notes"] == {"a: a category that is not listed": 3}
+    output = capsys.readouterr().out
+    assert "the 2 most frequent of 3 categories stay, 9 rows; the others, 3 rows, are" in output
+
+
+def test_too_many_classes_are_named_with_the_limit() -> None:
     content = "a,y\n" + "".join(f"{place},t{place}\n" for place in range(4))
-    assert "target 'y' has 4 distinct labels; allowed: 2 to 3" in refused_again(
-        content, max_categories=3
-    )
+    assert "target 'y' has 4 different labels" in refused(content, max_categories=3)
 
 
 BAD = "a,b,y\n1,1,0\ninf,2,1\n1e300,3,0\n4,4,\n5,5,1\n"
@@ -346,7 +357,7 @@ def test_bad_rows_are_set_aside_and_counted(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_row_with_two_problems_is_one_bad_row() -> None:
-    _, rows, report = run("a,y\ninf,\n1,0\n2,1\n", bad_rows="set_aside")
+    _, rows, report = run("a,b,y\ninf,inf,1\n1,2,0\n2,1,1\n", bad_rows="set_aside")
     assert (len(rows), report["set_aside"], sum(report["problems"].values())) == (2, 1, 2)
 
 
@@ -371,8 +382,8 @@ def test_where_every_row_is_bad_none_is_left() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has 1 distinct label"),
-        ("a,b,y\ninf,1,0\n1,,1\n2,,0\n", "column 'b' has no value at all"),
+        ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has only the label 1"),
+        ("b,y\ninf,0\n,1\n,0\n", "b: left out: no row has a value"),
     ],
 )
 def test_what_the_rows_that_are_kept_lack_is_named(content: str, says: str) -> None:
@@ -390,7 +401,7 @@ def test_a_category_and_a_gap_of_which_no_row_is_kept_are_not_allowed() -> None:
 
 @pytest.mark.parametrize("label", ["1e300", "-1e19", str(2**63), str(2**64 - 1)])
 def test_a_huge_label_is_refused(label: str) -> None:
-    assert "target 'y' has values that name no class" in refused(f"a,y\n1,{label}\n2,1\n")
+    assert "target 'y' is a number: 2 different values" in refused(f"a,y\n1,{label}\n2,1\n")
 
 
 @pytest.mark.parametrize("first", ["1", "x"])
@@ -541,9 +552,11 @@ def test_the_first_run_shows_what_it_inferred(capsys: pytest.CaptureFixture[str]
     run(as_csv(ROWS), identifier="id")
     said = capsys.readouterr().out
     for words in (
-        ["n", "number", "cm", "20.0%", "-2.25 to 1e+06"],
-        ["time", "date", "20.0%", "year, month, day, weekday, hour"],
-        ["target y: ('no', 'yes')"],
+        ["n (cm)", "number (cm)", "20.0%", "-2.25 to 1e+06"],
+        ["time", "date", "20.0%"],
+        ["y", "target", "2"],
+        ["id", "identifier"],
+        ["target y: no, yes"],
         [f"wrote {TERMS}; read it, edit it, commit it"],
     ):
         assert any(all(word in line for word in words) for line in said.splitlines())
@@ -667,7 +680,7 @@ def test_the_type_of_a_parquet_column_that_changed_is_explained() -> None:
     run(as_parquet(ROWS), identifier="id")
     rows = [{**row, "i": str(row["i"]), "b": 1} for row in ROWS]
     error = refused_again(as_parquet(rows), identifier="id")
-    assert "'i' not a number in 5 (data rows 1, 2, 3, 4, 5, such as '3', 'None'" in error
+    assert "'i' not a number in 1 (data row 2, such as 'None'" in error
     assert "'b' not true or false in 5" in error
 
 
@@ -677,7 +690,7 @@ def test_the_type_of_a_parquet_column_that_changed_is_explained() -> None:
         ({"target": "n"}, "processed.target: got 'n', data/processed/contract.yaml has 'y'"),
         ({"identifier": None}, "processed.identifier: got None, data/processed/contract.yaml has"),
         ({"identifier": "c"}, "processed.identifier: got 'c', data/processed/contract.yaml has"),
-        ({"drop": ["n (cm)", "c"]}, "processed.drop: c, n is in data/processed/contract.yaml"),
+        ({"drop": ["n (cm)", "c"]}, "processed.drop: n is in data/processed/contract.yaml, too"),
     ],
 )
 def test_params_that_speak_of_other_columns_than_the_contract_are_named(
@@ -701,11 +714,11 @@ def test_json_lines_may_have_other_keys_in_each_row() -> None:
 def test_bad_rows_of_json_lines_do_not_hide_the_good_ones() -> None:
     rows = [{"a": n, "c": "x", "y": n % 2} for n in range(6)]
     run(as_lines(rows))
-    wrong: list[dict[str, Any]] = [{"a": v, "c": "x", "y": 0} for v in ("1", True, [1], {"b": 1})]
+    wrong: list[dict[str, Any]] = [{"a": v, "c": "x", "y": 0} for v in ("u", True, [1], {"b": 1})]
     _, kept, report = again(as_lines([*wrong, *rows]), bad_rows="set_aside")
     assert (len(kept), report["problems"]) == (6, {"a: not a number": 4})
     error = refused_again(as_lines([*wrong, *rows]))
-    assert "'a' not a number in 4 (data rows 1, 2, 3, 4, such as '1', True, [1], {'b': 1})" in error
+    assert "'a' not a number in 4 (data rows 1, 2, 3, 4, such as 'u', True, [1], {'b': 1})" in error
 
 
 def test_the_report_is_json_of_numbers() -> None:

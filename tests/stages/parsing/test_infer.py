@@ -1,85 +1,38 @@
 from __future__ import annotations
 
-import pickle
-from functools import partial, reduce
-from operator import add
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stages.console import CairnError
-from stages.contract import Column
-from stages.parsing import infer
-from stages.parsing.infer import Found, Survey
+from stages.contract import Contract, LeftOut
+from stages.parsing import infer, profile
+from stages.parsing.decide import Knobs
+from stages.parsing.infer import Proposal, Roles
+from stages.parsing.profile import Profile, Survey
 from stages.parsing.table import COMMAS, Part
 from tests.stages.tables import ROWS, as_lines
 
-VALUES = st.one_of(st.none(), st.integers(-9, 9), st.floats(-1, 1), st.booleans(), st.text("ab"))
+LABELS = Profile(frozenset({"text"}), present=2, counts={"u": 1, "v": 1}, digest=b"y")
 
 
-def csv(text: str) -> Part:
+def csv(text: str) -> Survey:
     header, rows = text.split("\n", 1)
-    return Part("csv", rows.encode(), "table", 2, tuple(header.split(",")), COMMAS)
+    part = Part("csv", rows.encode(), "table", 2, tuple(header.split(",")), COMMAS)
+    return profile.survey(part, "y")
 
 
-def proposed(found: Survey, **knobs: Any) -> tuple[Column, ...]:
-    known: dict[str, Any] = {"identifier": None, "drop": [], "most": 9, **knobs}
-    return infer.propose(found, "y", **known).columns
+def proposed(survey: Survey, most: int = 9, **more: Any) -> Proposal:
+    roles = Roles("y", **{key: more.pop(key) for key in ("identifier", "drop") if key in more})
+    return infer.propose(survey, roles, Knobs(most), **more)
 
 
-def test_a_survey_counts_and_spans_the_good_rows() -> None:
-    found = infer.survey(csv("a (m),b,y\n1.5,u,0\ninf,v,1\n-2,,\n,w,1\n3,u,1\n"), target="y")
-    assert (found.rows, found.good) == (5, 3)
-    assert found.columns == {
-        "a": Found(frozenset({"number"}), "m", 2, frozenset(), 1.5, 3.0),
-        "b": Found(frozenset({"text"}), None, 3, frozenset({"u", "w"})),
-        "y": Found(frozenset({"integer"}), None, 3, frozenset({0, 1}), 0, 1),
-    }
+def contract(text: str, **more: Any) -> Contract:
+    return proposed(csv(text), **more).contract
 
 
-def test_a_column_apart_makes_no_row_bad() -> None:
-    part = csv("a,b,y\ninf,1,0\n1,2,1\n")
-    assert infer.survey(part, target="y").good == 1
-    assert infer.survey(part, target="y", apart=["a"]).good == 2
-
-
-def test_a_survey_can_be_sent_to_another_process() -> None:
-    survey = partial(infer.survey, target="y", texts=["a"], apart=["b"])
-    sent = pickle.loads(pickle.dumps(survey))  # noqa: S301
-    part = csv("a,b,y\n1,2,0\n2,2,1\n")
-    assert sent(part) == survey(part)
-    assert survey(part).columns["a"].forms == {"text"}
-
-
-@given(
-    rows=st.lists(st.fixed_dictionaries({"a": VALUES, "b": VALUES, "y": st.sampled_from("uv")}),
-                  min_size=1, max_size=8),
-    data=st.data(),
-)  # fmt: skip
-def test_surveys_add_up_to_that_of_the_whole(
-    rows: list[dict[str, Any]], data: st.DataObject
-) -> None:
-    cut = data.draw(st.integers(0, len(rows)))
-    survey = partial(infer.survey, target="y", texts=["a"])
-    halves = [
-        survey(Part("jsonl", as_lines(half), "t")) for half in (rows[:cut], rows[cut:]) if half
-    ]
-    found, whole = reduce(add, halves), survey(Part("jsonl", as_lines(rows), "t"))
-    assert (found.rows, found.good) == (whole.rows, whole.good)
-    assert {n: c.present for n, c in found.columns.items()} == {
-        n: c.present for n, c in whole.columns.items()
-    }
-
-
-def test_values_beyond_those_counted_stay_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infer, "DISTINCT", 2)
-    halves = [infer.survey(csv(f"a,y\n{x}1,0\n{x}2,1\n{x}3,0\n"), target="y") for x in "st"]
-    found = reduce(add, halves)
-    assert len(found.columns["a"].distinct) == 3
-    with pytest.raises(CairnError, match="column 'a' has over 2 distinct texts"):
-        proposed(found, most=2)
+def table_of(labels: list[str]) -> str:
+    return "a,y\n" + "".join(f"{place % 7}.5,{label}\n" for place, label in enumerate(labels))
 
 
 @pytest.mark.parametrize(
@@ -93,49 +46,99 @@ def test_values_beyond_those_counted_stay_beyond(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_forms_are_a_kind_together(forms: Any, kind: str) -> None:
-    labels = Found(frozenset({"text"}), None, 2, frozenset({"u", "v"}))
-    found = Survey(2, 2, {"a": Found(frozenset(forms), None, 2), "y": labels})
-    assert infer.mixed(found) == []
-    assert [column.kind for column in proposed(found)] == [kind]
+    column = Profile(frozenset(forms), present=2, digest=b"a")
+    survey = Survey(2, 2, {"a": column, "y": LABELS})
+    assert infer.mixed(survey, "y") == []
+    assert [column.kind for column in proposed(survey).contract.columns] == [kind]
 
 
 @pytest.mark.parametrize(
     ("forms", "says"),
     [
-        ({"integer", "text"}, r"\(texts, whole numbers\)"),
-        ({"boolean", "number"}, r"\(booleans, numbers\)"),
-        ({"date", "integer"}, r"\(dates, whole numbers\)"),
-        ({"other"}, r"\(values of another type, or of several\)"),
+        ({"integer", "text"}, r"texts, whole numbers"),
+        ({"boolean", "number"}, r"booleans, numbers"),
+        ({"date", "integer"}, r"dates, whole numbers"),
+        ({"other"}, r"values of another type, or of several"),
     ],
 )
 def test_forms_that_are_no_kind_are_named(forms: Any, says: str) -> None:
-    labels = Found(frozenset({"text"}), None, 2, frozenset({"u", "v"}))
-    odd = Found(frozenset(forms), None, 2)
-    found = Survey(2, 2, {"a": odd, "y": labels})
-    assert infer.mixed(found) == ["a"]
-    with pytest.raises(CairnError, match=f"column 'a' has values that no kind .*{says}; allowed"):
-        proposed(found)
-    with pytest.raises(CairnError, match=f"target 'y' has values that name no class {says}"):
-        infer.propose(Survey(2, 2, {"a": labels, "y": odd}), "y", identifier=None, drop=[], most=9)
+    odd = Profile(frozenset(forms), present=2, digest=b"a")
+    number = Profile(frozenset({"number"}), present=2, digest=b"b")
+    survey = Survey(2, 2, {"a": odd, "b": number, "y": LABELS})
+    assert infer.mixed(survey, "y") == ["a"]
+    assert proposed(survey).contract.left_out == (LeftOut(name="a", reason="no type"),)
+    with pytest.raises(CairnError, match=f"target 'y' has values that name no class .{says}"):
+        proposed(Survey(2, 2, {"a": number, "y": odd}))
 
 
 def test_what_is_left_out_and_what_names_a_row_are_no_columns() -> None:
-    found = infer.survey(csv("id no,a,b,y\n1,2,3,0\n2,3,4,1\n"), target="y")
-    terms = infer.propose(found, "y", identifier="id no", drop=["a"], most=9)
-    assert (terms.identifier, terms.names) == ("id_no", ("b",))
+    terms = contract("id,a,b,y\n1,2,3,0\n2,3,4,1\n", identifier="id", drop=("a",))
+    assert (terms.names, terms.identifier) == (("b",), "id")
+    assert terms.left_out == (LeftOut(name="a", reason="dropped"),)
+    assert terms.ignored == {"y", "a"}
 
 
 def test_columns_keep_their_order() -> None:
-    found = infer.survey(Part("jsonl", as_lines(ROWS), "t"), target="y")
-    assert [column.name for column in proposed(found, identifier="id")] == [
-        "n", "i", "b", "c", "code", "day", "time",
-    ]  # fmt: skip
+    survey = profile.survey(Part("jsonl", as_lines(ROWS), "t"), "y")
+    names = proposed(survey).contract.names
+    assert names == ("id", "n", "i", "b", "c", "code", "day", "time")
+
+
+def test_a_copy_is_left_out_and_names_its_original() -> None:
+    rows = "".join(f"{n % 4},{n % 4}.0,{'uv'[n % 2]}\n" for n in range(20))
+    terms = contract("a,b,y\n" + rows)
+    assert terms.names == ("a",)
+    assert terms.left_out == (LeftOut(name="b", reason="copy", of="a"),)
+
+
+def test_classes_of_few_rows_are_rare() -> None:
+    labels = ["u"] * 300 + ["v"] * 300 + ["w"] * 4 + ["x"]
+    target = contract(table_of(labels), min_class_rows=5).target
+    assert (target.classes, target.rare) == (("u", "v"), ("w", "x"))
+    assert contract(table_of(labels), min_class_rows=1).target.rare == ()
+    # Of a small table four rows are many.
+    assert contract(table_of(["u"] * 9 + ["w"] * 4), min_class_rows=5).target.rare == ()
+
+
+def test_a_target_of_which_classes_are_rare_needs_two_others() -> None:
+    with pytest.raises(CairnError, match=r"1 class of 5 rows or more; others, such as \"w\", have"):
+        contract(table_of(["u"] * 300 + ["w"]), min_class_rows=5)
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.5"])
+def test_a_number_as_target_is_told_as_that(form: str) -> None:
+    labels = [form.format(n * 3) for n in range(200)]
+    with pytest.raises(CairnError, match="target 'y' is a number: 200 different values, from 0"):
+        contract(table_of(labels), min_class_rows=5)
+
+
+def test_texts_that_are_no_classes_are_told_with_examples() -> None:
+    with pytest.raises(CairnError, match="30 different labels, most of them in few rows, such as"):
+        contract(table_of([f"name {n}" for n in range(30)]))
+
+
+def test_a_label_that_is_void_is_none() -> None:
+    terms = contract(table_of(["u"] * 10 + ["v"] * 10 + ["?"]))
+    assert (terms.target.classes, terms.target.markers) == (("u", "v"), ("?",))
+
+
+def test_all_that_a_person_must_decide_is_told_at_once() -> None:
+    rows = "".join(f"0{n % 9 + 1}/02/2020,0{n % 8 + 1}/03/2021,u\n" for n in range(20))
+    with pytest.raises(CairnError) as error:
+        contract("a,b,y\n" + rows)
+    lines = str(error.value).splitlines()
+    assert [line.split("'")[1] for line in lines] == ["y", "a", "b"]
+    assert "only the label" in lines[0]
+    assert all("add to processed.formats" in line for line in lines[1:])
 
 
 def test_what_was_inferred_is_shown_in_a_table() -> None:
-    found = infer.survey(Part("jsonl", as_lines(ROWS), "t"), target="y")
-    terms = infer.propose(found, "y", identifier="id", drop=[], most=9)
-    lines = infer.shown(terms, found).splitlines()
-    assert lines[0].split() == ["column", "kind", "unit", "missing", "values"]
-    assert lines[1].split() == ["n", "number", "cm", "20.0%", "-2.25", "to", "1e+06"]
-    assert len(lines) == 1 + len(terms.columns)
+    survey = csv("id,a,b,y\n" + "".join(f"{n},{n % 3},{'?' if n % 4 else 'x'},u\n{n},1,z,v\n"
+                                        for n in range(20)))  # fmt: skip
+    proposal = proposed(survey, drop=("id",))
+    lines = [line.split() for line in infer.show(proposal, survey).splitlines()]
+    assert lines[0] == ["column", "kind", "distinct", "missing", "examples", "decided"]
+    assert [line[0] for line in lines[1:]] == ["id", "a", "b", "y"]
+    text = infer.show(proposal, survey)
+    assert "left out: processed.drop names it" in text
+    assert 'missing: "?" in 15 rows' in text

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.console import CairnError
+from stages.contract import MISSING_TEXTS
 from stages.parsing import table
 from stages.parsing.table import Part, Unconvertible
 from tests.stages import tables
@@ -185,7 +186,7 @@ def test_no_size_of_the_parts_changes_a_row(
         patch.setattr(table, "RECORD", longest)
         found = rows(text, folder)
     assert found == [
-        {"c": None if c in table.MISSING else c, "y": None if y in table.MISSING else y}
+        {"c": None if c in MISSING_TEXTS else c, "y": None if y in MISSING_TEXTS else y}
         for c, y in records
     ]
 

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from stages.contract import Column, LeftOut
+from stages.parsing import profile
+from stages.parsing.decide import Decision, Knobs, copies, decide
+from stages.parsing.profile import Profile
+from stages.parsing.table import Part
+from tests.stages.tables import as_csv
+
+RANDOM = random.Random(7)  # noqa: S311 - the same numbers in each run
+MANY = range(1, 101)
+DIFFERENT = RANDOM.sample(range(1000), 100)
+
+
+def profiled(cells: list[Any], header: str = "a") -> tuple[str, Profile, int]:
+    """The profile of a column of a CSV file, as `decide` takes it."""
+    rows = [{header: cell, "y": "uv"[place % 2]} for place, cell in enumerate(cells)]
+    names = tuple(rows[0])
+    part = Part("csv", as_csv(rows).split(b"\n", 1)[1], "t", 2, names)
+    survey = profile.survey(part, "y")
+    [name] = [name for name in survey.columns if name != "y"]
+    return name, survey.columns[name], survey.good
+
+
+def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
+    return decide(*profiled(cells, header), Knobs(**{"max_categories": 100, **knobs}))
+
+
+@pytest.mark.parametrize(
+    ("cells", "header", "reason", "why"),
+    [
+        ([""] * 20, "a", "empty", "no row has a value"),
+        (["x"] * 20, "a", "constant", 'every row has "x"'),
+        ([7] * 20, "a", "constant", "every row has 7"),
+        (["7%"] * 20, "a", "constant", 'every row has "7%"'),
+        (["7%", "7.0%"] * 10, "a", "constant", "every row has 7"),
+        (["true"] * 20, "a", "constant", "every row has True"),
+        (list(MANY), "a", "index", "it rises by one from row to row, 1 to 100"),
+        (RANDOM.sample(list(MANY), 100), "a", "index", "it has each number once, without a gap"),
+        (DIFFERENT, "a", "identifier", "every row has another whole number"),
+        (RANDOM.sample(range(100_000, 999_999), 100), "a", "identifier", "every row has another"),
+        ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has another"),
+        ([10**15 + n % 9 for n in MANY], "a", "identifier", "whole numbers too long to be quan"),
+        ([f"Miss Number {n}" for n in MANY], "a", "free text", "100 different texts in 100 rows"),
+        ([f"T{n}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
+        (["x"] * 10 + [f"n{n}" for n in range(9)] + list(range(30)), "a", "no type", "30 cells"),
+        (list(range(20)), "", "index", "the program that wrote the table made it"),
+        (["?"] * 20, "a", "constant", 'every row has "?"'),
+        (["?", ""] * 10, "a", "empty", 'every row has "?"'),
+    ],
+)
+def test_a_column_that_says_nothing_is_left_out(
+    cells: list[Any], header: str, reason: str, why: str
+) -> None:
+    decision = decided(cells, header)
+    assert isinstance(decision.outcome, LeftOut), decision
+    assert decision.outcome.reason == reason
+    assert why in decision.why
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([n**3 for n in DIFFERENT], "integer"),
+        ([n % 5 for n in MANY], "integer"),
+        ([n / 7 for n in MANY], "number"),
+        (["01/02/2020", "25/12/2021"] * 10, "date"),
+        (["20200131", "20211231"] * 10, "date"),
+        (["x", "y"] * 10, "category"),
+        (["07030", "10001"] * 10, "category"),
+        ([*(f"{n / 7:.2f}" for n in MANY), "7O.1"], "number"),
+        (["12,5 €", "1.000,25 €"] * 10, "number"),
+    ],
+)
+def test_a_column_that_says_something_stays(cells: list[Any], kind: str) -> None:
+    decision = decided(cells)
+    assert isinstance(decision.outcome, Column), decision.why
+    assert decision.outcome.kind == kind
+
+
+def test_what_is_left_out_can_be_kept() -> None:
+    for cells in (list(MANY), ["x"] * 20, [f"T{n}" for n in MANY]):
+        decision = decided(cells, keep=frozenset({"a"}))
+        assert isinstance(decision.outcome, Column)
+
+
+def test_two_readings_of_a_date_are_a_person_s_to_choose_from() -> None:
+    decision = decided(["01/02/2020", "03/04/2021"] * 10)
+    assert decision.outcome is None
+    assert decision.why == (
+        'add to processed.formats: `a:` `"%d/%m/%Y"` (01/02/2020 is February 1, 2020) or '
+        '`"%m/%d/%Y"` (01/02/2020 is January 2, 2020)'
+    )
+    chosen = decided(["01/02/2020", "03/04/2021"] * 10, formats={"a": "%d/%m/%Y"}).outcome
+    assert isinstance(chosen, Column)
+    assert (chosen.kind, chosen.format) == ("date", "%d/%m/%Y")
+
+
+def test_a_format_that_reads_nothing_is_told() -> None:
+    decision = decided(["x", "y"] * 10, formats={"a": "%d/%m/%Y"})
+    assert decision.outcome is None
+    assert '\'%d/%m/%Y\' reads too few values, such as "x", "y"' in decision.why
+
+
+def test_what_was_decided_is_said_with_rows_and_counts() -> None:
+    cells = [f"{n / 7:.2f}" for n in MANY]
+    decision = decided([*cells, "?", "?", "7O.1"])
+    assert decision.why == 'missing: "?" in 2 rows; not read: "7O.1", in 1 bad row'
+    assert isinstance(decision.outcome, Column)
+    assert decision.outcome.markers == ("?",)
+    assert decision.outcome.missing
+
+
+def test_units_come_from_the_values_where_the_header_has_none() -> None:
+    assert decided(["5%", "7.5%"] * 10).outcome == Column(
+        name="a", kind="number", unit="%", format="1234.5%"
+    )
+
+
+def test_the_header_is_kept_where_it_is_not_the_name() -> None:
+    for header in ("emp.var.rate", "avg(age)", "度 [cm]"):
+        outcome = decided([n % 5 for n in MANY], header).outcome
+        assert isinstance(outcome, Column)
+        assert outcome.header == header
+
+
+def test_a_copy_is_known_by_its_values_whatever_their_type() -> None:
+    columns = {"a": [1, 2, 2] * 9, "b": ["1.0", "2.0", "2.0"] * 9, "c": [1, 2, 1] * 9}
+    profiles = {name: profiled(cells)[1] for name, cells in columns.items()}
+    decisions = {name: Decision(name, Column(name=name, kind="number"), "") for name in columns}
+    assert copies(profiles, decisions) == {"b": "a"}
