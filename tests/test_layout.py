@@ -83,7 +83,7 @@ HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy"
     ("module", "needed"),
     [
         ("raw", set()),
-        ("processed", {"numpy", "pandas", "pandera", "pyarrow"}),
+        ("processed", {"numpy", "pandas", "pyarrow"}),
         ("features", {"numpy"}),
         ("train", set()),
         ("training", HEAVY - {"botocore", "dask", "httpx", "matplotlib", "mlflow", "pandera",
