@@ -162,14 +162,16 @@ FIELDS = st.text(st.sampled_from('ab,;" \n\r"5é'), max_size=6)
 
 
 @given(
-    records=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=6),
+    records=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=12),
     strays=st.booleans(),
     size=st.integers(1, 30),
+    longest=st.integers(40, 90),
 )
 def test_no_size_of_the_parts_changes_a_row(
     records: list[tuple[str, str]],
     strays: bool,  # noqa: FBT001
     size: int,
+    longest: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     file = io.StringIO(newline="")
@@ -180,11 +182,20 @@ def test_no_size_of_the_parts_changes_a_row(
     folder = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "BYTES", size)
+        patch.setattr(table, "RECORD", longest)
         found = rows(text, folder)
     assert found == [
         {"c": None if c in table.MISSING else c, "y": None if y in table.MISSING else y}
         for c, y in records
     ]
+
+
+@pytest.mark.parametrize("longest", range(20, 40))
+def test_an_end_of_line_in_quotes_stays_as_it_is_wherever_it_lies(
+    longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "RECORD", longest)
+    assert {row["c"] for row in rows("c,y\n" + '"a\r\nb",0\r\n' * 20, tmp_path)} == {"a\r\nb"}
 
 
 def test_line_numbers_go_on_from_part_to_part(
