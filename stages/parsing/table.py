@@ -54,6 +54,8 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "
            "-NaN", "-nan", "-NAN", "None", "NULL", "Null", "null")  # fmt: skip
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 CELLS = 2**21  # of CSV in a part, where that many are less than BYTES
+CELLS_OF_JSON = 2**20  # that may all become objects of Python
+CELLS_OF_PARQUET = 2**23
 SAMPLE = 2**18  # bytes that show how a CSV file is written, or more
 SAMPLE_ROWS = 20  # that do, of a wide table
 OPENERS = (COMMON + SELDOM).encode() + b" \r\n"
@@ -469,7 +471,8 @@ def _parquet(file: IO[bytes], where: str) -> Iterator[Part]:
             part = Part("parquet", schema.empty_table(), where, names=tuple(schema.names))
             part = replace(part, index=_index(schema))
             first = replace(part, notes=header.notes(part.headings))
-            rows = (pa.table(batch) for batch in table.iter_batches(ROWS))
+            count = max(1, min(ROWS, CELLS_OF_PARQUET // max(1, len(schema.names))))
+            rows = (pa.table(batch) for batch in table.iter_batches(count))
             yield replace(first, content=next(rows, part.content))
             for content in rows:
                 yield replace(part, content=content)
@@ -517,13 +520,12 @@ class Text(NamedTuple):
 
 def _json_lines(text: Text) -> Iterator[Part]:
     """The parts of a file of JSON lines, which all have the names that the first lines have."""
-    names: tuple[str, ...] | None = None
-    chunks = _pieces(chain([text.first], text.rest), BYTES)
-    for content, line in _blocks(chunks, text.where, text.end, 1):
-        begins = names is None
-        names = _first_keys(content) if names is None else names
-        part = Part("jsonl", content, text.where, line, names)
-        yield replace(part, notes=header.notes(part.headings)) if begins else part
+    part = Part("jsonl", b"", text.where, names=_first_keys(text.first))
+    size = _size(text.first[:SAMPLE], len(part.names), CELLS_OF_JSON)
+    notes = header.notes(part.headings)
+    pieces = _pieces(chain([text.first], text.rest), size)
+    for number, (content, line) in enumerate(_blocks(pieces, text.where, text.end, 1)):
+        yield replace(part, content=content, line=line, notes=() if number else notes)
 
 
 def _csv(text: Text, block: Processed) -> Iterator[Part]:
@@ -547,7 +549,7 @@ def _csv(text: Text, block: Processed) -> Iterator[Part]:
         found.index,
         found.is_trailing,
     )
-    pieces = _pieces(chain([body[stop:]], text.rest), _size(sample, len(rows[0])))
+    pieces = _pieces(chain([body[stop:]], text.rest), _size(sample, len(rows[0]), CELLS))
     blocks = _blocks(pieces, text.where, text.end, part.line, layout.openers)
     content, line = next(blocks, (b"", part.line))  # a header and no rows are a table, too
     notes = (*_layout_notes(layout, named), *found.notes)
@@ -594,10 +596,10 @@ def _layout_notes(layout: Layout, named: str | None) -> tuple[str, ...]:
     return tuple(text for text, is_so in texts.items() if is_so)
 
 
-def _size(sample: bytes, fields: int) -> int:
-    """How many bytes of CSV make a part: short cells take more memory than their text."""
-    cells = fields * (1 + sample.count(b"\n") + sample.count(b"\r"))
-    return max(1, min(BYTES, CELLS * len(sample) // cells))
+def _size(sample: bytes, fields: int, most: int) -> int:
+    """How many bytes of text make a part of so many cells: short ones grow most in memory."""
+    lines = 1 + sample.count(b"\n") + sample.count(b"\r")
+    return max(1, min(BYTES, most * len(sample) // (max(1, fields) * lines)))
 
 
 def _pieces(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
