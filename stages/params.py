@@ -46,6 +46,7 @@ _WORDS = {
 }
 # Keys whose value may be of several types, which pydantic refuses one by one.
 _UNIONS = {
+    "header": "'auto', 'first', 'none' or a list of names",
     "class": "a label of the target: text, whole number, true or false",
     "scale": "true, false, 'auto' or 'power'",
 }
@@ -104,6 +105,7 @@ class Processed(Block):
     missing: list[str] | None = None
     encoding: Annotated[str, AfterValidator(_known)]
     delimiter: Annotated[str, Field(pattern=DELIMITER)] | None
+    header: Literal["auto", "first", "none"] | Annotated[list[Name], Field(min_length=1)] = "auto"
     decimal: Literal[".", ","]
     bad_rows: Literal["fail", "set_aside"]
     max_bad_rows: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -52,6 +52,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "drop": ["id"],
         "encoding": "utf-8",
         "delimiter": None,
+        "header": "auto",
         "decimal": ".",
         "bad_rows": "fail",
         "max_bad_rows": 1.0,

@@ -26,6 +26,7 @@ from typing import IO, Any, Literal, NamedTuple
 import jiter
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
@@ -34,23 +35,30 @@ from numpy.typing import NDArray
 from stages.console import CairnError
 from stages.contract import MISSING_TEXTS
 from stages.params import Processed
-from stages.parsing import header
+from stages.parsing import delimiter, header
+from stages.parsing.columns import columns
+from stages.parsing.delimiter import COMMON, SELDOM, SEPARATOR, Layout
+from stages.parsing.encoding import advice
 from stages.parsing.header import Heading
 from stages.parsing.header import title as title  # noqa: PLC0414 - callers have it from here
 
 BYTES = 2**25  # of text in a part
 ROWS = 2**17  # of Parquet in a part
 RECORD = 2**22  # bytes that one record may have
+END = ""  # the field after the last delimiter; no column has this name
 HEAD = 512
 HEAD_OF_JSON = 2**18  # bytes of JSON lines whose keys name the columns of all
 NEWLINE = b"\n"
 QUOTE = ord('"')
 SHOWN = 80  # characters of what came, in an error
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
-DELIMITERS = ",;\t|"
-SEPARATE = (
-    f"separate columns by one of {' '.join(map(repr, DELIMITERS))}, or set processed.delimiter"
-)
+CELLS = 2**21  # of CSV in a part, where that many are less than BYTES
+CELLS_OF_JSON = 2**20  # that may all become objects of Python
+CELLS_OF_PARQUET = 2**23
+SAMPLE = 2**18  # bytes that show how a CSV file is written, or more
+SAMPLE_ROWS = 20  # that do, of a wide table
+OPENERS = (COMMON + SELDOM).encode() + b" \r\n"
+SEPARATE = f"separate columns by one of {' '.join(map(repr, COMMON))}, or set processed.delimiter"
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -113,6 +121,8 @@ class Part:
         Of CSV.
     index
         Places of columns that the file itself says name its rows.
+    is_trailing
+        Whether each line of CSV has a delimiter at its end.
     notes
         What was decided about the file, in the first part of it.
     """
@@ -124,6 +134,7 @@ class Part:
     names: tuple[str, ...] = ()
     dialect: Dialect = COMMAS
     index: frozenset[int] = frozenset()
+    is_trailing: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -206,8 +217,10 @@ class Part:
         names = [heading.name for heading in self.headings]
         if not self._bytes.strip(b"\r\n"):
             return pa.Table.from_arrays([pa.nulls(0)] * len(names), names=names)
+        fields = [*names, END] if self.is_trailing else names
+        wanted = {**wanted, END: pa.string()}
         convert = pa_csv.ConvertOptions(
-            column_types={name: wanted[name] for name in names if name in wanted},
+            column_types={name: wanted[name] for name in fields if name in wanted},
             null_values=self.dialect.missing,
             true_values=TRUE,
             false_values=FALSE,
@@ -218,13 +231,20 @@ class Part:
             delimiter=self.dialect.delimiter, newlines_in_values=b'"' in self._bytes
         )
         # All in one block: Arrow takes the line feed from a CRLF in quotes at the border of two.
-        read = pa_csv.ReadOptions(column_names=names, block_size=len(self._bytes) + 1)
+        read = pa_csv.ReadOptions(column_names=fields, block_size=len(self._bytes) + 1)
         try:
-            return pa_csv.read_csv(pa.py_buffer(self._bytes), read, parse, convert)
+            table = pa_csv.read_csv(pa.py_buffer(self._bytes), read, parse, convert)
         except pa.ArrowInvalid as error:
             if "conversion error" in str(error) and "UTF8" not in str(error):
                 raise Unconvertible(str(error)) from None
             raise self._broken(str(error)) from None
+        if any(map(pa.types.is_binary, table.schema.types)):  # what Arrow makes of no UTF-8
+            raise self._broken("no text")
+        if not self.is_trailing:
+            return table
+        if pc.any(pc.not_equal(pc.utf8_trim_whitespace(table[END]), "")).as_py():
+            raise self._broken("a value after the last delimiter")
+        return table.drop_columns(END)
 
     def _broken(self, reason: str) -> CairnError:
         """Why a part is no CSV, and on which line."""
@@ -234,14 +254,20 @@ class Part:
         begin = self.line
         try:
             for row in rows:
-                if row and len(row) != len(self.names):
-                    return self._ragged(begin, len(row))
+                count = len(row) - (self.is_trailing and not row[-1].strip()) if row else 0
+                if row and (count != len(self.names) or len(row) != self._width):
+                    return self._ragged(begin, count)
                 begin = self.line + rows.line_num
         except csv.Error as error:
             reason = str(error)
         return CairnError(
             f"{self.where}: line {begin:,} or one after it is no CSV: {reason.splitlines()[0]}"
         )
+
+    @property
+    def _width(self) -> int:
+        """How many fields a line of CSV has."""
+        return len(self.names) + self.is_trailing
 
     def _ragged(self, line: int, fields: int) -> CairnError:
         return CairnError(
@@ -350,14 +376,10 @@ def decoded(content: bytes, where: str, line: int) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         number = line + content.count(b"\n", 0, error.start)
-        raise CairnError(_not_utf8(where, number, error.reason)) from None
-
-
-def _not_utf8(where: str, line: int, reason: str) -> str:
-    return (
-        f"{where}: line {line:,} is not UTF-8 text ({reason}); set processed.encoding, "
-        "such as cp1252, latin-1 or utf-16"
-    )
+        raise CairnError(
+            f"{where}: line {number:,} is not UTF-8 text ({error.reason}); "
+            f"{advice(content, error.start)}"
+        ) from None
 
 
 def _endless(where: str, line: int) -> CairnError:
@@ -399,16 +421,19 @@ def _is_tar(head: bytes) -> bool:
 def _members(file: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
     """The parts of each file of a folder; a CairnError where two have other columns."""
     first: tuple[str, frozenset[str]] | None = None
+    known: set[str] = set()
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 content = archive.extractfile(member)
                 for part in _file(content, f"{where}, {member.name}", block) if content else ():
                     if part.form != "jsonl":  # where each row says which columns it has
-                        columns = part.where, frozenset(heading.name for heading in part.headings)
-                        first = first or columns
-                        _alike(first, columns)
-                    yield part
+                        has = part.where, frozenset(heading.name for heading in part.headings)
+                        first = first or has
+                        _alike(first, has)
+                    notes = [note for note in part.notes if note not in known]
+                    known.update(notes)
+                    yield replace(part, notes=tuple(f"{member.name}: {note}" for note in notes))
     except tarfile.TarError as error:
         raise CairnError(f"{where}: a tar that is damaged or cut short: {error}") from None
 
@@ -446,7 +471,8 @@ def _parquet(file: IO[bytes], where: str) -> Iterator[Part]:
             part = Part("parquet", schema.empty_table(), where, names=tuple(schema.names))
             part = replace(part, index=_index(schema))
             first = replace(part, notes=header.notes(part.headings))
-            rows = (pa.table(batch) for batch in table.iter_batches(ROWS))
+            count = max(1, min(ROWS, CELLS_OF_PARQUET // max(1, len(schema.names))))
+            rows = (pa.table(batch) for batch in table.iter_batches(count))
             yield replace(first, content=next(rows, part.content))
             for content in rows:
                 yield replace(part, content=content)
@@ -464,31 +490,123 @@ def _index(schema: pa.Schema) -> frozenset[int]:
 def _text(stream: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
     """The parts of a file of lines: of JSON if it begins with an object, else CSV."""
     chunks = _utf8(stream, where, block.encoding)
-    starts = (block.delimiter or DELIMITERS).encode() + b"\r\n"
-    first = _first(chunks, starts)
+    first, is_whole = _first(chunks)
     _foreign(first, where)
     _textual(first[:RECORD], where, 1)
     end = b"\n" if b"\n" in first or b"\r" not in first else b"\r"
-    if first.lstrip().startswith(b"{"):
-        lines = _blocks(chain([first], chunks), where, end, 1)
-        names: tuple[str, ...] | None = None
-        for content, line in lines:
-            begins = names is None
-            names = _first_keys(content) if names is None else names
-            part = Part("jsonl", content, where, line, names)
-            yield replace(part, notes=header.notes(part.headings)) if begins else part
-        return
-    stop = _end_of_header(first, starts)
-    top = decoded(first[:stop], where, 1).strip("\r\n")
-    dialect = Dialect(block.delimiter or _delimiter(top), block.decimal, _missing(block))
-    names = _names(top, dialect, where)
-    line = 1 + first.count(end, 0, stop)
-    starts = dialect.delimiter.encode() + b"\r\n"
-    blocks = _blocks(chain([first[stop:]], chunks), where, end, line, starts)
-    rows = next(blocks, (b"", line))  # a header and no rows are a table, too
-    for number, (content, place) in enumerate(chain([rows], blocks)):
-        part = Part("csv", content, where, place, names, dialect)
-        yield part if number else replace(part, notes=header.notes(part.headings))
+    text = Text(where, first, chunks, end, is_whole)
+    yield from _json_lines(text) if first.lstrip().startswith(b"{") else _csv(text, block)
+
+
+class Text(NamedTuple):
+    """A file of lines.
+
+    Attributes
+    ----------
+    first, rest
+        The begin, with all of a header and some rows, and the chunks after it, as UTF-8.
+    end
+        Of a line.
+    is_whole
+        Whether there is no rest.
+    """
+
+    where: str
+    first: bytes
+    rest: Iterator[bytes]
+    end: bytes
+    is_whole: bool
+
+
+def _json_lines(text: Text) -> Iterator[Part]:
+    """The parts of a file of JSON lines, which all have the names that the first lines have."""
+    part = Part("jsonl", b"", text.where, names=_first_keys(text.first))
+    size = _size(text.first[:SAMPLE], len(part.names), CELLS_OF_JSON)
+    notes = header.notes(part.headings)
+    pieces = _pieces(chain([text.first], text.rest), size)
+    for number, (content, line) in enumerate(_blocks(pieces, text.where, text.end, 1)):
+        yield replace(part, content=content, line=line, notes=() if number else notes)
+
+
+def _csv(text: Text, block: Processed) -> Iterator[Part]:
+    """The parts of a CSV file."""
+    separator = SEPARATOR.match(text.first)
+    named = separator[1].decode() if separator else None
+    body = text.first[separator.end() :] if separator else text.first
+    sample = body[: _sampled(body)]
+    is_whole = text.is_whole and len(sample) == len(body)
+    layout = _layout(sample, text.where, block.delimiter or named, is_whole=is_whole)
+    rows = delimiter.records(layout.plain(sample), layout.delimiter, is_whole=is_whole)
+    found = columns(rows, block, text.where, _missing(block))
+    stop = _end_of_header(body, layout.openers) if found.has_header else 0
+    part = Part(
+        "csv",
+        b"",
+        text.where,
+        1 + text.first.count(text.end, 0, len(text.first) - len(body) + stop),
+        found.names,
+        Dialect(layout.delimiter, block.decimal, _missing(block)),
+        found.index,
+        found.is_trailing,
+    )
+    pieces = _pieces(chain([body[stop:]], text.rest), _size(sample, len(rows[0]), CELLS))
+    blocks = _blocks(pieces, text.where, text.end, part.line, layout.openers)
+    content, line = next(blocks, (b"", part.line))  # a header and no rows are a table, too
+    notes = (*_layout_notes(layout, named), *found.notes)
+    yield replace(part, content=layout.plain(content), line=line, notes=notes)
+    for content, line in blocks:
+        yield replace(part, content=layout.plain(content), line=line)
+
+
+def _sampled(first: bytes) -> int:
+    """How many bytes from the begin of CSV show how it is written: some rows of a wide table."""
+    return min(RECORD, max(SAMPLE, SAMPLE_ROWS * _end_of_header(first, OPENERS)))
+
+
+def _layout(sample: bytes, where: str, given: str | None, *, is_whole: bool) -> Layout:
+    """How a file is written; a CairnError where it is one column, or its header is no CSV."""
+    top = sample[: _end_of_header(sample, given.encode() + b"\r\n" if given else OPENERS)]
+    if len(top) >= RECORD:
+        raise _endless(where, 1)
+    found = delimiter.layout(sample, is_whole=is_whole, given=given)
+    fields = _fields(found.plain(top) if found else top, found.delimiter if found else ",", where)
+    if found is None or (len(fields) == 1 and given):
+        raise CairnError(f"{where}: one column only, {fields[0][:SHOWN]!r}; {SEPARATE}")
+    return found
+
+
+def _fields(line: bytes, sign: str, where: str) -> list[str]:
+    """The fields of a header; a CairnError where it is no CSV."""
+    csv.field_size_limit(RECORD)
+    text = decoded(line, where, 1).strip("\r\n")
+    try:
+        return next(csv.reader([text], delimiter=sign, strict=True))
+    except csv.Error as error:
+        raise CairnError(f"{where}: the header is no CSV: {error}; close each quote") from None
+
+
+def _layout_notes(layout: Layout, named: str | None) -> tuple[str, ...]:
+    """What was decided about how a file is written."""
+    word = delimiter.word(layout.delimiter)
+    texts = {
+        f"the first line, sep={named}, names the delimiter": named == layout.delimiter,
+        f"columns are separated by {word}": named is None and layout.delimiter != ",",
+        "each row is in quotes, which are taken away": layout.is_wrapped,
+    }
+    return tuple(text for text, is_so in texts.items() if is_so)
+
+
+def _size(sample: bytes, fields: int, most: int) -> int:
+    """How many bytes of text make a part of so many cells: short ones grow most in memory."""
+    lines = 1 + sample.count(b"\n") + sample.count(b"\r")
+    return max(1, min(BYTES, most * len(sample) // (max(1, fields) * lines)))
+
+
+def _pieces(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Chunks of no more than so many bytes."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), size):
+            yield chunk[start : start + size]
 
 
 def _missing(block: Processed) -> tuple[str, ...]:
@@ -506,14 +624,14 @@ def _first_keys(content: bytes) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _first(chunks: Iterator[bytes], starts: bytes) -> bytes:
-    """The first chunks of a text, with all of a header."""
+def _first(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """The first chunks of a text, with all of a header and some rows, and whether that is all."""
     first = b""
     for chunk in chunks:
         first += chunk
-        if len(first) > RECORD or 0 < _end_of_header(first, starts) < len(first):
-            break
-    return first
+        if len(first) > SAMPLE and len(first) > HEAD + _sampled(first):
+            return first, False
+    return first, True
 
 
 def _foreign(first: bytes, where: str) -> None:
@@ -537,7 +655,8 @@ def _utf8(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     """Chunks of the text as UTF-8, without a mark in front."""
     raw = iter(lambda: bytes(stream.read(BYTES)), b"")
     start = next(raw, b"")
-    if start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+    is_json = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    if is_json or start.startswith(codecs.BOM_UTF8):
         encoding = "utf-8"  # JSON has no other
     raw = chain([start], raw)
     chunks = raw if encoding == "utf-8" else _recoded(raw, where, encoding)
@@ -545,7 +664,10 @@ def _utf8(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     while len(first) < len(codecs.BOM_UTF8) and (more := next(chunks, b"")):
         first += more
     if encoding == "utf-8" and first.startswith(MARKS):
-        raise CairnError(_not_utf8(where, 1, "it begins with the mark of UTF-16"))
+        raise CairnError(
+            f"{where}: line 1 is not UTF-8 text (it begins with the mark of UTF-16); set "
+            "processed.encoding: utf-16"
+        )
     yield first.removeprefix(codecs.BOM_UTF8)
     yield from chunks
 
@@ -560,7 +682,7 @@ def _recoded(chunks: Iterator[bytes], where: str, encoding: str) -> Iterator[byt
         except UnicodeError as error:
             raise CairnError(
                 f"{where}: after line {line:,} not {encoding} text, as processed.encoding says: "
-                f"{getattr(error, 'reason', error)}"
+                f"{getattr(error, 'reason', error)}; {advice(chunk, getattr(error, 'start', 0))}"
             ) from None
         line += text.count("\n")
         if text:
@@ -681,26 +803,6 @@ def _end_of_header(first: bytes, starts: bytes) -> int:
         if np.searchsorted(quotes, found.start()) % 2 == 0:
             return found.end()
     return len(first)
-
-
-def _delimiter(header: str) -> str:
-    """The delimiter that the header has most of, outside quotes; a comma where there is none."""
-    plain = re.sub(r'"[^"]*"', "", header)
-    return max(DELIMITERS, key=plain.count)
-
-
-def _names(header: str, dialect: Dialect, where: str) -> tuple[str, ...]:
-    """The names in the header."""
-    if len(header) > RECORD:
-        raise _endless(where, 1)
-    csv.field_size_limit(RECORD)
-    try:
-        names = next(csv.reader([header], delimiter=dialect.delimiter, strict=True))
-    except csv.Error as error:
-        raise CairnError(f"{where}: the header is no CSV: {error}; close each quote") from None
-    if len(names) == 1:
-        raise CairnError(f"{where}: one column only, {names[0][:SHOWN]!r}; {SEPARATE}")
-    return tuple(names)
 
 
 def named(table: pa.Table, headings: Sequence[Heading]) -> pa.Table:

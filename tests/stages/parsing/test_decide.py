@@ -130,7 +130,11 @@ def test_the_header_is_kept_where_it_is_not_the_name() -> None:
 
 
 def test_a_copy_is_known_by_its_values_whatever_their_type() -> None:
-    columns = {"a": [1, 2, 2] * 9, "b": ["1.0", "2.0", "2.0"] * 9, "c": [1, 2, 1] * 9}
+    columns: dict[str, list[Any]] = {
+        "a": [1, 2, 2] * 9,
+        "b": ["1.0", "2.0", "2.0"] * 9,
+        "c": [1, 2, 1] * 9,
+    }
     profiles = {name: profiled(cells)[1] for name, cells in columns.items()}
     decisions = {name: Decision(name, Column(name=name, kind="number"), "") for name in columns}
     assert copies(profiles, decisions) == {"b": "a"}
