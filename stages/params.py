@@ -17,12 +17,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from ruamel.yaml import YAML  # what DVC reads the file with
-from ruamel.yaml.error import YAMLError
 
 from stages.console import CairnError
+from stages.yaml_text import read_yaml
 
 PATH = Path("params.yaml")
+content = read_yaml
 
 WHOLE = 2**53  # beyond it a float is no longer any whole number
 SHA256 = r"^[0-9a-f]{64}$"
@@ -314,24 +314,9 @@ def load(path: Path = PATH) -> Params:
         For each wrong key or value: the key, what came, what is allowed.
     """
     try:
-        return Params.model_validate(content(path, "run from the top of the repository"))
+        return Params.model_validate(read_yaml(path, "run from the top of the repository"))
     except ValidationError as error:
         raise _refused(error, str(path)) from None
-
-
-def content(path: Path, advice: str) -> Any:
-    """What a YAML file holds; a CairnError, with the line, where it is none or is not there."""
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CairnError(f"{path}: no such file; {advice}") from None
-    except UnicodeDecodeError as error:
-        raise CairnError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
-    except YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        line = f"line {place.line + 1}: " if place else ""
-        reason = getattr(error, "problem", None) or str(error)
-        raise CairnError(f"{path}: {line}not YAML: {reason.splitlines()[0]}") from None
 
 
 def _refused(error: ValidationError, place: str, *block: str) -> CairnError:

@@ -13,9 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from stages import console, contract, identity
 from stages.console import CairnError, patience, say
 from stages.evaluation import evaluate
@@ -25,6 +22,7 @@ from stages.paths import CONTRACT, EVALUATION, METRICS, ONNX, PICTURES, PLOTS, T
 from stages.release import revision, rivals, trial
 from stages.release.commands import dvc, git
 from stages.release.rivals import Difference
+from stages.yaml_text import parse_yaml
 
 OUT = Path("build/report")
 NAME = "report.md"
@@ -56,9 +54,9 @@ class Base(NamedTuple):
         """What it predicts; nothing where git has no such contract."""
         try:
             text = git("show", f"{self.commit}:./{TERMS.as_posix()}")
-            said = YAML(typ="safe", pure=True).load(text)["target"]
+            said = parse_yaml(text, str(TERMS))["target"]
             return _target(said["name"], said["classes"])
-        except (CairnError, LookupError, TypeError, YAMLError):
+        except (CairnError, LookupError, TypeError):
             return ""
 
     @property
