@@ -21,6 +21,7 @@ from stages.evaluation.markdown import NONE, between, number, table
 from stages.paths import CONTRACT, EVALUATION, METRICS, ONNX, PICTURES, PLOTS, TERMS, TEST, TRAIN
 from stages.release import revision, rivals, trial
 from stages.release.commands import dvc, git
+from stages.release.registry import shown
 from stages.release.rivals import Difference
 from stages.yaml_text import parse_yaml
 
@@ -112,7 +113,7 @@ def _base(name: str) -> Base:
     try:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").strip()
     except CairnError:
-        raise CairnError(f"git knows no commit {name}; `git fetch` may bring it") from None
+        raise CairnError(f"git knows no commit {shown(name)}; `git fetch` may bring it") from None
     for path in (METRICS, EVALUATION, *map(_picture, PICTURES)):
         identity.digest(path, "md5")
     shutil.rmtree(OUT, ignore_errors=True)
