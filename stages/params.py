@@ -24,6 +24,7 @@ from stages.yaml_text import read_yaml
 PATH = Path("params.yaml")
 content = read_yaml
 
+SHOWN = 200  # characters of what came that a message repeats
 WHOLE = 2**53  # beyond it a float is no longer any whole number
 SHA256 = r"^[0-9a-f]{64}$"
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -329,14 +330,28 @@ def _problem(problem: dict[str, Any], *block: str) -> str:
     """One of pydantic's problems in the file, or in that block, as: key, what came, what may."""
     location = (*block, *problem["loc"])
     *parents, last = location or ("the file",)
-    key = ".".join(_said(location)[len(block) :]) or "the file"
+    key = _key(".".join(_said(location)[len(block) :])) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed here: {', '.join(_keys(parents))}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
     union = _UNIONS.get(str(parents[-1])) if parents else None
     allowed = union or (_VALUES if last == "list" else None)
-    return f"{key}: got {problem['input']!r}; allowed: {allowed or _allowed(problem)}"
+    return f"{key}: got {_shown(problem['input'])}; allowed: {allowed or _allowed(problem)}"
+
+
+def _shown(value: Any) -> str:
+    """What came, cut where it is long."""
+    return _cut(repr(value))
+
+
+def _key(text: str) -> str:
+    """A dotted key on one line, cut where it is long."""
+    return _cut(text if text.isprintable() else repr(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _said(location: tuple[int | str, ...]) -> list[str]:

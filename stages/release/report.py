@@ -110,6 +110,7 @@ def write(base: str, url: str = ".") -> Path:
 
 def _base(name: str) -> Base:
     """The commit of that name; the folder is empty then."""
+    identity.git_says("rev-parse", "--git-dir")  # what keeps git from reading any is told as that
     try:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").strip()
     except CairnError:
