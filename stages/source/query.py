@@ -25,12 +25,12 @@ INSTALL = "run `make install-extras`"
 # What the driver is where the URL names none: the extra's, not the one that SQLAlchemy took to.
 POSTGRESQL = ("postgres", "postgresql")
 SQLITE = ("sqlite", "sqlite+pysqlite")  # drivers that open a file: URI
-# The first statement of the transaction, which then refuses to write. Of the transaction and not of
-# the session: a pool such as PgBouncer would hand the session on to others.
+# The first statement, after which the database refuses to write. PostgreSQL's is of the
+# transaction: a pool such as PgBouncer would hand a session on to others. MySQL's is of the
+# session: drop table ends a read-only transaction there, and is done.
 READ_ONLY = {
-    "mariadb": "START TRANSACTION READ ONLY",
-    "mysql": "START TRANSACTION READ ONLY",
-    "oracle": "SET TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
     "postgresql": "SET TRANSACTION READ ONLY",
     "sqlite": "PRAGMA query_only = ON",
 }
@@ -50,8 +50,8 @@ def fetch(url: str, query: str, into: Path) -> None:
     url
         SQLAlchemy's, as in sqlite:///shop.db.
     query
-        One SELECT, sent as it is, in a transaction that only reads where the database has such;
-        nothing is committed.
+        One SELECT, sent as it is; most databases are told to refuse all else, and nothing is
+        committed.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def read_only_file(url: URL, path: str) -> URL:
 
 
 def begin_read_only(connection: Connection) -> None:
-    """Begin a transaction that refuses to write, where the database has such."""
+    """Begin a transaction in which the database refuses to write, where READ_ONLY says how."""
     statement = READ_ONLY.get(connection.dialect.name)
     if statement:
         connection.exec_driver_sql(statement)
