@@ -31,14 +31,14 @@ TAG = $$(python -m service.version)
 # Its command line warns of itself. Only here: what a stage warns of is for people to see.
 BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
 
-port_is_free = python -c 'import socket, sys; sys.exit( \
-	"error: port $(PORT) is in use; take another: make $@ PORT=3001" \
-	if socket.socket().connect_ex(("127.0.0.1", $(PORT))) == 0 else 0)'
+# As one word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+port_is_free = python -m deploy.local.port_check $(call quoted,$(PORT)) $@
 
 # The default gives way to the next one that is free; what somebody asks for does not.
 is_default_port = $(filter file,$(origin PORT))
 port_as_asked = $(if $(is_default_port),true,$(port_is_free))
-SERVE = python -m deploy.local.serve --host $(HOST) --port $(PORT) $(if $(is_default_port),,--fixed)
+SERVE = python -m deploy.local.serve --host=$(call quoted,$(HOST)) --port=$(call quoted,$(PORT)) $(if $(is_default_port),,--fixed)
 
 STACK ?= cairn
 PARAMETERS ?= deploy/ec2/parameters.json
@@ -144,26 +144,26 @@ register: install ## put the model that dvc.lock names into the BentoML store, i
 	@python -m stages.register
 
 report: install ## what the model has become since BASE=main, with pictures, in build/report
-	@python -m stages.release.report "$(BASE)" "$(URL)"
+	@python -m stages.release.report -- $(call quoted,$(BASE)) $(call quoted,$(URL))
 
 release: install ## a version of this commit and its model, as a git tag; BUMP=major, minor, VERSION=v1.2.3
-	@python -m stages.release register --version "$$VERSION" --bump "$$BUMP"
+	@python -m stages.release register --version="$$VERSION" --bump="$$BUMP"
 
 promote: install ## STAGE=prod: give it to the newest version, or VERSION=v1.2.3, if it passes the gates
-	@python -m stages.release promote --stage "$$STAGE" --version "$$VERSION" --force "$$FORCE"
+	@python -m stages.release promote --stage="$$STAGE" --version="$$VERSION" --force="$$FORCE"
 
 rollback: install ## STAGE=prod: undo the last promotion
-	@python -m stages.release rollback --stage "$$STAGE"
+	@python -m stages.release rollback --stage="$$STAGE"
 
 releases: install ## the versions, the stages that they have, their models and scores
 	@python -m stages.release show
 
 checkout: install ## VERSION=v1.2.3: its code, data and model, together
-	@python -m stages.release checkout --version "$$VERSION"
+	@python -m stages.release checkout --version="$$VERSION"
 
 serve: install ## bentoml serve on :3000; STAGE=prod: the model of that stage
 	@$(port_as_asked)
-	@$(if $(STAGE),MODEL_TAG=$$(python -m stages.release tag --stage "$$STAGE") && export MODEL_TAG && \
+	@$(if $(STAGE),MODEL_TAG=$$(python -m stages.release tag --stage="$$STAGE") && export MODEL_TAG && \
 	)exec $(SERVE)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
@@ -174,12 +174,12 @@ export: install ## the model as one file for MODEL_URI, in build/, with its SHA-
 	rm -f "$$file" && $(BENTOML) models export "$$tag" "$$file" >/dev/null && sha256sum "$${file#$$PWD/}"
 
 image: bento ## bentoml containerize; BACKEND=buildah, buildx, podman: by that instead of docker
-	@$(BENTOML) containerize $(TAG) --backend $(BACKEND)
+	@$(BENTOML) containerize $(TAG) --backend=$(call quoted,$(BACKEND))
 
 image-run: image ## run that image, hardened, on :3000
 	@$(port_is_free)
 	docker run --rm --read-only --tmpfs /tmp --cap-drop=ALL --security-opt=no-new-privileges \
-		--publish $(HOST):$(PORT):3000 "$(TAG)"
+		--publish $(call quoted,$(HOST):$(PORT)):3000 "$(TAG)"
 
 image-test: install-dev ## the tests of the image, with the real Docker engine
 	$(PYTEST) -m real tests/test_image.py

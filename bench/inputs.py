@@ -14,7 +14,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from bench.pipeline import clone
 from stages import contract
 from stages.paths import CONTRACT, ONNX, PIPELINE, TERMS, TEST, TRAIN
+from stages.yaml_text import format_yaml, read_yaml
 
 SIZES = (1, 100, 1000)
 KEYS = ("features", "inputs")
@@ -86,10 +86,10 @@ def slow(folder: Path) -> Inputs:
     columns, target = make_classification(SLOW_ROWS, 30, n_informative=12, random_state=0)
     table = pd.DataFrame(columns.astype(np.float32)).add_prefix("x").assign(target=target)
     table.to_csv(cairn / SLOW_TABLE, index=False)
-    knobs = yaml.safe_load((cairn / "params.yaml").read_text(encoding="utf-8"))
+    knobs = read_yaml(cairn / "params.yaml", "the clone lacks it")
     knobs["raw"]["source"] = SLOW_TABLE
     knobs["train"] |= SLOW_TRAIN
-    (cairn / "params.yaml").write_text(yaml.safe_dump(knobs), encoding="utf-8")
+    (cairn / "params.yaml").write_text(format_yaml(knobs), encoding="utf-8")
     (cairn / TERMS).unlink()  # of another table
     return made(cairn, folder)
 

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 import pyarrow as pa
-import yaml
 from pyarrow import csv
 
 from bench.arguments import parsed
@@ -31,6 +30,7 @@ from bench.contenders import environment
 from bench.machine import machine, versions
 from bench.pipeline import clone
 from stages.paths import TERMS
+from stages.yaml_text import format_yaml, read_yaml
 
 ENVIRONMENTS = Path("build/bench").absolute()
 RESULT = Path("bench/results/scale.json")
@@ -146,10 +146,10 @@ def generate(path: Path, rows: int) -> None:
 def project(folder: Path, table: Path) -> Path:
     """A clean clone of HEAD whose params name the table, with a contract still to be inferred."""
     into = clone(folder / "cairn")
-    knobs = yaml.safe_load((into / "params.yaml").read_text(encoding="utf-8"))
+    knobs = read_yaml(into / "params.yaml", "the clone lacks it")
     knobs["raw"]["source"] = str(table)
     knobs["train"] |= MODEL
-    (into / "params.yaml").write_text(yaml.safe_dump(knobs), encoding="utf-8")
+    (into / "params.yaml").write_text(format_yaml(knobs), encoding="utf-8")
     (into / TERMS).unlink()
     return into
 

@@ -21,7 +21,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import yaml
 from joblib import parallel_config
 from numpy.typing import NDArray
 from sklearn import datasets
@@ -38,6 +37,7 @@ from stages.evaluation.validation import Rows
 from stages.graph import export
 from stages.model import fitting
 from stages.params import Train
+from stages.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
 SEED, FOLDS, REPEATS = 42, 10, 10
@@ -135,7 +135,7 @@ def load(name: str) -> Rows:
 
 def judged(of: Rows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
     """A setting's scores with their intervals, as `train` finds them, and what it is in ONNX."""
-    settings = yaml.safe_load(text)
+    settings = parse_yaml(text, "bench.science")
     # A search fits every candidate anew in each fold.
     repeats = 1 if quick or "search" in settings else REPEATS
     block = block_of(settings, repeats)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bentoml
-import yaml
+import yaml  # what BentoML reads and writes its files with
 
 from service.settings import Settings, settings
 from stages.console import CairnError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import yaml
+import yaml  # what BentoML reads and writes its files with
 
 from service import labels
 from service.model import NAME, packed_tag

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.console import CairnError
 from stages.paths import (
     CARD,
@@ -35,6 +33,10 @@ NOTHING_THERE = (
     "bad default revision",
     "No such remote",
 )
+# What begins the first line that git puts around the two sides of a conflict.
+MARK = "<<<<<<< "
+# Git takes it in the middle of a merge and of a rebase too, where `git checkout FILE` fails.
+RESTORE = f"git checkout HEAD -- {LOCK}"
 TRUST = "safe.directory"  # what git's own advice sets for a repository of another user's
 # What the service reads and the tag is made from. The pickled Pipeline is for people.
 FILES = (
@@ -112,18 +114,38 @@ def lock() -> dict[str, Any]:
     """The stages of dvc.lock, by name; none where there is no such file."""
     if not LOCK.is_file():
         return {}
-    return stages_in(LOCK.read_text(encoding="utf-8"))
-
-
-def stages_in(text: str) -> dict[str, Any]:
-    """The stages of the text of a dvc.lock, by name."""
-    try:
-        content = yaml.safe_load(text)
-        return {str(name): dict(stage) for name, stage in content["stages"].items()}
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+    text = LOCK.read_text(encoding="utf-8", errors="replace")
+    if has_conflict(text):
         raise CairnError(
-            f"{LOCK} is not what DVC wrote; `git checkout {LOCK}` brings back the committed one"
-        ) from None
+            f"{LOCK} holds both sides of a conflict: resolve the other files first, then "
+            f"`{RESTORE}` and `dvc repro`, which writes it anew; then "
+            "`git add --update` and `git commit` (in a rebase: `git rebase --continue`)"
+        )
+    try:
+        return stages_in(text, str(LOCK))
+    except CairnError as error:
+        raise CairnError(f"{error}; `{RESTORE}` brings back the committed one") from None
+
+
+def has_conflict(text: str) -> bool:
+    """Tell whether git left both sides of a conflict in a text.
+
+    >>> has_conflict("schema: '2.0'")
+    False
+    """
+    return any(line.startswith(MARK) for line in text.splitlines())
+
+
+def stages_in(text: str, place: str) -> dict[str, Any]:
+    """The stages of the text of a dvc.lock, by name; a CairnError names its place if it is none."""
+    # No container has a dvc.lock, nor what reads it.
+    from stages.yaml_text import parse_yaml  # noqa: PLC0415
+
+    try:
+        content = parse_yaml(text, place)
+        return {str(name): dict(stage) for name, stage in content["stages"].items()}
+    except (CairnError, AttributeError, KeyError, TypeError, ValueError):
+        raise CairnError(f"{place} is not what DVC wrote") from None
 
 
 def at(commit: str, text: str, folder: Path) -> dict[str, Any]:
@@ -136,7 +158,7 @@ def at(commit: str, text: str, folder: Path) -> dict[str, Any]:
     folder
         Where the files of its model are, `files_in` its dvc.lock.
     """
-    stages = stages_in(text)
+    stages = stages_in(text, f"the {LOCK} of commit {commit[:7]}")
     brought = git_says("log", "-1", "--format=%H", commit, "--", str(LOCK))
     chain = _content(stages, _params(stages), folder, files_in(stages))
     return {**chain, "git": {"commit": brought or "none", "dirty": False}}

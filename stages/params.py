@@ -17,13 +17,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from ruamel.yaml import YAML  # what DVC reads the file with
-from ruamel.yaml.error import YAMLError
 
 from stages.console import CairnError
+from stages.yaml_text import read_yaml
 
 PATH = Path("params.yaml")
+content = read_yaml
 
+SHOWN = 200  # characters of what came that a message repeats
 WHOLE = 2**53  # beyond it a float is no longer any whole number
 SHA256 = r"^[0-9a-f]{64}$"
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -321,24 +322,9 @@ def load(path: Path = PATH) -> Params:
         For each wrong key or value: the key, what came, what is allowed.
     """
     try:
-        return Params.model_validate(content(path, "run from the top of the repository"))
+        return Params.model_validate(read_yaml(path, "run from the top of the repository"))
     except ValidationError as error:
         raise _refused(error, str(path)) from None
-
-
-def content(path: Path, advice: str) -> Any:
-    """What a YAML file holds; a CairnError, with the line, where it is none or is not there."""
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CairnError(f"{path}: no such file; {advice}") from None
-    except UnicodeDecodeError as error:
-        raise CairnError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason})") from None
-    except YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        line = f"line {place.line + 1}: " if place else ""
-        reason = getattr(error, "problem", None) or str(error)
-        raise CairnError(f"{path}: {line}not YAML: {reason.splitlines()[0]}") from None
 
 
 def _refused(error: ValidationError, place: str, *block: str) -> CairnError:
@@ -351,14 +337,28 @@ def _problem(problem: dict[str, Any], *block: str) -> str:
     """One of pydantic's problems in the file, or in that block, as: key, what came, what may."""
     location = (*block, *problem["loc"])
     *parents, last = location or ("the file",)
-    key = ".".join(_said(location)[len(block) :]) or "the file"
+    key = _key(".".join(_said(location)[len(block) :])) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed here: {', '.join(_keys(parents))}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
     union = _UNIONS.get(str(parents[-1])) if parents else None
     allowed = union or (_VALUES if last == "list" else None)
-    return f"{key}: got {problem['input']!r}; allowed: {allowed or _allowed(problem)}"
+    return f"{key}: got {_shown(problem['input'])}; allowed: {allowed or _allowed(problem)}"
+
+
+def _shown(value: Any) -> str:
+    """What came, cut where it is long."""
+    return _cut(repr(value))
+
+
+def _key(text: str) -> str:
+    """A dotted key on one line, cut where it is long."""
+    return _cut(text if text.isprintable() else repr(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _said(location: tuple[int | str, ...]) -> list[str]:

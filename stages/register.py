@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import yaml
+import yaml  # what BentoML reads and writes its files with
 from filelock import FileLock
 
 from stages import console, identity

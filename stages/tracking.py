@@ -21,11 +21,11 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import onnx
-import yaml
 
 from stages import console, identity, register
 from stages.console import CairnError, patience, say
 from stages.paths import EVALUATION, MODEL, ONNX
+from stages.yaml_text import read_yaml
 
 URI = "MLFLOW_TRACKING_URI"
 STAGES = Path("dvc.yaml")
@@ -227,7 +227,7 @@ def coming() -> dict[str, dict[str, str]]:
     """What went into `train` and came out, path → MD5, as dvc.lock will have it once it ended."""
     if not STAGES.is_file():
         return {}
-    stage = yaml.safe_load(STAGES.read_text(encoding="utf-8"))["stages"]["train"]
+    stage = read_yaml(STAGES, "run from the top of the repository")["stages"]["train"]
     outs = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, ())]
     return {"deps": _hashes(stage["deps"]), "outs": _hashes(outs)}
 

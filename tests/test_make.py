@@ -91,6 +91,32 @@ def test_a_port_in_use_is_one_line_before_anything_else(project: Project, target
     assert done.stdout == ""
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("serve", "PORT=3'0; $$HOME"), """error: PORT: got "3'0; $HOME"; allowed: """),
+        (("run", "PORT=abc"), "error: PORT: got 'abc'; allowed: a whole number from 1 to 65535"),
+        (("serve", f"HOST={'a' * 300}"), "error: HOST: got 'aaa"),
+        (("serve", f"STAGE={'a' * 300}"), "error: STAGE: got 'aaa"),
+        (("serve", "STAGE=-x"), "error: STAGE: got '-x'; allowed: "),
+        (("promote", "STAGE=a 'b'"), "error: STAGE: got \"a 'b'\"; allowed: "),
+        (("rollback", "STAGE=$$(ls)"), "error: STAGE: got '$(ls)'; allowed: "),
+        (("checkout", "VERSION=-1"), "error: there is no version of cairn: "),
+        (("report", "BASE=-x"), "error: git knows no commit '-x'; "),
+    ],
+)
+def test_what_make_is_given_is_one_word_and_one_line_if_it_is_wrong(
+    project: Project, command: tuple[str, ...], says: str
+) -> None:
+    done = project.run("make", *command, check=False)
+    line, *rest = done.stderr.splitlines()
+    assert line.startswith(says)
+    assert rest == [
+        f"make: *** [Makefile:{rest[0].split(':')[2].split(']')[0]}: {command[0]}] Error 1"
+    ]
+
+
 def test_help_lists_every_target() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     [phony] = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)

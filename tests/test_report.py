@@ -311,4 +311,4 @@ def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> N
 def test_a_commit_that_git_does_not_know_is_one_line(project: Project) -> None:
     done = project.run(*REPORT, "nowhere", check=False)
     assert done.returncode == 1
-    assert done.stderr == "error: git knows no commit nowhere; `git fetch` may bring it\n"
+    assert done.stderr == "error: git knows no commit 'nowhere'; `git fetch` may bring it\n"

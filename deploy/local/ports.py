@@ -13,8 +13,24 @@ from itertools import chain
 from pathlib import Path
 
 FIRST = 8333
+LAST = 65_535
 EPHEMERAL = 32_768  # from here on systems give ports to clients
+SHOWN = 60  # characters of what was typed
 ADDRESSES = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+def parse(text: str) -> int:
+    """Parse the number of a port.
+
+    Raises
+    ------
+    ValueError
+        Where it is none: what came, and what is allowed.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= len(str(LAST)) and 0 < int(text) <= LAST:
+        return int(text)
+    came = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    raise ValueError(f"got {came!r}; allowed: a whole number from 1 to {LAST}, such as 3001")
 
 
 def runs(first: int, count: int) -> Iterator[range]:

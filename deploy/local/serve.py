@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from deploy.local import loopback, ports
+from deploy.local.port_check import DEFAULT, parse_port
 from service import health
 
 TRIES = 100  # ports, from the first one upwards
@@ -25,25 +26,31 @@ def main() -> None:
     """Serve until a signal comes, at another port if that may be and one is taken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--port", default=str(DEFAULT))
     parser.add_argument("--fixed", action="store_true", help="this port or none")
     parser.add_argument("--example", action="store_true", help="print how to call it")
     given = parser.parse_args()
-    tries = range(given.port, given.port + (1 if given.fixed else TRIES))
+    first = parse_port(given.port)
+    tries = ports_to_try(first, is_fixed=given.fixed)
     for port in tries:
         if not is_free(port, given.host):
             continue
-        if port != given.port:
-            print(f"serve: port {given.port} is taken, so it is port {port}", flush=True)
+        if port != first:
+            print(f"serve: port {first} is taken, so it is port {port}", flush=True)
         code, was_ready = serve(given.host, port, with_example=given.example)
         # Another program may have taken it since; then BentoML's process says so and ends.
         if code == 0 or was_ready or is_free(port, given.host):
             sys.exit(code)
     sys.exit(
-        f"error: port {given.port} is in use; take another: PORT={given.port + 1}"
+        f"error: port {first} is in use; take another: PORT={first % ports.LAST + 1}"
         if given.fixed
-        else f"error: the ports {given.port} to {tries[-1]} are in use; take another: PORT=…"
+        else f"error: the ports {first} to {tries[-1]} are in use; take another: PORT=…"
     )
+
+
+def ports_to_try(first: int, *, is_fixed: bool) -> range:
+    """Return the ports to try from the first one upwards, or that one alone."""
+    return range(first, min(first + (1 if is_fixed else TRIES), ports.LAST + 1))
 
 
 def is_free(port: int, host: str) -> bool:
@@ -52,6 +59,11 @@ def is_free(port: int, host: str) -> bool:
         return ports.is_free(port, host)
     except OSError as error:
         sys.exit(f"error: cannot listen at {host}: {error.strerror}; choose another HOST")
+    except UnicodeError:
+        sys.exit(
+            f"error: HOST: got {host[: ports.SHOWN]!r}; allowed: a name or an address of this "
+            "machine, such as 127.0.0.1 or 0.0.0.0"
+        )
 
 
 def serve(host: str, port: int, *, with_example: bool) -> tuple[int, bool]:

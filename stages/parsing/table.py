@@ -41,6 +41,7 @@ from stages.parsing.delimiter import COMMON, SELDOM, SEPARATOR, Layout
 from stages.parsing.encoding import advice
 from stages.parsing.header import Heading
 from stages.parsing.header import title as title  # noqa: PLC0414 - callers have it from here
+from stages.source.archive import hidden
 
 BYTES = 2**25  # of text in a part
 ROWS = 2**17  # of Parquet in a part
@@ -424,7 +425,7 @@ def _members(file: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
     known: set[str] = set()
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
+            for member in _files(archive, where):
                 content = archive.extractfile(member)
                 for part in _file(content, f"{where}, {member.name}", block) if content else ():
                     if part.form != "jsonl":  # where each row says which columns it has
@@ -436,6 +437,37 @@ def _members(file: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
                     yield replace(part, notes=tuple(f"{member.name}: {note}" for note in notes))
     except tarfile.TarError as error:
         raise CairnError(f"{where}: a tar that is damaged or cut short: {error}") from None
+
+
+def _files(archive: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
+    """The files of a tar, hidden ones left out, as of a folder.
+
+    Nothing is unpacked, so that a name may be absolute or lead upwards.
+
+    Raises
+    ------
+    CairnError
+        Where there are none, or one is a link: what it leads to is not in the tar, or would
+        count twice.
+    """
+    is_empty = True
+    for member in archive:
+        if hidden(member.name) or member.isdir():
+            continue
+        if member.issym() or member.islnk():
+            raise CairnError(
+                f"{where}: {member.name!r} in the tar is a link to {member.linkname!r}; pack files "
+                "alone, as `tar --dereference --hard-dereference` does, or give the folder"
+            )
+        if not member.isfile():
+            raise CairnError(
+                f"{where}: {member.name!r} in the tar is a device or a pipe; pack files alone, or "
+                "give the folder"
+            )
+        is_empty = False
+        yield member
+    if is_empty:
+        raise CairnError(f"{where}: the tar has no files, hidden ones aside")
 
 
 def _alike(one: tuple[str, frozenset[str]], other: tuple[str, frozenset[str]]) -> None:

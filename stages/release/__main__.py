@@ -17,7 +17,7 @@ from stages.console import CairnError, patience, say
 from stages.paths import METRICS
 from stages.release import commands, gates, registry, revision, trial
 from stages.release.commands import dvc, git
-from stages.release.registry import ROLLBACK, Bump, Registry, Version
+from stages.release.registry import ROLLBACK, Bump, Registry, Version, shown
 
 HEADLINES = ("accuracy", "roc_auc", "log_loss")
 HEAD = ("version", "stages", "model", "date", "commit", *HEADLINES)
@@ -50,8 +50,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stage(given: str | None) -> str:
+    """The stage that was named; a CairnError where none was, or none can have that name."""
     if given is None:
         raise CairnError("STAGE: say which, such as STAGE=prod; `make releases` lists those in use")
+    if not registry.is_stage(given):
+        raise CairnError(f"STAGE: got {shown(given)}; {registry.NAMES}")
     return given
 
 
@@ -92,11 +95,14 @@ def _number(found: Registry, number: str | None, bump: str | None) -> str:
     if number and bump:
         raise CairnError("VERSION, BUMP: one or the other")
     if bump is not None and bump not in get_args(Bump):
-        raise CairnError(f"BUMP: got {bump!r}; allowed: {', '.join(get_args(Bump))}")
+        raise CairnError(f"BUMP: got {shown(bump)}; allowed: {', '.join(get_args(Bump))}")
     if number is None:
         return registry.next_number(found, bump or "patch")  # type: ignore[arg-type]
     if not registry.is_number(number):
-        raise CairnError(f"VERSION: got {number!r}; allowed: v and three numbers, such as v1.2.3")
+        raise CairnError(
+            f"VERSION: got {shown(number)}; allowed: v and three numbers, such as v1.2.3, up to "
+            f"{registry.LONGEST} characters"
+        )
     taken = next((each for each in found.versions if each.number == number), None)
     if taken:
         raise CairnError(f"VERSION: {number} is commit {taken.tag.commit[:SHORT]} already")

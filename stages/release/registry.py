@@ -1,7 +1,8 @@
 """Versions of the model and the stages that hold them: git tags, as GTO writes and reads them.
 
 `NAME@v1.2.3` is a version of NAME, and `NAME#STAGE#7` gives a stage to the version of its commit;
-7 counts what was given so far. Whatever clones the repository has the registry.
+7 counts what was given so far. Whatever clones the repository has the registry. Where a commit has
+several versions, which GTO itself refuses to read, the first line of the message says which one.
 """
 
 from __future__ import annotations
@@ -9,17 +10,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
-from functools import cached_property
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from gto import api
-from gto.constants import Action
-from gto.exceptions import GTOException
-from gto.tag import parse_name
+from gto.constants import Action, name_re
+from gto.tag import name_tag, parse_name
 from gto.versions import SemVer
 from pydantic import BaseModel, ConfigDict
-from scmrepo.exceptions import SCMError
 
 from stages.console import CairnError
 from stages.release.commands import git
@@ -27,6 +24,8 @@ from stages.release.commands import git
 Bump = Literal["major", "minor", "patch"]
 FIRST = "v1.0.0"
 ROLLBACK = "rollback"
+LONGEST = 63  # characters of a stage or a version: git makes a file of that name
+NAMES = f"allowed: letters, digits, _, - and /, a letter or digit first and last, up to {LONGEST}"
 FIELDS = ("refname:strip=2", "*objectname", "taggerdate:unix", "contents")
 _FACT = re.compile(r"^(\w+): (.+)$", re.MULTILINE)
 
@@ -54,12 +53,33 @@ class Tag(NamedTuple):
         """The lines `word: what it is` of the message."""
         return dict(_FACT.findall(self.message))
 
+    def number(self, name: str, stage: str) -> str | None:
+        """The version of a model that the message gives a stage to; None where it names none."""
+        head, _, _ = self.message.partition("\n")
+        before = f"{stage}: {name} "
+        return head.removeprefix(before).strip() if head.startswith(before) else None
+
 
 class Version(NamedTuple):
     """A version of the model, such as v1.2.3, and the tag that says so."""
 
     number: str
     tag: Tag
+
+
+class Move(NamedTuple):
+    """What a stage was given to.
+
+    Attributes
+    ----------
+    commit
+        None: it was taken away.
+    number
+        The version; None where the tag names none.
+    """
+
+    commit: str | None
+    number: str | None
 
 
 class Registry(BaseModel):
@@ -72,23 +92,20 @@ class Registry(BaseModel):
     versions
         All there are, the lowest first.
     held
-        Stage → the commits that it was given, those that were rolled back left out; the last one
-        has it. None: it was taken away.
+        Stage → what it was given to, what was rolled back left out; the last one has it.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     name: str
     versions: tuple[Version, ...]
-    held: dict[str, tuple[str | None, ...]]
+    held: dict[str, tuple[Move, ...]]
 
-    @cached_property
-    def _by_commit(self) -> dict[str, Version]:
-        return {version.tag.commit: version for version in self.versions}
-
-    def at(self, commit: str | None) -> Version | None:
-        """The version of a commit."""
-        return self._by_commit.get(commit or "")
+    def at(self, commit: str | None, number: str | None = None) -> Version | None:
+        """The version of a commit; of several, the one of that number, or else the highest."""
+        here = [version for version in self.versions if version.tag.commit == commit]
+        named = [version for version in here if version.number == number]
+        return next(reversed(named or here), None)
 
     def version(self, number: str | None = None) -> Version:
         """The version of this number, or the newest one."""
@@ -101,8 +118,9 @@ class Registry(BaseModel):
         if number is None:
             return self.versions[-1]
         if number not in found:
+            there = ", ".join(found)
             raise CairnError(
-                f"VERSION: there is no {number} of {self.name}; there are {', '.join(found)}; "
+                f"VERSION: there is no {shown(number)} of {self.name}; there are {there}; "
                 "`git fetch --tags` fetches those of others"
             )
         return found[number]
@@ -116,8 +134,8 @@ class Registry(BaseModel):
         return self._nth(stage, -2)
 
     def _nth(self, stage: str, place: int) -> Version | None:
-        commits = self.held.get(stage, ())
-        return self.at(commits[place]) if len(commits) >= -place else None
+        moves = self.held.get(stage, ())
+        return self.at(*moves[place]) if len(moves) >= -place else None
 
     def in_stage(self, stage: str) -> Version:
         """The version that has a stage; a CairnError where it is free."""
@@ -146,7 +164,7 @@ def registry(name: str, found: Iterable[Tag]) -> Registry:
     Promotions are taken by their number, not their time: a clock may be wrong. A rollback undoes
     the promotion before it.
     """
-    parsed = [(tag, parse_name(tag.name, raise_on_fail=False)) for tag in found]
+    parsed = [(tag, _parsed(tag)) for tag in found]
     own = [(tag, said) for tag, said in parsed if said.get("name") == name]
     gone = {said["version"] for _, said in own if said["action"] == Action.DEREGISTER}
     versions = [
@@ -155,11 +173,12 @@ def registry(name: str, found: Iterable[Tag]) -> Registry:
         if said["action"] == Action.REGISTER and said["version"] not in gone
     ]
     moves = [(tag, said) for tag, said in own if "stage" in said]
-    held: dict[str, tuple[str | None, ...]] = {}
+    held: dict[str, tuple[Move, ...]] = {}
     for tag, said in sorted(moves, key=lambda move: move[1].get("counter", 0)):
         stage = said["stage"]
-        commit = tag.commit if said["action"] == Action.ASSIGN else None
-        held[stage] = _after(held.get(stage, ()), commit, undone=_undoes(tag))
+        given = said["action"] == Action.ASSIGN
+        new = Move(tag.commit, tag.number(name, stage)) if given else Move(None, None)
+        held[stage] = _after(held.get(stage, ()), new, undone=_undoes(tag))
     ordered = sorted(versions, key=lambda version: SemVer(version.number))
     return Registry(name=name, versions=tuple(ordered), held=held)
 
@@ -168,11 +187,10 @@ def _undoes(tag: Tag) -> bool:
     return tag.facts.get("action") == ROLLBACK
 
 
-def _after(
-    commits: tuple[str | None, ...], commit: str | None, *, undone: bool
-) -> tuple[str | None, ...]:
-    """The commits that a stage was given, after one more."""
-    return commits[:-1] if undone and commits[-2:-1] == (commit,) else (*commits, commit)
+def _after(moves: tuple[Move, ...], new: Move, *, undone: bool) -> tuple[Move, ...]:
+    """What a stage was given to, after one more."""
+    before = [move.commit for move in moves[-2:-1]]
+    return moves[:-1] if undone and before == [new.commit] else (*moves, new)
 
 
 def tags() -> list[Tag]:
@@ -200,14 +218,24 @@ def next_number(registry: Registry, bump: Bump = "patch") -> str:
     return str(getattr(last, f"bump_{bump}")().version)
 
 
+def shown(text: str) -> str:
+    r"""Return what somebody typed as a message has it: on one line, and cut where it is long.
+
+    >>> shown("a\nb")
+    "'a\\nb'"
+    """
+    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+
+
 def is_number(text: str) -> bool:
-    """Whether it is v and a semantic version."""
-    return bool(SemVer.is_valid(text))  # type: ignore[no-untyped-call]
+    """Whether it is v and a semantic version, and no longer than a tag's name may be."""
+    return len(text) <= LONGEST and bool(SemVer.is_valid(text))  # type: ignore[no-untyped-call]
 
 
 def add_version(name: str, number: str, message: str) -> str:
     """Give the current commit a version, and return the tag that says so."""
-    return _told(lambda: api.register(".", name, "HEAD", version=number, message=message))
+    tag = name_tag(Action.REGISTER, name, version=number, simple=True)
+    return _write(tag, "HEAD", message)
 
 
 def give(name: str, stage: str, version: Version, message: str) -> str:
@@ -215,11 +243,45 @@ def give(name: str, stage: str, version: Version, message: str) -> str:
 
     GTO orders what it finds by the second: a tag is never made in that of another one.
     """
-    latest = max(tag.time for tag in tags())
+    there = tags()
+    latest = max(tag.time for tag in there)
     while int(time.time()) == latest:
         time.sleep(0.05)
-    number = version.number
-    return _told(lambda: api.assign(".", name, stage, version=number, message=message, force=True))
+    own = (said for said in map(_parsed, there) if said.get("name") == name)
+    count = 1 + max((said.get("counter", 0) for said in own), default=0)
+    tag = name_tag(Action.ASSIGN, name, stage=stage, simple=True)
+    return _write(f"{tag}#{count}", version.tag.commit, message)
+
+
+def _parsed(tag: Tag) -> dict[str, Any]:
+    """What GTO reads of a tag's name; nothing where it is none of GTO's."""
+    return dict(parse_name(tag.name, raise_on_fail=False))
+
+
+def _write(tag: str, commit: str, message: str) -> str:
+    """Write an annotated tag, and return its name.
+
+    By git, as GTO's own way to write reads the whole registry, and fails, once the tag is written,
+    where any commit has two versions.
+
+    Raises
+    ------
+    CairnError
+        Where GTO would not read that name, or git does not take it.
+    """
+    if not parse_name(tag, raise_on_fail=False):
+        raise CairnError(f"{tag!r} is no name of a tag that GTO reads; {NAMES}")
+    git("tag", "--annotate", "--cleanup=verbatim", f"--message={message}", tag, commit)
+    return tag
+
+
+def is_stage(text: str) -> bool:
+    """Tell whether a text can name a stage.
+
+    >>> is_stage("prod"), is_stage("pre-prod"), is_stage("a b"), is_stage("a" * 300)
+    (True, True, False, False)
+    """
+    return len(text) <= LONGEST and bool(name_re.fullmatch(text)) and "//" not in text
 
 
 def check_identity() -> None:
@@ -236,11 +298,3 @@ def check_identity() -> None:
 def _setting(name: str) -> str:
     """A setting of git's; empty where there is none."""
     return git("config", "--default", "", "--get", name).strip()
-
-
-def _told(write: Callable[[], Any]) -> str:
-    """The name of the tag that GTO writes; a CairnError where it does not."""
-    try:
-        return str(write().tag)
-    except (GTOException, SCMError) as error:
-        raise CairnError(" ".join(str(error).split())) from None

@@ -13,9 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from stages import console, contract, identity
 from stages.console import CairnError, patience, say
 from stages.evaluation import evaluate
@@ -24,7 +21,9 @@ from stages.evaluation.markdown import NONE, between, number, table
 from stages.paths import CONTRACT, EVALUATION, METRICS, ONNX, PICTURES, PLOTS, TERMS, TEST, TRAIN
 from stages.release import revision, rivals, trial
 from stages.release.commands import dvc, git
+from stages.release.registry import shown
 from stages.release.rivals import Difference
+from stages.yaml_text import parse_yaml
 
 OUT = Path("build/report")
 NAME = "report.md"
@@ -56,9 +55,9 @@ class Base(NamedTuple):
         """What it predicts; nothing where git has no such contract."""
         try:
             text = git("show", f"{self.commit}:./{TERMS.as_posix()}")
-            said = YAML(typ="safe", pure=True).load(text)["target"]
+            said = parse_yaml(text, str(TERMS))["target"]
             return _target(said["name"], said["classes"])
-        except (CairnError, LookupError, TypeError, YAMLError):
+        except (CairnError, LookupError, TypeError):
             return ""
 
     @property
@@ -111,10 +110,11 @@ def write(base: str, url: str = ".") -> Path:
 
 def _base(name: str) -> Base:
     """The commit of that name; the folder is empty then."""
+    identity.git_says("rev-parse", "--git-dir")  # what keeps git from reading any is told as that
     try:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").strip()
     except CairnError:
-        raise CairnError(f"git knows no commit {name}; `git fetch` may bring it") from None
+        raise CairnError(f"git knows no commit {shown(name)}; `git fetch` may bring it") from None
     for path in (METRICS, EVALUATION, *map(_picture, PICTURES)):
         identity.digest(path, "md5")
     shutil.rmtree(OUT, ignore_errors=True)

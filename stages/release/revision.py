@@ -38,9 +38,15 @@ def lock(commit: str) -> str:
     return git("show", f"{commit}:./{identity.LOCK}")
 
 
+def _place(commit: str) -> str:
+    """What messages call the dvc.lock of a commit."""
+    return f"the {identity.LOCK} of commit {commit[:7]}"
+
+
 def outs(commit: str) -> dict[Path, Out]:
     """What the stages made that the dvc.lock of a commit names."""
-    made = (out for stage in identity.stages_in(lock(commit)).values() for out in stage["outs"])
+    stages = identity.stages_in(lock(commit), _place(commit))
+    made = (out for stage in stages.values() for out in stage["outs"])
     found = (Out(Path(out["path"]), out["md5"], out["size"]) for out in made)
     return {out.path: out for out in found}
 
@@ -130,7 +136,7 @@ def kept(commit: str, facts: dict[str, str]) -> Kept:
         What the tag of its version says: where that names a `sha256`, the model must have it.
     """
     text = lock(commit)
-    read = identity.files_in(identity.stages_in(text))
+    read = identity.files_in(identity.stages_in(text, _place(commit)))
     with files(commit, read) as folder:
         chain = identity.at(commit, text, folder / MODEL)
         _same(chain, facts)

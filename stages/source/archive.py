@@ -79,7 +79,8 @@ def given(content: bytes) -> Piece:
 
 def hidden(name: str) -> bool:
     """Whether a file is none of the data: `.git/…`, `_SUCCESS`, and what lies below such names."""
-    return any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
+    parts = PurePosixPath(name).parts
+    return any(part.startswith((".", "_")) and part != ".." for part in parts)
 
 
 def members(folder: Path) -> list[Member]:

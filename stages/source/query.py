@@ -1,4 +1,4 @@
-"""The rows of an SQL query as JSON lines, written as they come."""
+"""The rows of an SQL query as JSON lines, written as they come; the database is only read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import orjson
@@ -17,12 +18,24 @@ import orjson
 from stages.console import CairnError
 
 if TYPE_CHECKING:  # it is an extra
-    from sqlalchemy import URL, CursorResult
+    from sqlalchemy import URL, Connection, CursorResult
 
 ROWS = 1000  # how many are in memory at a time
 INSTALL = "run `make install-extras`"
 # What the driver is where the URL names none: the extra's, not the one that SQLAlchemy took to.
 POSTGRESQL = ("postgres", "postgresql")
+SQLITE = ("sqlite", "sqlite+pysqlite")  # drivers that open a file: URI
+# The first statement, after which the database refuses to write. PostgreSQL's is of the
+# transaction: a pool such as PgBouncer would hand a session on to others. MySQL's is of the
+# session: drop table ends a read-only transaction there, and is done.
+READ_ONLY = {
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "postgresql": "SET TRANSACTION READ ONLY",
+    "sqlite": "PRAGMA query_only = ON",
+}
+# What databases call a refusal to write.
+REFUSES_TO_WRITE = ("read-only", "read only", "readonly")
 
 
 class Unfit(Exception):
@@ -37,7 +50,8 @@ def fetch(url: str, query: str, into: Path) -> None:
     url
         SQLAlchemy's, as in sqlite:///shop.db.
     query
-        One SELECT, sent as it is; nothing is committed.
+        One SELECT, sent as it is; most databases are told to refuse all else, and nothing is
+        committed.
 
     Raises
     ------
@@ -57,7 +71,7 @@ def fetch(url: str, query: str, into: Path) -> None:
         TypeError,
         ValueError,
     ) as error:  # drivers raise the last two of options
-        raise CairnError(f"raw.query: the database says: {reason(error)}") from None
+        raise CairnError(f"raw.query: the database says: {explain(error)}") from None
 
 
 def known(url: str) -> URL:
@@ -77,7 +91,22 @@ def known(url: str) -> URL:
     # SQLite would make an empty one.
     if path and not path.startswith((":memory:", "file:")) and not Path(path).is_file():
         raise CairnError(f"raw.source: no SQLite file {path!r}; allowed: sqlite:///PATH")
+    if path and Path(path).is_file() and made.drivername in SQLITE:
+        return read_only_file(made, path)
     return made
+
+
+def read_only_file(url: URL, path: str) -> URL:
+    """Return the URL that opens an SQLite file for reading alone."""
+    file = "file:" + quote(path)
+    return url.set(database=file).update_query_dict({"mode": "ro", "uri": "true"})
+
+
+def begin_read_only(connection: Connection) -> None:
+    """Begin a transaction in which the database refuses to write, where READ_ONLY says how."""
+    statement = READ_ONLY.get(connection.dialect.name)
+    if statement:
+        connection.exec_driver_sql(statement)
 
 
 def sent(url: URL, query: str) -> Generator[bytes, None, None]:
@@ -95,11 +124,10 @@ def sent(url: URL, query: str) -> Generator[bytes, None, None]:
         ) from None
     # As it is: no `:name` and no `%` in it means anything but to the database.
     options = {"stream_results": True, "yield_per": ROWS, "no_parameters": True}
-    with (
-        engine.connect() as connection,
-        closing(connection.exec_driver_sql(query, execution_options=options)) as result,
-    ):
-        yield from lines(result)
+    with engine.connect() as connection:
+        begin_read_only(connection)
+        with closing(connection.exec_driver_sql(query, execution_options=options)) as result:
+            yield from lines(result)
 
 
 def lines(result: CursorResult[Any]) -> Iterator[bytes]:
@@ -203,6 +231,13 @@ CONVERT: dict[type | tuple[type, ...], Callable[[Any], Any]] = {
     (list, tuple): _list,
     dict: _object,
 }
+
+
+def explain(error: Exception) -> str:
+    """Return what the database says, and what is allowed where it refuses to write."""
+    text = reason(error)
+    writes = any(word in text.lower() for word in REFUSES_TO_WRITE)
+    return f"{text}; Cairn only reads it; allowed: one SELECT" if writes else text
 
 
 def reason(error: Exception) -> str:

@@ -18,6 +18,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from filelock import FileLock
 
+from deploy.local import serve
 from tests.conftest import Project
 from tests.ports import PATIENCE, free_ports, listens, wait_until
 from tests.serving import WAIT, ready
@@ -127,6 +128,41 @@ def test_a_host_that_is_not_here_is_one_line(project: Project, port: int) -> Non
     assert re.fullmatch(
         r"error: cannot listen at 192\.0\.2\.1: .*; choose another HOST\n", done.stderr
     )
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *[
+            (
+                ("--port", text),
+                f"error: PORT: got {text!r}; allowed: a whole number from 1 to 65535",
+            )
+            for text in ("abc", "0", "-1", "65536", "3000x", " 3000", "٣٠٠٠", "")
+        ],
+        (("--port", "9" * 5000), f"error: PORT: got '{'9' * 60}…'; allowed: "),
+        (("--host", LONG), f"error: HOST: got '{'a' * 60}'; allowed: a name or an address"),
+        (("--host", "a..b"), "error: HOST: got 'a..b'; allowed: a name or an address"),
+        (("--host", "a b"), "error: cannot listen at a b: "),
+    ],
+)
+def test_where_it_cannot_listen_is_one_line(
+    words: tuple[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve", "=".join(words)])
+    with pytest.raises(SystemExit) as end:
+        serve.main()
+    assert str(end.value).startswith(says)
+    assert "\n" not in str(end.value)
+
+
+def test_no_port_is_tried_after_the_last_one() -> None:
+    assert serve.ports_to_try(3000, is_fixed=False) == range(3000, 3100)
+    assert serve.ports_to_try(65_500, is_fixed=False) == range(65_500, 65_536)
+    assert serve.ports_to_try(65_535, is_fixed=True) == range(65_535, 65_536)
 
 
 @pytest.mark.slow

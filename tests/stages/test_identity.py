@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import dump_yaml
 
 from stages import identity
 from stages.console import CairnError
@@ -226,7 +227,6 @@ def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
     [
         "",
         "schema: '2.0'\n",
-        "<<<<<<< HEAD\nstages:\n",
         "- raw\n",
         "stages:\n",
         "stages: {train: 5}\n",
@@ -236,6 +236,78 @@ def test_a_lock_that_is_none_is_refused_by_name(content: str) -> None:
     Path("dvc.lock").write_text(content)
     for call in (identity.locked, lambda: identity.fresh({})):
         with pytest.raises(
-            CairnError, match=r"^dvc\.lock is not what DVC wrote; `git checkout dvc"
+            CairnError, match=r"^dvc\.lock is not what DVC wrote; `git checkout HEAD -- dvc"
         ):
             call()
+
+
+def branches_in_conflict() -> None:
+    """Two branches whose last commits trained different models: `other`, and `main` here."""
+    git("init", "--quiet", "--initial-branch", "main")
+    write_trained("first")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    for branch, words in (("other", ("--create",)), ("main", ())):
+        git("switch", "--quiet", *words, branch)
+        write_trained(branch)
+        git("commit", "--quiet", "--all", "--message", branch)
+
+
+def write_trained(source: str) -> None:
+    """Write what a run of the pipeline leaves in git."""
+    lock(raw={"params": {"params.yaml": {"raw": {"source": source}}}})
+    Path("scores.json").write_text(json.dumps({"source": source}))
+
+
+@pytest.mark.parametrize("join", ["merge", "rebase"])
+def test_what_is_said_of_a_conflict_ends_it(
+    join: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    branches_in_conflict()
+    with pytest.raises(subprocess.CalledProcessError):
+        git(join, "other")
+    assert "<<<<<<< " in Path("dvc.lock").read_text()
+    with pytest.raises(CairnError, match=r"^dvc\.lock holds both sides of a conflict: ") as error:
+        identity.lock()
+    assert "\n" not in str(error.value)
+    commands = re.findall(r"`((?:git|dvc) [^`]*)`", str(error.value))
+    assert [command.split()[0] for command in commands] == ["git", "dvc", "git", "git", "git"]
+    restore, _, add, commit, proceed = commands
+
+    monkeypatch.setenv("GIT_EDITOR", "true")
+    git(*shlex.split(restore)[1:])
+    assert identity.lock()["raw"]  # one side, which `dvc repro` starts from
+    write_trained("both")
+    for command in (add, commit if join == "merge" else proceed):
+        git(*shlex.split(command)[1:])
+    assert git("status", "--porcelain", "--untracked-files=no") == ""
+    assert not (folder / ".git" / "MERGE_HEAD").exists()
+    assert not list((folder / ".git").glob("rebase-*"))
+    assert identity.lock()["raw"]["params"]["params.yaml"]["raw"]["source"] == "both"
+
+
+def test_a_lock_that_is_damaged_comes_back_by_what_is_said() -> None:
+    git("init", "--quiet")
+    write_trained("first")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    Path("dvc.lock").write_bytes(b"\xff\n- raw")
+    with pytest.raises(CairnError) as error:
+        identity.lock()
+    [command] = re.findall("`(.*)`", str(error.value))
+    git(*shlex.split(command)[1:])
+    assert identity.lock()["raw"]
+
+
+def test_the_chain_has_the_params_as_dvc_wrote_them() -> None:
+    """In YAML 1.1, by which others read it, the first is a text and the second true."""
+    lock()
+    written = {"tol": 1e-05, "columns": ["Yes", "no", "on", "1e-5", "012"]}
+    block = {"train": {"name": "small", "arguments": written}}
+    path = Path("dvc.lock")
+    stages = yaml.safe_load(path.read_text())["stages"]
+    stages["train"]["params"]["params.yaml"] = block
+    dump_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
+    assert "tol: 1e-05" in path.read_text()
+    assert "- Yes" in path.read_text()
+    assert identity.locked()["params"]["train"] == block["train"]

@@ -396,3 +396,24 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
     content = changed("processed.target", "TARGET")
     path.write_text(yaml.safe_dump(content).replace("TARGET", "off"), encoding="utf-8")
     assert params.load(path).processed.target == "off"  # in YAML 1.1 it is false
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("gates.size_mb", "a" * 300, f"gates.size_mb: got '{'a' * 199}…; allowed: "),
+        ("features.seed", list(range(10_000)), "features.seed: got [0, 1, 2, "),
+        ("train.a\nb", 1, "'train.a\\nb': unknown key; allowed here: "),
+        (f"train.{'a' * 300}", 1, f"train.{'a' * 194}…: unknown key; allowed here: "),
+    ],
+)
+def test_what_is_long_or_odd_is_one_short_line(
+    key: str, value: Any, says: str, tmp_path: Path
+) -> None:
+    block, _, name = key.partition(".")
+    content = {**PARAMS, block: {**PARAMS.get(block, {}), name: value}}
+    with pytest.raises(CairnError) as error:
+        load(content, tmp_path)
+    [line] = str(error.value).splitlines()
+    assert says in line
+    assert len(line) < 700 + len(str(tmp_path))

@@ -133,6 +133,54 @@ def test_folders_in_a_tar_are_no_files(tmp_path: Path) -> None:
     assert rows(file.getvalue(), tmp_path) == EXPECTED
 
 
+def tar(*members: tuple[str, bytes, str]) -> bytes:
+    """A tar of members, each a name, a type of tarfile's, and where it leads if it is a link."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, kind, target in members:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, target
+            content = as_csv(ROWS) if kind == tarfile.REGTYPE else b""
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
+
+
+FILE = ("1.csv", tarfile.REGTYPE, "")
+LINK = "in the tar is a link to {}; pack files alone, as `tar --dereference"
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ([FILE, ("2.csv", tarfile.SYMTYPE, "1.csv")], "'2.csv' " + LINK.format("'1.csv'")),
+        ([FILE, ("2.csv", tarfile.LNKTYPE, "1.csv")], "'2.csv' " + LINK.format("'1.csv'")),
+        ([("a", tarfile.SYMTYPE, "b"), ("b", tarfile.SYMTYPE, "a")], "'a' " + LINK.format("'b'")),
+        ([FILE, ("2.csv", tarfile.SYMTYPE, "/etc/passwd")], LINK.format("'/etc/passwd'")),
+        ([FILE, ("a\nb", tarfile.LNKTYPE, "../no\n")], "'a\\nb' " + LINK.format("'../no\\n'")),
+        (
+            [FILE, ("tty", tarfile.CHRTYPE, "")],
+            "'tty' in the tar is a device or a pipe; pack files",
+        ),
+        ([FILE, ("pipe", tarfile.FIFOTYPE, "")], "'pipe' in the tar is a device or a pipe; pack"),
+        ([("._1.csv", tarfile.REGTYPE, "")], "the tar has no files, hidden ones aside"),
+    ],
+)
+def test_what_is_no_file_of_a_tar_is_named(
+    members: list[tuple[str, bytes, str]], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CairnError) as error:
+        rows(tar(*members), tmp_path)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["/abs/1.csv", "../1.csv", "./1.csv", "a/../1.csv", "./a/b.csv"])
+def test_a_file_of_a_tar_may_have_any_name(name: str, tmp_path: Path) -> None:
+    hidden = [(f"{name}/../._1.csv", tarfile.REGTYPE, ""), (".last", tarfile.SYMTYPE, "1.csv")]
+    assert rows(tar((name, tarfile.REGTYPE, ""), *hidden), tmp_path) == EXPECTED
+
+
 def test_without_a_table_it_says_what_makes_one(tmp_path: Path) -> None:
     with pytest.raises(CairnError, match="no such file; run `dvc repro`"):
         list(table.parts(tmp_path / "table", tables.block()))

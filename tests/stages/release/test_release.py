@@ -21,6 +21,8 @@ GOOD = Model(small.fitted(), versions.scores(0.95))
 BAD = Model(versions.worse(), versions.scores(0.6))
 OTHER = GOOD._replace(scores=versions.scores(0.99))
 
+STAGED = ("promote", "rollback", "tag")
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec"),
@@ -122,6 +124,44 @@ def test_the_newest_version_is_promoted_and_rolled_back(
     release.rollback("prod")
     assert in_prod() == "v1.0.0"
     assert "no version was in prod before v1.0.0" in refused(lambda: release.rollback("prod"))
+
+
+def test_a_commit_with_two_versions_is_promoted_and_rolled_back() -> None:
+    release.promote("prod", "v1.0.0")
+    git("tag", "--annotate", "--message", "by hand", "small@v1.0.9", "small@v1.0.2^{}")
+    release.promote("prod", "v1.0.2")
+    assert in_prod() == "v1.0.2"
+    release.promote("prod", "v1.0.9")
+    assert in_prod() == "v1.0.9"
+    for before in ("v1.0.2", "v1.0.0"):
+        release.rollback("prod")
+        assert in_prod() == before
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        *[((c, "--stage", LONG), f"STAGE: got '{LONG[:63]}…'; allowed: ") for c in STAGED],
+        *[((c, "--stage", "a b\nc"), "STAGE: got 'a b\\nc'; allowed: ") for c in STAGED],
+        (("register", "--version", f"v1.0.7-{LONG}"), "VERSION: got 'v1.0.7-aaa"),
+        (("register", "--version", "v1\n2"), "VERSION: got 'v1\\n2'; allowed: "),
+        (("register", "--bump", LONG), "BUMP: got 'aaa"),
+        (("promote", "--stage", "prod", "--version", "v1\n2"), "VERSION: there is no 'v1\\n2' of"),
+        (("checkout", "--version", LONG), "VERSION: there is no 'aaa"),
+    ],
+)
+def test_what_nothing_can_be_called_is_one_line(
+    command: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("commit", "--quiet", "--allow-empty", "--message", "one without a version")
+    monkeypatch.setattr(sys, "argv", ["release", *command])
+    said = refused(release.main)
+    assert said.startswith(says)
+    assert "\n" not in said
+    assert len(said) < 300
 
 
 def test_a_worse_one_is_stopped_with_by_how_much(capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,7 +289,9 @@ def test_a_stage_that_nothing_has_is_said() -> None:
 
 
 def test_a_stage_name_that_git_or_gto_does_not_take_is_refused() -> None:
-    assert "Invalid value 'a stage'" in refused(lambda: release.promote("a stage"))
+    assert "'small#a stage#1' is no name of a tag that GTO reads" in refused(
+        lambda: release.promote("a stage")
+    )
 
 
 def test_a_version_comes_back_whole_and_one_goes_back(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from stages.console import CairnError
 from stages.release import report
 from stages.release.rivals import Difference
 
@@ -56,3 +60,15 @@ def test_where_nothing_tells_how_sure_a_score_is_no_place_is_named() -> None:
 def test_a_score_that_the_base_has_not_is_no_error() -> None:
     found = row("calibration_error", {}, {})
     assert found == ["calibration_error", "–", "0.9500", "–", "0.9000 to 0.9900", "–"]
+
+
+def test_a_repository_that_git_does_not_read_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    with pytest.raises(CairnError, match=r"^git knows no commit 'main'; "):
+        report.write("main")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(CairnError, match=r"belongs to another user.*safe\.directory"):
+        report.write("main")

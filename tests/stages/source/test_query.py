@@ -81,9 +81,52 @@ def test_more_rows_than_are_held_at_a_time_all_come_in_order(shop: Path) -> None
     assert [row["i"] for row in rows(shop, numbers(count))] == list(range(1, count + 1))
 
 
-def test_what_the_statement_changes_is_rolled_back(shop: Path) -> None:
-    rows(shop, "delete from sales returning id")
-    assert len(rows(shop, "select * from sales")) == 2
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "drop table sales",
+        "delete from sales returning id",
+        "update sales set id = 3",
+        "insert into sales values (3, 'milk', 1) returning id",
+        "create table other (id integer)",
+        "replace into sales values (3, 'milk', 1)",
+        "pragma user_version = 7",
+        "reindex",
+    ],
+)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///shop.db",
+        "sqlite+pysqlite:///shop.db?timeout=5",
+        "sqlite:///file:shop.db?uri=true",
+    ],
+)
+def test_sqlite_is_only_read(shop: Path, statement: str, url: str) -> None:
+    before = Path("shop.db").read_bytes()
+    said = refused(shop, statement, url)
+    assert said.startswith("raw.query: ")
+    assert "allowed: one SELECT" in said
+    assert Path("shop.db").read_bytes() == before
+
+
+def test_an_sqlite_file_may_have_any_name(shop: Path) -> None:
+    name = "50% of #1? é.db"
+    Path("shop.db").replace(name)
+    assert len(rows(shop, "select * from sales", "sqlite:///50%25 of #1%3F é.db")) == 2
+    assert "allowed: one SELECT" in refused(
+        shop, "drop table sales", f"sqlite:///{Path.cwd()}/50%25 of #1%3F é.db"
+    )
+
+
+def test_an_sqlite_file_that_others_write_is_read(shop: Path) -> None:
+    """With a write-ahead log, whose newest rows are not in the file itself yet."""
+    with closing(sqlite3.connect("shop.db")) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("insert into sales values (3, 'milk', 1)")
+        connection.commit()
+        assert len(rows(shop, "select * from sales")) == 3
+    assert len(rows(shop, "select * from sales")) == 3
 
 
 @pytest.mark.parametrize(
@@ -93,7 +136,7 @@ def test_what_the_statement_changes_is_rolled_back(shop: Path) -> None:
         ("select id, x'00' as b from sales", "raw.query: column 'b', row 1: a value of type bytes"),
         ("select 1e999 as big", "raw.query: column 'big', row 1: infinity has no place in JSON"),
         ("select * from sales where id > 9", "raw.query: the result has no rows"),
-        ("update sales set id = 3", "raw.query: it gives no rows; allowed: one SELECT"),
+        ("pragma foreign_keys = 1", "raw.query: it gives no rows; allowed: one SELECT"),
         ("select * from none", "raw.query: the database says: no such table: none"),
         ("selec", "raw.query: the database says: near"),
     ],
@@ -258,6 +301,27 @@ def test_what_postgresql_or_json_refuses_is_told(
 ) -> None:
     url = f"postgresql+psycopg://user:p%40ss%2Fw%3Ard@{postgres}"
     assert says in refused(tmp_path / "rows", statement, url)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", ["select nextval('places')", "select write_sale()"])
+def test_postgresql_is_only_read(postgres: str, statement: str, tmp_path: Path) -> None:
+    import psycopg  # noqa: PLC0415 - it is an extra
+
+    url = f"postgresql://user:p%40ss%2Fw%3Ard@{postgres}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create sequence if not exists places")
+        connection.execute("create table if not exists sales (id int)")
+        connection.execute(
+            "create or replace function write_sale() returns int language sql"
+            " as 'insert into sales values (1) returning id'"
+        )
+        said = refused(tmp_path / "rows", statement, url)
+        assert "in a read-only transaction" in said
+        assert said.endswith("; Cairn only reads it; allowed: one SELECT")
+        assert connection.execute("select is_called from places").fetchone() == (False,)
+        assert connection.execute("select count(*) from sales").fetchone() == (0,)
 
 
 @pytest.mark.real
