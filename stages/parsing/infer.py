@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
 from pydantic import ValidationError
 
 from stages.console import CairnError
@@ -34,7 +33,8 @@ RARE = 0.01  # of the rows: a class of more is not rare, however small the table
 MOST_RARE = 0.1  # of the rows, that may be set aside for classes that are rare
 FEW = 20  # distinct numbers that may be classes, where each stands in many rows
 EXAMPLES = 3
-WIDTH = 60
+WIDTH = 40
+HEADINGS = ("column", "kind", "distinct", "missing", "examples", "decided")
 
 
 @dataclass(frozen=True)
@@ -230,19 +230,32 @@ def show(proposal: Proposal, survey: Survey) -> str:
     decisions = {decision.name: decision for decision in proposal.decisions}
     left = {column.name: column for column in proposal.contract.left_out}
     rows = [
-        {
-            "column": profile.header or name,
-            "kind": roles.get(name) or _kind(decisions.get(name), left.get(name)),
-            "distinct": count(profile) if profile.present else "0",
-            "missing": f"{1 - profile.present / survey.good:.1%}"
-            if profile.present < survey.good
-            else "",
-            "examples": _examples(profile),
-            "decided": _decided(decisions.get(name), left.get(name)),
-        }
+        (
+            profile.header or name,
+            roles.get(name) or _kind(decisions.get(name), left.get(name)),
+            count(profile) if profile.present else "0",
+            _missing(profile, decisions.get(name), survey.good),
+            _examples(profile),
+            _decided(decisions.get(name), left.get(name)),
+        )
         for name, profile in survey.columns.items()
     ]
-    return str(pd.DataFrame(rows).to_string(index=False, justify="left", max_colwidth=WIDTH))
+    table = [HEADINGS, *(tuple(map(_short, row[:-1])) + row[-1:] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+
+
+def _missing(profile: Profile, decision: Decision | None, rows: int) -> str:
+    """The share of rows without a value, those with a marker for that among them."""
+    column = decision.outcome if decision else None
+    markers = column.markers if isinstance(column, Column) else ()
+    absent = rows - profile.present + sum(profile.counts.get(text, 0) for text in markers)
+    return f"{absent / rows:.1%}" if absent else ""
 
 
 def _kind(decision: Decision | None, left: LeftOut | None) -> str:
