@@ -184,7 +184,7 @@ def _joined(text: str, thousands: str, decimal: str) -> str | None:
 @cache
 def _grouped(apart: str, decimal: str) -> re.Pattern[str]:
     """A number whose thousands one of some characters sets apart."""
-    return re.compile(rf"([+-]?\d{{1,3}}(?:[{apart}]\d{{3}})+)({re.escape(decimal)}\d*)?", re.ASCII)
+    return re.compile(rf"([+-]?[1-9]\d{{0,2}}(?:[{apart}]\d{{3}})+)({re.escape(decimal)}\d*)?", re.ASCII)
 
 
 @cache
