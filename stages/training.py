@@ -161,6 +161,7 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         if found.report:
             say(f"train: the best is {found.report['best']}")
         pipeline = fit(rows, terms, found.block, engine)
+        fitting.check_converged(pipeline, rows.features, rows.classes)
         say("train: converting to ONNX")
         graph = export.to_onnx(pipeline, rows.features.shape[1])
         said = proof.predictions("train", pipeline, graph, rows.features)
