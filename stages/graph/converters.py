@@ -32,7 +32,7 @@ OPTIONS = {
 }
 
 
-def register(*, doubles: bool, has_lightgbm: bool) -> None:
+def register(*, doubles: bool = False, has_lightgbm: bool = False) -> None:
     """Have skl2onnx take these converters.
 
     Parameters

@@ -18,7 +18,7 @@ from stages import compute
 from stages.compute import Engine
 from stages.console import CairnError, Unfit, say
 from stages.contract import Contract
-from stages.model import estimator
+from stages.model import estimator, names
 from stages.model.prepare import prepare
 from stages.params import Train
 from stages.paths import TRAIN
@@ -39,7 +39,9 @@ Codes = NDArray[np.int64]
 def unfitted(features: Floats, terms: Contract, block: Train) -> Pipeline:
     """The Pipeline that n × k training rows ask for."""
     model = estimator.make(block, terms)
-    return Pipeline([*prepare(features, terms, block, model), ("model", model)])
+    steps = prepare(features, terms, block, model)
+    names.translate(model, steps, terms)
+    return Pipeline([*steps, ("model", model)])
 
 
 def finished(pipeline: Pipeline) -> Pipeline:
