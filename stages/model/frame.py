@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -20,8 +21,10 @@ from stages import features, formats, inference
 from stages.console import CairnError
 from stages.contract import LARGEST, MISSING_TEXTS, NUMBERS, Category, Column, Contract
 from stages.inference import Predictions
+from stages.parsing import header
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+SECOND = re.compile(r"(.+)\.\d+")
 SHOWN = 3  # wrong values of a column
 
 Floats = NDArray[np.float32]
@@ -123,7 +126,7 @@ def matrix(rows: Any, contract: Contract) -> Floats:
 
 def _columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], list[str]]:
     """The columns as `features.features` takes them, and what is wrong with them."""
-    named = [contract.aliases.get(str(label), str(label)) for label in frame.columns]
+    named = names([str(label) for label in frame.columns], contract)
     places = {name: place for place, name in reversed(list(enumerate(named)))}
     found: dict[str, Any] = {}
     problems: list[str] = []
@@ -136,11 +139,29 @@ def _columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], l
             problems += wrong
         elif column.missing:
             found[column.name] = _read(pd.Series([None] * len(frame)), column, contract)[0]
-        else:
-            problems.append(
-                f"no column {contract.headers[column.name]!r}; there are {', '.join(named)}"
-            )
+    needed = [column for column in contract.columns if not column.missing]
+    absent = [repr(column.header or column.name) for column in needed if column.name not in places]
+    if absent:
+        have = ", ".join(repr(str(label)) for label in frame.columns)
+        problems.insert(0, f"the rows have no {', '.join(absent)}; they have {have}")
     return found, problems
+
+
+def names(labels: Sequence[str], contract: Contract) -> list[str]:
+    """The contract's names of a DataFrame's columns; another column keeps its label.
+
+    A label is the table's header, the name itself, or a header that makes the name.
+    """
+    # The second of two headers x pandas calls x.1.
+    undone = [match[1] if (match := SECOND.fullmatch(each)) else each for each in labels]
+    plain, as_read = (header.headings(tuple(each)) for each in (labels, undone))
+    return [
+        next((name for name in wanted if name in contract.headers), wanted[0])
+        for wanted in (
+            (contract.aliases.get(label, label), label, one.name, two.name)
+            for label, one, two in zip(labels, plain, as_read, strict=True)
+        )
+    ]
 
 
 def _read(values: pd.Series, column: Column, contract: Contract) -> tuple[Any, list[str]]:

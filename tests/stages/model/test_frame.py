@@ -18,7 +18,7 @@ from stages import inference
 from stages.console import CairnError
 from stages.contract import Column, Contract, Target, Threshold
 from stages.features import matrix
-from stages.model.frame import FramePipeline
+from stages.model.frame import FramePipeline, names
 from tests import small
 from tests.conftest import ROOT
 
@@ -89,6 +89,16 @@ def test_whatever_form_pandas_gives_a_row_the_answer_is_the_same(change: Any) ->
     )
 
 
+def test_headers_are_known_that_make_the_names_of_the_contract() -> None:
+    columns = [
+        Column(name=name, header=given, kind="number")
+        for name, given in (("mean_area", None), ("x", None), ("x_2", "x"), ("avg_age", "avg(age)"))
+    ]
+    terms = Contract(columns=tuple(columns), target=Target(name="y", classes=(0, 1)))
+    labels = ["avg(age)", "mean area (cm2)", "x", "note", "x.1"]
+    assert names(labels, terms) == ["avg_age", "mean_area", "x", "note", "x_2"]
+
+
 def test_nothing_that_is_given_is_changed() -> None:
     rows = frame()
     kept().predict(rows)
@@ -115,7 +125,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(CairnError) as error:
         kept().predict(rows)
     text = str(error.value)
-    assert "no column 'opened on'; there are born, area, " in text
+    assert text.startswith("the rows have no 'opened on'; they have 'born', 'area', ")
     assert "flag?: got 'maybe' in row 2; allowed: true or false" in text
     assert "size: got 'big' in row 1, 'big' in row 3, 'big' in row 4 and 1 more; allowed: " in text
     assert "area (m2): got nan in row 0; allowed: a value, for none may be missing" in text
