@@ -108,7 +108,9 @@ def made(cairn: Path, folder: Path) -> Inputs:
     target = contract.read(cairn / CONTRACT).target.name
     train, test = pd.read_parquet(cairn / TRAIN), pd.read_parquet(cairn / TEST)
     rows = numbers(test, target)
-    forest = joblib.load(cairn / PIPELINE)
+    # What the others serve is asked by position, and not by the contract.
+    forest = joblib.load(cairn / PIPELINE).pipeline
+    joblib.dump(forest, folder / "forest.joblib")
     logistic = make_pipeline(StandardScaler(), LogisticRegression())
     logistic.fit(numbers(train, target), train[target])
     joblib.dump(logistic, folder / "logistic.joblib")
@@ -122,7 +124,7 @@ def made(cairn: Path, folder: Path) -> Inputs:
         variables,
         folder,
         {
-            "forest": cairn / PIPELINE,
+            "forest": folder / "forest.joblib",
             "onnx": cairn / ONNX,
             "logistic": folder / "logistic.joblib",
             "mlflow": folder / "mlflow",

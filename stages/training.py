@@ -47,6 +47,7 @@ from stages.evaluation.intervals import plain
 from stages.graph import export, proof
 from stages.inference import Predictions
 from stages.model import estimator, fitting
+from stages.model.frame import FramePipeline
 from stages.params import Train
 from stages.parsing import contract_file
 from stages.paths import (
@@ -136,7 +137,7 @@ class Made(NamedTuple):
 def save(made: Made, block: Train, run: Run = here) -> None:
     """Write data/model."""
     PLOTS.mkdir(parents=True, exist_ok=True)
-    joblib.dump(made.pipeline, PIPELINE)
+    joblib.dump(FramePipeline(made.terms, made.pipeline), PIPELINE)
     ONNX.write_bytes(made.graph)
     contract.write(made.terms, CONTRACT)
     write(made.metrics, METRICS)
@@ -161,6 +162,7 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         if found.report:
             say(f"train: the best is {found.report['best']}")
         pipeline = fit(rows, terms, found.block, engine)
+        fitting.check_converged(pipeline, rows.features, rows.classes)
         say("train: converting to ONNX")
         graph = export.to_onnx(pipeline, rows.features.shape[1])
         said = proof.predictions("train", pipeline, graph, rows.features)

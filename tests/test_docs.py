@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import shlex
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_each_request_that_is_shown_gets_the_answer_that_is_shown(project: Proje
             text = re.sub(r"cairn:[0-9a-f]{12}", "cairn:MODEL", answer.text)
             text = text.replace(answer.headers["X-Request-ID"], "REQUEST")
             assert (answer.status_code, text) == (int(status), shown.strip("`"))
+
+
+@pytest.mark.slow
+def test_the_model_answers_the_table_in_python_as_shown(project: Project) -> None:
+    (code,) = blocks("python")
+    done = project.run(sys.executable, "-c", code + "print(model.classes_)")
+    *said, classes = done.stdout.splitlines()
+    labels = re.findall(r"\d", " ".join(said))
+    assert classes == "[0 1]"
+    table = (project.root / "data/raw/table").read_text().splitlines()
+    truth = [line.rpartition(",")[2] for line in table[1:]]
+    assert len(labels) == len(truth) == 569
+    assert sum(map(str.__eq__, labels, truth)) > 540
 
 
 def test_every_make_target_exists() -> None:

@@ -12,13 +12,19 @@ from skl2onnx import update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx.operator_converters.gradient_boosting import (
+    convert_sklearn_gradient_boosting_classifier,
+)
 from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 
+from stages.graph import trees
 from stages.model.power import FARTHEST, Power
 
+NEWEST = 3  # of trees.DOMAIN that skl2onnx 1.20 takes; `export.to_onnx` writes the true version
+Converter = Callable[[Any, Any, Any], None]
 OPTIONS = {
     "nocl": [True, False],
     "raw_scores": [True, False],
@@ -26,22 +32,33 @@ OPTIONS = {
 }
 
 
-def register() -> None:
-    """Have skl2onnx take these converters."""
+def register(*, doubles: bool = False, has_lightgbm: bool = False) -> None:
+    """Have skl2onnx take these converters.
+
+    Parameters
+    ----------
+    doubles
+        Whether boosted trees are converted in float64, whose operator does not go into one graph
+        with forests.
+    has_lightgbm
+        Whether there is LightGBM, which is an optional extra.
+    """
     update_registered_converter(Power, "CairnPower", _power_shape, power)
     _register(CalibratedClassifierCV, calibrated)
-    _register(HistGradientBoostingClassifier, convert_histogram_boosting)
     _register(LinearDiscriminantAnalysis, discriminant)
+    boosting = [
+        (GradientBoostingClassifier, convert_sklearn_gradient_boosting_classifier),
+        (HistGradientBoostingClassifier, convert_histogram_boosting),
+    ]
+    if has_lightgbm:
+        from lightgbm import LGBMClassifier  # noqa: PLC0415
+
+        boosting.append((LGBMClassifier, lightgbm))
+    for kind, single in boosting:
+        _register(kind, convert_boosting if doubles else single)
 
 
-def register_lightgbm() -> None:
-    """Have skl2onnx take LightGBM, which is an optional extra."""
-    from lightgbm import LGBMClassifier  # noqa: PLC0415
-
-    _register(LGBMClassifier, lightgbm)
-
-
-def _register(kind: type[Any], converter: Callable[[Any, Any, Any], None]) -> None:
+def _register(kind: type[Any], converter: Converter) -> None:
     update_registered_converter(
         kind,
         f"Cairn{kind.__name__}",
@@ -58,7 +75,10 @@ class Graph(NamedTuple):
     container: Any
 
     def add(self, kind: str, *inputs: Any, into: str | None = None, **attributes: Any) -> str:
-        """Add a node; inputs are names, or numbers that are kept as float64 or int64."""
+        """Add a node; inputs are names, or numbers that are kept as float64 or int64.
+
+        Among the attributes `op_domain` and `op_version` say whose operator it is.
+        """
         name = into or self.scope.get_unique_variable_name(kind.lower())
         of = [each if isinstance(each, str) else self._constant(each) for each in inputs]
         node = self.scope.get_unique_operator_name(kind)
@@ -109,8 +129,40 @@ def _plain(value: Any) -> Any:
 
 
 def convert_histogram_boosting(scope: Any, operator: Any, container: Any) -> None:
-    """Convert a fitted HistGradientBoostingClassifier by skl2onnx's own converter."""
+    """Convert a fitted HistGradientBoostingClassifier by skl2onnx's own converter.
+
+    Raises
+    ------
+    RuntimeError
+        Where it splits by categories, which that converter does not know.
+    """
+    if operator.raw_operator.is_categorical_ is not None:
+        raise RuntimeError("categorical_features do not go with forests or trees beside boosting")
     convert_sklearn_random_forest_classifier(scope, operator, _PlainAttributes(container))
+
+
+def convert_boosting(scope: Any, operator: Any, container: Any) -> None:
+    """Convert boosted trees in float64.
+
+    Raises
+    ------
+    RuntimeError
+        Of scores that are no plain sum of trees, which `trees.are_alone` keeps from here.
+    """
+    model, graph = operator.raw_operator, Graph(scope, container)
+    ensemble = trees.of(model)
+    if ensemble is None:
+        raise RuntimeError(f"the scores of {type(model).__name__} are no sum of trees")
+    rows = graph.double(operator.inputs[0].full_name)
+    domain: dict[str, Any] = {"op_domain": trees.DOMAIN, "op_version": NEWEST}
+    sums = graph.add("TreeEnsemble", rows, **domain, **trees.attributes(ensemble))
+    scores = graph.add("Add", sums, ensemble.base)
+    if ensemble.scale != 1:
+        scores = graph.add("Mul", scores, ensemble.scale)
+    if len(ensemble.base) == 1:
+        scores = graph.add("Concat", graph.add("Mul", scores, 0.0), scores, axis=1)
+    raw = container.get_options(model, {"raw_scores": False})["raw_scores"]
+    _answer(graph, operator, scores if raw else graph.add("Softmax", scores, axis=1))
 
 
 def _power_shape(operator: Any) -> None:

@@ -26,7 +26,7 @@ LARGEST = (
     GradientBoostingClassifier,
     RandomForestClassifier,
 )
-# Operators that the converters of both libraries know.
+# Operators that the converters of both libraries know, where onnxmltools converts LightGBM.
 OPSETS = {"": 15, "ai.onnx.ml": 3}
 
 
@@ -63,10 +63,12 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
     from skl2onnx import convert_sklearn  # noqa: PLC0415 - two seconds that `parity` need not pay
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
 
-    from stages.graph import converters  # noqa: PLC0415
+    from stages.graph import converters, trees  # noqa: PLC0415
 
-    converters.register()
     model = pipeline.steps[-1][1]
+    doubles = trees.are_alone(list(estimator.inside(model)))
+    has_lightgbm = estimator.uses_lightgbm(model)
+    converters.register(doubles=doubles, has_lightgbm=has_lightgbm)
     try:
         with estimator.quiet("the conversion"):
             graph = convert_sklearn(
@@ -78,7 +80,7 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
                     # By division, as scikit-learn does, a tree behind it gets the same bits.
                     StandardScaler: {"div": "div"},
                 },
-                target_opset=_opsets(model),
+                target_opset=OPSETS if has_lightgbm and not doubles else None,
             )
     except Exception as error:  # skl2onnx raises many kinds, some of them plain RuntimeError
         reason = str(error).strip().splitlines()[0]
@@ -88,19 +90,12 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
         ) from error
     # skl2onnx keeps them in a set, whose order changes from run to run.
     opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)
+    for opset in opsets:
+        if doubles and opset.domain == trees.DOMAIN:
+            opset.version = trees.VERSION
     del graph.opset_import[:]
     graph.opset_import.extend(opsets)
     return bytes(graph.SerializeToString(deterministic=True))
-
-
-def _opsets(model: Any) -> dict[str, int] | None:
-    """The operators to convert to; the newest but for LightGBM, whose converter is made known."""
-    if not estimator.uses_lightgbm(model):
-        return None
-    from stages.graph import converters  # noqa: PLC0415, as above
-
-    converters.register_lightgbm()
-    return OPSETS
 
 
 def _faster(model: Any) -> dict[str, str]:

@@ -319,6 +319,12 @@ def is_lightgbm(name: str) -> bool:
     return name == "lightgbm.LGBMClassifier"
 
 
+def is_stepwise(estimator: BaseEstimator) -> bool:
+    """Whether it, or one inside it, is fitted step by step, so that the steps may be too long."""
+    names = {name.rpartition(".")[2] for name in STOPPING}
+    return any(type(part).__name__ in names for part in parts(estimator))
+
+
 def uses_lightgbm(estimator: BaseEstimator) -> bool:
     """Whether it, or one inside it, is LightGBM's."""
     return any(_is_lightgbm(type(part)) for part in parts(estimator))
@@ -342,7 +348,7 @@ def exact(estimator: BaseEstimator) -> BaseEstimator:
     is not above splits every float32 alike. The steps of an isotonic calibration become slopes.
     """
     found = copy.deepcopy(estimator) if any_threads(estimator) or _steps(estimator) else estimator
-    for part in filter(lambda part: hasattr(part, "classes_"), _inside(found)):
+    for part in filter(lambda part: hasattr(part, "classes_"), inside(found)):
         if isinstance(part, HistGradientBoostingClassifier):
             _exact_scikit_learn(part)
         elif _is_lightgbm(type(part)):
@@ -357,7 +363,7 @@ def _steps(estimator: BaseEstimator) -> bool:
     return any(getattr(part, "method", None) == "isotonic" for part in parts(estimator))
 
 
-def _inside(value: Any) -> Iterator[BaseEstimator]:
+def inside(value: Any) -> Iterator[BaseEstimator]:
     """Every estimator in the attributes of one, at any depth, itself too."""
     if isinstance(value, BaseEstimator):
         yield value
@@ -368,7 +374,7 @@ def _inside(value: Any) -> Iterator[BaseEstimator]:
         value = list(value.values())
     if isinstance(value, list | tuple):
         for inner in value:
-            yield from _inside(inner)
+            yield from inside(inner)
 
 
 def _exact_scikit_learn(estimator: HistGradientBoostingClassifier) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,15 +16,21 @@ from threadpoolctl import threadpool_limits
 
 from stages import compute
 from stages.compute import Engine
-from stages.console import Unfit
+from stages.console import CairnError, Unfit, say
 from stages.contract import Contract
-from stages.model import estimator
+from stages.model import estimator, names
 from stages.model.prepare import prepare
 from stages.params import Train
 from stages.paths import TRAIN
 
 # What scikit-learn raises where an argument or the rows are not what an estimator takes.
 WRONG = (AttributeError, TypeError, ValueError)
+
+CHECKED = 10_000  # training rows, at least half as many, that tell whether a fit has diverged
+CALMER = (
+    "lower learning_rate (eta0, learning_rate_init) in train.arguments, let a leaf have more rows, "
+    "put rare classes together, or take another estimator"
+)
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -32,7 +39,9 @@ Codes = NDArray[np.int64]
 def unfitted(features: Floats, terms: Contract, block: Train) -> Pipeline:
     """The Pipeline that n × k training rows ask for."""
     model = estimator.make(block, terms)
-    return Pipeline([*prepare(features, terms, block, model), ("model", model)])
+    steps = prepare(features, terms, block, model)
+    names.translate(model, steps, terms)
+    return Pipeline([*steps, ("model", model)])
 
 
 def finished(pipeline: Pipeline) -> Pipeline:
@@ -69,6 +78,39 @@ def fit(
         running([pipeline], f"train.estimator: {block.estimator}"),
     ):
         return finished(pipeline.fit(features, classes))
+
+
+def check_converged(pipeline: Pipeline, features: Floats, classes: Codes) -> None:
+    """Say that a fit has diverged, before anything is made of it.
+
+    Parameters
+    ----------
+    features, classes
+        n × k training rows, of which some ten thousand are asked, and n codes.
+
+    Raises
+    ------
+    CairnError
+        Where a probability is no finite number.
+    """
+    some = slice(None, None, math.ceil(len(features) / CHECKED))
+    with alone(), estimator.quiet("the check"):
+        shares = pipeline.predict_proba(features[some])
+    kind = type(pipeline[-1]).__name__
+    if not np.isfinite(shares).all():
+        rows = int((~np.isfinite(shares)).any(axis=1).sum())
+        raise CairnError(
+            f"train.estimator: the fit of {kind} has diverged: its probabilities of {rows:,} of "
+            f"{len(shares):,} training rows are not finite; {CALMER}"
+        )
+    truth = np.take_along_axis(shares, classes[some, None], axis=1)
+    loss = float(-np.log(np.clip(truth, np.finfo(np.float64).eps, 1)).mean())
+    guess = math.log(shares.shape[1])
+    if loss > guess and estimator.is_stepwise(pipeline[-1]):
+        say(
+            f"train: the fit of {kind} has diverged: its log loss on the rows that it was fitted "
+            f"to is {loss:.2f}, and {guess:.2f} if each class were as likely; {CALMER}"
+        )
 
 
 def _spread(pipeline: Pipeline, features: Floats, block: Train, engine: Any) -> Pipeline:

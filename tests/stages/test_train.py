@@ -115,7 +115,8 @@ def test_the_stage_writes_a_model_and_registers_it(
     assert set(metrics) == {"train", "test", "cross_validation"}
     assert metrics["train"]["rows"] == 60
     assert metrics["test"]["accuracy"] == round(float((said.labels == y).mean()), 6)
-    np.testing.assert_array_equal(joblib.load(PIPELINE).predict(x), said.labels)
+    kept = joblib.load(PIPELINE)
+    np.testing.assert_array_equal(kept.pipeline.predict(x), said.labels)
     terms = contract.read(CONTRACT)
     assert sum(terms.target.counts) == 60
     assert [feature.name for feature in terms.features] == list(small.TERMS.names)
@@ -169,7 +170,7 @@ def test_a_search_is_said_and_kept_in_the_evaluation(
     ]
     assert found["cross_validation"]["nested"] is True
     assert "train: the best is LogisticRegression C=1.0" in capsys.readouterr().out
-    assert joblib.load(PIPELINE)[-1].C == 1.0
+    assert joblib.load(PIPELINE).pipeline[-1].C == 1.0
     assert "C=1.0" in (PLOTS / "search.csv").read_text()
 
 

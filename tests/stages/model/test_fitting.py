@@ -121,3 +121,36 @@ def test_a_column_without_a_value_among_the_training_rows_is_a_feature_still(pla
     later: NDArray[np.float32] = np.array([[1], [np.nan]], dtype=np.float32)
     said = proof.predictions("test", pipeline, export.to_onnx(pipeline, 1), later)
     assert len(said.labels) == 2
+
+
+def diverged(**arguments: Any) -> tuple[Pipeline, NDArray[np.float32], NDArray[np.int64]]:
+    fitted = small.fitted()
+    block = small.LINEAR.model_copy(
+        update={
+            "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
+            "arguments": {"max_iter": 10, "min_samples_leaf": 2, **arguments},
+        }
+    )
+    pipeline = fitting.fit(fitted.features, fitted.classes, small.TERMS, block)
+    return pipeline, fitted.features, fitted.classes
+
+
+def test_a_fit_that_has_diverged_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    fitting.check_converged(*diverged(learning_rate=1e3, min_samples_leaf=20))
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "the fit of HistGradientBoostingClassifier has diverged: its log loss on" in line
+    assert "lower learning_rate" in line
+
+
+def test_of_a_fit_that_has_not_diverged_nothing_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fitting.check_converged(*diverged())
+    assert capsys.readouterr().out == ""
+
+
+def test_probabilities_that_are_not_finite_end_the_stage() -> None:
+    pipeline, rows, classes = diverged()
+    pipeline[-1]._baseline_prediction[:] = np.nan
+    with pytest.raises(CairnError, match=r"has diverged: its probabilities of \d+ of \d+ training"):
+        fitting.check_converged(pipeline, rows, classes)
