@@ -351,7 +351,6 @@ function form(model) {
   const order = model.evaluation?.importance ? " Those that matter most come first." : "";
   $("try-note").textContent = `${count(columns.length, "column")}, filled in with ${isRow ? "a typical row of the training data" : "what is usual in each"}.${order}`;
   $("find").hidden = fields.length <= MANY;
-  $("more").hidden = fields.length <= FEW + SPARE;
   narrow();
   command();
 }
@@ -365,11 +364,14 @@ function byImportance(fields) {
   return fields.toSorted((one, two) => (weight(one) === weight(two) ? 0 : weight(two) - weight(one)));
 }
 
+/** A name without what people leave out when they search for it: case, and the signs between words. */
+const plain = (text) => text.toLowerCase().replace(/[^\p{L}\p{M}\p{N}]+/gu, " ").trim();
+
 /** Show the fields that the filter names; of many the first, and those with a problem. */
 function narrow() {
-  const wanted = $("filter").value.trim().toLowerCase();
+  const wanted = plain($("filter").value);
   const all = fields.length <= FEW + SPARE || $("all").getAttribute("aria-expanded") === "true";
-  const named = ({ column }) => `${caption(column)}\n${column.name}`.toLowerCase().includes(wanted);
+  const named = ({ column }) => [caption(column), column.name].some((one) => plain(one).includes(wanted));
   let shown = 0;
   for (const field of ranked) {
     const fits = wanted ? named(field) : all || shown < FEW;
@@ -377,6 +379,7 @@ function narrow() {
     shown += field.element.hidden ? 0 : 1;
   }
   const rest = fields.length - shown;
+  $("more").hidden = wanted !== "" || fields.length <= FEW + SPARE;
   $("found").textContent = wanted ? `${whole(shown)} of ${whole(fields.length)}` : "";
   $("all").textContent = all ? `Show the first ${FEW}` : `Show all ${whole(fields.length)}`;
   $("rest").textContent = rest ? `${count(rest, "other keeps its value", "others keep their values")} and ${rest === 1 ? "is" : "are"} sent too.` : "";

@@ -304,6 +304,9 @@ def test_of_very_many_columns_some_are_shown_and_all_can_be_found(
     chromium.type("#filter", "n49")
     found = [place for place in range(COLUMNS - 6) if "n49" in f"n{place}"]
     assert chromium.ask(visible) == len(found) > 1
+    chromium.type("#filter", "Very long-name")
+    assert chromium.ask(visible) == 1
+    assert chromium.text("#found") == f"1 of {COLUMNS}"
     chromium.type("#filter", "")
     chromium.click("#all")
     assert chromium.ask(visible) == COLUMNS
