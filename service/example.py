@@ -31,7 +31,9 @@ def main() -> None:
 
 
 def example(terms: Contract) -> Row:
-    """A row from the middle of the training data, without the identifier."""
+    """The training row that the model holds, without the identifier; or else one of medians."""
+    if terms.example:
+        return dict(zip(terms.names, terms.example, strict=True))
     seen = {feature.name: feature.histogram for feature in terms.features}
     return {column.name: _middle(column, seen) for column in terms.columns}
 

@@ -20,6 +20,7 @@ Kind = Literal["number", "integer", "boolean", "category", "date"]
 Part = Literal["year", "month", "day", "weekday", "hour", "minute"]
 Label = StrictBool | StrictInt | StrictStr
 Category = StrictInt | StrictStr
+Value = StrictBool | StrictInt | float | StrictStr | None
 Reason = Literal[
     "constant", "copy", "dropped", "empty", "free text", "identifier", "index", "no type"
 ]
@@ -63,11 +64,14 @@ class Histogram(Model):
         Rows in each bucket; of a category that allows unknown ones, the last is theirs.
     missing
         Rows without a value.
+    values
+        Of whole numbers that are close together, such as 0 and 1, those that there are, ascending.
     """
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     missing: int
+    values: tuple[int, ...] = ()
 
 
 class Column(Model):
@@ -268,6 +272,8 @@ class Contract(Model):
         What the model takes, in order; empty before training.
     engineering
         SHA-256 of `stages/engineering.py`, hex, where the model takes features that it makes.
+    example
+        A training row, as a request has it: one value for each column; empty: none is shown.
     """
 
     target: Target
@@ -279,6 +285,7 @@ class Contract(Model):
     left_out: tuple[LeftOut, ...] = ()
     features: tuple[Feature, ...] = ()
     engineering: str | None = None
+    example: tuple[Value, ...] = ()
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

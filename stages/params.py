@@ -255,6 +255,7 @@ class Train(Block):
     search: Search
     cross_validation: CrossValidation
     slices: list[Name]
+    example: Literal["row", "medians"] = "row"
     seed: Seed
 
 

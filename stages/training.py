@@ -35,6 +35,7 @@ from stages.evaluation import (
     curves,
     drawing,
     evaluate,
+    example,
     intervals,
     parts,
     search,
@@ -171,6 +172,9 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         )
         learning = learned(rows, terms, found.block, run)
     known = complete(rows, terms, judged.threshold)
+    if block.example == "row":
+        shown = example.example(terms, rows.features, block.seed)
+        known = known.model_copy(update={"example": shown})
     count, classes = len(rows.classes), len(terms.target.classes)
     scores = evaluate.scores(scored(rows, said, known), classes)
     del rows, said  # before the test rows come
@@ -189,6 +193,7 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         }
         tried = found.report["tried"] if found.report else []
         points = curves.points(pipeline, test, known, block.seed, tried)
+        evaluation["importance"] = points["importance"].to_dict("records")
     metrics = {"train": scores, **heads(evaluation)}
     return Made(pipeline, graph, known, metrics, evaluation, {**points, "learning": learning})
 

@@ -5,9 +5,12 @@ const SVG = "http://www.w3.org/2000/svg";
 const INTERVAL = 2000; // ms between two looks at the metrics
 const KEPT = 60; // of them that the charts show
 const RECENT = 15; // of them that the percentiles are made of
-const MANY = 40; // fields from which on some are hidden
-const FEW = 24; // fields that are shown of so many
-const LISTED = 12; // bars that are shown of more
+const FEW = 12; // fields that are shown at first of more
+const SPARE = 4; // more than these that are not worth a button
+const MANY = 40; // fields from which on there is a search
+const STEPS = 20; // whole numbers in a range through which one steps
+const LISTED = 12; // bars and classes that are shown of more
+const LIKELY = 6; // classes of an answer that are shown of more than LISTED
 const JUDGED = 1000; // rows below which drift is mostly chance
 const DRAWN = 100; // and rows below which any bar would be full
 const MARKS = [0.1, 0.25]; // of the population stability index: some change, a large one
@@ -65,10 +68,19 @@ function fill(element, ...children) {
 }
 
 /** A name in a sentence: isolated, so that one written from right to left turns nothing around. */
-const name = (text) => h("bdi", {}, text);
+const name = (text) => h("bdi", {}, breakable(text));
 
-/** What the table calls a column, or the target. */
-const header = (column) => column.header ?? column.name;
+/** A text that may go on in the next line behind a sign that joins words, and where one begins. */
+function breakable(text) {
+  const parts = text.split(/(?<=[_./:-])(?=[^_./:-])|(?<=\p{Ll})(?=\p{Lu})/u);
+  return parts.flatMap((part, place) => (place ? [h("wbr"), part] : [part]));
+}
+
+/** What people call a column or the target: the table's own header, less the unit. */
+function caption({ name, header, unit }) {
+  const text = header ?? name;
+  return unit && text.endsWith(`(${unit})`) && text.length > unit.length + 2 ? text.slice(0, -unit.length - 2).trim() : text;
+}
 
 // Numbers and texts
 
@@ -78,6 +90,15 @@ const score = (value) => (value === null || value === undefined ? "–" : value.
 const interval = (one) => (one?.low === undefined || one.low === null ? "–" : `${score(one.low)} – ${score(one.high)}`);
 const whole = (number) => number.toLocaleString("en");
 const short = (number) => (number === 0 ? "0" : String(Number(number.toPrecision(4))));
+/** The ends of a range, with so many decimals as its width asks for: 2016.6 to 2017.5 are no 2017 to 2018. */
+function range(low, high) {
+  const decimals = 1 - Math.floor(Math.log10(high - low));
+  const text = (value) => (decimals > 12 || Math.abs(value) >= 1e12 ? String(value) : grouped(Number(value.toFixed(Math.max(0, decimals)))));
+  return `${text(low)} to ${text(high)}`;
+}
+
+/** A number with its thousands apart, but none of four digits, which may be a year. */
+const grouped = (number) => (Math.abs(number) < 10000 ? String(number) : number.toLocaleString("en", { maximumFractionDigits: 12 }));
 const some = (number) => (number === 0 ? "0" : number >= 100 ? whole(Math.round(number)) : number >= 10 ? number.toFixed(1) : number.toFixed(2));
 const label = (value) => (typeof value === "string" ? value : String(value));
 const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
@@ -201,15 +222,27 @@ class Field {
   constructor(column, place, example, feature) {
     this.column = column;
     this.id = `field-${place}`;
-    this.input = control(column, this.id);
+    this.input = control(column, this.id, feature);
     this.input.setAttribute("aria-describedby", `${this.id}-hint ${this.id}-error`);
     this.problem = h("p", { class: "error", id: `${this.id}-error` });
     this.example = example;
     const unit = column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null;
     this.element = h("div", { class: column.kind === "date" ? "field broad" : "field" },
-      h("label", { for: this.id }, name(header(column)), unit), this.input, options(column, this.id),
+      h("label", { for: this.id }, name(caption(column)), unit), this.stepped(feature), options(column, this.id),
       this.problem, h("p", { class: "hint", id: `${this.id}-hint` }, hint(column, feature)));
     this.reset();
+  }
+
+  /** The input, between two buttons where it is one of few whole numbers; the arrow keys do the same. */
+  stepped(feature) {
+    const { column, input } = this;
+    if (column.kind !== "integer" || input.type !== "number" || !isNarrow(column, feature)) return input;
+    const step = (by, sign) => h("button", { type: "button", tabindex: -1, "aria-hidden": "true", onclick: () => {
+      if (by > 0) input.stepUp();
+      else input.stepDown();
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    } }, sign);
+    return h("div", { class: "stepper" }, step(-1, "−"), input, step(1, "+"));
   }
 
   reset() {
@@ -254,7 +287,15 @@ function number(text) {
   return text.trim() !== "" && Number.isFinite(value) ? JSON.stringify(value) : JSON.stringify(text);
 }
 
-function control(column, id) {
+const isSwitch = (feature) => String(feature?.histogram?.values ?? "") === "0,1";
+
+/** Whether a column's whole numbers are few: by the contract, or else by what training had. */
+function isNarrow({ minimum, maximum }, feature) {
+  if (typeof minimum === "number" && typeof maximum === "number") return maximum - minimum <= STEPS;
+  return (feature?.histogram?.values ?? []).length > 0;
+}
+
+function control(column, id, feature) {
   const usual = { id, name: id, autocomplete: "off" };
   const choice = (value, text) => h("option", { value }, text);
   const none = (value) => (column.missing ? [choice(value, "— no value —")] : []);
@@ -264,6 +305,7 @@ function control(column, id) {
   if (column.kind === "category" && !column.unknown) {
     return h("select", usual, none("-1"), column.categories.map((one, place) => choice(place, label(one) || "(empty text)")));
   }
+  if (column.kind === "integer" && isSwitch(feature)) return h("select", usual, none(""), choice("0", "0"), choice("1", "1"));
   if (column.kind === "category") return h("input", { ...usual, type: "text", list: `${id}-list` });
   if (column.kind === "date") return h("input", { ...usual, type: timed(column) ? "datetime-local" : "date" });
   if (column.kind === "name") return h("input", { ...usual, type: "text" });
@@ -279,17 +321,17 @@ function options(column, id) {
 }
 
 function hint(column, feature) {
-  const edges = feature?.histogram?.edges ?? [];
+  const { edges = [], values = [] } = feature?.histogram ?? {};
   const { minimum, maximum } = column;
   const has = (bound) => bound !== null && bound !== undefined;
   const parts = [];
-  if (has(minimum) && has(maximum)) parts.push(`${short(minimum)} to ${short(maximum)}`);
-  else if (has(minimum)) parts.push(`at least ${short(minimum)}`);
-  else if (has(maximum)) parts.push(`at most ${short(maximum)}`);
-  if (["number", "integer"].includes(column.kind) && edges.length > 1 && edges[0] < edges.at(-1)) {
-    parts.push(`mostly ${short(edges[0])} to ${short(edges.at(-1))}`);
-  }
-  if (column.kind === "integer") parts.push("whole number");
+  if (has(minimum) && has(maximum)) parts.push(`${grouped(minimum)} to ${grouped(maximum)}`);
+  else if (has(minimum)) parts.push(`at least ${grouped(minimum)}`);
+  else if (has(maximum)) parts.push(`at most ${grouped(maximum)}`);
+  const isInteger = column.kind === "integer";
+  if (isInteger && values.length > 1 && !isSwitch(feature)) parts.push(`in training ${values[0]} to ${values.at(-1)}`);
+  else if ((isInteger || column.kind === "number") && !values.length && edges.length > 1) parts.push(`mostly ${range(edges[0], edges.at(-1))}`);
+  if (isInteger && !values.length) parts.push("whole number");
   if (column.kind === "category" && column.unknown) {
     parts.push(typeof column.categories[0] === "string" ? "any text" : "any whole number");
   }
@@ -299,34 +341,54 @@ function hint(column, feature) {
 }
 
 function form(model) {
-  const { columns, identifier, identifier_header, features } = model.contract;
+  const { columns, identifier, identifier_header: header, features } = model.contract;
   const seen = new Map(features.map((one) => [one.name, one]));
-  const all = identifier ? [...columns, { name: identifier, header: identifier_header, kind: "name" }] : columns;
+  const all = identifier ? [...columns, { name: identifier, header, kind: "name" }] : columns;
   fields = all.map((column, place) => new Field(column, place, model.example[column.name], seen.get(column.name)));
-  fill($("fields"), fields.map((field) => field.element));
-  $("try-note").textContent = `${count(columns.length, "column")}, with a row from the middle of the training data filled in.`;
+  ranked = byImportance(fields);
+  fill($("fields"), ranked.map((field) => field.element));
+  const isRow = model.contract.example?.length > 0;
+  const order = model.evaluation?.importance ? " Those that matter most come first." : "";
+  $("try-note").textContent = `${count(columns.length, "column")}, filled in with ${isRow ? "a typical row of the training data" : "what is usual in each"}.${order}`;
   $("find").hidden = fields.length <= MANY;
   narrow();
   command();
 }
 
-/** Show the fields that the filter names; of very many the first, and those with a problem. */
+let ranked = [];
+
+/** The fields, those first without whose values the model is worse; in the table's order where nobody knows. */
+function byImportance(fields) {
+  const weights = new Map((model.evaluation?.importance ?? []).map((one) => [one.column, one.importance]));
+  const weight = (field) => weights.get(field.column.name) ?? Number.NEGATIVE_INFINITY;
+  return fields.toSorted((one, two) => (weight(one) === weight(two) ? 0 : weight(two) - weight(one)));
+}
+
+/** A name without what people leave out when they search for it: case, and the signs between words. */
+const plain = (text) => text.toLowerCase().replace(/[^\p{L}\p{M}\p{N}]+/gu, " ").trim();
+
+/** Show the fields that the filter names; of many the first, and those with a problem. */
 function narrow() {
-  const wanted = $("filter").value.trim().toLowerCase();
-  const all = fields.length <= MANY || $("all").getAttribute("aria-pressed") === "true";
+  const wanted = plain($("filter").value);
+  const all = fields.length <= FEW + SPARE || $("all").getAttribute("aria-expanded") === "true";
+  const named = ({ column }) => [caption(column), column.name].some((one) => plain(one).includes(wanted));
   let shown = 0;
-  for (const field of fields) {
-    const fits = wanted ? `${field.column.name} ${header(field.column)}`.toLowerCase().includes(wanted) : all || shown < FEW;
+  for (const field of ranked) {
+    const fits = wanted ? named(field) : all || shown < FEW;
     field.element.hidden = !fits && !field.problem.textContent;
     shown += field.element.hidden ? 0 : 1;
   }
-  $("found").textContent = `${whole(shown)} of ${whole(fields.length)} shown; all are sent`;
+  const rest = fields.length - shown;
+  $("more").hidden = wanted !== "" || fields.length <= FEW + SPARE;
+  $("found").textContent = wanted ? `${whole(shown)} of ${whole(fields.length)}` : "";
+  $("all").textContent = all ? `Show the first ${FEW}` : `Show all ${whole(fields.length)}`;
+  $("rest").textContent = rest ? `${count(rest, "other keeps its value", "others keep their values")} and ${rest === 1 ? "is" : "are"} sent too.` : "";
 }
 
 $("filter").addEventListener("input", narrow);
 $("all").addEventListener("click", () => {
-  const now = $("all").getAttribute("aria-pressed") !== "true";
-  $("all").setAttribute("aria-pressed", String(now));
+  const now = $("all").getAttribute("aria-expanded") !== "true";
+  $("all").setAttribute("aria-expanded", String(now));
   narrow();
 });
 
@@ -354,6 +416,7 @@ $("curl-copy").addEventListener("click", (event) => copy(line(), event.currentTa
 $("again").addEventListener("click", () => {
   fields.forEach((field) => field.reset());
   fill($("problems"));
+  $("brief").hidden = true;
   narrow();
   command();
 });
@@ -386,19 +449,33 @@ async function predict() {
 }
 
 let model = null;
+let captions = new Map();
+
+/** What people call each column, and each feature: its column, and the part of it where that is a date. */
+function captionsOf({ columns, features }) {
+  const found = new Map(columns.map((column) => [column.name, caption(column)]));
+  for (const { name, column } of features) {
+    if (found.has(column) && name !== column) found.set(name, `${found.get(column)} · ${name.slice(column.length + 1)}`);
+  }
+  return found;
+}
+
+const called = (one) => captions.get(one) ?? one;
 
 function answered(answer, milliseconds) {
   const { classes, threshold } = model.contract.target;
   const shares = Object.entries(answer.probabilities);
   const order = classes.map((one) => (typeof one === "string" ? one : json(one)));
   const listed = shares.length > LISTED
-    ? shares.toSorted((one, two) => two[1] - one[1]).slice(0, LISTED)
+    ? shares.toSorted((one, two) => two[1] - one[1]).slice(0, LIKELY)
     : shares.toSorted((one, two) => order.indexOf(one[0]) - order.indexOf(two[0]));
   const mark = threshold ? label(threshold.label) : null;
   const chosen = label(answer.prediction);
+  const shown = chosen === "" ? "(empty text)" : chosen;
+  brief(h("strong", {}, name(shown)), h("span", {}, percent(answer.confidence)));
   fill($("answer"),
-    h("p", { class: "muted small" }, name(model.contract.target.name)),
-    h("p", { class: "said" }, name(chosen === "" ? "(empty text)" : chosen)),
+    h("p", { class: "muted small" }, name(caption(model.contract.target))),
+    h("p", { class: shown.length > 24 ? "said long" : "said" }, name(shown)),
     h("ul", { class: "bars", "aria-label": "Probability of each class" }, listed.map(([one, share]) =>
       bar(one, percent(share), share, one === chosen ? "" : "calm", one === mark ? [threshold.value] : []))),
     shares.length > listed.length ? h("p", { class: "muted small" }, `and ${count(shares.length - listed.length, "class", "classes")} less likely`) : null,
@@ -409,6 +486,12 @@ function answered(answer, milliseconds) {
       h("dt", {}, "Model"), h("dd", {}, answer.model_version),
       "identifier" in answer && answer.identifier !== null ? [h("dt", {}, "Identifier"), h("dd", {}, name(label(answer.identifier)))] : [],
       h("dt", {}, "Request"), h("dd", {}, h("code", {}, answer.request_id))));
+}
+
+/** Say the answer beside the button, where the rest of it is below the form. */
+function brief(...children) {
+  fill($("brief"), children);
+  $("brief").hidden = false;
 }
 
 /** A bar with its text; `marks` are shares at which a line stands. */
@@ -427,9 +510,7 @@ function bar(text, value, share, kind = "", marks = [], thin = false) {
 function refused(told, id) {
   // A long name comes cut.
   const cut = (text) => (text.length > 100 ? `${text.slice(0, 100)}…` : text);
-  // A column that is missing is named by its header, another as the request does.
-  const byName = new Map(fields.flatMap((field) =>
-    [header(field.column), field.column.name].map((one) => [cut(one), field])));
+  const byName = new Map(fields.flatMap((field) => [field.column.header ?? field.column.name, field.column.name].map((one) => [cut(one), field])));
   const others = [];
   const wrong = [];
   for (const problem of told.detail) {
@@ -443,13 +524,14 @@ function refused(told, id) {
   }
   narrow();
   fill($("answer"), h("p", { class: "muted" }, "No answer: the request was refused."));
+  brief(h("strong", {}, "No answer"));
   fill($("problems"),
     h("strong", {}, sentence(told.error)),
     others.length || wrong.length ? h("ul", {},
       wrong.map((field) => h("li", {}, h("a", { href: `#${field.id}`, onclick: (event) => {
         event.preventDefault();
         field.input.focus();
-      } }, name(header(field.column))))), others.map((text) => h("li", {}, text))) : null,
+      } }, name(caption(field.column))))), others.map((text) => h("li", {}, text))) : null,
     id ? h("p", { class: "small" }, "Request ", h("code", {}, id)) : null);
   if (wrong.length) wrong[0].input.focus();
   else $("problems").focus();
@@ -484,36 +566,30 @@ function evaluation(model) {
 
 function scores(test, crossed) {
   const listed = SCORES.filter(([key]) => test[key]);
-  const [low, high] = span(listed.filter(([, , more]) => more).flatMap(([key]) => [test[key], crossed?.scores[key]]));
   const folds = crossed && `cross-validation: ${crossed.folds} folds${crossed.repeats > 1 ? ` × ${crossed.repeats}` : ""}${crossed.nested ? ", nested" : ""}`;
-  const head = ["Score", "Test", "95 % interval", ...(crossed ? ["Cross-validation", "95 % interval"] : [])];
+  const head = ["Score", "Test", ...(crossed ? ["Cross-validation"] : [])];
   const drawn = listed.some(([key]) => interval(test[key]) !== "–");
   return table("Scores", h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)),
-    drawn ? h("th", { scope: "col", class: "chart" }, h("span", { class: "scale", "aria-hidden": "true" }, h("span", {}, short(low)), h("span", {}, short(high))), h("span", { class: "sr" }, "Drawn")) : null),
+    drawn ? h("th", { scope: "col", class: "chart" }, h("span", { class: "scale", "aria-hidden": "true" }, ["0", "0.5", "1"].map((end) => h("span", {}, end))), h("span", { class: "sr" }, "Drawn")) : null),
   listed.map(([key, text, more]) => {
     const across = crossed?.scores[key];
-    return h("tr", {}, h("th", { scope: "row" }, text, more ? null : h("span", { class: "muted" }, " (less is better)")),
-      h("td", {}, h("strong", {}, score(test[key].value))), h("td", {}, interval(test[key])),
-      crossed ? [h("td", {}, score(across?.value)), h("td", {}, interval(across))] : [],
-      drawn ? h("td", { class: "chart" }, more ? whiskers([[test[key], ""], [across, "other"]], low, high) : null) : null);
+    return h("tr", {}, h("th", { scope: "row" }, text, more ? null : h("small", { class: "muted" }, "less is better")),
+      scored(test[key]), crossed ? scored(across ?? null) : null,
+      drawn ? h("td", { class: "chart" }, more ? whiskers([[test[key], ""], [across, "other"]]) : null) : null);
   }), crossed ? h("p", { class: "legend" }, h("span", {}, h("span", { class: "swatch" }), "test"), h("span", {}, h("span", { class: "swatch other" }), folds)) : null);
 }
 
-/** The ends of a scale for such scores, in tenths. */
-function span(found) {
-  const ends = found.filter(Boolean).flatMap((one) => [one.value, one.low, one.high]).filter(Number.isFinite);
-  return [Math.min(0.9, Math.floor(Math.min(...ends) * 10) / 10), Math.max(1, ...ends)];
-}
-
-function whiskers(found, low, high) {
-  const place = (value) => `${((value - low) / (high - low)) * 98 + 1}%`;
+/** Scores with their intervals on a line from 0 to 1, so that nothing looks larger than it is. */
+function whiskers(found) {
+  const place = (value) => `${Math.max(0, Math.min(1, value)) * 98 + 1}%`;
   const parts = found.flatMap(([one, kind], row) => {
     if (!one || !Number.isFinite(one.value)) return [];
     const y = found[1][0] ? 5 + row * 7 : 8;
     const line = Number.isFinite(one.low) ? [svg("line", { class: `whisker ${kind}`, x1: place(one.low), x2: place(one.high), y1: y, y2: y })] : [];
     return [...line, svg("circle", { class: `point ${kind}`, cx: place(one.value), cy: y, r: 3.5 })];
   });
-  return svg("svg", { "aria-hidden": "true" }, svg("line", { class: "axis", x1: "0", x2: "100%", y1: 15.5, y2: 15.5 }), parts);
+  return svg("svg", { "aria-hidden": "true" }, svg("line", { class: "axis", x1: "1%", x2: "99%", y1: 15.5, y2: 15.5 }),
+    [0, 0.5, 1].map((at) => svg("line", { class: "axis", x1: place(at), x2: place(at), y1: 0, y2: 16 })), parts);
 }
 
 function table(title, head, rows, ...more) {
@@ -528,22 +604,30 @@ function heads(texts) {
 /** A cell with a score and its interval; of an older model with the score alone. */
 function scored(one) {
   if (one === null || typeof one !== "object") return h("td", {}, score(one));
-  return h("td", {}, score(one.value), Number.isFinite(one.low) ? h("small", { class: "muted" }, interval(one)) : null);
+  return h("td", {}, h("span", { class: "value" }, score(one.value)), Number.isFinite(one.low) ? h("small", { class: "muted" }, interval(one)) : null);
 }
 
 function classes(found) {
   if (!found.classes?.length) return null;
-  const shown = found.classes.slice(0, 100);
-  return h("div", { class: "card" }, table("By class", heads(["Class", "Rows", "Precision", "Recall", "F1", "ROC", "Av. prec."]),
-    shown.map((one) => h("tr", {}, h("th", { scope: "row" }, name(label(one.class))), h("td", {}, whole(one.rows)),
-      ["precision", "recall", "f1", "roc_auc", "average_precision"].map((key) => scored(one[key]))))),
-  found.classes.length > shown.length ? h("p", { class: "muted small" }, `The first ${shown.length} of ${whole(found.classes.length)}.`) : null);
+  const many = found.classes.length > LISTED;
+  const f1 = (one) => one.f1?.value ?? one.f1 ?? 0;
+  const ordered = many ? found.classes.toSorted((one, two) => f1(one) - f1(two)) : found.classes;
+  const rows = ordered.map((one, place) => h("tr", { hidden: place >= LISTED }, h("th", { scope: "row" }, name(label(one.class))), h("td", {}, whole(one.rows)),
+    ["precision", "recall", "f1", "roc_auc", "average_precision"].map((key) => scored(one[key]))));
+  const more = h("button", { type: "button", class: "link", "aria-expanded": "false", onclick: () => {
+    const all = more.getAttribute("aria-expanded") !== "true";
+    rows.slice(LISTED).forEach((row) => (row.hidden = !all));
+    more.setAttribute("aria-expanded", String(all));
+    more.textContent = all ? `Show the first ${LISTED}` : `Show all ${whole(rows.length)}`;
+  } }, `Show all ${whole(rows.length)}`);
+  return h("div", { class: "card" }, table("By class", heads(["Class", "Rows", "Precision", "Recall", "F1", "ROC", "Av. prec."]), rows),
+    many ? h("p", { class: "more" }, more, " ", h("span", { class: "muted" }, "The lowest F1 comes first.")) : null);
 }
 
 function slices(found) {
   if (!found.slices?.length) return null;
   return h("div", { class: "card" }, table("By part of the data", heads(["Rows where", "Rows", "Accuracy", "Balanced", "ROC"]),
-    found.slices.map((one) => h("tr", {}, h("th", { scope: "row" }, name(one.column), " is ", name(one.value === null ? "missing" : label(one.value))),
+    found.slices.map((one) => h("tr", {}, h("th", { scope: "row" }, name(called(one.column)), " is ", name(one.value === null ? "missing" : label(one.value))),
       h("td", {}, whole(one.rows)), scored(one.accuracy), scored(one.balanced_accuracy), scored(one.roc_auc)))));
 }
 
@@ -608,14 +692,19 @@ function describeScores(found, keys) {
 }
 
 function describeConfusion(found) {
-  const listed = (found.classes ?? []).slice(0, 6).map((one) =>
-    `${label(one.class)}: ${percent(one.recall?.value ?? one.recall ?? 0)} of ${count(one.rows, "row")} found`);
-  return listed.length ? `${listed.join("; ")}.` : "";
+  const all = found.classes ?? [];
+  const recall = (one) => one.recall?.value ?? one.recall ?? 0;
+  const some = all.length > 5 ? all.toSorted((one, two) => recall(one) - recall(two)).slice(0, 3) : all;
+  const listed = some.map((one) => `${label(one.class)}: ${percent(recall(one))} of ${count(one.rows, "row")} found`);
+  return listed.length ? `${some.length < all.length ? "Found least: " : ""}${listed.join("; ")}.` : "";
 }
 
 function describeImportance(_, model) {
-  return `How much the log loss grows as each of the ${count(model.contract.features.length, "feature")} is shuffled.`;
+  const { columns, features } = model.contract;
+  const own = features.filter((one) => one.column === null || one.column === undefined).length;
+  return `How much the log loss grows as each of the ${count(columns.length, "column")}${own ? ` and ${count(own, "engineered feature")}` : ""} is shuffled.`;
 }
+
 
 function describeLearning(found) {
   return found.rows ? `Log loss by how many of the ${whole(found.rows.train)} training rows the model was given.` : "";
@@ -685,7 +774,7 @@ let gauges = null;
 
 function live() {
   const tile = (text) => {
-    const value = h("dd", {}, "–");
+    const value = h("dd", {}, "–", h("small", {}, "\u00a0"));
     return [h("div", { class: "card tile" }, h("dt", {}, text), value), value];
   };
   const [rate, rateText] = tile("Requests a second");
@@ -715,14 +804,17 @@ function chart(title, id) {
   const drawing = svg("svg", { id, role: "img", viewBox: "0 0 600 144", preserveAspectRatio: "none" });
   const most = h("span", { class: "most", "aria-hidden": "true" });
   const legend = h("p", { class: "legend" });
-  const element = h("div", { class: "card" }, h("h3", {}, title), h("div", { class: "plot" }, drawing, most,
+  const idle = h("p", { class: "idle muted" });
+  const element = h("div", { class: "card" }, h("h3", {}, title), h("div", { class: "plot" }, drawing, most, idle,
     h("div", { class: "ends", "aria-hidden": "true" }, h("span", {}, `${(KEPT * INTERVAL) / 60000} min ago`), h("span", {}, "now"))), legend);
-  return { element, drawing, most, legend };
+  return { element, drawing, most, legend, idle };
 }
 
 /** Draw lines, each of values or null, the newest last; the first may stand on an area. */
-function draw({ drawing, most }, lines, unit, text) {
+function draw({ drawing, most, idle }, lines, unit, text) {
   const values = lines.flatMap((line) => line.values).filter((value) => value !== null);
+  idle.hidden = values.some((value) => value > 0);
+  idle.textContent = `No requests ${lines[0].values.length < KEPT ? "since this page was opened" : "in the last two minutes"}.`;
   const top = nice(Math.max(...values, 0));
   const x = (place, length) => 600 - (length - 1 - place) * (600 / (KEPT - 1));
   const y = (value) => 142 - (value / top) * 134;
@@ -735,7 +827,7 @@ function draw({ drawing, most }, lines, unit, text) {
   const base = [142, 75, 8].map((at) => svg("line", { class: "axis", x1: 0, x2: 600, y1: at, y2: at, "vector-effect": "non-scaling-stroke" }));
   drawing.replaceChildren(...base, ...shapes);
   drawing.setAttribute("aria-label", text);
-  most.textContent = `${short(top)}${unit}`;
+  most.textContent = idle.hidden ? `${short(top)}${unit}` : "";
 }
 
 /** The next number of 1, 2, 5, 10, … */
@@ -749,23 +841,27 @@ const milliseconds = (seconds) => (seconds === null ? "–" : seconds < 0.0005 ?
 function show() {
   const now = readings.at(-1);
   const first = readings[Math.max(0, readings.length - 1 - RECENT)];
-  const requests = now.requests - first.requests;
+  const recent = now.requests - first.requests;
   const rate = points.at(-1)?.rate ?? 0;
-  fill(gauges.rateText, some(rate));
-  fill(gauges.errorsText, requests ? percent((now.errors - first.errors) / requests) : "–",
-    h("small", {}, ` of ${whole(requests)} lately`));
-  const found = QUANTILES.map(([share, text, kind]) => [text, kind, quantile(share, first, now)]);
-  fill(gauges.latencyText, milliseconds(found[1][2]));
-  fill(gauges.rowsText, whole(now.rows));
+  // Where nobody has asked lately, what there was before says more than nothing.
+  const from = recent ? first : { requests: 0, errors: 0, counts: now.counts.map(() => 0) };
+  const requests = now.requests - from.requests;
+  const when = recent ? "lately" : "since the start";
+  const tile = (element, text, below) => fill(element, text, h("small", {}, below));
+  tile(gauges.rateText, some(rate), `${whole(now.requests)} since the start`);
+  tile(gauges.errorsText, requests ? percent((now.errors - from.errors) / requests) : "–", requests ? `of ${whole(requests)} ${when}` : "no request yet");
+  const found = QUANTILES.map(([share, text, kind]) => [text, kind, quantile(share, from, now)]);
+  tile(gauges.latencyText, milliseconds(found[1][2]), requests ? `of ${whole(requests)} ${when}` : "no request yet");
+  tile(gauges.rowsText, whole(now.rows), "since the start");
   const most = Math.max(0, ...points.map((point) => point.rate));
   draw(gauges.rateChart, [{ values: points.map((point) => point.rate), kind: "", area: true }], "",
     `Requests a second over the last two minutes: now ${some(rate)}, at most ${some(most)}.`);
   draw(gauges.latencyChart, QUANTILES.map(([, text, kind]) => ({ kind, values: points.map((point) => point[text] && point[text] * 1000) })), " ms",
-    `Latency over the last half minute: ${found.map(([text, , value]) => `${text} ${milliseconds(value)}`).join(", ")}.`);
+    `Latency ${recent ? "over the last half minute" : "since the start"}: ${found.map(([text, , value]) => `${text} ${milliseconds(value)}`).join(", ")}.`);
   fill(gauges.rateChart.legend, h("span", {}, "now ", h("span", { class: "value" }, some(rate))), h("span", {}, "most ", h("span", { class: "value" }, some(most))),
-    h("span", {}, "in all ", h("span", { class: "value" }, whole(now.requests))));
+    h("span", {}, "since the start ", h("span", { class: "value" }, whole(now.requests))));
   fill(gauges.latencyChart.legend, found.map(([text, kind, value]) =>
-    h("span", {}, h("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), `${text} `, h("span", { class: "value" }, milliseconds(value)))));
+    h("span", {}, h("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), `${text} `, h("span", { class: "value" }, milliseconds(value)))), h("span", {}, when));
   shared(now);
   drifted(now);
 }
@@ -795,12 +891,12 @@ function drifted(now) {
     ? `Population stability index over the last ${count(now.window, "row")}; the lines are 0.1 and 0.25.${enough ? "" : ` In fewer than ${whole(JUDGED)} rows it is mostly chance.`}`
     : "Population stability index of each column; no row has come yet.";
   fill(gauges.drift, now.window ? [["predicted class", now.target], ...shown].map(([one, value], place) => {
-    const item = bar(one, `${value.toFixed(3)}${says(value)}`, now.window >= DRAWN ? value / scale : 0, kind(value), marks, true);
+    const item = bar(place ? called(one) : one, `${value.toFixed(3)}${says(value)}`, now.window >= DRAWN ? value / scale : 0, kind(value), marks, true);
     if (!place) item.firstChild.replaceWith(h("em", {}, "predicted class"));
     return item;
   }) : []);
   gauges.more.hidden = !now.window || listed.length <= LISTED;
-  gauges.more.textContent = all ? "Show the largest" : `Show all ${whole(listed.length)}`;
+  gauges.more.textContent = all ? "Show the largest" : "Show all";
 }
 
 /** Whether counters went back: the service was started anew. */
@@ -905,7 +1001,7 @@ function head(model) {
   const { target, columns } = model.contract;
   document.title = `${model.model_version} · Cairn`;
   fill($("title"), name(model.model_version));
-  fill($("tagline"), "Predicts ", name(header(target)), `, one of ${count(target.classes.length, "class", "classes")}, from ${count(columns.length, "column")}.`);
+  fill($("tagline"), "Predicts ", name(caption(target)), `, one of ${count(target.classes.length, "class", "classes")}, from ${count(columns.length, "column")}.`);
 }
 
 async function start() {
@@ -928,6 +1024,7 @@ async function start() {
   }
   if (!response.ok) return trouble(sentence((await error(response)).error));
   model = parse(await response.text());
+  captions = captionsOf(model.contract);
   $("lock").hidden = true;
   $("open").hidden = false;
   $("forget").hidden = !key();

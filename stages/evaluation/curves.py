@@ -67,9 +67,12 @@ def points(
         The candidates of a search, each with candidate, rows, value and deviation; none without.
     """
     names = np.asarray(terms.target.keys)
-    features = tuple(feature.name for feature in terms.features or terms.own)
-    found = importance(pipeline, test, features, seed)
-    most = list(found["column"][:DEPENDENCE_COLUMNS])
+    features = terms.features or terms.own
+    of = tuple(_column_of(feature, terms) for feature in features)
+    found = importance(pipeline, test, of, seed)
+    order = {column: place for place, column in enumerate(found["column"])}
+    ranked = sorted(range(len(of)), key=lambda place: order[of[place]])
+    most = [features[place].name for place in ranked[:DEPENDENCE_COLUMNS]]
     return {
         "confusion": confusion(test, names, seed),
         "roc": _by_class(_roc, test, names),
@@ -134,25 +137,40 @@ def _calibration(hit: NDArray[np.bool_], score: NDArray[Any]) -> pd.DataFrame:
     return pd.DataFrame({"predicted": predicted, "observed": observed, "rows": counts[counts > 0]})
 
 
+def _column_of(feature: Feature, terms: Contract) -> str:
+    """The column that a feature is of, or its own name where `stages.engineering` made it."""
+    if feature.column is not None:
+        return feature.column
+    return f"{feature.name} (engineered)" if feature.name in terms.names else feature.name
+
+
 def importance(pipeline: Pipeline, test: Scored, names: tuple[str, ...], seed: int) -> pd.DataFrame:
     """By how much the log loss grows where a column is shuffled, the largest first.
 
     scikit-learn's own `permutation_importance` asks about each shuffle by itself, which takes a
     forest ten times as long as to be asked about all shuffles of a column at once.
+
+    Parameters
+    ----------
+    names
+        For each feature the column that it is of: those of one column are shuffled together.
     """
+    columns: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        columns.setdefault(name, []).append(place)
     rows = np.random.default_rng(seed).permutation(len(test.truth))[:IMPORTANCE_ROWS]
     features, truth = test.features[rows], test.truth[rows]
-    repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_SHUFFLES // len(names)))
+    repeats = max(1, min(IMPORTANCE_REPEATS, IMPORTANCE_SHUFFLES // len(columns)))
     orders = _shuffles(len(rows), repeats, seed)
     whole = log_loss(truth, _shares(pipeline, features))
     shuffled = np.tile(features, (repeats, 1))
-    growth = np.empty((len(names), repeats))
-    for place in range(len(names)):
-        shuffled[:, place] = features[orders, place].ravel()
+    growth = np.empty((len(columns), repeats))
+    for row, places in enumerate(columns.values()):
+        shuffled[:, places] = features[:, places][orders.ravel()]
         said = np.split(_shares(pipeline, shuffled), repeats)
-        growth[place] = [log_loss(truth, shares) - whole for shares in said]
-        shuffled[:, place] = np.tile(features[:, place], repeats)
-    frame = pd.DataFrame({"column": names, "importance": growth.mean(axis=1).round(DIGITS)})
+        growth[row] = [log_loss(truth, shares) - whole for shares in said]
+        shuffled[:, places] = np.tile(features[:, places], (repeats, 1))
+    frame = pd.DataFrame({"column": list(columns), "importance": growth.mean(axis=1).round(DIGITS)})
     return frame.sort_values(["importance", "column"], ascending=[False, True], ignore_index=True)
 
 

@@ -13,6 +13,7 @@ from stages.contract import Column, Contract, Feature, Histogram
 from stages.model.prepare import columns
 
 BUCKETS = 10
+CLOSE = 20  # from the least to the greatest of whole numbers that are listed
 Floats = NDArray[np.float32]
 
 
@@ -61,7 +62,19 @@ def histogram(values: Floats, column: Column | None) -> Histogram:
         edges=tuple(float(str(edge)) for edge in edges),  # as short as float32 is exact
         counts=tuple(counts.tolist()),
         missing=len(values) - len(present),
+        values=close(present) if column and column.kind == "integer" else (),
     )
+
+
+def close(ordered: Floats) -> tuple[int, ...]:
+    """The distinct ones of ascending whole numbers, where they are close together; else none.
+
+    >>> close(np.float32([0, 0, 1])), close(np.float32([0, 99]))
+    ((0, 1), ())
+    """
+    if not len(ordered) or float(ordered[-1]) - float(ordered[0]) > CLOSE:
+        return ()
+    return tuple(int(value) for value in np.unique(ordered))
 
 
 def deciles(ordered: Floats) -> Floats:

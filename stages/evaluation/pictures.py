@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from stages.contract import Contract
 from stages.evaluation.evaluate import BINARY
 
 PALETTE = 128  # colours of a PNG
-INCHES, DPI = (16 / 3, 4.0), 150  # 800 × 600 pixels
+INCHES, DPI = (4.0, 3.0), 200  # 800 × 600 pixels, of which a phone shows 300 in width
 BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
@@ -61,8 +62,9 @@ RC: Any = {
     "xtick.color": DARK,
     "ytick.color": DARK,
 }
-COLUMNS = 15  # bars
-CANDIDATES = 12
+COLUMNS = 12  # bars
+PANELS = 4  # of the columns whose dependence is known
+CANDIDATES = 8
 NAME = 22  # characters of a name in a picture
 BOTH = 5  # classes up to which a cell of the confusion has room for count and share
 COUNTS = 15  # and for a count
@@ -130,8 +132,19 @@ def short(text: object, most: int = NAME) -> str:
     line = " ".join(shown.split())
     if not line:
         return "(empty)"
+    most = _room(line, most)
     tail = (most - 1) * 3 // 7
     return line if len(line) <= most else f"{line[: most - 1 - tail]}…{line[-tail:]}"
+
+
+def _room(line: str, most: int) -> int:
+    """How many of a line's characters have room where so many of usual width have.
+
+    >>> _room("name", 8), _room("名前", 8)
+    (8, 4)
+    """
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in line)
+    return most * len(line) // (len(line) + wide)
 
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
@@ -143,6 +156,7 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _title(figure: Figure, title: str) -> None:
+    """The title, at the left; it has room for 44 characters."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
@@ -199,7 +213,7 @@ def _confusion(points: Points, evaluation: Evaluation, terms: Contract) -> Figur
     total = evaluation["rows"]["test"]
     of = f"the {total:,}" if len(frame) == total else f"{len(frame):,} of the {total:,}"
     figure, axes = _figure(f"Confusion on {of} test rows", "predicted", "actual")
-    shown = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1)
+    shown = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     bar = figure.colorbar(
         shown, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %"
     )
@@ -209,14 +223,22 @@ def _confusion(points: Points, evaluation: Evaluation, terms: Contract) -> Figur
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     step = math.ceil(len(keys) / TICKS)
-    names = [short(key, 14) for key in keys[::step]]
-    size = 9.5 if len(keys) <= COUNTS else 7
-    flat = max(map(len, names)) * len(names) <= 40  # noqa: PLR2004 - letters of an axis
+    few = len(keys) <= BOTH
+    names = [_folded(key) if few else short(key, 14) for key in keys[::step]]
+    size = 9.5 if few else 8 if len(keys) <= COUNTS else 6.5
+    letters = max(len(line) for name in names for line in name.split("\n"))
+    flat = letters * len(names) <= 30  # noqa: PLR2004 - letters of an axis
     axes.set_xticks(range(0, len(keys), step), names, fontsize=size, rotation=0 if flat else 90)
     axes.set_yticks(range(0, len(keys), step), names, fontsize=size)
     if len(keys) <= COUNTS:
         _cells(axes, counts, shares)
     return figure
+
+
+def _folded(key: str) -> str:
+    """A name on two lines, or three where its words are long."""
+    name = short(key, 26)
+    return textwrap.fill(name, _room(name, 13))
 
 
 def _cells(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
@@ -256,7 +278,7 @@ def _scored(terms: Contract, score: str) -> str | None:
 
 def _precision_recall(points: Points, evaluation: Evaluation, terms: Contract) -> Figure:
     title = _area(evaluation, "average_precision", "average precision")
-    figure, axes = _figure(f"Precision and recall: {title}", "recall", "precision")
+    figure, axes = _figure(f"{title[0].upper()}{title[1:]}", "recall", "precision")
     _interval(axes, evaluation["test"]["average_precision"])
     if len(terms.target.keys) == BINARY:
         share = evaluation["classes"][1]["rows"] / evaluation["rows"]["test"]
@@ -368,14 +390,17 @@ def _calibration(points: Points, evaluation: Evaluation, terms: Contract) -> Fig
     return figure
 
 
-def _importance(points: Points, _: Evaluation, __: Contract) -> Figure:
+def _importance(points: Points, _: Evaluation, terms: Contract) -> Figure:
     frame = points["importance"]
     best = frame.head(COLUMNS)[::-1]
-    some = f", {len(best)} of {len(frame)} columns" if len(frame) > len(best) else ""
-    figure, axes = _figure(f"Permutation importance{some}", "", "")
+    # What `stages.engineering` makes is no column of the table.
+    word = "columns" if set(frame["column"]) <= set(terms.names) else "columns and features"
+    some = f", {len(best)} of {len(frame)}" if len(frame) > len(best) else ""
+    figure, axes = _figure(f"Importance of the {word}{some}", "", "")
     _below(figure, "growth of the log loss (nats) when the column is shuffled")
     axes.barh(range(len(best)), best["importance"], color=BLUE, height=min(0.7, len(best) / 10))
-    axes.set_yticks(range(len(best)), [short(name, 26) for name in best["column"]])
+    names = [short(_caption(name, terms), 26) for name in best["column"]]
+    axes.set_yticks(range(len(best)), names)
     axes.set_ylim(-0.6, len(best) - 0.4)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.grid(visible=False, axis="y")
@@ -411,30 +436,32 @@ def _dependence(points: Points, _: Evaluation, terms: Contract) -> Figure:
     frame, keys = points["dependence"], terms.target.keys
     if frame.empty:
         return _sentence("Partial dependence", "Not measured: no column has two values.")
-    names = list(dict.fromkeys(frame["column"]))
+    names = list(dict.fromkeys(frame["column"]))[:PANELS]
+    frame = frame[frame["column"].isin(names)]
     classes = _moved(frame)
-    wide = {2: 2, 4: 2}.get(len(names), min(3, len(names)))
+    wide = min(2, len(names))
     figure = Figure(INCHES, layout="constrained")
-    _title(figure, "Partial dependence: a column the same in every row")
+    _title(figure, "Partial dependence")
     grid = figure.subplots(math.ceil(len(names) / wide), wide, sharey=True, squeeze=False)
     for axes, name in zip(grid.flat, names, strict=False):
         _panel(axes, frame[frame["column"] == name], classes)
-        axes.set_xlabel(short(_with_unit(name, terms), 60 // wide), fontsize=8.5)
+        axes.set_xlabel(short(_with_unit(name, terms), 48 // wide), fontsize=8.5)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
     binary = len(keys) == BINARY
     figure.supylabel(
-        f"mean probability of {short(keys[1])}" if binary else "mean probability", fontsize=9.5
+        f"mean probability of {short(keys[1], 18)}" if binary else "mean probability", fontsize=9.5
     )
     if not binary:
         rest = len(keys) - len(classes)
-        shown = [short(key, 16) for key in classes]
+        shown = [short(key, 14) for key in classes]
         figure.legend(
             grid[0, 0].lines,
             shown,
             loc="outside lower center",
-            ncols=min(7, 76 // (max(map(len, shown)) + 7)),
-            title=f"the classes that it moves most; {rest} are not shown" if rest else None,
+            ncols=max(2, min(7, 58 // (max(map(len, shown)) + 6))),
+            columnspacing=1.2,
+            title=f"the classes that it moves most, of {rest + len(shown)}" if rest else None,
             title_fontsize=8.5,
         )
     return figure
@@ -458,20 +485,37 @@ def _panel(axes: Axes, frame: pd.DataFrame, classes: Sequence[str]) -> None:
                   linewidth=0.8 if named else 1.8)  # fmt: skip
     axes.tick_params(labelsize=8)
     if not named:
-        axes.xaxis.set_major_locator(_ticks(3))
+        whole = bool((frame["value"] % 1 == 0).all())
+        axes.xaxis.set_major_locator(_ticks(3, integer=whole))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
         return
     labels = list(frame[frame["class"] == classes[0]]["label"])
     step = math.ceil(len(labels) / 8)
-    axes.set_xticks(range(0, len(labels), step), [short(each, 10) for each in labels[::step]],
-                    rotation=90 if len(labels) > BINARY else 0)  # fmt: skip
+    shown = [short(each, 10) for each in labels[::step]]
+    flat = len("  ".join(shown)) <= 24  # noqa: PLR2004 - letters of an axis
+    axes.set_xticks(range(0, len(labels), step), shown, rotation=0 if flat else 90)
     axes.margins(x=0.15)
 
 
 def _with_unit(name: str, terms: Contract) -> str:
-    """A feature's name with the unit of its column."""
+    """What people call a feature, with the unit of its column."""
+    caption = _caption(name, terms)
     column = next((each for each in terms.columns if each.name == name), None)
-    return f"{name} ({column.unit})" if column and column.unit else name
+    return f"{caption} ({column.unit})" if column and column.unit else caption
+
+
+def _caption(name: str, terms: Contract) -> str:
+    """What people call a column or a feature: the table's own header, less the unit.
+
+    A date's part follows the header.
+    """
+    column = next((each for each in terms.columns if name in {each.name, *each.features}), None)
+    if column is None:
+        return name
+    header = column.header or column.name
+    if column.unit:
+        header = header.removesuffix(f"({column.unit})").strip() or header
+    return header if name == column.name else f"{header} · {name[len(column.name) + 1 :]}"
 
 
 def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
@@ -482,7 +526,7 @@ def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
     order = _ranked(frame, up=metric in HIGHER, best=search["best"])
     shown = order[:CANDIDATES][::-1]
     some = f"the best {len(shown)} of {len(order)}" if len(order) > len(shown) else f"{len(order)}"
-    figure, axes = _figure(f"Search, {search['method']}: {some} candidates", "", "")
+    figure, axes = _figure(f"Search, {search['method']}: {some} candidates"[:44], "", "")
     _below(figure, f"{SCORES.get(metric, metric)}, mean of the folds ± standard deviation")
     rungs = sorted(set(frame["rows"]))
     colours = [BLUE] if len(rungs) == 1 else [SHADES(0.25 + 0.75 * i / (len(rungs) - 1))
@@ -519,7 +563,7 @@ def _ranked(frame: pd.DataFrame, *, up: bool, best: str) -> list[str]:
 def _wrapped(candidate: str) -> str:
     """A candidate on two lines at most."""
     estimator, _, changes = candidate.partition(" ")  # the changes tell them apart
-    lines = textwrap.wrap(short(f"{short(estimator, 16)} {changes}", 68), 36)
+    lines = textwrap.wrap(short(f"{short(estimator, 16)} {changes}", 48), 26)
     return "\n".join(lines[:2])
 
 

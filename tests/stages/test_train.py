@@ -13,6 +13,7 @@ import yaml
 from stages import contract, features, inference, parquet, train, training
 from stages.console import CairnError
 from stages.evaluation import intervals, parts
+from stages.features import matrix
 from stages.model import fitting
 from stages.parsing import contract_file
 from stages.paths import (
@@ -140,6 +141,7 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     found, metrics = evaluation(), json.loads(METRICS.read_bytes())
     assert list(found) == [
         "rows", "test", "cross_validation", "classes", "slices", "threshold", "search",
+        "importance",
     ]  # fmt: skip
     assert found["rows"] == {"train": 60, "test": 20}
     for part, said in (
@@ -151,6 +153,10 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     assert [each["class"] for each in found["classes"]] == ["no", "yes"]
     assert {each["column"] for each in found["slices"]} == {"colour"}
     assert (found["threshold"], found["search"]) == (None, None)
+    assert {each["column"] for each in found["importance"]} == set(small.TERMS.names)
+    _, rows, _ = training.read(TRAIN, "kind")
+    shown = matrix([contract.read(CONTRACT).example], small.TERMS)
+    assert any(np.array_equal(shown[0], row, equal_nan=True) for row in rows)
     card = CARD.read_text(encoding="utf-8")
     assert f"{found['test']['accuracy']['value']:.3f}" in card
     for name in PICTURES:
@@ -176,8 +182,9 @@ def test_a_search_is_said_and_kept_in_the_evaluation(
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
-    run(folder, threshold={"class": "no", "rule": "value", "value": 0.01})
+    run(folder, threshold={"class": "no", "rule": "value", "value": 0.01}, example="medians")
     terms = contract.read(CONTRACT)
+    assert terms.example == ()
     assert terms.target.threshold == contract.Threshold(label="no", value=0.01)
     _, x, y = training.read(TEST, "kind")
     shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities

@@ -141,6 +141,28 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     assert found["importance"][0] > 0.1 > abs(found["importance"][1])
 
 
+def test_the_parts_of_a_date_are_shuffled_together_as_one_column() -> None:
+    """Of two features that say the same, each alone could be shuffled without a loss."""
+    random = np.random.default_rng(0)
+    alike = random.normal(size=(100, 1)).repeat(2, axis=1)
+    features = np.column_stack([alike, random.normal(size=100)]).astype(np.float32)
+    classes = (features[:, 0] > 0).astype(np.int64)
+    pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
+    rows = Scored(features, classes, said(pipeline, features))
+    together = curves.importance(pipeline, rows, ("when", "when", "idle"), 0)
+    apart = curves.importance(pipeline, rows, ("year", "month", "idle"), 0)
+    assert together["column"].tolist() == ["when", "idle"]
+    assert together["importance"][0] > 1.5 * apart["importance"][0]
+
+
+def test_every_feature_counts_for_its_column() -> None:
+    made = small.full()
+    found = points(made)
+    assert sorted(found["importance"]["column"]) == sorted(small.FULL.names)
+    names = {feature.name for feature in made.terms.features}
+    assert set(found["dependence"]["column"]) <= names
+
+
 def test_importance_is_that_of_scikit_learn() -> None:
     """Whose own function asks about each shuffle by itself."""
     made = small.fitted()

@@ -39,6 +39,25 @@ def test_deciles_split_many_values_evenly() -> None:
     assert found.edges == tuple(range(99, 999, 100))
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "listed"),
+    [
+        ("integer", [1, 0, np.nan, 1], (0, 1)),
+        ("integer", [5, -15], (-15, 5)),
+        ("integer", [6, -15], ()),
+        ("integer", [np.nan], ()),
+        ("integer", [3.4e38, -3.4e38], ()),
+        ("number", [0, 1], ()),
+    ],
+)
+def test_whole_numbers_that_are_close_together_are_listed(
+    kind: Kind, values: list[float], listed: tuple[int, ...]
+) -> None:
+    column = Column(name="n", kind=kind, missing=True)
+    found = histogram.histogram(np.array(values, dtype=np.float32), column)
+    assert found.values == listed
+
+
 BRANCH = Column(name="b", kind="category", categories=(-7, 30), unknown=True, missing=True)
 
 

@@ -121,6 +121,40 @@ def test_any_number_of_classes_and_columns_can_be_drawn(classes: int, columns: i
     assert all(len(content) < 60_000 for content in found.values())
 
 
+LONG = "the department of industrial affairs and of everything else that is long {}"
+LONG_NAMES = Contract(
+    columns=tuple(
+        Column(name=f"x{place}", kind="number", header=LONG.format(place), unit="µg/m³ and more")
+        for place in range(200)
+    ),
+    target=Target(name="y", classes=tuple(LONG.format(place) for place in range(50))),
+)
+TWO = LONG_NAMES.target.model_copy(update={"classes": LONG_NAMES.target.classes[:2]})
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [HOSTILE, LONG_NAMES, LONG_NAMES.model_copy(update={"target": TWO})],
+)
+def test_nothing_is_cut_at_the_edge(terms: Contract) -> None:
+    for name, content in drawn(terms).items():
+        pixels = np.asarray(image(content).convert("L"))
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert edge.min() > 250, name
+
+
+def test_a_column_has_the_header_of_the_table_and_its_unit() -> None:
+    columns = (
+        Column(name="emp_var_rate", kind="number", header="emp.var.rate"),
+        Column(name="area", kind="number", header="Area (cm2)", unit="cm2"),
+        Column(name="opened", kind="date", header="Opened on", parts=("year", "month")),
+    )
+    terms = Contract(columns=columns, target=Target(name="y", classes=(0, 1)))
+    shown = texts("importance", terms)
+    assert {"emp.var.rate", "Area", "Opened on · year", "Opened on · month"} <= set(shown)
+    assert "Area (cm2)" in texts("dependence", terms)
+
+
 def test_hostile_names_are_drawn_as_they_are() -> None:
     found = drawn(HOSTILE)
     assert tuple(found) == paths.PICTURES
