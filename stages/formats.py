@@ -4,37 +4,70 @@ A number's format is an example of it, made of these parts in this order, each o
 but the digits: `(` for negative numbers in parentheses, a currency or another sign before,
 `1,234` where thousands are set apart (by a comma, point, blank, apostrophe or underscore) or
 `1234`, `.5` or `,5` for what stands before the fraction, a sign after. So `$1,234.5`, `1.234,5 €`,
-`1234.5%`, `(1,234.5)`. A date's format is `strptime`'s, or one of `EPOCHS`.
+`1234.5%`, `(1,234.5)`. A date's format is `strptime`'s, with English names of months and days
+whatever the locale of the process is, or one of `EPOCHS`.
+
+Each text takes time in proportion to its length, and one over `LONGEST` characters is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from typing import NamedTuple
 
+LONGEST = 1000  # characters of a number or a date
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a contract's times have no zone
-EPOCHS = {"epoch s": 1.0, "epoch ms": 1e-3}
+EPOCHS = {"epoch s": timedelta(seconds=1), "epoch ms": timedelta(milliseconds=1)}
 MINUS = str.maketrans("\N{MINUS SIGN}\N{EN DASH}\N{FULLWIDTH HYPHEN-MINUS}", "---")
-# Blanks of several widths, all of them seen between thousands.
+# Blanks of several widths, and apostrophes, all of them seen between thousands.
 BLANKS = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
-APART = f",.'_{BLANKS}\N{RIGHT SINGLE QUOTATION MARK}"
-SIGNS = r"[^\d\s.,()+\-'_]{1,4}"
+APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
+APART = f",._{BLANKS}{APOSTROPHES}"
+SIGNS = rf"[^\d\s.,()+\-_{APOSTROPHES}{''.join(map(chr, MINUS))}]{{1,4}}"
 EXAMPLE = re.compile(
-    rf"(?P<negative>\()?(?P<before>{SIGNS})?(?P<space>[ ])?"
+    rf"(?P<negative>\()?(?P<before>{SIGNS})?[{BLANKS}]?"
     rf"1(?P<thousands>[{APART}])?234(?:(?P<decimal>[.,])5)?"
-    rf"[ ]?(?P<after>{SIGNS})?\)?"
+    rf"[{BLANKS}]?(?P<after>{SIGNS})?\)?"
 )
 # JSON's form of a number, and what people type besides: +1, .5, 1., inf.
-PLAIN = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf(?:inity)?)"
-NUMBER = re.compile(rf"([+-]?)({PLAIN})")
+NUMBER = re.compile(
+    r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
+)
+ZONE = r"(?:Z|UTC|[+-]\d\d(?::?[0-5]\d)?)"
 ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,]\d{1,9})?)?[ ]?(Z|[+-]\d\d:?\d\d)?)?",
+    r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)"
+    r"(?:[T ](?P<H>\d\d):(?P<M>\d\d)(?::(?P<S>\d\d)(?:[.,]\d{1,9})?)?"
+    rf"(?:[ ]?(?P<z>{ZONE}))?)?",
     re.ASCII,
 )
-CODES = "aAbBdHIjmMpSyYzf%"  # of strptime, that formats may have
+MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+)  # fmt: skip
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+SHORT = 3  # letters of a name's short form
+PLACES = {name[:SHORT]: place for place, name in enumerate(MONTHS, start=1)}
+# strptime's codes that formats may have: digits as people write them, with or without a zero.
+DIGITS = {"Y": r"\d{4}", "y": r"\d\d", "f": r"\d{1,9}", "j": r"\d{1,3}"} | dict.fromkeys(
+    "dmHIMS", r"\d{1,2}"
+)
+# The same where nothing sets them apart from other digits.
+WIDTHS = {"Y": r"\d{4}", "f": r"\d{1,9}", "j": r"\d{3}"} | dict.fromkeys("ydmHIMS", r"\d\d")
+WORDS = {
+    "a": "|".join(name[:SHORT] for name in DAYS),
+    "A": "|".join(DAYS),
+    "b": "|".join([*PLACES, "sept"]),
+    "B": "|".join(MONTHS),
+    "p": "am|pm",
+    "z": ZONE,
+}
+CODE = re.compile(r"%(.?)|\s+|[^%\s]+", re.DOTALL)
+# Of two digits, as strptime has it: 69 is 1969, 68 is 2068.
+CENTURY, PIVOT = 100, 69
+NOON = 12
 
 
 class NumberFormat(NamedTuple):
@@ -51,13 +84,8 @@ def check(text: str, *, is_date: bool) -> None:
     """Raise a ValueError where a format is none."""
     if not is_date:
         parse_number_format(text)
-    elif text not in EPOCHS and (
-        not re.search(r"%[dj]|%[yY]", text) or set(re.findall(r"%(.)", text)) - set(CODES)
-    ):
-        raise ValueError(
-            f"format: got {text!r}; allowed: a date as strptime has it, such as '%d.%m.%Y', or "
-            + ", ".join(map(repr, EPOCHS))
-        )
+    elif text not in EPOCHS:
+        parse_date_format(text)
 
 
 @cache
@@ -75,7 +103,11 @@ def parse_number_format(text: str) -> NumberFormat:
     NumberFormat(before='$', after=None, thousands=',', decimal='.', has_parentheses=False)
     """
     match = EXAMPLE.fullmatch(text)
-    if match is None or match["thousands"] == (match["decimal"] or "no"):
+    if (
+        match is None
+        or match["thousands"] == (match["decimal"] or "no")
+        or bool(match["negative"]) != text.endswith(")")
+    ):
         raise ValueError(
             f"format: got {text!r}; allowed: 1234.5 as the table writes it, such as '1,234.5', "
             "'1.234,5 €', '$1,234.5', '1234.5%' or '(1,234.5)'"
@@ -104,41 +136,107 @@ def read_number(text: str, form: str | None = None) -> float | None:
     >>> read_number("(1,234.5)", "(1,234.5)"), read_number(" 7 "), read_number("7O.1")
     (-1234.5, 7.0, None)
     """
-    found = _plain_text(text.strip().translate(MINUS), parse_number_format(form) if form else None)
-    match = NUMBER.fullmatch(found) if found is not None and found.isascii() else None
-    return float(found) if match and found is not None else None
+    if len(text) > LONGEST:
+        return None
+    text = text.strip()
+    if not text.isascii():
+        text = text.translate(MINUS)
+    plain = _plain_text(text, parse_number_format(form)) if form else text
+    return float(plain) if plain is not None and NUMBER.fullmatch(plain) else None
 
 
-def _plain_text(text: str, form: NumberFormat | None) -> str | None:
+def _plain_text(text: str, form: NumberFormat) -> str | None:
     """The text with a point and nothing else; None where the format does not allow it."""
-    if form is None:
-        return text
+    sign, text = _unsigned(text, form)
+    if form.after:
+        text = text.removesuffix(form.after).rstrip()
+    joined = _joined(text, form.thousands, form.decimal) if form.thousands else text
+    if joined is None or (form.decimal == "," and "." in joined):
+        return None
+    text = joined.replace(form.decimal, ".")
+    return None if sign and text[:1] in {"+", "-"} else sign + text
+
+
+def _unsigned(text: str, form: NumberFormat) -> tuple[str, str]:
+    """What makes a number negative, and the text without that and the sign before the number."""
     sign = ""
     if form.has_parentheses and text.startswith("(") and text.endswith(")"):
         sign, text = "-", text[1:-1].strip()
     if form.before:
-        match = re.fullmatch(rf"([+-]?)\s*{re.escape(form.before)}\s*(.*)", text)
-        sign, text = (sign + match[1], match[2]) if match else (sign, text)
-    text = text.removesuffix(form.after or "").rstrip()
-    if form.thousands and form.thousands in text:
-        text = _joined(text, form)
-        if not text:
-            return None
-    if form.decimal == ",":
-        if "." in text:
-            return None
-        text = text.replace(",", ".")
-    return None if sign and text[:1] in {"+", "-"} else sign + text
+        start, before, rest = text.partition(form.before)
+        if before and start.strip() in {"", "+", "-"}:
+            sign, text = sign + start.strip(), rest.lstrip()
+    return sign, text
 
 
-def _joined(text: str, form: NumberFormat) -> str:
-    """The text without what sets thousands apart; empty where that stands elsewhere."""
-    thousands = form.thousands or ""
-    apart = f"[{BLANKS}]" if thousands in BLANKS else re.escape(thousands)
-    match = re.fullmatch(
-        rf"([+-]?[1-9]\d{{0,2}}(?:{apart}\d{{3}})+)({re.escape(form.decimal)}\d*)?", text
+def _joined(text: str, thousands: str, decimal: str) -> str | None:
+    """The text without what sets thousands apart; None where that stands elsewhere."""
+    alike = (kind for kind in (BLANKS, APOSTROPHES) if thousands in kind)
+    apart = next(alike, thousands)
+    if not any(one in text for one in apart):
+        return text
+    match = _grouped(apart, decimal).fullmatch(text)
+    if match is None:
+        return None
+    return re.sub(f"[{apart}]", "", match[1]) + (match[2] or "")
+
+
+@cache
+def _grouped(apart: str, decimal: str) -> re.Pattern[str]:
+    """A number whose thousands one of some characters sets apart."""
+    return re.compile(
+        rf"([+-]?[1-9]\d{{0,2}}(?:[{apart}]\d{{3}})+)({re.escape(decimal)}\d*)?", re.ASCII
     )
-    return re.sub(apart, "", match[1]) + (match[2] or "") if match else ""
+
+
+@cache
+def parse_date_format(text: str) -> re.Pattern[str]:
+    """Turn a format of `strptime` into a pattern, a group for each of its codes.
+
+    Raises
+    ------
+    ValueError
+        Where it has another code, one of them twice, or does not say the year.
+
+    Examples
+    --------
+    >>> parse_date_format("%d-%b-%Y").fullmatch("01-JAN-2020").groupdict()
+    {'d': '01', 'b': 'JAN', 'Y': '2020'}
+    """
+    parts = list(CODE.finditer(text))
+    codes = [part[1] for part in parts if part[1] not in {None, "%"}]
+    known = DIGITS.keys() | WORDS.keys()
+    if (
+        not set(codes) <= known
+        or len(set(codes)) < len(codes)
+        or len({"Y", "y"}.intersection(codes)) != 1
+        or ("I" in codes) != ("p" in codes)
+        or ("j" in codes and not set(codes).isdisjoint("mdbB"))
+        or len(text) > LONGEST
+    ):
+        raise ValueError(
+            f"format: got {text!r}; allowed: a date as strptime has it, such as '%d.%m.%Y', with "
+            f"a year, no code twice, of the codes {' '.join(f'%{code}' for code in sorted(known))},"
+            f" or {', '.join(map(repr, EPOCHS))}"
+        )
+    return re.compile(
+        "".join(_pattern(parts, place) for place in range(len(parts))), re.ASCII | re.IGNORECASE
+    )
+
+
+def _pattern(parts: list[re.Match[str]], place: int) -> str:
+    """The pattern of one part of a format: a code, blanks, or characters that stand for themselves.
+
+    Digits right before or after others have a fixed number of places, or `%m%d` has two readings.
+    """
+    part = parts[place]
+    if part[1] is None:
+        return r"\s+" if part[0].isspace() else re.escape(part[0])
+    if part[1] == "%":
+        return "%"
+    beside = (parts[near][1] for near in (place - 1, place + 1) if 0 <= near < len(parts))
+    digits = WIDTHS if any(code in DIGITS for code in beside) else DIGITS
+    return f"(?P<{part[1]}>{digits.get(part[1]) or WORDS[part[1]]})"
 
 
 def read_date(text: str, form: str | None = None) -> datetime | None:
@@ -149,47 +247,93 @@ def read_date(text: str, form: str | None = None) -> datetime | None:
     form
         The format of the column; ISO 8601 is read, too.
 
+    Returns
+    -------
+    datetime or None
+        Without zone, in the years 1 to 9999; None where there is no such day, hour or second:
+        24:00 and leap seconds are none.
+
     Examples
     --------
     >>> read_date("11.05.2023", "%d.%m.%Y"), read_date("2023-05-11T01:00+02:00")
     (datetime.datetime(2023, 5, 11, 0, 0), datetime.datetime(2023, 5, 10, 23, 0))
     """
+    if len(text) > LONGEST:
+        return None
     text = text.strip()
     if form in EPOCHS:
         number = read_number(text)
-        return read_epoch(number, form) if number is not None else _read_iso(text)
-    return (_read_format(text, form) if form else None) or _read_iso(text)
+        return _read(ISO, text) if number is None else read_epoch(number, form)
+    return (_read(parse_date_format(form), text) if form else None) or _read(ISO, text)
 
 
 def read_epoch(value: float, form: str | None = "epoch ms") -> datetime | None:
     """Read a number of seconds or milliseconds since 1970, UTC; milliseconds as pandas has them."""
     try:
-        return (EPOCH + timedelta(seconds=value * EPOCHS.get(form or "", 1e-3))).replace(
-            microsecond=0
-        )
+        return (EPOCH + value * EPOCHS.get(form or "", EPOCHS["epoch ms"])).replace(microsecond=0)
     except (OverflowError, ValueError):
         return None
 
 
-def _read_iso(text: str) -> datetime | None:
-    match = ISO.fullmatch(text)
+def _read(pattern: re.Pattern[str], text: str) -> datetime | None:
+    """Read a date by a pattern whose groups are codes of strptime."""
+    match = pattern.fullmatch(text)
     if match is None:
         return None
-    day, minute, second, zone = match.groups()
-    return _without_zone(
-        lambda: datetime.fromisoformat(f"{day}T{minute or '00:00'}:{second or '00'}{zone or ''}")
-    )
-
-
-def _read_format(text: str, form: str) -> datetime | None:
-    return _without_zone(lambda: datetime.strptime(text, form))  # noqa: DTZ007 - some have none
-
-
-def _without_zone(read: Callable[[], datetime]) -> datetime | None:
-    """What is read, in UTC if it has a zone; None where there is no such day or hour."""
+    found = {code: value for code, value in match.groupdict().items() if value is not None}
     try:
-        time = read()
-        time = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+        zone = _zone(found["z"]) if "z" in found else UTC
+        time = datetime(
+            _year(found),
+            _month(found),
+            int(found.get("d", 1)),
+            _hour(found),
+            int(found.get("M", 0)),
+            int(found.get("S", 0)),
+            tzinfo=zone,
+        )
+        if "j" in found:
+            time = _day_of_year(time, int(found["j"]))
+        return (time if zone is UTC else time.astimezone(UTC)).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
-    return time.replace(microsecond=0)
+
+
+def _year(found: Mapping[str, str]) -> int:
+    """The year; raises ValueError where it is 0."""
+    if "Y" in found:
+        return int(found["Y"])
+    year = int(found["y"])
+    return year + (19 if year >= PIVOT else 20) * CENTURY
+
+
+def _month(found: Mapping[str, str]) -> int:
+    name = found.get("b") or found.get("B")
+    return PLACES[name[:SHORT].lower()] if name else int(found.get("m", 1))
+
+
+def _hour(found: Mapping[str, str]) -> int:
+    """The hour; raises ValueError where twelve hours are not enough."""
+    if "I" not in found:
+        return int(found.get("H", 0))
+    hour = int(found["I"])
+    if not 1 <= hour <= NOON:
+        raise ValueError(f"{hour} o'clock")
+    return hour % NOON + (NOON if found["p"].lower() == "pm" else 0)
+
+
+def _day_of_year(time: datetime, day: int) -> datetime:
+    """The time on that day of its year; raises ValueError where the year is shorter."""
+    other = time + timedelta(days=day - 1)
+    if day < 1 or other.year != time.year:
+        raise ValueError(f"no day {day} in {time.year}")
+    return other
+
+
+def _zone(text: str) -> timezone:
+    """The zone of an offset; raises ValueError where it is a day or more."""
+    if text.upper() in {"Z", "UTC"}:
+        return UTC
+    hours, minutes = int(text[1:3]), int(text[-2:] if len(text) > SHORT else 0)
+    away = timedelta(hours=hours, minutes=minutes)
+    return timezone(-away if text[0] == "-" else away)
