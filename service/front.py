@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -185,7 +186,7 @@ async def predict(worker: Worker, request: Request) -> Reply:
     if worker.settings.log_inputs:
         request.facts |= _inputs(worker, rows, features, answer)
     if scope["query_string"] and _echo(scope["query_string"]):
-        answer["input"] = orjson.Fragment(body)
+        answer["input"] = orjson.Fragment(body.removeprefix(BOM_UTF8))
     return Reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
 
 

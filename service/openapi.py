@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from service.errors import Problem, Refused
 from service.example import example
-from service.rows import IDENTIFIER_SCHEMA, Reader, Row, allowed, has_texts, row_type
+from service.rows import IDENTIFIER_SCHEMA, Reader, Row, allowed, row_type
 from stages.contract import Column, Contract
 from stages.paths import PICTURES
 
@@ -106,13 +106,14 @@ SECURITY = {
 
 
 def _info(terms: Contract, version: str) -> Json:
-    target = terms.target
+    target, columns = terms.target, len(terms.columns)
+    name = target.header or target.name
     return {
         "title": "Cairn",
         "version": version,
-        "summary": f"Predicts {target.name}, one of {len(target.classes)} classes.",
+        "summary": f"Predicts {name}, one of {len(target.classes)} classes.",
         "description": (
-            f"Predicts `{target.name}` from {len(terms.columns)} columns, with the model "
+            f"Predicts `{name}` from {columns} columns, with the model "
             f"`{version}`. `GET /model` says where it comes from.\n\n"
             "Every error has the same body: one sentence in `error`, and in `detail` each problem "
             "that there is to tell apart. A path that is not listed here gets 404, another method "
@@ -137,6 +138,7 @@ def _predict(terms: Contract, limits: Json, *, keys: bool) -> Json:
             "a list of such objects, or `features`: a list of such lists. Many rows get their "
             "answers as lists, in the same order, a single one too if it came in a list."
             + _naming(terms)
+            + LENIENT
         ),
         "parameters": [ECHO, GIVEN_ID],
         "requestBody": {
@@ -165,6 +167,15 @@ def _naming(terms: Contract) -> str:
     )
 
 
+LENIENT = (
+    "\n\nThe schemas say what the service works with. It takes a table's own rows, too, as pandas, "
+    "`json.dumps` or a CSV reader write them: a column under the table's header, which is the "
+    "`title` of its schema; a number, a date, a code or true and false as a text, as the table "
+    "writes it; an empty text, or another that the contract has for it, where a value may be "
+    "missing; milliseconds since 1970 for a date. The target and columns that the model does not "
+    "use are ignored. Rows may come as `frame.to_json()` gives them, with the orient `records`, "
+    "`split`, `columns` or `values`. NaN is no JSON: send null."
+)
 ECHO: Json = {
     "name": "echo",
     "in": "query",
@@ -290,7 +301,7 @@ def _bodies(terms: Contract) -> Json:
 def _refusal(terms: Contract, max_rows: int) -> Json:
     """What a row with one wrong value gets."""
     column = terms.columns[0]
-    wrong: Row = {column.name: 0 if has_texts(column) else "n/a"}
+    wrong: Row = {column.name: "maybe" if column.kind == "boolean" else True}
     try:
         Reader(terms, max_rows).check({**example(terms), **wrong})
     except Refused as refused:
@@ -360,7 +371,10 @@ def _requests(terms: Contract, max_rows: int) -> Json:
     return {
         "Row": _object(
             "One row: a value for each column.",
-            {column.name: values[column.name] | _note(column) for column in columns}
+            {
+                column.name: values[column.name] | _title(column.header) | _note(column)
+                for column in columns
+            }
             | _identifier(terms),
             optional={column.name for column in columns if column.missing}
             | set(_identifier(terms)),
@@ -386,7 +400,13 @@ def _identifier(terms: Contract) -> Json:
     if not terms.identifier:
         return {}
     note = "What names the row: the model does not see it, the answer repeats it."
-    return {terms.identifier: IDENTIFIER_SCHEMA | {"description": note}}
+    schema = IDENTIFIER_SCHEMA | _title(terms.identifier_header) | {"description": note}
+    return {terms.identifier: schema}
+
+
+def _title(header: str | None) -> Json:
+    """What the table calls a column, where that is not its name."""
+    return {"title": header} if header else {}
 
 
 def _answers(terms: Contract) -> Json:

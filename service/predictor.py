@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from service import shown
 from service.errors import Problem, Refused
 from service.example import example
-from service.rows import Problems, Reader, Rows, refusal
+from service.problems import Problems, refusal
+from service.rows import Reader, Rows
 from service.runner import Cost, Features, measure
 from service.settings import MAX_ROWS
 from stages import contract, inference

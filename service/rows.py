@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
-from itertools import islice
+from datetime import UTC, datetime
+from itertools import chain, repeat
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import jiter
@@ -26,30 +24,24 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from service import lenient, not_json
 from service.errors import Problem, Refused
+from service.lenient import DATE
+from service.names import Names, Plan
+from service.problems import LISTED, Problems, refusal, short, whole_row
 from service.settings import MAX_ROWS
-from stages.contract import LARGEST, Category, Column, Contract
+from service.shapes import Shaped, read_shape
+from stages.contract import LARGEST, NUMBERS, Category, Column, Contract
+from stages.formats import EPOCHS
 
-SHAPES = (
-    'an object with a value for each column, {"records": [such objects]}, '
-    '{"features": [values in the order of the columns]} or {"features": [[…], …]}'
-)
-LISTED = 100
-SHAPED = {"features", "records"}
-LONGEST = 100
 SOME_VALUES = 10_000
-# Beyond these JSON has no float, and no whole number, that every reader takes.
-MOST = sys.float_info.max
-LONG = 2**53
 # What the answer, the log and the table hold of a whole number that is a name or a code.
 WHOLE = (-(2**63), 2**63 - 1)
-# The calendar says the rest. NumPy takes the same texts, and years that no table has.
-DATE = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
-)
 SECONDS = 19  # of a date and time, in characters
-DATES = "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]], no zone"
+DATES = (
+    "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]] and a zone or none, or "
+    "milliseconds since 1970"
+)
 # The same for JSON Schema, which has no word for a date and time without a zone.
 DATE_FORM = (
     "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -58,6 +50,7 @@ DATE_FORM = (
 IDENTIFIER = "a text, a whole number of 64 bits, or null"
 
 Row = dict[str, Any]
+Suggest = Callable[[str], str | None]
 
 
 class Rows(NamedTuple):
@@ -78,15 +71,11 @@ class Rows(NamedTuple):
     identifiers: list[Category | None] | None = None
 
 
-class Problems(NamedTuple):
-    """What is wrong with one row: the number of places, and each of them, described on demand."""
-
-    number: int
-    described: Iterable[Problem]
-
-
 class Reader:
     """Reads requests by a contract, with a pydantic model made of it once.
+
+    A request is held to the contract as it came. Where that fails, its keys and values are read
+    as pandas, `json.dumps` or a CSV reader write them, and held to it once more.
 
     Parameters
     ----------
@@ -99,15 +88,25 @@ class Reader:
     def __init__(self, terms: Contract, max_rows: int = MAX_ROWS) -> None:
         self.terms = terms
         self.max_rows = max_rows
+        self.names = Names(terms)
         self._allowed = allowed_values(terms)
+        self._wanted = f"an object with a value for each of {', '.join(self.names.columns)}"
         # Twice what the rows need, and some for short ones: to parse more would hold up the rest.
-        self._most = 2 * max_rows * (len(self._allowed) + 1) + SOME_VALUES
+        self._most = 2 * max_rows * (len(self.names.headers) + 1) + SOME_VALUES
         row: Any = row_type(terms)
         rows: Any = list[row]
         lists: Any = list[list_type(terms)]  # type: ignore[misc]
         self._row: TypeAdapter[Row] = TypeAdapter(row)
         self._rows: TypeAdapter[list[Row]] = TypeAdapter(Annotated[rows, FailFast()])
         self._lists: TypeAdapter[list[Sequence[Any]]] = TypeAdapter(Annotated[lists, FailFast()])
+        self._columns = [lenient.column_reader(column, terms) for column in terms.columns]
+        self._values = {
+            column.name: lenient.value_reader(column, terms) for column in terms.columns
+        }
+        if terms.identifier:
+            self._values[terms.identifier] = lenient.exact
+        watched = [lenient.watch(column, terms) for column in terms.columns]
+        self._watched = [(place, is_other) for place, is_other in enumerate(watched) if is_other]
 
     def read(self, body: bytes) -> Rows:
         """Parse the body of a request.
@@ -123,90 +122,224 @@ class Reader:
         try:
             content = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
         except ValueError as error:
-            raise Refused(400, f"the body is not JSON: {error}") from None
+            content = not_json.reread(body, error, self.names, self.max_rows)
         return self.check(content)
 
     def check(self, content: Any) -> Rows:
         """Hold the parsed body to the contract; raises Refused (413, 422) as `read` does."""
-        rows, single, listed = self._shape(content)
+        shaped = rows, single, listed = read_shape(content, self.names, self.max_rows)
         try:
             if listed:
-                return Rows(self._lists.validator.validate_python(rows), single)
+                values = self._lists.validator.validate_python(rows)
+                return self._unless_other(Rows(values, single)) or self._lenient(shaped)
             objects = self._rows.validate_python(rows)
         except ValidationError:
-            named = self._named(rows) if listed else rows
-            raise refusal(self._problems(place, row) for place, row in enumerate(named)) from None
+            return self._lenient(shaped)
         names, identifier = self.terms.names, self.terms.identifier
-        values: list[Sequence[Any]] = [tuple(map(row.get, names)) for row in objects]
-        if identifier is None:
-            return Rows(values, single)
-        found = [row.get(identifier) for row in objects]
-        return Rows(values, single, None if found.count(None) == len(found) else found)
+        values = [tuple(map(row.get, names)) for row in objects]
+        found = None if identifier is None else _named([row.get(identifier) for row in objects])
+        return self._unless_other(Rows(values, single, found)) or self._lenient(shaped)
 
-    def _shape(self, content: Any) -> tuple[list[Any], bool, bool]:
-        """The rows, whether it is one as such, and whether rows are lists, not objects."""
-        if not isinstance(content, dict):
-            raise _refused("wrong shape", short(content), SHAPES)
-        if content.keys() == SHAPED and not SHAPED & set(self.terms.names):
-            raise _refused("wrong shape", "features and records at once", SHAPES)
-        [key] = content if len(content) == 1 else [None]
-        values = content[key] if key in SHAPED else None
-        if not isinstance(values, list):
-            return [content], True, False
-        listed = key == "features"
-        single = listed and not (values and isinstance(values[0], list))
-        rows = [values] if single else values
-        if not rows:
-            raise _refused("no rows", [], "at least one row")
-        if len(rows) > self.max_rows:
-            raise Refused(413, f"{len(rows):,} rows; send at most {self.max_rows:,} at once")
-        return rows, single, listed
+    def _unless_other(self, rows: Rows) -> Rows | None:
+        """The rows; None where a value that is right as it came may stand for another one."""
+        for place, is_other in self._watched:
+            for row in rows.values:  # `any` would take longer, of one row
+                if is_other(row[place]):
+                    return None
+        return rows
 
-    def _named(self, rows: list[Any]) -> list[Row]:
-        """Rows given by the order of their values, as objects."""
-        names = self.terms.names
-        if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
-            raise refusal(self._misfits(place, row) for place, row in enumerate(rows))
-        return [dict(zip(names, row, strict=True)) for row in rows]
+    def _lenient(self, shaped: Shaped) -> Rows:
+        """The rows, with keys and values turned into the contract's own."""
+        rows, single, listed = shaped
+        if listed:
+            if any(not isinstance(row, list) or len(row) != len(self.terms.names) for row in rows):
+                raise refusal(map(self._misfits, range(len(rows)), rows))
+            values, identifiers = rows, None
+        elif found := self._ordered(rows):
+            values, identifiers = found
+        else:
+            raise self._refusal(rows, repeat(None), listed=False)
+        columns = zip(*values, strict=True)
+        converted = [read(column) for read, column in zip(self._columns, columns, strict=True)]
+        own = list(zip(*converted, strict=True))
+        try:
+            checked = self._lists.validator.validate_python(own)
+            if identifiers:
+                list(map(identified, identifiers))
+        except (ValidationError, PydanticCustomError):
+            raise self._refusal(rows, own, listed=listed) from None
+        return Rows(checked, single, identifiers)
+
+    def _ordered(
+        self, rows: list[Any]
+    ) -> tuple[list[Sequence[Any]], list[Category | None] | None] | None:
+        """The values of each row in the columns' order, and the identifiers; None: some lack."""
+        plan_of = self.names.planner()
+        values, identifiers = list[Sequence[Any]](), list[Category | None]()
+        for row in rows:
+            if not isinstance(row, dict) or self._has_too_many(row):
+                return None
+            plan = plan_of(row)
+            if not plan.is_good:
+                return None
+            given = [*row.values(), None]
+            values.append(plan.values(given))
+            name = plan.places.get(self.terms.identifier or "", -1)
+            identifiers.append(lenient.exact(given[name]))
+        return values, _named(identifiers)
+
+    def _has_too_many(self, row: Row) -> bool:
+        """Whether a row has so many columns that to describe each would take seconds."""
+        return len(row) > len(self.names.headers) + LISTED
 
     def _misfits(self, place: int, row: Any) -> Problems:
         """What is wrong with the shape of one row that came as a list: one thing, or nothing."""
-        names = self.terms.names
-        wanted = f"a list of {len(names)} values: {', '.join(names)}"
+        headers = self.names.columns
+        wanted = f"a list of {len(headers)} values: {', '.join(headers)}"
         if not isinstance(row, list):
-            return Problems(1, [_row_problem(place, "wrong type", short(row), wanted)])
-        if len(row) != len(names):
-            return Problems(1, [_row_problem(place, "wrong number of values", len(row), wanted)])
+            return whole_row(place, "wrong type", short(row), wanted)
+        if len(row) != len(headers):
+            if row and self._has_names(row):
+                return _names_problem(place, row)
+            return whole_row(place, "wrong number of values", len(row), wanted)
         return Problems(0, [])
 
-    def _problems(self, place: int, row: Any) -> Problems:
-        """What is wrong with one row."""
-        wanted = f"an object with a value for each of {', '.join(self.terms.names)}"
-        if isinstance(row, dict) and len(row) > len(self.terms.names) + LISTED:
-            # To describe each of them would take seconds.
-            return Problems(1, [_row_problem(place, "too many columns", len(row), wanted)])
+    def _refusal(
+        self, rows: Iterable[Any], own: Iterable[Sequence[Any] | None], *, listed: bool
+    ) -> Refused:
+        """What is wrong with rows that do not keep the contract, in whatever way they are read.
+
+        Parameters
+        ----------
+        own
+            The values of each row, converted, in the columns' order; None: they are not.
+        """
+        pairs = enumerate(zip(rows, own, strict=False))
+        if listed:
+            plan = self.names.plan(self.terms.names)
+            return refusal(self._listed_problems(at, *pair, plan) for at, pair in pairs)
+        plan_of, suggest = self.names.planner(), self.names.suggestions()
+        return refusal(self._object_problems(at, *pair, plan_of, suggest) for at, pair in pairs)
+
+    def _listed_problems(
+        self, place: int, row: list[Any], own: Sequence[Any] | None, plan: Plan
+    ) -> Problems:
+        """What is wrong with one row that came as a list, named by the table's headers."""
+        if self._has_names(row):
+            return _names_problem(place, row)
+        return self._problems(place, row, self.names.columns, plan, own)
+
+    def _object_problems(
+        self,
+        place: int,
+        row: Any,
+        own: Sequence[Any] | None,
+        plan_of: Callable[[Row], Plan],
+        suggest: Suggest,
+    ) -> Problems:
+        """What is wrong with one row that came as an object, named as it names its columns."""
+        if not isinstance(row, dict):
+            if isinstance(row, str) and self.names.resolve(row):
+                return _names_problem(place, row)
+            return whole_row(place, "wrong type", short(row), self._wanted)
+        if self._has_too_many(row):
+            return whole_row(place, "too many columns", len(row), self._wanted)
+        plan = plan_of(row)
+        found = self._problems(place, list(row.values()), list(row), plan, own)
+        return Problems(
+            found.number + len(plan.unknown) + len(plan.twice),
+            chain(
+                found.described,
+                (self._unknown(place, key, row[key], suggest) for key in plan.unknown),
+                (_twice(place, key, row[key], first) for key, first in plan.twice.items()),
+            ),
+        )
+
+    def _problems(
+        self,
+        place: int,
+        given: Sequence[Any],
+        shown: Sequence[str],
+        plan: Plan,
+        own: Sequence[Any] | None,
+    ) -> Problems:
+        """What is wrong with the values of one row, whose keys are shown so."""
+        known = {} if own is None else dict(zip(self.terms.names, own, strict=True))
+        values = {
+            name: known[name] if name in known else self._values[name](given[at])
+            for name, at in plan.places.items()
+        }
         try:
-            self._row.validate_python(row)
+            self._row.validate_python(values)
         except ValidationError as error:
-            if not isinstance(row, dict):
-                return Problems(1, [_row_problem(place, "wrong type", short(row), wanted)])
-            return Problems(error.error_count(), self._described(place, error))
+            came = {name: (shown[at], given[at]) for name, at in plan.places.items()}
+            return Problems(error.error_count(), self._described(place, error, came))
         return Problems(0, [])
 
-    def _described(self, place: int, error: ValidationError) -> Iterator[Problem]:
-        """Pydantic's errors in a row; to describe each of a long request would take seconds."""
-        for found in error.errors(include_url=False, include_context=False):
-            yield self._problem(place, dict(found))
+    def _described(
+        self, place: int, error: ValidationError, came: dict[str, tuple[str, Any]]
+    ) -> Iterator[Problem]:
+        """Pydantic's errors in a row, in the service's words.
 
-    def _problem(self, place: int, found: dict[str, Any]) -> Problem:
-        """One of pydantic's errors in a row, in the service's words."""
-        name = str(found["loc"][0])
-        got = None if found["type"] == "missing" else short(found["input"])
-        if name in self._allowed:
-            problem, wanted = _WORDS.get(found["type"], "wrong type"), self._allowed[name]
-        else:
-            problem, wanted = "unknown column", list(self._allowed)
-        return Problem(row=place, column=short(name), problem=problem, got=got, allowed=wanted)
+        To describe each of a long request would take seconds.
+
+        Parameters
+        ----------
+        came
+            Name of a column → its key in the request, and the value there.
+        """
+        for found in error.errors(include_url=False, include_context=False):
+            name = str(found["loc"][0])
+            key, got = came.get(name, (self.names.headers[name], None))
+            problem = _WORDS.get(found["type"], "wrong type")
+            if name in came and found["input"] is None:
+                problem = "missing value"
+            yield Problem(
+                row=place,
+                column=short(key),
+                problem=problem,
+                got=short(got),
+                allowed=self._allowed[name],
+            )
+
+    def _unknown(self, place: int, key: str, got: Any, suggest: Suggest) -> Problem:
+        close = suggest(key)
+        return Problem(
+            row=place,
+            column=short(key),
+            problem=f"unknown column, perhaps {short(close)!r}" if close else "unknown column",
+            got=short(got),
+            allowed=[self.names.headers[name] for name in self._allowed],
+        )
+
+    def _has_names(self, row: Sequence[Any]) -> bool:
+        """Whether a row has names of columns where its values should be."""
+        return all(isinstance(value, str) and self.names.resolve(value) for value in row)
+
+
+def _twice(place: int, key: str, got: Any, first: str) -> Problem:
+    """Two keys of a row that name the same column."""
+    return Problem(
+        row=place,
+        column=short(key),
+        problem="the same column twice",
+        got=short(got),
+        allowed=f"{short(first)!r} or {short(key)!r}, not both",
+    )
+
+
+def _names_problem(place: int, row: Any) -> Problems:
+    """What a client makes of a DataFrame that it does not know."""
+    wanted = (
+        "values; send a DataFrame as frame.to_json(orient='records'), and by BentoML's client as "
+        "predict(dataframe=frame), a dictionary as predict(records=dictionary)"
+    )
+    return whole_row(place, "names of columns, not values", short(row), wanted)
+
+
+def _named(identifiers: list[Category | None]) -> list[Category | None] | None:
+    """What names each row; None where nothing names any."""
+    return None if identifiers.count(None) == len(identifiers) else identifiers
 
 
 _WORDS = {
@@ -356,38 +489,13 @@ def allowed(column: Column) -> Any:
         if bound is not None
     ]
     text = " ".join([words[column.kind], " and ".join(bounds)]).strip()
+    if column.format:
+        text += f", or a text as {_example(column)!r}"
     return f"{text}, or null" if column.missing else text
 
 
-def refusal(rows: Iterable[Problems]) -> Refused:
-    """A 422 of what is wrong with each row: all of it counted, the first LISTED described."""
-    count, listed = 0, list[Problem]()
-    for problems in rows:
-        count += problems.number
-        if len(listed) < LISTED:
-            listed += islice(problems.described, LISTED - len(listed))
-    sentence = f"the request breaks the contract in {count:,} place{'s' if count > 1 else ''}"
-    if count > LISTED:
-        sentence += f", of which the first {LISTED} are listed"
-    return Refused(422, sentence, listed)
-
-
-def short(value: Any) -> Any:
-    """A value as an answer may repeat it: a long text is cut, a list or an object is not shown."""
-    if isinstance(value, list | dict):
-        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
-    if isinstance(value, str) and len(value) > LONGEST:
-        return f"{value[:LONGEST]}…"
-    if isinstance(value, int | float) and not -MOST <= value <= MOST:
-        return "a number beyond float64"
-    return float(value) if isinstance(value, int) and abs(value) > LONG else value
-
-
-def _row_problem(place: int, problem: str, got: Any, wanted: str) -> Problem:
-    return Problem(row=place, column=None, problem=problem, got=got, allowed=wanted)
-
-
-def _refused(problem: str, got: Any, wanted: str) -> Refused:
-    """A 422 of one problem with the request as a whole."""
-    whole = Problem(row=None, column=None, problem=problem, got=got, allowed=wanted)
-    return refusal([Problems(1, [whole])])
+def _example(column: Column) -> str:
+    """How the table writes a number, or a date, that one knows."""
+    if column.kind in NUMBERS or column.format in EPOCHS:
+        return str(column.format)
+    return datetime(2024, 12, 31, 23, 59, 58, tzinfo=UTC).strftime(str(column.format))

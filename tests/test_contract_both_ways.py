@@ -1,11 +1,15 @@
-"""One contract: pandera offline and pydantic online accept and refuse the same rows."""
+"""One contract: what `processed` reads of a table, the service reads of a request, the same."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -66,11 +70,14 @@ def tables(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=tables(), size=st.sampled_from([1, 2, 6]))
-def test_offline_and_online_accept_and_refuse_the_same_rows(
+def test_the_service_takes_all_rows_that_processed_keeps(
     made: tuple[Contract, list[dict[str, Any]]], size: int
 ) -> None:
     terms, rows = made
-    assert offline(rows, terms, size) == online(rows, terms)
+    kept = offline(rows, terms, size)
+    assert [taken or not good for taken, good in zip(online(rows, terms), kept, strict=True)] == [
+        True
+    ] * len(rows)
 
 
 NUMBER = Column(name="a", kind="number")
@@ -85,33 +92,74 @@ LARGEST = 3.4028234663852886e38
 
 @pytest.mark.parametrize("size", [1, 100])
 @pytest.mark.parametrize(
-    ("column", "right", "wrong"),
+    ("column", "right", "written", "wrong"),
     [
-        (NUMBER, [1, -0.0, 1e-300, LARGEST, 3.40282348e38, 10**30, 2**64],
-         ["1", True, None, [1], {}, 3.41e38, 10**39, 10**400]),
-        (WHOLE, [3, 3.0, -0.0, None, 2**60, 1e30], [0.5, 1e-300, "3", True]),
-        (CODE, [1, 2], [1.0, 2.5, "1", True, 3, None, 2**70]),
-        (TEXT, ["", "1", "2024-01-01"], ["2024-01-02", 1, True, None, " 1", "NA"]),
-        (OTHERS, ["x", "NA", "2024-01-01", "", "\0", "ä"], [1, 0.5, False, None]),
-        (DATE, ["2024-02-29", "0001-01-01", "9999-12-31T23:59:59.999999999", "2024-02-29 00:00"],
-         [*small.NO_DATES, *small.NO_DAYS, 20240229, None, True]),
-        (FLAG, [True, False], [0, 1, "true", None, 0.0]),
+        (NUMBER, [1, -0.0, 1e-300, LARGEST, 3.40282348e38, 10**30, 2**64], ["1", " 1 "],
+         ["", "1x", "inf", True, None, [1], {}, 3.41e38, 10**39, 10**400]),
+        (WHOLE, [3, 3.0, -0.0, None, 2**60, 1e30], ["3", "", "NA"], [0.5, 1e-300, "0.5", True]),
+        (CODE, [1, 2], ["1", 1.0, "2.0"], [2.5, "2.5", True, 3, "3", None, 2**70]),
+        (TEXT, ["", "1", "2024-01-01"], [" 1", 1, 1.0], ["2024-01-02", 2, True, None, "NA"]),
+        (OTHERS, ["x", "NA", "2024-01-01", "", "\0", "ä"], [1, 0.5], [False, None]),
+        (DATE,
+         ["2024-02-29", "0001-01-01", "9999-12-31T23:59:59.999999999", "2024-02-29 00:00"],
+         [*small.OTHER_DATES, 1451606400000, 0],
+         [*small.NO_DATES, *small.NO_DAYS, "", 20240229, None, True]),
+        (FLAG, [True, False], ["true", " FALSE "], [0, 1, "1", "yes", None, 0.0]),
     ],
 )  # fmt: skip
 def test_values_at_the_borders_are_the_same_to_both(
-    column: Column, right: list[Any], wrong: list[Any], size: int
+    column: Column, right: list[Any], written: list[Any], wrong: list[Any], size: int
 ) -> None:
+    """In JSON; what others write instead of it the service takes, whatever `processed` does."""
     terms = Contract(columns=(column,), target=TARGET)
     rows = [{"a": value} for value in [*right, *wrong]]
     expected = [True] * len(right) + [False] * len(wrong)
     assert online(rows, terms) == expected
     assert offline(rows, terms, size) == expected
+    assert online([{"a": value} for value in written], terms) == [True] * len(written)
+
+
+def cells(column: Column) -> st.SearchStrategy[str]:
+    """What a column of CSV may have: its values as texts, and anything."""
+    some = small.values(column).map(lambda value: "" if value is None else str(value))
+    odd = st.sampled_from(
+        ["", " ", "NA", "1", " 1", "+1.0", "-1", "true", "TRUE", "x", "07", "1e3"]
+    )
+    return some | odd | st.text("0123456789.,-+eETZ:x ", max_size=8)
+
+
+def of_csv(texts: list[str], terms: Contract) -> list[Any]:
+    """What `processed` reads of a column of CSV; GONE where it keeps no row."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([[text, "yes"] for text in texts])
+    held = checks.hold(Part("csv", file.getvalue().encode(), "table", 2, ("a", "labelled")), terms)
+    kept = iter(held.rows["a"].to_pylist())
+    return [next(kept) if good else GONE for good in held.good]
+
+
+@pytest.mark.parametrize("column", [NUMBER, WHOLE, CODE, TEXT, DATE, FLAG])
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_cell_of_csv_is_the_same_value_in_a_request(column: Column, data: st.DataObject) -> None:
+    terms = Contract(columns=(column,), target=TARGET)
+    texts = data.draw(st.lists(cells(column), min_size=1, max_size=20))
+    reader = Reader(terms)
+    for text, wanted in zip(texts, of_csv(texts, terms), strict=True):
+        if wanted is GONE:
+            continue
+        ((found,),) = reader.read(json.dumps([{"a": text}]).encode()).values
+        if isinstance(wanted, datetime):
+            assert datetime.fromisoformat(found[:19]) == wanted
+        elif isinstance(wanted, float):
+            assert np.float32(found) == wanted
+        else:
+            assert found == wanted
 
 
 def test_a_name_of_a_row_is_the_same_to_both() -> None:
     terms = Contract(columns=(NUMBER,), identifier="id", target=TARGET)
     right: list[Any] = ["x", "", "2024-01-01", 7, -(2**63), 2**63 - 1, None]
-    wrong: list[Any] = [True, 7.0, 0.5, [], {}, 2**63]
+    wrong: list[Any] = [True, 0.5, [], {}, 2**63]
     rows = [{"a": 1, "id": value} for value in [*right, *wrong]]
     expected = [True] * len(right) + [False] * len(wrong)
     assert online(rows, terms) == expected

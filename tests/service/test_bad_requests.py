@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import pickle
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ CLIENTS = 16
 
 # What stands where a number should: JSON, but not this contract's.
 WRONG = (
-    b'"1"', b'""', b'"NaN"', b'"\\u0000"', b"true", b"null", b"[]", b"[1]", b"{}", b'{"a": 1}',
+    b'"1x"', b'""', b'"NaN"', b'"\\u0000"', b"true", b"null", b"[]", b"[1]", b"{}", b'{"a": 1}',
     b"1e999", b"-1e999", b"1e39", b"1" + b"0" * 400, b"[" * 100 + b"]" * 100,
     b'"%s"' % (b"x" * 999),
 )  # fmt: skip
@@ -58,12 +59,12 @@ BROKEN = (
 )  # fmt: skip
 # Nor a date, nor a code.
 NO_DATES = (
-    b"1", b"0", b"-1", b"20240229", b"1709164800", b"1.5", b"true", b"[]", b"{}", b"[2024, 2, 29]",
+    b"20240229", b"20240229.0", b"1e300", b"-1e300", b"true", b"[]", b"{}", b"[2024, 2, 29]",
     b'["2024-02-29"]', b'{"date": "2024-02-29"}', b'"%s"' % (b"2024-02-29" * 1000),
-    b'"2024-02-29\\n"', b'"\\ud83d\\ude00"',
+    b'"\\ud83d\\ude00"',
 )  # fmt: skip
 NO_CODES = (
-    b"1.0", b"1e0", b"1.5", b"true", b"false", b'"1"', b'""', b"[]", b"{}", b"[1]",
+    b"1.5", b"1e-1", b"true", b"false", b'"1x"', b'"1.5"', b"[]", b"{}", b"[1]",
     b"9223372036854775808", b"-9223372036854775809",
 )  # fmt: skip
 # Bodies that break the contract as a whole.
@@ -75,13 +76,14 @@ MISSHAPEN = (
     b'{"features": [{}]}', b'{"features": [[[]]]}', b'{"records": []}', b'{"records": {}}',
     b'{"records": null}', b'{"records": [null]}', b'{"records": [[]]}', b'{"records": [1]}',
     b'{"records": [{}]}', b'{"records": [{}, {}]}', b'{"features": [], "records": []}',
+    b"\xef\xbb\xbf{}",
     b'{"instances": []}', b'{"": 1}', b'{"\\u0000": 1}', b'{"__proto__": 1}', b'{"features ": []}',
     b'{"Features": [1]}', b'{"records": [{"records": []}]}', b'{"features": [%s1]}' % (b"1," * 999),
 )  # fmt: skip
 # Bodies that are no JSON, or more than one.
 GARBAGE = (
     b" ", b"\n", b"\x00", b"{", b"}", b"[", b"]", b",", b":", b'"', b"{]", b"[}", b"{}{}", b"{} x",
-    b"{,}", b"[,]", b"{}\x00", b"\xef\xbb\xbf{}", b"{'a': 1}", b"{a: 1}", b'{"a"}', b'{"a":}',
+    b"{,}", b"[,]", b"{}\x00", b"\xef\xbb\xbf{", b"{'a': 1}", b"{a: 1}", b'{"a"}', b'{"a":}',
     b'{"a": 1,}', b'{"a": 1 "b": 2}', b"<xml/>", b"a=1&b=2", b"1,2,3", b"---\na: 1",
     b"\xff\xfe{\x00",
     b"\x80\x04}.", b"\xc3\x28", b"// {}\n", b"[" * 100_000, b'{"a":' * 30_000,
@@ -212,7 +214,7 @@ def kinds() -> Iterator[Bad]:
         ("born", (*no_dates, *NO_DATES)),
         ("size", (*NO_CODES, b"null", b"0", b"3", b"-1", b"1" + b"0" * 400)),
         ("branch", NO_CODES),
-        ("colour", (b"null", b"1", b"1.5", b"true", b"[]", b"{}", b'["blue"]')),
+        ("colour", (b"null", b"true", b"[]", b"{}", b'["blue"]')),
     )
     for column, these in cases:
         for value in these:
@@ -220,8 +222,8 @@ def kinds() -> Iterator[Bad]:
                 yield Bad(post(body), 422)
         for value in BROKEN:
             yield Bad(post(next(shapes(full.ROW, column, value))), 400)
-    for value in (b"1.5", b"1.0", b"true", b"[]", b"{}", b'["C-1"]', b"9223372036854775808",
-                  b"-9223372036854775809", b"1e3", b"1" + b"0" * 400):  # fmt: skip
+    for value in (b"1.5", b"true", b"[]", b"{}", b'["C-1"]', b"9223372036854775808",
+                  b"-9223372036854775809", b"1e-3", b"1" + b"0" * 400):  # fmt: skip
         named = {**full.ROW, "customer": "C-1"}
         for body in itertools.islice(shapes(named, "customer", value), 2):
             yield Bad(post(body), 422)
@@ -229,7 +231,7 @@ def kinds() -> Iterator[Bad]:
     for row in (["C-1", *listed], [*listed, "C-1"]):
         for features in (row, [row], [listed, row]):
             yield Bad(post(orjson.dumps({"features": features})), 422)
-    for name in ("Customer", "identifier", "kind", "opened_year", "doubled"):
+    for name in ("Customer", "identifier", "opened_year", "doubled"):
         yield Bad(post(orjson.dumps({**full.ROW, name: 1})), 422)
 
 
@@ -238,7 +240,7 @@ def columns(names: list[str]) -> Iterator[Bad]:
     for name in names:
         rest = {key: value for key, value in good.items() if key != name}
         yield Bad(post(orjson.dumps(rest)), 422)
-        for row, other in ((rest, name.upper()), (rest, f"{name} "), (good, f"{name}\0")):
+        for row, other in ((rest, f"{name}x"), (good, f"{name} "), (good, f"{name}\0")):
             yield Bad(post(orjson.dumps({**row, other: 1})), 422)
         yield Bad(post(orjson.dumps(good)[:-1] + b', "%s": 1}' % name.encode()), 400)
 
@@ -461,7 +463,9 @@ def contract_kept(answer: Answer, method: str) -> None:
     if answer.status != 200:
         error = workers.refused(answer, answer.status)
         assert error
-        assert (answer.status == 422) == bool(answer.content["detail"]) or "echo=" in error
+        # Of what is no JSON, only a NaN has a place in the contract.
+        has_detail = answer.status == 422 or (answer.status == 400 and "send null" in error)
+        assert has_detail == bool(answer.content["detail"]) or re.search("echo=|it has NaN", error)
         assert method != "HEAD" or answer.status != 405 or b"POST" in answer.headers[b"allow"]
 
 

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.errors import Problem, Refused
-from service.rows import LISTED, LONGEST, Reader
+from service.problems import LISTED, LONGEST
+from service.rows import Reader
 from service.settings import MAX_ROWS
 from stages.contract import Column, Contract, Target
 from tests import small
@@ -82,8 +83,9 @@ def test_one_wrong_value_is_one_problem_that_names_its_row_and_column(
     row = data.draw(st.integers(0, len(rows) - 1))
     column = data.draw(st.sampled_from(terms.columns))
     value = data.draw(small.wrong(column))
-    # A list that begins with a list is many rows, whatever was meant.
+    # A list that begins with a list is many rows, whatever was meant; so is an object of them.
     assume(column != terms.columns[0] or not isinstance(value, list))
+    assume(len(terms.columns) > 1 or not isinstance(value, list | dict))
     broken = [{**good, column.name: value} if place == row else good
               for place, good in enumerate(rows)]  # fmt: skip
     for body in shapes(terms, broken):
@@ -110,18 +112,25 @@ def test_a_list_of_one_row_is_a_list(rows: Any, single: bool) -> None:  # noqa: 
 @pytest.mark.parametrize(
     ("column", "value", "what", "got", "allowed"),
     [
-        ("n", "1", "wrong type", "1", "a number (float32) at least 0 and at most 10"),
+        ("n", "1x", "wrong type", "1x", "a number (float32) at least 0 and at most 10"),
         ("n", True, "wrong type", True, "a number (float32) at least 0 and at most 10"),
-        ("n", None, "wrong type", None, "a number (float32) at least 0 and at most 10"),
+        ("n", None, "missing value", None, "a number (float32) at least 0 and at most 10"),
         ("n", [1], "wrong type", "a list of 1", "a number (float32) at least 0 and at most 10"),
         ("n", -0.5, "out of range", -0.5, "a number (float32) at least 0 and at most 10"),
         ("n", 11, "out of range", 11, "a number (float32) at least 0 and at most 10"),
         ("i", 0.5, "not a whole number", 0.5, "a whole number, or null"),
         ("i", 1e39, "out of range", 1e39, "a whole number, or null"),
         ("b", 1, "wrong type", 1, "true or false"),
-        ("b", "true", "wrong type", "true", "true or false"),
+        ("b", "yes", "wrong type", "yes", "true or false"),
+        ("b", "1", "wrong type", "1", "true or false"),
+        ("b", "", "missing value", "", "true or false"),
+        ("n", " NA ", "missing value", " NA ", "a number (float32) at least 0 and at most 10"),
+        ("n", "11", "out of range", "11", "a number (float32) at least 0 and at most 10"),
+        ("n", "inf", "not a finite number", "inf", "a number (float32) at least 0 and at most 10"),
+        ("i", "0.5", "not a whole number", "0.5", "a whole number, or null"),
         ("c", "y", "unknown category", "y", ["1", "x", None]),
-        ("c", 1, "unknown category", 1, ["1", "x", None]),
+        ("c", 2, "unknown category", 2, ["1", "x", None]),
+        ("c", True, "unknown category", True, ["1", "x", None]),
     ],
 )
 def test_a_problem_says_what_is_wrong_what_came_and_what_is_allowed(
@@ -200,7 +209,9 @@ def test_every_problem_of_every_row_is_named_at_once() -> None:
         ({"records": [GOOD, 7]}, 1, "wrong type", 7),
         ({"records": [GOOD, []]}, 1, "wrong type", "a list of 0"),
         ({"records": []}, None, "no rows", []),
-        ([GOOD], None, "wrong shape", "a list of 1"),
+        ([GOOD, 7], 1, "wrong type", 7),
+        ([1.5, 2, True, "x"], None, "wrong shape", "a list of 4"),
+        ([], None, "no rows", []),
         (None, None, "wrong shape", None),
         (1, None, "wrong shape", 1),
         ("features", None, "wrong shape", "features"),
@@ -230,7 +241,10 @@ def test_a_column_may_bear_the_name_of_a_shape() -> None:
 
 FULL = Reader(small.FULL)
 FULL_ROW = complete.ROW
-DATE = "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]], no zone"
+DATE = (
+    "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]] and a zone or none, or "
+    "milliseconds since 1970"
+)
 
 
 @pytest.mark.parametrize("column", ["opened", "born"])
@@ -248,7 +262,7 @@ def test_a_date_may_have_a_time(column: str, date: str) -> None:
     assert read({"features": listed}, FULL)[0][column] == date
 
 
-@pytest.mark.parametrize("date", [*small.NO_DATES, *small.NO_DAYS, "2024-02-29\n"])
+@pytest.mark.parametrize("date", [*small.NO_DATES, *small.NO_DAYS])
 def test_what_is_no_date_of_the_calendar_is_refused(date: str) -> None:
     for content in (
         {**FULL_ROW, "born": date},
@@ -268,18 +282,19 @@ def test_what_is_no_date_of_the_calendar_is_refused(date: str) -> None:
     [
         ("opened", 20240229, "wrong type", DATE),
         ("size", 3, "unknown category", [1, 2, 5]),
-        ("size", 5.0, "wrong type", [1, 2, 5]),
-        ("size", "5", "wrong type", [1, 2, 5]),
+        ("size", 5.5, "wrong type", [1, 2, 5]),
+        ("size", "5.5", "wrong type", [1, 2, 5]),
+        ("size", "3", "unknown category", [1, 2, 5]),
         ("size", True, "wrong type", [1, 2, 5]),
-        ("size", None, "wrong type", [1, 2, 5]),
+        ("size", None, "missing value", [1, 2, 5]),
         ("size", 2**63, "unknown category", [1, 2, 5]),
-        ("branch", 30.0, "wrong type", "any whole number of 64 bits, or null"),
+        ("branch", 30.5, "wrong type", "any whole number of 64 bits, or null"),
         ("branch", False, "wrong type", "any whole number of 64 bits, or null"),
-        ("branch", "30", "wrong type", "any whole number of 64 bits, or null"),
+        ("branch", "30x", "wrong type", "any whole number of 64 bits, or null"),
         ("branch", 2**63, "out of range", "any whole number of 64 bits, or null"),
-        ("colour", 1, "wrong type", "any text"),
-        ("colour", None, "wrong type", "any text"),
-        ("customer", 1.0, "wrong type", "a text, a whole number of 64 bits, or null"),
+        ("colour", True, "wrong type", "any text"),
+        ("colour", None, "missing value", "any text"),
+        ("customer", 1.5, "wrong type", "a text, a whole number of 64 bits, or null"),
         ("customer", True, "wrong type", "a text, a whole number of 64 bits, or null"),
         ("customer", ["C"], "wrong type", "a text, a whole number of 64 bits, or null"),
         ("customer", 2**63, "out of range", "a text, a whole number of 64 bits, or null"),
@@ -355,8 +370,6 @@ def test_an_identifier_may_bear_the_name_of_a_shape() -> None:
         b"",
         b" ",
         b"\xff",
-        b'{"n": NaN}',
-        b'{"n": Infinity}',
         b'{"n": 1, "b": true, "n": 1}',
         b'{"records": [{"n": 1, "n": 1}]}',
         b"[" * 300 + b"]" * 300,
@@ -455,7 +468,7 @@ def test_every_column_that_is_unknown_is_a_problem_up_to_a_limit() -> None:
 
 
 def test_too_many_columns_in_a_row_are_one_problem() -> None:
-    wide = {**GOOD, **{f"z{place}": 1 for place in range(LISTED + 1)}}
+    wide = {**GOOD, **{f"z{place}": 1 for place in range(LISTED + 2)}}
     found = refusal({"records": [wide, BAD]})
     assert found.error == "the request breaks the contract in 3 places"
     assert found.detail[0] == Problem(
@@ -481,15 +494,15 @@ def test_more_rows_than_the_limit_are_413_whatever_they_are(key: str, row: Any) 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"features": [%s[]]}' % (b"[]," * 120_000),
-        b"[%s1]" % (b"1," * 120_000),
-        b"{%s}" % b",".join(b'"%d":1' % number for number in range(120_000)),
+        b'{"features": [%s[]]}' % (b"[]," * 140_000),
+        b"[%s1]" % (b"1," * 140_000),
+        b"{%s}" % b",".join(b'"%d":1' % number for number in range(140_000)),
     ],
 )
 def test_more_values_than_all_those_rows_need_are_not_even_parsed(body: bytes) -> None:
     found = refusal(body)
     assert found.status == 413
-    assert "110,000 values" in found.error
+    assert "130,000 values" in found.error
 
 
 def test_as_many_rows_as_the_limit_are_read() -> None:
