@@ -10,6 +10,7 @@ import bentoml
 import orjson
 
 from service import front, lifecycle, logs, run, supervisor, worker
+from service.client import schema_of_client
 from service.model import NAME, chosen, packed_tag
 from service.predictor import Predictor
 from service.settings import settings
@@ -64,7 +65,7 @@ class Cairn:
             lifecycle.state(),
             self.log or log(),
             routes=(*front.ROUTES, front.OTHER),
-            pages=front.pages(self.predictor, told, service.schema()),
+            pages=front.pages(self.predictor, told, schema_of_client(service.schema())),
             place=(bentoml.server_context.worker_index or 1) - 1,
             folder=run.folder(),
         )
@@ -91,7 +92,8 @@ class Cairn:
 
         `features` takes the values in the order of the columns, or a list of such lists;
         `records` objects with a value for each column. A bare object with a value for each column
-        is one row as well.
+        is one row as well. BentoML's own client has an argument for a DataFrame besides, see
+        `service.client`.
         """
         body = {"features": features} if records is None else {"records": records}
         answer = self.predictor.predict(body, uuid.uuid4().hex)

@@ -254,12 +254,32 @@ def test_a_table_at_the_place_of_the_out_survives(project: Project, tmp_path: Pa
     assert table.read_text() == "a,target\n1,0\n2,1\n"
 
 
-def test_bentomls_own_client_calls_it(project: Project) -> None:
-    code = "import bentoml, sys; client = bentoml.SyncHTTPClient(sys.argv[1]);"
-    call = f"print(client.predict(features=[{MALIGNANT}, {MALIGNANT}])['predictions'])"
+CLIENT = f"""
+import sys, bentoml, httpx, numpy, pandas
+url = sys.argv[1]
+client = bentoml.SyncHTTPClient(url)
+columns = httpx.get(f"{{url}}/model").json()["contract"]["columns"]
+rows = [{MALIGNANT}, {MALIGNANT}]
+frame = pandas.DataFrame(rows, columns=[one["header"] or one["name"] for one in columns])
+records = frame.to_dict("records")
+for sent in (
+    {{"features": rows}}, {{"features": numpy.array(rows)}}, {{"dataframe": frame[::-1]}},
+    {{"records": records}}, {{"records": frame.to_dict("list")}},
+):
+    print(client.predict(**sent)["predictions"])
+print(client.predict(numpy.array(rows))["predictions"], client.predict(rows[0])["prediction"])
+print(client.predict(records=records[0])["prediction"])
+try:
+    client.predict(frame)
+except bentoml.exceptions.BentoMLException as error:
+    print("predict(dataframe=frame)" in str(error))
+"""
+
+
+def test_bentomls_own_client_sends_arrays_frames_and_dictionaries(project: Project) -> None:
     with served(project) as client:
-        said = project.run("python", "-c", code + call, str(client.base_url)).stdout
-    assert said.strip() == "[0, 0]"
+        said = project.run("python", "-c", CLIENT, str(client.base_url)).stdout
+    assert said.splitlines() == ["[0, 0]"] * 5 + ["[0, 0] 0", "0", "True"]
 
 
 def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
