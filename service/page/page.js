@@ -67,6 +67,9 @@ function fill(element, ...children) {
 /** A name in a sentence: isolated, so that one written from right to left turns nothing around. */
 const name = (text) => h("bdi", {}, text);
 
+/** What the table calls a column, or the target. */
+const header = (column) => column.header ?? column.name;
+
 // Numbers and texts
 
 const percent = (share) =>
@@ -204,7 +207,7 @@ class Field {
     this.example = example;
     const unit = column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null;
     this.element = h("div", { class: column.kind === "date" ? "field broad" : "field" },
-      h("label", { for: this.id }, name(column.name), unit), this.input, options(column, this.id),
+      h("label", { for: this.id }, name(header(column)), unit), this.input, options(column, this.id),
       this.problem, h("p", { class: "hint", id: `${this.id}-hint` }, hint(column, feature)));
     this.reset();
   }
@@ -296,9 +299,9 @@ function hint(column, feature) {
 }
 
 function form(model) {
-  const { columns, identifier, features } = model.contract;
+  const { columns, identifier, identifier_header, features } = model.contract;
   const seen = new Map(features.map((one) => [one.name, one]));
-  const all = identifier ? [...columns, { name: identifier, kind: "name" }] : columns;
+  const all = identifier ? [...columns, { name: identifier, header: identifier_header, kind: "name" }] : columns;
   fields = all.map((column, place) => new Field(column, place, model.example[column.name], seen.get(column.name)));
   fill($("fields"), fields.map((field) => field.element));
   $("try-note").textContent = `${count(columns.length, "column")}, with a row from the middle of the training data filled in.`;
@@ -313,7 +316,7 @@ function narrow() {
   const all = fields.length <= MANY || $("all").getAttribute("aria-pressed") === "true";
   let shown = 0;
   for (const field of fields) {
-    const fits = wanted ? field.column.name.toLowerCase().includes(wanted) : all || shown < FEW;
+    const fits = wanted ? `${field.column.name} ${header(field.column)}`.toLowerCase().includes(wanted) : all || shown < FEW;
     field.element.hidden = !fits && !field.problem.textContent;
     shown += field.element.hidden ? 0 : 1;
   }
@@ -424,7 +427,9 @@ function bar(text, value, share, kind = "", marks = [], thin = false) {
 function refused(told, id) {
   // A long name comes cut.
   const cut = (text) => (text.length > 100 ? `${text.slice(0, 100)}…` : text);
-  const byName = new Map(fields.map((field) => [cut(field.column.name), field]));
+  // A column that is missing is named by its header, another as the request does.
+  const byName = new Map(fields.flatMap((field) =>
+    [header(field.column), field.column.name].map((one) => [cut(one), field])));
   const others = [];
   const wrong = [];
   for (const problem of told.detail) {
@@ -444,7 +449,7 @@ function refused(told, id) {
       wrong.map((field) => h("li", {}, h("a", { href: `#${field.id}`, onclick: (event) => {
         event.preventDefault();
         field.input.focus();
-      } }, name(field.column.name)))), others.map((text) => h("li", {}, text))) : null,
+      } }, name(header(field.column))))), others.map((text) => h("li", {}, text))) : null,
     id ? h("p", { class: "small" }, "Request ", h("code", {}, id)) : null);
   if (wrong.length) wrong[0].input.focus();
   else $("problems").focus();
@@ -900,7 +905,7 @@ function head(model) {
   const { target, columns } = model.contract;
   document.title = `${model.model_version} · Cairn`;
   fill($("title"), name(model.model_version));
-  fill($("tagline"), "Predicts ", name(target.name), `, one of ${count(target.classes.length, "class", "classes")}, from ${count(columns.length, "column")}.`);
+  fill($("tagline"), "Predicts ", name(header(target)), `, one of ${count(target.classes.length, "class", "classes")}, from ${count(columns.length, "column")}.`);
 }
 
 async function start() {
