@@ -52,10 +52,13 @@ class Names:
     ----------
     headers
         Each name, those that a request may have and that are ignored too → its header.
+    columns
+        Headers of the columns, in order.
     """
 
     def __init__(self, terms: Contract) -> None:
         self.headers = terms.headers
+        self.columns = [self.headers[name] for name in terms.names]
         self._columns = {column.name: column.missing for column in terms.columns}
         self._ignored = terms.ignored
         self._keys = {name: name for name in self.headers}
@@ -65,11 +68,6 @@ class Names:
         for key, name in self._keys.items():
             self._bare.setdefault(key.strip(), name)
         self._folded = {_fold(key): self.headers[name] for key, name in self._bare.items()}
-
-    @property
-    def columns(self) -> list[str]:
-        """Headers of the columns, in order."""
-        return [self.headers[name] for name in self._columns]
 
     def resolve(self, key: str) -> str | None:
         """The name that a key stands for; None where the contract has none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, repeat
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import jiter
@@ -90,6 +90,7 @@ class Reader:
         self.max_rows = max_rows
         self.names = Names(terms)
         self._allowed = allowed_values(terms)
+        self._wanted = f"an object with a value for each of {', '.join(self.names.columns)}"
         # Twice what the rows need, and some for short ones: to parse more would hold up the rest.
         self._most = 2 * max_rows * (len(self.names.headers) + 1) + SOME_VALUES
         row: Any = row_type(terms)
@@ -157,15 +158,16 @@ class Reader:
         elif found := self._ordered(rows):
             values, identifiers = found
         else:
-            raise self._refusal(rows, listed=False)
+            raise self._refusal(rows, repeat(None), listed=False)
         columns = zip(*values, strict=True)
         converted = [read(column) for read, column in zip(self._columns, columns, strict=True)]
+        own = list(zip(*converted, strict=True))
         try:
-            checked = self._lists.validator.validate_python(list(zip(*converted, strict=True)))
+            checked = self._lists.validator.validate_python(own)
             if identifiers:
                 list(map(identified, identifiers))
         except (ValidationError, PydanticCustomError):
-            raise self._refusal(rows, listed=listed) from None
+            raise self._refusal(rows, own, listed=listed) from None
         return Rows(checked, single, identifiers)
 
     def _ordered(
@@ -202,35 +204,48 @@ class Reader:
             return whole_row(place, "wrong number of values", len(row), wanted)
         return Problems(0, [])
 
-    def _refusal(self, rows: Iterable[Any], *, listed: bool) -> Refused:
-        """What is wrong with rows that do not keep the contract, in whatever way they are read."""
+    def _refusal(
+        self, rows: Iterable[Any], own: Iterable[Sequence[Any] | None], *, listed: bool
+    ) -> Refused:
+        """What is wrong with rows that do not keep the contract, in whatever way they are read.
+
+        Parameters
+        ----------
+        own
+            The values of each row, converted, in the columns' order; None: they are not.
+        """
+        pairs = enumerate(zip(rows, own, strict=False))
         if listed:
             plan = self.names.plan(self.terms.names)
-            return refusal(self._listed_problems(at, row, plan) for at, row in enumerate(rows))
+            return refusal(self._listed_problems(at, *pair, plan) for at, pair in pairs)
         plan_of, suggest = self.names.planner(), self.names.suggestions()
-        return refusal(
-            self._object_problems(at, row, plan_of, suggest) for at, row in enumerate(rows)
-        )
+        return refusal(self._object_problems(at, *pair, plan_of, suggest) for at, pair in pairs)
 
-    def _listed_problems(self, place: int, row: list[Any], plan: Plan) -> Problems:
+    def _listed_problems(
+        self, place: int, row: list[Any], own: Sequence[Any] | None, plan: Plan
+    ) -> Problems:
         """What is wrong with one row that came as a list, named by the table's headers."""
         if self._has_names(row):
             return _names_problem(place, row)
-        return self._problems(place, row, self.names.columns, plan)
+        return self._problems(place, row, self.names.columns, plan, own)
 
     def _object_problems(
-        self, place: int, row: Any, plan_of: Callable[[Row], Plan], suggest: Suggest
+        self,
+        place: int,
+        row: Any,
+        own: Sequence[Any] | None,
+        plan_of: Callable[[Row], Plan],
+        suggest: Suggest,
     ) -> Problems:
         """What is wrong with one row that came as an object, named as it names its columns."""
-        wanted = f"an object with a value for each of {', '.join(self.names.columns)}"
         if not isinstance(row, dict):
             if isinstance(row, str) and self.names.resolve(row):
                 return _names_problem(place, row)
-            return whole_row(place, "wrong type", short(row), wanted)
+            return whole_row(place, "wrong type", short(row), self._wanted)
         if self._has_too_many(row):
-            return whole_row(place, "too many columns", len(row), wanted)
+            return whole_row(place, "too many columns", len(row), self._wanted)
         plan = plan_of(row)
-        found = self._problems(place, list(row.values()), list(row), plan)
+        found = self._problems(place, list(row.values()), list(row), plan, own)
         return Problems(
             found.number + len(plan.unknown) + len(plan.twice),
             chain(
@@ -241,10 +256,19 @@ class Reader:
         )
 
     def _problems(
-        self, place: int, given: Sequence[Any], shown: Sequence[str], plan: Plan
+        self,
+        place: int,
+        given: Sequence[Any],
+        shown: Sequence[str],
+        plan: Plan,
+        own: Sequence[Any] | None,
     ) -> Problems:
         """What is wrong with the values of one row, whose keys are shown so."""
-        values = {name: self._values[name](given[at]) for name, at in plan.places.items()}
+        known = {} if own is None else dict(zip(self.terms.names, own, strict=True))
+        values = {
+            name: known[name] if name in known else self._values[name](given[at])
+            for name, at in plan.places.items()
+        }
         try:
             self._row.validate_python(values)
         except ValidationError as error:
