@@ -35,23 +35,29 @@ class Layout(NamedTuple):
         Whether a run of blanks and tabs is one delimiter.
     is_wrapped
         Whether each row is one quoted field.
+    is_padded
+        Whether blanks stand between a delimiter and the quote that opens a field.
     """
 
     delimiter: str
     has_runs: bool = False
     is_wrapped: bool = False
+    is_padded: bool = False
 
     @property
     def openers(self) -> bytes:
         """What may stand before a quote that opens a field, in the text of the file."""
         if self.is_wrapped:
             return b"\r\n"
-        return self.delimiter.encode() + (b"\t\r\n" if self.has_runs else b"\r\n")
+        has_blanks = self.has_runs or self.is_padded
+        return self.delimiter.encode() + (b" \t\r\n" if has_blanks else b"\r\n")
 
     def plain(self, content: bytes) -> bytes:
         """Whole rows as plain CSV, on the same lines."""
         if self.is_wrapped:
             return unwrapped(content)
+        if self.is_padded:
+            return unpadded(content, self.delimiter)
         return squeezed(content) if self.has_runs else content
 
 
@@ -94,17 +100,30 @@ def layout(sample: bytes, *, is_whole: bool, given: str | None = None) -> Layout
         fit = _best(inside, given or COMMON, is_whole=is_whole)
         if fit and fit[0].share == 1 and (plain is None or fit[0] > plain[0]):
             return Layout(fit[1], is_wrapped=True)
-    if given:
-        return Layout(given)
-    if plain and plain[0].agreement and not (plain[1] == "\t" and _is_aligned(sample)):
-        return Layout(plain[1])
-    seldom = _best(sample, SELDOM, is_whole=is_whole)
-    if seldom and _is_certain(sample, seldom[0]):
-        return Layout(seldom[1])
+    is_clear = plain and plain[0].agreement and not (plain[1] == "\t" and _is_aligned(sample))
+    seldom = None if given or is_clear else _seldom(sample, is_whole=is_whole)
+    sign = given or (plain[1] if plain else None)
+    if seldom or sign is None:
+        return seldom
+    return Layout(sign, is_padded=_is_padded(sample, sign, is_whole=is_whole))
+
+
+def _seldom(sample: bytes, *, is_whole: bool) -> Layout | None:
+    """The delimiters that texts have too, where every line has the same number of them."""
+    found = _best(sample, SELDOM, is_whole=is_whole)
+    if found and _is_certain(sample, found[0]):
+        return Layout(found[1])
     runs = _best(squeezed(sample), BLANK, is_whole=is_whole)
-    if runs and _is_certain(sample, runs[0]):
-        return Layout(BLANK, has_runs=True)
-    return Layout(plain[1]) if plain else None
+    return Layout(BLANK, has_runs=True) if runs and _is_certain(sample, runs[0]) else None
+
+
+def _is_padded(sample: bytes, delimiter: str, *, is_whole: bool) -> bool:
+    """Whether the sample is better CSV without the blanks before its quotes."""
+    plain = unpadded(sample, delimiter)
+    if plain == sample:
+        return False
+    fit, before = (_fit(text, delimiter, is_whole=is_whole) for text in (plain, sample))
+    return fit is not None and fit.is_strict and (before is None or fit[:3] >= before[:3])
 
 
 def _is_certain(sample: bytes, fit: _Fit) -> bool:
@@ -180,6 +199,15 @@ def squeezed(content: bytes) -> bytes:
         return b"\n".join(b" ".join(line.split()) for line in content.splitlines()) + end
     text = FIELD_OR_BLANKS.sub(lambda m: m[0] if m[0].startswith(b'"') else b" ", content)
     return BLANKS_AT_ENDS.sub(b"", text)
+
+
+def unpadded(content: bytes, delimiter: str) -> bytes:
+    """Rows without the blanks between a delimiter and a quote."""
+    before = re.escape(delimiter.encode())
+    if not re.search(before + rb'[ \t]+"', content):
+        return content
+    pattern = re.compile(rb'"(?:[^"]|"")*"|(?<=' + before + rb')[ \t]+(?=")')
+    return pattern.sub(lambda match: match[0] if match[0].startswith(b'"') else b"", content)
 
 
 def word(delimiter: str) -> str:

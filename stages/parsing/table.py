@@ -84,7 +84,19 @@ OTHERS = {
     b"\x93NUMPY": "a NumPy array; write it as Parquet or CSV",
     b"\x04\x22\x4d\x18": "compressed by LZ4; allowed: gz, bz2, xz, zst",
     b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"FEA1": "a Feather file; write it as Parquet",
+    b"ORC": "an ORC file; write it as Parquet",
+    b"Obj\x01": "an Avro file; write it as Parquet",
+    b"\x89HDF": "an HDF5 file; write the table as Parquet",
+    b"\x80\x04\x95": "a pickle; write the table as Parquet",
+    b"$FL": "an SPSS file; save it as CSV",
+    b"<stata_dta>": "a Stata file; save it as CSV",
+    b"HEADER RECORD*******": "a SAS file; save it as CSV",
+    b"RDX": "data of R; write the table by write.csv",
+    b"RDA": "data of R; write the table by write.csv",
+    b"X\n\x00\x00\x00": "data of R; write the table by write.csv",
 }
+ARFF = re.compile(rb"(?:\s*%[^\r\n]*[\r\n]+|\s)*@relation\b", re.IGNORECASE)
 JSON = pa.json_()  # a value of JSON lines, as it was written
 Types = Mapping[str, pa.DataType]
 Places = NDArray[np.int64]
@@ -676,6 +688,8 @@ def _foreign(first: bytes, where: str) -> None:
         raise CairnError(f"{where}: a compressed tar; unpack it, and give the folder")
     if not start:
         raise CairnError(f"{where}: empty; it needs a header and rows")
+    if ARFF.match(first):
+        raise CairnError(f"{where}: an ARFF file, as Weka has them; save it as CSV")
     if start == b"[":
         raise CairnError(f"{where}: a JSON list; write one object a line (JSON lines)")
     if start == b"<":

@@ -91,6 +91,17 @@ def test_runs_of_blanks_become_one(content: bytes, plain: bytes) -> None:
     assert squeezed(content) == plain
 
 
+def test_blanks_before_quotes_are_no_part_of_a_field() -> None:
+    sample = b'"a", "b, c", "y"\n1,  "x, ""z""", 0\n2, "u, ", 1\n'
+    found = layout(sample, is_whole=True)
+    assert found == Layout(",", is_padded=True)
+    assert records(found.plain(sample), ",", is_whole=True) == [
+        ["a", "b, c", "y"], ["1", 'x, "z"', " 0"], ["2", "u, ", " 1"],
+    ]  # fmt: skip
+    assert layout(b'a,b\n1, 5" pipe\n2, "6\n', is_whole=True) == Layout(",")
+    assert layout(b'a,b\n1,"x, ""y"", z"\n2,"u"\n', is_whole=True) == Layout(",")
+
+
 def test_rows_in_quotes_are_taken_out_of_them() -> None:
     inside = written([["a", "b", "y"], ["1", 'x, "z"', "0"], ["2", "u\nv", "1"]])
     lines = [f'"{line}"' for line in inside.decode().replace('"', '""').split("\r\n")[:-1]]

@@ -266,6 +266,7 @@ WRITTEN: dict[str, tuple[bytes, list[str]]] = {
     "tabs": (b"n\tc\ty\n1\tx\t0\n2\ty, z\t1\n", ["columns are separated by tabs"]),
     "colons": (b"n:c:y\n1:x:0\n2:y, z:1\n", ["columns are separated by ':'"]),
     "blanks": (b'n  c  y\n 1  x  0\n 2  "y, z"  1\n', ["columns are separated by blanks"]),
+    "blanks before quotes": (b'"n", "c", "y"\n1, "x", 0\n2, "y, z", 1\n', []),
     "a mark in front": (b'\xef\xbb\xbfn,"c",y\n1,x,0\n2,"y, z",1\n', []),
     "headers with blanks and lines": (b' n ,"\nc",y \n1,x,0\n2,"y, z",1\n', []),
     "CR": (b'n,c,y\r1,x,0\r2,"y, z",1\r', []),
