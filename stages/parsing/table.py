@@ -24,18 +24,16 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import jiter
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from stages.console import CairnError
 from stages.contract import MISSING_TEXTS
 from stages.params import Processed
-from stages.parsing import delimiter, header
+from stages.parsing import delimiter, header, records
 from stages.parsing.columns import columns
 from stages.parsing.delimiter import COMMON, SELDOM, SEPARATOR, Layout
 from stages.parsing.encoding import advice
@@ -45,12 +43,9 @@ from stages.source.archive import hidden
 
 BYTES = 2**25  # of text in a part
 ROWS = 2**17  # of Parquet in a part
-RECORD = 2**22  # bytes that one record may have
 END = ""  # the field after the last delimiter; no column has this name
 HEAD = 512
 HEAD_OF_JSON = 2**18  # bytes of JSON lines whose keys name the columns of all
-NEWLINE = b"\n"
-QUOTE = ord('"')
 SHOWN = 80  # characters of what came, in an error
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 CELLS = 2**21  # of CSV in a part, where that many are less than BYTES
@@ -99,8 +94,6 @@ OTHERS = {
 ARFF = re.compile(rb"(?:\s*%[^\r\n]*[\r\n]+|\s)*@relation\b", re.IGNORECASE)
 JSON = pa.json_()  # a value of JSON lines, as it was written
 Types = Mapping[str, pa.DataType]
-Places = NDArray[np.int64]
-NO_PLACES: Places = np.empty(0, dtype=np.int64)
 
 
 class Unconvertible(Exception):
@@ -261,8 +254,8 @@ class Part:
 
     def _broken(self, reason: str) -> CairnError:
         """Why a part is no CSV, and on which line."""
-        text = decoded(self._bytes, self.where, self.line)
-        csv.field_size_limit(RECORD)  # as Arrow's
+        text = records.decoded(self._bytes, self.where, self.line)
+        csv.field_size_limit(records.LONGEST)  # as Arrow's
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.dialect.delimiter)
         begin = self.line
         try:
@@ -349,7 +342,7 @@ def _object(line: bytes, where: str, number: int) -> dict[str, Any]:
     try:
         found = jiter.from_json(line, catch_duplicate_keys=True)
     except ValueError as error:
-        decoded(line, where, number)
+        records.decoded(line, where, number)
         reason, _, place = str(error).partition(" at line 1 column ")
         raise CairnError(
             f"{where}: line {number:,} is no JSON object, at character {place or 1}: {reason}; "
@@ -381,25 +374,6 @@ def real(value: float) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
-
-
-def decoded(content: bytes, where: str, line: int) -> str:
-    """Bytes that begin on this line as text; a CairnError where they are none."""
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        number = line + content.count(b"\n", 0, error.start)
-        raise CairnError(
-            f"{where}: line {number:,} is not UTF-8 text ({error.reason}); "
-            f"{advice(content, error.start)}"
-        ) from None
-
-
-def _endless(where: str, line: int) -> CairnError:
-    return CairnError(
-        f"{where}: line {line:,} or one after it begins a record of over {RECORD:,} bytes; close "
-        "the quote that is open there, or give a table"
-    )
 
 
 def parts(path: Path, block: Processed) -> Iterator[Part]:
@@ -536,7 +510,7 @@ def _text(stream: IO[bytes], where: str, block: Processed) -> Iterator[Part]:
     chunks = _utf8(stream, where, block.encoding)
     first, is_whole = _first(chunks)
     _foreign(first, where)
-    _textual(first[:RECORD], where, 1)
+    records.textual(first[: records.LONGEST], where, 1)
     end = b"\n" if b"\n" in first or b"\r" not in first else b"\r"
     text = Text(where, first, chunks, end, is_whole)
     yield from _json_lines(text) if first.lstrip().startswith(b"{") else _csv(text, block)
@@ -567,8 +541,8 @@ def _json_lines(text: Text) -> Iterator[Part]:
     part = Part("jsonl", b"", text.where, names=_first_keys(text.first))
     size = _size(text.first[:SAMPLE], len(part.names), CELLS_OF_JSON)
     notes = header.notes(part.headings)
-    pieces = _pieces(chain([text.first], text.rest), size)
-    for number, (content, line) in enumerate(_blocks(pieces, text.where, text.end, 1)):
+    chunks = records.pieces(chain([text.first], text.rest), size)
+    for number, (content, line) in enumerate(records.blocks(chunks, text.where, text.end, 1)):
         yield replace(part, content=content, line=line, notes=() if number else notes)
 
 
@@ -582,7 +556,7 @@ def _csv(text: Text, block: Processed) -> Iterator[Part]:
     layout = _layout(sample, text.where, block.delimiter or named, is_whole=is_whole)
     rows = delimiter.records(layout.plain(sample), layout.delimiter, is_whole=is_whole)
     found = columns(rows, block, text.where, _missing(block))
-    stop = _end_of_header(body, layout.openers) if found.has_header else 0
+    stop = records.end_of_header(body, layout.openers) if found.has_header else 0
     part = Part(
         "csv",
         b"",
@@ -593,25 +567,25 @@ def _csv(text: Text, block: Processed) -> Iterator[Part]:
         found.index,
         found.is_trailing,
     )
-    pieces = _pieces(chain([body[stop:]], text.rest), _size(sample, len(rows[0]), CELLS))
-    blocks = _blocks(pieces, text.where, text.end, part.line, layout.openers)
-    content, line = next(blocks, (b"", part.line))  # a header and no rows are a table, too
+    chunks = records.pieces(chain([body[stop:]], text.rest), _size(sample, len(rows[0]), CELLS))
+    cut = records.blocks(chunks, text.where, text.end, part.line, layout.openers)
+    content, line = next(cut, (b"", part.line))  # a header and no rows are a table, too
     notes = (*_layout_notes(layout, named), *found.notes)
     yield replace(part, content=layout.plain(content), line=line, notes=notes)
-    for content, line in blocks:
+    for content, line in cut:
         yield replace(part, content=layout.plain(content), line=line)
 
 
 def _sampled(first: bytes) -> int:
     """How many bytes from the begin of CSV show how it is written: some rows of a wide table."""
-    return min(RECORD, max(SAMPLE, SAMPLE_ROWS * _end_of_header(first, OPENERS)))
+    return min(records.LONGEST, max(SAMPLE, SAMPLE_ROWS * records.end_of_header(first, OPENERS)))
 
 
 def _layout(sample: bytes, where: str, given: str | None, *, is_whole: bool) -> Layout:
     """How a file is written; a CairnError where it is one column, or its header is no CSV."""
-    top = sample[: _end_of_header(sample, given.encode() + b"\r\n" if given else OPENERS)]
-    if len(top) >= RECORD:
-        raise _endless(where, 1)
+    top = sample[: records.end_of_header(sample, given.encode() + b"\r\n" if given else OPENERS)]
+    if len(top) >= records.LONGEST:
+        raise records.endless(where, 1)
     found = delimiter.layout(sample, is_whole=is_whole, given=given)
     fields = _fields(found.plain(top) if found else top, found.delimiter if found else ",", where)
     if found is None or (len(fields) == 1 and given):
@@ -621,8 +595,8 @@ def _layout(sample: bytes, where: str, given: str | None, *, is_whole: bool) -> 
 
 def _fields(line: bytes, sign: str, where: str) -> list[str]:
     """The fields of a header; a CairnError where it is no CSV."""
-    csv.field_size_limit(RECORD)
-    text = decoded(line, where, 1).strip("\r\n")
+    csv.field_size_limit(records.LONGEST)
+    text = records.decoded(line, where, 1).strip("\r\n")
     try:
         return next(csv.reader([text], delimiter=sign, strict=True))
     except csv.Error as error:
@@ -644,13 +618,6 @@ def _size(sample: bytes, fields: int, most: int) -> int:
     """How many bytes of text make a part of so many cells: short ones grow most in memory."""
     lines = 1 + sample.count(b"\n") + sample.count(b"\r")
     return max(1, min(BYTES, most * len(sample) // (max(1, fields) * lines)))
-
-
-def _pieces(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Chunks of no more than so many bytes."""
-    for chunk in chunks:
-        for start in range(0, len(chunk), size):
-            yield chunk[start : start + size]
 
 
 def _missing(block: Processed) -> tuple[str, ...]:
@@ -733,122 +700,6 @@ def _recoded(chunks: Iterator[bytes], where: str, encoding: str) -> Iterator[byt
         line += text.count("\n")
         if text:
             yield text.encode(errors="replace")
-
-
-def _blocks(
-    chunks: Iterator[bytes], where: str, end: bytes, line: int, starts: bytes = b""
-) -> Iterator[tuple[bytes, int]]:
-    """The text cut at ends of records, each block with the number of its first line.
-
-    Parameters
-    ----------
-    end
-        Of a line.
-    line
-        The number of the first.
-    starts
-        What may stand before a quote that opens a field of CSV; none: quotes mean nothing.
-    """
-    rest = b""
-    for chunk in chunks:
-        text = rest + chunk
-        cut = _cut(text, end, starts)
-        rest = text[cut:]
-        if len(rest) > RECORD:
-            raise _endless(where, line + text.count(end, 0, cut))
-        if cut:
-            _bounded(text[:cut], where, end, line)
-            yield _textual(text[:cut], where, line), line
-            line += text.count(end, 0, cut)
-    if rest:
-        _closed(rest, where, end, line, starts)
-        _bounded(rest, where, end, line)
-        yield _textual(rest, where, line), line
-
-
-def _bounded(content: bytes, where: str, end: bytes, line: int) -> None:
-    """Raise a CairnError where a line is longer than a record may be."""
-    half = RECORD // 2 + 1  # a longer line has no end in one of the halves that it covers
-    for start in range(0, len(content) - half + 1, half):
-        if content.find(end, start, start + half) < 0:
-            begin = content.rfind(end, 0, start) + 1
-            after = content.find(end, start)
-            if (len(content) if after < 0 else after) - begin > RECORD:
-                raise _endless(where, line + content.count(end, 0, begin))
-
-
-def _closed(record: bytes, where: str, end: bytes, line: int, starts: bytes) -> None:
-    """Raise a CairnError where the last record of CSV has a quote that is not closed."""
-    quotes = _quotes(record, starts) if starts else NO_PLACES
-    if len(quotes) % 2:
-        number = line + record.count(end, 0, int(quotes[-1]))
-        raise CairnError(f"{where}: line {number:,} has a quote that is not closed; close it")
-
-
-def _textual(content: bytes, where: str, line: int) -> bytes:
-    """The content; a CairnError where a byte of it is no text."""
-    place = content.find(b"\0")
-    if place >= 0:
-        raise CairnError(
-            f"{where}: line {line + content.count(NEWLINE, 0, place):,} has a byte 0, which no "
-            "text has; give a table, no binary file, and for UTF-16 set processed.encoding"
-        )
-    return content
-
-
-def _cut(text: bytes, end: bytes, starts: bytes) -> int:
-    """Where the last whole record ends: after an end of line that is in no quotes."""
-    quotes = _quotes(text, starts) if starts else NO_PLACES
-    place = text.rfind(end)
-    while place >= 0:
-        before = np.searchsorted(quotes, place)
-        if before % 2 == 0:
-            return place + 1
-        place = text.rfind(end, 0, int(quotes[before - 1]))
-    return 0
-
-
-def _quotes(text: bytes, starts: bytes) -> Places:
-    """Where quoted texts begin and end, in turn.
-
-    A quote amid a field that did not begin with one is a sign like any other, as 5" is.
-    """
-    if b'"' not in text:
-        return NO_PLACES
-    codes = np.frombuffer(text, dtype=np.uint8)
-    places = np.flatnonzero(codes == QUOTE)
-    opening = places[::2]
-    before = codes[opening[opening > 0] - 1]
-    if np.isin(before, list(starts + b'"')).all():
-        return places
-    return np.array(_strays_aside(text, places.tolist(), starts), dtype=np.int64)
-
-
-def _strays_aside(text: bytes, places: Sequence[int], starts: bytes) -> list[int]:
-    """As `_quotes`, one quote after the other."""
-    found: list[int] = []
-    done = -1
-    for place in places:
-        if place <= done:
-            continue
-        if len(found) % 2 == 0:
-            if place == 0 or text[place - 1] in starts:
-                found.append(place)
-        elif text[place + 1 : place + 2] == b'"':
-            done = place + 1
-        else:
-            found.append(place)
-    return found
-
-
-def _end_of_header(first: bytes, starts: bytes) -> int:
-    """Where the header ends: after the first end of line that is in no quotes, blank ones aside."""
-    quotes = _quotes(first[:RECORD], starts)
-    blank = len(first) - len(first.lstrip(b"\r\n"))
-    for found in re.compile(rb"\r\n|\r|\n").finditer(first, blank):
-        if np.searchsorted(quotes, found.start()) % 2 == 0:
-            return found.end()
-    return len(first)
 
 
 def named(table: pa.Table, headings: Sequence[Heading]) -> pa.Table:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from stages.console import CairnError
 from stages.contract import MISSING_TEXTS
-from stages.parsing import table
+from stages.parsing import records, table
 from stages.parsing.table import Part, Unconvertible
 from tests.stages import tables
 from tests.stages.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar
@@ -211,31 +211,31 @@ FIELDS = st.text(st.sampled_from('ab,;" \n\r"5é'), max_size=6)
 
 
 @given(
-    records=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=12),
+    cells=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=12),
     strays=st.booleans(),
     size=st.integers(1, 30),
     longest=st.integers(40, 90),
 )
 def test_no_size_of_the_parts_changes_a_row(
-    records: list[tuple[str, str]],
+    cells: list[tuple[str, str]],
     strays: bool,  # noqa: FBT001
     size: int,
     longest: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     file = io.StringIO(newline="")
-    csv.writer(file, lineterminator="\r\n").writerows([("c", "y"), *records])
+    csv.writer(file, lineterminator="\r\n").writerows([("c", "y"), *cells])
     text = file.getvalue() + ('5" pipe,6" x\n' if strays else "")
     if strays:
-        records = [*records, ('5" pipe', '6" x')]
+        cells = [*cells, ('5" pipe', '6" x')]
     folder = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "BYTES", size)
-        patch.setattr(table, "RECORD", longest)
+        patch.setattr(records, "LONGEST", longest)
         found = rows(text, folder)
     assert found == [
         {"c": None if c in MISSING_TEXTS else c, "y": None if y in MISSING_TEXTS else y}
-        for c, y in records
+        for c, y in cells
     ]
 
 
@@ -243,7 +243,7 @@ def test_no_size_of_the_parts_changes_a_row(
 def test_an_end_of_line_in_quotes_stays_as_it_is_wherever_it_lies(
     longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "RECORD", longest)
+    monkeypatch.setattr(records, "LONGEST", longest)
     assert {row["c"] for row in rows("c,y\n" + '"a\r\nb",0\r\n' * 20, tmp_path)} == {"a\r\nb"}
 
 
