@@ -210,9 +210,10 @@ def squeezed(content: bytes) -> bytes:
 def unpadded(content: bytes, delimiter: str) -> bytes:
     """Rows without the blanks between a delimiter and a quote."""
     before = re.escape(delimiter.encode())
-    if not re.search(before + rb'[ \t]+"', content):
+    blanks = b" +" if delimiter == "\t" else rb"[ \t]+"
+    if not re.search(before + blanks + b'"', content):
         return content
-    pattern = re.compile(rb'"(?:[^"]|"")*"|(?<=' + before + rb')[ \t]+(?=")')
+    pattern = re.compile(rb'"(?:[^"]|"")*"|(?<=' + before + b")" + blanks + rb'(?=")')
     return pattern.sub(lambda match: match[0] if match[0].startswith(b'"') else b"", content)
 
 
