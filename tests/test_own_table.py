@@ -1,0 +1,172 @@
+"""Real tables that nobody here wrote: two edits, and each is trained and answers its own rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import pandas as pd
+import pytest
+import yaml
+
+from service.predictor import Predictor
+from stages import features, processed, train
+from stages.console import CairnError
+from stages.contract import Contract
+from stages.evaluation import intervals, parts
+from stages.parsing import contract_file
+from stages.paths import MODEL, PIPELINE, RAW, TERMS
+from tests import small
+from tests.conftest import ROOT
+
+CORPUS = ROOT / "tests" / "corpus"
+DOCS = (ROOT / "docs" / "own-table.md").read_text()
+ROWS = 100
+
+
+class Table(NamedTuple):
+    """A table of the corpus: the edits, and the kinds that a person sees in it."""
+
+    target: str
+    kinds: dict[str, int]
+    left_out: tuple[str, ...] = ()
+    header: str = "auto"
+
+
+TABLES = {
+    "penguins": Table("species", {"category": 2, "number": 2, "integer": 2}),
+    "mushrooms": Table("class", {"category": 21}, ("veil_type",)),
+    "winequality-white": Table("quality", {"number": 11}),
+    "bank-additional": Table("y", {"integer": 5, "number": 5, "category": 10}),
+    "german": Table("column_21", {"integer": 7, "category": 13}, header="none"),
+    "credit_card": Table("default.payment.next.month", {"integer": 16, "number": 7}, ("ID",)),
+    "abalone": Table("column_9", {"category": 1, "number": 7}, header="none"),
+    # Its last column is a price; what the insurers' symbol of risk is, is a class.
+    "auto_imports": Table("column_1", {"category": 10, "number": 7, "integer": 8}, header="none"),
+}
+
+
+def edit(name: str, **processed_: Any) -> None:
+    """Write params.yaml: source, target, and a small model."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["processed"] |= {"target": TABLES[name].target, "header": TABLES[name].header}
+    params["processed"] |= processed_
+    params["train"] |= {"arguments": {"n_estimators": 10, "max_depth": 8}}
+    params["train"]["cross_validation"]["repeats"] = 0
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one of the tables as its raw data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    for module, setting in (
+        (intervals, "RESAMPLES"),
+        (intervals, "LEAST_RESAMPLES"),
+        (parts, "RESAMPLES"),
+    ):
+        monkeypatch.setattr(module, setting, 20)  # how wide an interval is does not matter here
+    RAW.parent.mkdir(parents=True)
+    name = request.node.callspec.params["name"]
+    shutil.copy(CORPUS / f"{name}.csv", RAW)
+    edit(name)
+    return tmp_path
+
+
+def cells(name: str, contract: Contract) -> list[dict[str, str]]:
+    """The first rows as Python's CSV reader has them, under the table's headers."""
+    text = (CORPUS / f"{name}.csv").read_text()
+    delimiter = ";" if ";" in text.split("\n", 1)[0] else ","
+    names = list(contract.headers.values()) if TABLES[name].header == "none" else None
+    if names:
+        names = [f"column_{place + 1}" for place in range(len(names))]
+    reader = csv.DictReader(io.StringIO(text), names, delimiter=delimiter)
+    return [row for row, _ in zip(reader, range(ROWS), strict=False)]
+
+
+def frame(rows: list[dict[str, str]]) -> pd.DataFrame:
+    """The same rows as pandas reads them."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    file.seek(0)
+    return pd.read_csv(file)
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "penguins")) for name in TABLES]
+)
+def test_a_table_goes_through_at_the_first_try_and_its_own_rows_are_answered(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    processed.main()
+    shown = capsys.readouterr().out
+    assert without_blanks(decisions(shown)) == without_blanks(documented(name))
+    contract = contract_file.read(TERMS)
+    kinds = [column.kind for column in contract.columns]
+    assert {kind: kinds.count(kind) for kind in kinds} == TABLES[name].kinds
+    assert tuple(column.name for column in contract.left_out) == TABLES[name].left_out
+    features.main()
+    with small.store(folder / "bentoml"):
+        train.main()
+    predictor = Predictor(MODEL, "cairn:test", {})
+    rows = cells(name, contract)
+    answers = ask(predictor, rows)
+    pandas = frame(rows)
+    as_json = json.loads(pandas.to_json(orient="records"))
+    assert ask(predictor, as_json) == answers
+    with_none = pandas.astype(object).where(pandas.notna(), None).to_dict(orient="records")
+    assert ask(predictor, json.loads(json.dumps(with_none))) == answers
+    kept = joblib.load(PIPELINE)
+    assert kept.predict(pandas).tolist() == answers
+
+
+def ask(predictor: Predictor, rows: list[dict[str, Any]]) -> list[Any]:
+    """What the service answers rows, each of them with all columns of the table."""
+    body = json.dumps({"records": rows}).encode()
+    read, matrix = predictor.read(body)
+    return predictor.answer(predictor.run(matrix), read, "id")["predictions"]  # type: ignore[no-any-return]
+
+
+def decisions(text: str) -> str:
+    """The table of columns that the stage prints."""
+    found = re.search(r"^column .*?(?=^$)", text, re.MULTILINE | re.DOTALL)
+    assert found, text
+    return found[0]
+
+
+def documented(name: str) -> str:
+    """The same as the docs have it."""
+    found = re.search(rf"^### {name}\n.*?^```\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def without_blanks(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("name", ["german", "abalone", "auto_imports"])
+@pytest.mark.usefixtures("folder")
+def test_a_file_without_a_header_is_told_with_the_edit(name: str) -> None:
+    edit(name, header="auto")
+    with pytest.raises(CairnError, match=r"first row looks like data.* processed\.header: none"):
+        processed.main()
+
+
+@pytest.mark.parametrize("name", ["auto_imports"])
+@pytest.mark.usefixtures("folder")
+def test_a_price_as_target_is_told_as_a_number(name: str) -> None:
+    edit(name, target="column_26")
+    with pytest.raises(CairnError, match="target 'column_26' is a number: 186 different values"):
+        processed.main()
