@@ -60,7 +60,7 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS"
 AHEAD = 2  # parts on their way for each thread of the cluster
 TRIES = 3  # of a fit, where workers are lost
 PACKAGES = (
-    "cloudpickle", "dask", "distributed", "jiter", "joblib", "numpy", "pandas", "pandera",
+    "cloudpickle", "dask", "distributed", "jiter", "joblib", "numpy", "pandas",
     "pyarrow", "pydantic", "ruamel.yaml", "scikit-learn", "scipy",
 )  # fmt: skip
 SETTINGS = {
