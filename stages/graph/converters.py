@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 
 from stages.graph import trees
+from stages.graph.trees import Ensemble
 from stages.model.power import FARTHEST, Power
 
 NEWEST = 3  # of trees.DOMAIN that skl2onnx 1.20 takes; `export.to_onnx` writes the true version
@@ -32,14 +34,16 @@ OPTIONS = {
 }
 
 
-def register(*, doubles: bool = False, has_lightgbm: bool = False) -> None:
+def register(
+    doubles: Mapping[int, Ensemble] = MappingProxyType({}), *, has_lightgbm: bool = False
+) -> None:
     """Have skl2onnx take these converters.
 
     Parameters
     ----------
     doubles
-        Whether boosted trees are converted in float64, whose operator does not go into one graph
-        with forests.
+        The trees of each boosting classifier by its `id`, to convert them in float64; empty where
+        there are forests beside them, with whose operator that one does not go into one graph.
     has_lightgbm
         Whether there is LightGBM, which is an optional extra.
     """
@@ -54,8 +58,12 @@ def register(*, doubles: bool = False, has_lightgbm: bool = False) -> None:
         from lightgbm import LGBMClassifier  # noqa: PLC0415
 
         boosting.append((LGBMClassifier, lightgbm))
+
+    def in_doubles(scope: Any, operator: Any, container: Any) -> None:
+        convert_boosting(scope, operator, container, doubles[id(operator.raw_operator)])
+
     for kind, single in boosting:
-        _register(kind, convert_boosting if doubles else single)
+        _register(kind, in_doubles if doubles else single)
 
 
 def _register(kind: type[Any], converter: Converter) -> None:
@@ -141,18 +149,9 @@ def convert_histogram_boosting(scope: Any, operator: Any, container: Any) -> Non
     convert_sklearn_random_forest_classifier(scope, operator, _PlainAttributes(container))
 
 
-def convert_boosting(scope: Any, operator: Any, container: Any) -> None:
-    """Convert boosted trees in float64.
-
-    Raises
-    ------
-    RuntimeError
-        Of scores that are no plain sum of trees, which `trees.are_alone` keeps from here.
-    """
+def convert_boosting(scope: Any, operator: Any, container: Any, ensemble: Ensemble) -> None:
+    """Convert boosted trees in float64."""
     model, graph = operator.raw_operator, Graph(scope, container)
-    ensemble = trees.of(model)
-    if ensemble is None:
-        raise RuntimeError(f"the scores of {type(model).__name__} are no sum of trees")
     rows = graph.double(operator.inputs[0].full_name)
     domain: dict[str, Any] = {"op_domain": trees.DOMAIN, "op_version": NEWEST}
     sums = graph.add("TreeEnsemble", rows, **domain, **trees.attributes(ensemble))

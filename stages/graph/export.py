@@ -66,9 +66,9 @@ def to_onnx(pipeline: Pipeline, width: int) -> bytes:
     from stages.graph import converters, trees  # noqa: PLC0415
 
     model = pipeline.steps[-1][1]
-    doubles = trees.are_alone(list(estimator.inside(model)))
+    doubles = trees.ensembles(estimator.inside(model))
     has_lightgbm = estimator.uses_lightgbm(model)
-    converters.register(doubles=doubles, has_lightgbm=has_lightgbm)
+    converters.register(doubles, has_lightgbm=has_lightgbm)
     try:
         with estimator.quiet("the conversion"):
             graph = convert_sklearn(

@@ -7,8 +7,7 @@ sums and answers in float32, and takes twice the bytes.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -269,17 +268,23 @@ def _lightgbm(model: Any) -> Ensemble | None:
     content = model.booster_.dump_model()
     kind, *settings = str(content.get("objective", "")).split()
     given = dict(setting.split(":") for setting in settings if ":" in setting)
-    text = json.dumps(content["tree_info"])
-    linear, zeros = '"leaf_coeff"' in text, '"missing_type": "Zero"' in text
-    if kind not in {"binary", "multiclass"} or content.get("average_output") or linear or zeros:
+    walks = [list(_walk(each["tree_structure"])) for each in content["tree_info"]]
+    if (
+        kind not in {"binary", "multiclass"}
+        or content.get("average_output")
+        or any(_is_unusual(node) for nodes in walks for node in nodes)
+    ):
         return None
     scale = float(given.get("sigmoid", 1)) if kind == "binary" else 1.0
-    trees = [_lightgbm_tree(each["tree_structure"]) for each in content["tree_info"]]
-    return Ensemble(trees, np.zeros(int(content["num_class"])), scale)
+    return Ensemble(list(map(_lightgbm_tree, walks)), np.zeros(int(content["num_class"])), scale)
 
 
-def _lightgbm_tree(root: dict[str, Any]) -> Tree:
-    nodes = list(_walk(root))
+def _is_unusual(node: dict[str, Any]) -> bool:
+    """Whether a leaf holds a linear model, or a split takes 0 for a missing value."""
+    return "leaf_coeff" in node or node.get("missing_type") == "Zero"
+
+
+def _lightgbm_tree(nodes: list[dict[str, Any]]) -> Tree:
     places = {id(node): place for place, node in enumerate(nodes)}
     leaf = np.array(["left_child" not in node for node in nodes])
 
@@ -321,14 +326,19 @@ def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _walk(node[side])
 
 
-def are_alone(parts: Sequence[Any]) -> bool:
-    """Whether all trees among fitted estimators are boosted ones that this module knows.
+def ensembles(parts: Iterable[Any]) -> dict[int, Ensemble]:
+    """The trees of each fitted boosting classifier among estimators, by its `id`.
 
-    It takes all of them: the operator is of another version of ONNX's set than that of forests,
-    and a graph names one.
+    None at all where one of them holds other trees: the operator is of another version of ONNX's
+    set than that of forests, and a graph names one.
     """
-    having = [part for part in parts if _has_trees(part)]
-    return bool(having) and all(of(part) is not None for part in having)
+    found: dict[int, Ensemble] = {}
+    for part in filter(_has_trees, parts):
+        ensemble = of(part)
+        if ensemble is None:
+            return {}
+        found[id(part)] = ensemble
+    return found
 
 
 def _has_trees(part: Any) -> bool:

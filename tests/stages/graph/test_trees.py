@@ -149,7 +149,7 @@ def test_beside_other_trees_boosting_is_converted_in_float32(other: dict[str, An
     voters = {"estimators": [["boosted", boosted], ["other", other]]}
     pipeline = fitted("sklearn.ensemble.VotingClassifier", voters, 7)
     graph = export.to_onnx(pipeline, 4)
-    assert not trees.are_alone(list(estimator.inside(pipeline[-1])))
+    assert not trees.ensembles(estimator.inside(pipeline[-1]))
     proof.predictions("train", pipeline, graph, table(7)[0])
 
 
@@ -160,6 +160,7 @@ def test_beside_other_trees_boosting_is_converted_in_float32(other: dict[str, An
         (GRADIENT, {"n_estimators": 4, "init": "zero"}),
         (LIGHTGBM, {"n_estimators": 4, "sigmoid": 2.5}),
         (LIGHTGBM, {"n_estimators": 4, "use_missing": False}),
+        (LIGHTGBM, {"n_estimators": 4, "num_iteration": 2}),
     ],
 )
 def test_unusual_scores_agree(name: str, arguments: dict[str, Any]) -> None:
