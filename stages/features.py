@@ -7,7 +7,11 @@ stage runs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,16 +20,19 @@ from numpy.typing import NDArray
 
 from stages import console, engineering
 from stages.console import CairnError, say
-from stages.contract import Contract, Part
+from stages.contract import Column, Contract, Part
 from stages.paths import PROCESSED, TERMS, TEST, TRAIN
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from stages.twins import Hashes, Mask, Plan
+
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 ALONE = 50  # rows whose features are made once more, one by one
 SECONDS = 19  # of an ISO date and time, in characters
+NAMED = 3  # classes that one line names
 
 
 class Group(NamedTuple):
@@ -38,12 +45,32 @@ class Group(NamedTuple):
     place
         Of the group among all.
     held_out
-        How many rows of each class are for the test.
+        How many rows of each class that have no copy are for the test.
+    is_twin, is_test
+        Whether a row has a copy, and of those that do whether it is for the test.
     """
 
     rows: pa.Table
     place: int
     held_out: NDArray[np.int64]
+    is_twin: Mask
+    is_test: Mask
+
+
+class Survey(NamedTuple):
+    """What is known of each row before any is split.
+
+    Attributes
+    ----------
+    hashes, classes
+        n: what rows are alike in, and their class codes.
+    ends
+        Where each row group of data/processed ends.
+    """
+
+    hashes: Hashes
+    classes: Codes
+    ends: Codes
 
 
 class Made(NamedTuple):
@@ -55,18 +82,29 @@ class Made(NamedTuple):
 
 def main() -> None:
     """Turn data/processed into data/features."""
-    from functools import partial  # noqa: PLC0415
-
     from stages import compute, params, parquet  # noqa: PLC0415
     from stages.parsing import contract_file  # noqa: PLC0415
 
     knobs = params.load()
     block, terms = knobs.features, contract_file.read(TERMS)
-    held_out = shares(counts(terms), block.test_size, block.seed, terms)
+    found = survey(terms)
+    split = plan(found, block.test_size, block.seed, terms)
+    for text in remarks(found, split, terms):
+        say(f"features: {text}")
+    held_out = shares(counts(found, split, terms), split.singles, block.seed)
     make = partial(made, terms=terms, seed=block.seed)
+    starts = np.append(0, found.ends)
     groups = (
-        Group(rows, place, held_out[place]) for place, rows in enumerate(parquet.groups(PROCESSED))
+        Group(
+            rows,
+            place,
+            held_out[place],
+            split.is_twin[starts[place] : starts[place + 1]],
+            split.is_test[starts[place] : starts[place + 1]],
+        )
+        for place, rows in enumerate(parquet.groups(PROCESSED))
     )
+    del found
     TRAIN.parent.mkdir(parents=True, exist_ok=True)
     with (
         compute.engine(knobs.compute) as engine,
@@ -74,23 +112,125 @@ def main() -> None:
         parquet.Writer(TRAIN) as train,
         parquet.Writer(TEST) as test,
     ):
-        for found in engine.map(make, groups):
-            train.write(found.train)
-            test.write(found.test)
-            progress.add(len(found.train) + len(found.test))
+        for part in engine.map(make, groups):
+            train.write(part.train)
+            test.write(part.test)
+            progress.add(len(part.train) + len(part.test))
     for writer in (train, test):
         say(f"features: {writer.rows:,} rows × {writer.columns - 1} features in {writer.path}")
 
 
-def counts(terms: Contract) -> NDArray[np.int64]:
-    """Rows of each class in each group of data/processed: groups × classes."""
-    from stages import parquet  # noqa: PLC0415
+def survey(terms: Contract) -> Survey:
+    """Hash the features of each row of data/processed, and read its class.
 
-    classes, name = len(terms.target.classes), terms.target.name
+    It runs on the cores of this machine: to send the rows to others would take longer.
+    """
+    from stages import compute, parquet  # noqa: PLC0415
+
+    names = [*terms.names, terms.target.name]
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        console.Progress("features, looking for duplicates") as progress,
+    ):
+        look = partial(_surveyed, terms=terms)
+        parts = []
+        for part in compute.Local(pool).map(look, parquet.groups(PROCESSED, names)):
+            parts.append(part)
+            progress.add(len(part[1]))
+    hashes, classes = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Survey(hashes, classes, np.cumsum([len(part) for _, part in parts]))
+
+
+def _surveyed(rows: pa.Table, terms: Contract) -> tuple[Hashes, Codes]:
+    """The hash of each row, and its class code."""
+    from stages import twins  # noqa: PLC0415
+
+    return twins.hash_columns(numbers(rows, terms)), codes(rows[terms.target.name], terms)
+
+
+def numbers(rows: pa.Table, terms: Contract) -> Iterator[Floats]:
+    """The features of the columns themselves, of many rows at once.
+
+    What `stages.engineering` makes of them is alike where they are.
+    """
+    for column in terms.columns:
+        values = rows[column.name]
+        if column.kind == "category":
+            yield _category_codes(values, column)
+        elif column.kind == "date":
+            yield from parts(values.to_numpy(), column.parts)
+        else:
+            yield np.asarray(values.cast("float32").to_numpy(), dtype=np.float32)
+
+
+def _category_codes(values: Any, column: Column) -> Floats:
+    """As `Column.code` of each value."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    known = pa.array(column.categories, type=values.type)
+    places = pc.fill_null(pc.index_in(values, known), len(column.categories))
+    found = pc.if_else(pc.is_valid(values), places.cast("float32"), None)
+    return np.asarray(found.to_numpy(), dtype=np.float32)
+
+
+def plan(found: Survey, test_size: float, seed: int, terms: Contract) -> Plan:
+    """Choose the rows for the test.
+
+    Raises
+    ------
+    CairnError
+        Where a class has no row, or no class has two that are no copies.
+    """
+    from stages import twins  # noqa: PLC0415
+
+    names = terms.target.classes
+    whole = np.bincount(found.classes, minlength=len(names))
+    if not whole.all():
+        raise CairnError(
+            f"data/processed: class {names[int(whole.argmin())]!r} has no row; add some, or take "
+            f"it out of the target's classes in {TERMS}"
+        )
+    split = twins.hold_out(found.hashes, found.classes, len(names), test_size, seed)
+    if not (split.singles.any() or split.is_test.any()):
+        raise CairnError(
+            f"features.test_size: no class of {', '.join(map(repr, names[:NAMED]))} … has two rows "
+            f"that differ, so none of the {whole.sum():,} rows is left to test on; add rows"
+        )
+    return split
+
+
+def remarks(found: Survey, split: Plan, terms: Contract) -> list[str]:
+    """What people should know of the split: how many rows are copies, and what has no test."""
+    from stages import twins  # noqa: PLC0415
+
+    of = twins.count(found.hashes, found.classes)
+    texts = [f"{of.copies:,} of {of.rows:,} rows are copies of another in every feature"]
+    if of.copies:
+        texts[0] += "; a row and its copies stay on one side of the split"
+    if of.contradicting:
+        texts.append(
+            f"{of.contradicting:,} rows have the features of another row and a different "
+            f"{terms.target.name}: no model can get all of them right"
+        )
+    held = np.bincount(found.classes[split.is_test], minlength=len(split.singles)) + split.singles
+    lone = [repr(terms.target.classes[code]) for code in np.flatnonzero(held == 0)]
+    if lone:
+        more = f" and {len(lone) - NAMED:,} more" if len(lone) > NAMED else ""
+        texts.append(
+            f"class {', '.join(lone[:NAMED])}{more} has no two rows that differ: all of its rows "
+            "are for training, and the test says nothing of it"
+        )
+    return texts
+
+
+def counts(found: Survey, split: Plan, terms: Contract) -> NDArray[np.int64]:
+    """Rows without a copy of each class in each group of data/processed: groups × classes."""
+    number, starts = len(terms.target.classes), np.append(0, found.ends)
     return np.array(
         [
-            np.bincount(codes(rows[name], terms), minlength=classes)
-            for rows in parquet.groups(PROCESSED, [name])
+            np.bincount(found.classes[start:end][~split.is_twin[start:end]], minlength=number)
+            for start, end in pairwise(starts)
         ]
     )
 
@@ -105,7 +245,9 @@ def made(group: Group, terms: Contract, seed: int) -> Made:
     if group.place == 0:
         by_row(given, found, terms)
     table = pa.table({**found, terms.target.name: classes})
-    test = chosen(classes, group.held_out, np.random.default_rng([seed, group.place]))
+    random = np.random.default_rng([seed, group.place])
+    single = np.where(group.is_twin, -1, classes)
+    test = chosen(single, group.held_out, random) | group.is_test
     return Made(table.filter(pa.array(~test)), table.filter(pa.array(test)))
 
 
@@ -273,35 +415,26 @@ def codes(labels: Any, terms: Contract) -> Codes:
     return np.asarray(pc.index_in(values, known), dtype=np.int64)
 
 
-def shares(
-    counts: NDArray[np.int64], test_size: float, seed: int, terms: Contract
-) -> NDArray[np.int64]:
-    """How many rows of each class in each group are for the test: each class in proportion.
+def shares(counts: NDArray[np.int64], wanted: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """How many rows of each class in each group are for the test.
 
     Parameters
     ----------
     counts
         Rows of each class in each group: groups × classes.
+    wanted
+        Of each class, how many are for the test in all.
 
     Returns
     -------
     array
         As `counts`; with rows drawn within groups by `chosen`, every choice of that many rows of
         a class is as likely as any other, and no more than one group is in memory.
-
-    Raises
-    ------
-    CairnError
-        Where the rows of some class do not go round.
     """
-    whole = counts.sum(axis=0)
-    wanted = np.rint(whole * test_size).astype(np.int64).clip(1)
-    if (wanted >= whole).any():
-        raise _unsplittable(whole, test_size, terms)
     random = np.random.default_rng(seed)
     drawn = [
         random.multivariate_hypergeometric(counts[:, code], wanted[code], method="marginals")
-        for code in range(len(whole))
+        for code in range(len(wanted))
     ]
     return np.array(drawn).T
 
@@ -309,21 +442,17 @@ def shares(
 def chosen(
     classes: Codes, held_out: NDArray[np.int64], random: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which of the rows are for the test: so many of each class, drawn at random."""
+    """Which of the rows are for the test: so many of each class, drawn at random.
+
+    Parameters
+    ----------
+    classes
+        The class code of each row; -1 where the row is not to be drawn.
+    """
     found = np.zeros(len(classes), dtype=bool)
     for code, number in enumerate(held_out):
         found[random.choice(np.flatnonzero(classes == code), number, replace=False)] = True
     return found
-
-
-def _unsplittable(whole: NDArray[np.int64], test_size: float, terms: Contract) -> CairnError:
-    """Why the rows do not go round: the rarest classes, and what to do."""
-    rarest = np.argsort(whole, kind="stable")[:3]
-    rare = ", ".join(f"{terms.target.classes[code]!r} has {whole[code]:,}" for code in rarest)
-    return CairnError(
-        f"features.test_size: {test_size} of {whole.sum():,} rows leaves a class without a row to "
-        f"train or to test on ({rare}); add rows, leave the class out, or change the share"
-    )
 
 
 if __name__ == "__main__":

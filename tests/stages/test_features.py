@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stages import features, parquet
 from stages.console import CairnError
 from stages.contract import Column, Contract, Part, Target
+from stages.features import Survey
 from stages.parsing import contract_file
 from stages.paths import PROCESSED, TERMS, TEST, TRAIN
 from tests import small
@@ -125,7 +126,7 @@ THREE = Contract(columns=FOUR.columns, target=Target(name="t", classes=(0, 1, 2)
 
 
 def test_the_test_has_its_share_of_each_class() -> None:
-    found = features.shares(COUNTS, 0.2, 0, THREE)
+    found = features.shares(COUNTS, np.array([12, 1, 1]), 0)
     assert found.shape == COUNTS.shape
     assert (found >= 0).all()
     assert (found <= COUNTS).all()
@@ -133,9 +134,8 @@ def test_the_test_has_its_share_of_each_class() -> None:
 
 
 def test_shares_are_their_seed_s_and_every_group_s() -> None:
-    many = np.tile([[50, 50]], (8, 1))
-    terms = FOUR
-    one, again, other = (features.shares(many, 0.5, seed, terms) for seed in (1, 1, 2))
+    many, half = np.tile([[50, 50]], (8, 1)), np.array([200, 200])
+    one, again, other = (features.shares(many, half, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
     assert (one > 0).all()
@@ -158,24 +158,70 @@ def test_so_many_rows_of_each_class_are_chosen(
 def test_every_row_is_as_likely_to_be_chosen() -> None:
     """With groups of one row, shares alone choose: 2,000 seeds, each row in half of them."""
     groups = np.tile([[1, 0], [0, 1]], (4, 1))
-    found = sum(features.shares(groups, 0.5, seed, FOUR).sum(axis=1) for seed in range(2000))
+    half = np.array([2, 2])
+    found = sum(features.shares(groups, half, seed).sum(axis=1) for seed in range(2000))
     assert np.abs(np.asarray(found) - 1000).max() < 120  # over five standard deviations
 
 
-@pytest.mark.parametrize(
-    ("counts", "size", "says"),
-    [
-        ([[2, 0], [2, 1]], 0.4, "1 has 1, 0 has 4"),
-        ([[1, 3]], 0.2, "0 has 1, 1 has 3"),
-        ([[100, 2]], 0.9, "1 has 2, 0 has 100"),
-        ([[0, 0]], 0.2, "0 has 0, 1 has 0"),
-    ],
-)
-def test_classes_that_do_not_go_round_are_named(
-    counts: list[list[int]], size: float, says: str
+def survey(hashes: list[int], classes: list[int]) -> Survey:
+    return Survey(np.array(hashes, dtype=np.uint64), np.array(classes), np.array([len(classes)]))
+
+
+def test_a_class_without_a_row_is_named() -> None:
+    with pytest.raises(CairnError, match=r"class 1 has no row; .* target's classes"):
+        features.plan(survey([1, 2], [0, 0]), 0.2, 0, FOUR)
+
+
+def test_where_no_row_is_left_to_test_on_it_is_said() -> None:
+    with pytest.raises(CairnError, match=r"features\.test_size: .* none of the 4 rows"):
+        features.plan(survey([1, 1, 2, 2], [0, 0, 1, 1]), 0.2, 0, FOUR)
+
+
+def test_copies_and_classes_without_a_test_are_said() -> None:
+    found = survey([1, 2, 3, 4, 4, 5, 5, 5, 6, 7], [0, 0, 0, 0, 1, 2, 2, 2, 1, 1])
+    split = features.plan(found, 0.2, 0, THREE)
+    assert features.remarks(found, split, THREE) == [
+        (
+            "3 of 10 rows are copies of another in every feature; a row and its copies stay on "
+            "one side of the split"
+        ),
+        (
+            "2 rows have the features of another row and a different t: no model can get all of "
+            "them right"
+        ),
+        (
+            "class 2 has no two rows that differ: all of its rows are for training, and the test "
+            "says nothing of it"
+        ),
+    ]
+    alone = survey([1, 2, 3, 4], [0, 0, 1, 1])
+    assert features.remarks(alone, features.plan(alone, 0.2, 0, FOUR), FOUR) == [
+        "0 of 4 rows are copies of another in every feature"
+    ]
+
+
+def column_of(column: Column, values: list[Any]) -> pa.Array:
+    """Values as data/processed has them."""
+    if column.kind == "category":
+        return pa.array(values, type=pa.array(column.categories).type)
+    if column.kind == "boolean":
+        return pa.array(values, type=pa.bool_())
+    if column.kind == "date":
+        return pa.array(np.array(values, dtype="datetime64[s]"))
+    return pa.array(np.array(values, dtype=np.float32), from_pandas=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(request=small.requests())
+def test_rows_are_hashed_by_the_features_that_the_model_takes(
+    request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
-    with pytest.raises(CairnError, match=rf"features\.test_size: {size} of .*\({says}\)"):
-        features.shares(np.array(counts), size, 0, FOUR)
+    terms, rows = request
+    given = [[row[name] for row in rows] for name in terms.names]
+    typed = [column_of(column, values) for column, values in zip(terms.columns, given, strict=True)]
+    numbers = list(features.numbers(pa.table(typed, names=list(terms.names)), terms))
+    wanted = features.matrix(list(zip(*given, strict=True)), terms)
+    np.testing.assert_array_equal(np.column_stack(numbers), wanted)
 
 
 def stage(rows: int, groups: int, **block: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -187,7 +233,7 @@ def stage(rows: int, groups: int, **block: Any) -> tuple[pd.DataFrame, pd.DataFr
             "n": pa.array(range(rows), pa.float32()),
             "i": pa.array([None, *range(1, rows)], pa.float32()),
             "b": pa.array([None, *[True] * (rows - 1)]),
-            "c": pa.array([None, *["y"] * (rows - 1)]),
+            "c": pa.array([None, *["y"] * (rows - 1)], pa.string()),
             "t": pa.array([row % 5 > 0 for row in range(rows)]).cast(pa.int64()),
         }
     )
@@ -222,11 +268,46 @@ def test_the_stage_writes_the_features_and_codes_of_every_row(
     assert set(stage(100, groups, seed=1)[1]["n"]) != set(test["n"])
 
 
+def twice(rows: int) -> pa.Table:
+    """Rows of which every third has copies, some of another class, in any order."""
+    random = np.random.default_rng(3)
+    own = np.where(np.arange(rows) % 3, np.arange(rows), np.arange(rows) % 7 * 1000)
+    own = random.permutation(own)
+    return pa.table(
+        {
+            "n": pa.array(own, pa.float32()),
+            "i": pa.array([None] * rows, pa.float32()),
+            "b": pa.array([None] * rows, pa.bool_()),
+            "c": pa.array(["x"] * rows),
+            "t": pa.array((own % 5 > 0) ^ (random.random(rows) < 0.05)).cast(pa.int64()),
+        }
+    )
+
+
+def test_no_test_row_has_a_copy_among_the_training_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage(10, 1)
+    table = twice(300)
+    with parquet.Writer(PROCESSED) as writer:
+        for start in range(0, 300, 75):
+            writer.write(table[start : start + 75])
+    features.main()
+    train, test = pd.read_parquet(TRAIN), pd.read_parquet(TEST)
+    assert len(train) + len(test) == 300
+    assert not set(train["n"]) & set(test["n"])
+    assert test["n"].duplicated().any()
+    whole = table["t"].to_pandas()
+    assert (test["t"].value_counts() - whole.value_counts() * 0.2).abs().max() <= 1
+    assert "of 300 rows are copies of another in every feature" in capsys.readouterr().out
+
+
 def test_the_parts_of_a_split_are_not_written_where_it_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CairnError, match="test_size"):
-        stage(4, 1)
+    with pytest.raises(CairnError, match="class 1 has no row"):
+        stage(1, 1)
     assert not TRAIN.exists()
     assert not TEST.exists()
