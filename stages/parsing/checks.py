@@ -257,15 +257,18 @@ def read(part: Part, plan: Mapping[str, Reading]) -> pa.Table:
 
 
 def convert(table: pa.Table, plan: Mapping[str, Reading]) -> dict[str, Typed]:
-    """Each column with its type."""
-    return {name: _typed(_values(table, name), reading) for name, reading in plan.items()}
+    """Each column with its type; where the table has none, all of it is missing."""
+    places = _places(table)
+    none = pa.chunked_array([pa.nulls(len(table))])
+    return {
+        name: _typed(table.column(places[name]) if name in places else none, reading)
+        for name, reading in plan.items()
+    }
 
 
-def _values(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column; where there is none, all of it is missing."""
-    if name in table.column_names:
-        return table[name]
-    return pa.chunked_array([pa.nulls(len(table))])
+def _places(table: pa.Table) -> dict[str, int]:
+    """The place of each column: Arrow looks through all names for each of them."""
+    return {name: place for place, name in enumerate(table.column_names)}
 
 
 def _typed(values: pa.ChunkedArray, reading: Reading) -> Typed:
@@ -607,9 +610,9 @@ def _labeled(problems: pd.DataFrame, terms: Contract) -> pd.DataFrame:
 
 def _written(table: pa.Table, plan: Mapping[str, Reading], terms: Contract) -> dict[str, int]:
     """How many texts of categories had blanks around them, and which texts were missing values."""
-    texts = {
-        n: table[n] for n in plan if n in table.column_names and types.is_string(table[n].type)
-    }
+    places = _places(table)
+    read = {name: table.column(places[name]) for name in plan if name in places}
+    texts = {name: values for name, values in read.items() if types.is_string(values.type)}
     kinds = {column.name: column.kind for column in terms.columns}
     usual = {*(MISSING_TEXTS if terms.missing is None else terms.missing)}
     found = {}
