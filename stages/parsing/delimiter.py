@@ -18,8 +18,11 @@ LONGEST = 2**22  # characters of a field
 WORDS = {"\t": "tabs", BLANK: "blanks"}
 # Excel's own first line, which names the delimiter.
 SEPARATOR = re.compile(rb'"?sep=([\t -!#-~])"?[ \t]*(?:\r\n|\r|\n)', re.IGNORECASE)
-# A row that is one quoted field, as Excel saves a table that it took for one column.
-WRAPPED = re.compile(rb'^"((?:[^"]|"")*)"[,;\t]*(?=[\r\n]|\Z)', re.MULTILINE)
+# A row that is one quoted field, as Excel saves a table that it took for one column, and what is in
+# it; or another row; or ends of lines. So each match begins where a row does.
+ROWS = re.compile(
+    rb'"((?:[^"]|"")*+)"[,;\t]*(?=[\r\n]|\Z)|(?:[^"\r\n]+|"(?:[^"]|"")*+"|")++|[\r\n]+'
+)
 FIELD_OR_BLANKS = re.compile(rb'(?<![^ \t\r\n])"(?:[^"]|"")*"|[ \t]+')
 BLANKS_AT_ENDS = re.compile(rb"^ | (?=[\r\n]|\Z)", re.MULTILINE)
 
@@ -98,7 +101,7 @@ def layout(sample: bytes, *, is_whole: bool, given: str | None = None) -> Layout
     if _is_wrapped(sample):
         inside = unwrapped(sample)
         fit = _best(inside, given or COMMON, is_whole=is_whole)
-        if fit and fit[0].share == 1 and (plain is None or fit[0] > plain[0]):
+        if fit and fit[0].share == 1 and (plain is None or fit[0][:3] > plain[0][:3]):
             return Layout(fit[1], is_wrapped=True)
     is_clear = plain and plain[0].agreement and not (plain[1] == "\t" and _is_aligned(sample))
     seldom = None if given or is_clear else _seldom(sample, is_whole=is_whole)
@@ -110,8 +113,10 @@ def layout(sample: bytes, *, is_whole: bool, given: str | None = None) -> Layout
 
 def _is_wrapped(sample: bytes) -> bool:
     """Whether some rows are one quoted field, and what is in it has all its quotes closed."""
-    rows = [match[1].replace(b'""', b'"') for match in WRAPPED.finditer(sample)]
-    return bool(rows) and all(row.count(b'"') % 2 == 0 for row in rows)
+    if b'"' not in sample:
+        return False
+    rows = [match[1] for match in ROWS.finditer(sample) if match[1] is not None]
+    return bool(rows) and all(row.replace(b'""', b'"').count(b'"') % 2 == 0 for row in rows)
 
 
 def _seldom(sample: bytes, *, is_whole: bool) -> Layout | None:
@@ -195,7 +200,8 @@ def records(
 
 def unwrapped(content: bytes) -> bytes:
     """Rows without the quotes around each of them."""
-    return WRAPPED.sub(lambda match: match[1].replace(b'""', b'"'), content)
+    rows = ROWS.finditer(content)
+    return b"".join(m[0] if m[1] is None else m[1].replace(b'""', b'"') for m in rows)
 
 
 def squeezed(content: bytes) -> bytes:
@@ -210,10 +216,10 @@ def squeezed(content: bytes) -> bytes:
 def unpadded(content: bytes, delimiter: str) -> bytes:
     """Rows without the blanks between a delimiter and a quote."""
     before = re.escape(delimiter.encode())
-    blanks = b" +" if delimiter == "\t" else rb"[ \t]+"
+    blanks = {"\t": b" +", " ": b"\t+"}.get(delimiter, b"[ \t]+")
     if not re.search(before + blanks + b'"', content):
         return content
-    pattern = re.compile(rb'"(?:[^"]|"")*"|(?<=' + before + b")" + blanks + rb'(?=")')
+    pattern = re.compile(rb'"(?:[^"]|"")*"|(?<=' + before + b")" + blanks + b'(?=")')
     return pattern.sub(lambda match: match[0] if match[0].startswith(b'"') else b"", content)
 
 

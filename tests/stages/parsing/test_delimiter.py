@@ -116,6 +116,24 @@ def test_rows_in_quotes_are_taken_out_of_them() -> None:
     assert layout(b'a,b\n1,2\n"a note, of one, field"\n3,4\n', is_whole=True) == Layout(",")
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["", "", "", "\n"], ["", "", "\n", ""]],  # '"\n,,"' is no row
+        [[",,", ""], [",,", ""]],  # a delimiter ends each line
+        [["a", 'b\n"c, d"\n'], ["e", 'f\n"g, h"\n']],
+    ],
+)
+def test_lines_within_a_field_are_no_rows_in_quotes(rows: list[list[str]]) -> None:
+    assert layout(written(rows, lineterminator="\n"), is_whole=True) == Layout(",")
+
+
+def test_a_tab_before_a_quote_is_the_delimiter_of_tabs() -> None:
+    content = b'a\t\t"b ""c"""\n1\t\t"d"\n'
+    assert layout(content, is_whole=True) == Layout("\t")
+    assert layout(b'a\t "b"\n1\t "d\te"\n', is_whole=True) == Layout("\t", is_padded=True)
+
+
 def test_the_last_record_of_a_sample_may_be_cut() -> None:
     assert records(b"a,b\n1,2\n3", ",", is_whole=False) == [["a", "b"], ["1", "2"]]
     assert records(b"a,b\n1,2\n3", ",", is_whole=True)[-1] == ["3"]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stages.console import CairnError
@@ -375,6 +375,7 @@ def test_any_headers_and_cells_are_read_as_the_csv_module_does(
     names, *cells = table_
     file = io.StringIO(newline="")
     csv.writer(file, **how).writerows(table_)
+    assume(file.getvalue().strip())  # tabs alone are no table
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "BYTES", size)
         folder = tmp_path_factory.getbasetemp()
