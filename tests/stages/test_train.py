@@ -140,10 +140,12 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     run(folder, slices=["colour"])
     found, metrics = evaluation(), json.loads(METRICS.read_bytes())
     assert list(found) == [
-        "rows", "test", "cross_validation", "classes", "slices", "threshold", "search",
-        "importance",
+        "rows", "duplicates", "leaks", "notes", "test", "cross_validation",
+        "classes", "slices", "threshold", "search", "importance",
     ]  # fmt: skip
     assert found["rows"] == {"train": 60, "test": 20}
+    assert found["duplicates"] == {"copies": 0, "contradicting": 0}
+    assert found["leaks"] == found["notes"] == []
     for part, said in (
         ("test", found["test"]),
         ("cross_validation", found["cross_validation"]["scores"]),
