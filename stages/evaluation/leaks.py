@@ -50,6 +50,13 @@ class Leak(NamedTuple):
     auc: float
 
 
+class Folds(NamedTuple):
+    """The fold of each row, and the classes that folds can tell."""
+
+    of: Codes
+    asked: Codes
+
+
 def find(
     features: Floats, classes: Codes, names: Sequence[str], hashes: twins.Hashes, seed: int
 ) -> list[Leak]:
@@ -73,19 +80,23 @@ def find(
     random = np.random.default_rng(seed)
     rows = drawn(len(classes), most, random)
     truth = classes[rows]
-    counts = np.bincount(truth)
-    asked = np.flatnonzero(counts >= LEAST_OF_A_CLASS)
-    if len(rows) < LEAST_ROWS or len(asked) <= 1:
+    if len(rows) < LEAST_ROWS:
         return []
-    together = (hashes[rows] >> np.uint64(32)).astype(np.int64) % FOLDS
-    apart = random.integers(0, FOLDS, len(rows))
+    _, first = np.unique(hashes[rows], return_index=True)
+    together = Folds((hashes[rows] >> np.uint64(32)).astype(np.int64) % FOLDS, _asked(truth[first]))
+    apart = Folds(random.integers(0, FOLDS, len(rows)), _asked(truth))
     found = []
     for place, name in enumerate(names):
         binned = bins(features[rows, place])
         many = len(rows) >= MANY_OF_A_BIN * (int(binned.max()) + 1)
-        folds = apart if many else together
-        found.append(Leak(name, rounded(worst_auc(binned, truth, folds, asked))))
+        auc = worst_auc(binned, truth, apart if many else together)
+        found.append(Leak(name, rounded(auc)))
     return sorted((leak for leak in found if leak.auc >= LEAST_AUC), key=lambda leak: -leak.auc)
+
+
+def _asked(truth: Codes) -> Codes:
+    """The classes that have rows enough to be told."""
+    return np.flatnonzero(np.bincount(truth) >= LEAST_OF_A_CLASS)
 
 
 def bins(values: Floats) -> Codes:
@@ -104,17 +115,19 @@ def bins(values: Floats) -> Codes:
     return np.where(np.isnan(values), len(edges), found)
 
 
-def worst_auc(places: Codes, truth: Codes, folds: Codes, asked: Codes) -> float:
+def worst_auc(places: Codes, truth: Codes, folds: Folds) -> float:
     """The least of the classes' AUC, each row ranked by the rows of other folds in its bin."""
+    if len(folds.asked) <= 1:
+        return 0.0
     width, classes = int(places.max()) + 1, int(truth.max()) + 1
-    cells = (places * FOLDS + folds) * classes + truth
+    cells = (places * FOLDS + folds.of) * classes + truth
     counts = np.bincount(cells, minlength=width * FOLDS * classes).reshape(width, FOLDS, classes)
     others = counts.sum(axis=1, keepdims=True) - counts
     rest = others.sum(axis=2)
     prior = others.sum(axis=0) / others.sum(axis=(0, 2))[:, None].clip(1)
     shares = (others + prior) / (rest + 1)[:, :, None]
     worst = 1.0
-    for code in asked:
+    for code in folds.asked:
         worst = min(worst, _auc(shares[:, :, code], counts, int(code)))
         if worst < LEAST_AUC:
             break
