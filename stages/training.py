@@ -26,6 +26,7 @@ from stages import (
     processes,
     register,
     tracking,
+    twins,
 )
 from stages.compute import Engine
 from stages.console import Progress, patience, say
@@ -37,6 +38,7 @@ from stages.evaluation import (
     evaluate,
     example,
     intervals,
+    leaks,
     parts,
     search,
     threshold,
@@ -79,6 +81,7 @@ LIBRARIES = (
     "skl2onnx",
 )
 LIGHTGBM = ("lightgbm", "onnxmltools")
+NAMED = 3  # classes that one line names
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -113,15 +116,22 @@ def main() -> None:
     ):
         made = learn(block, terms, engine, run)
         save(made, block, run)
-    test = made.metrics["test"]
-    say(
-        f"train: accuracy {test['accuracy']:.3f}, balanced {test['balanced_accuracy']:.3f}, "
-        f"ROC AUC {test['roc_auc']:.3f} on {test['rows']:,} test rows"
-    )
+    say(f"train: {headline(made.metrics['test'])}")
     chain = identity.fresh(block.model_dump(by_alias=True))
     tag = register.register(chain)
     say(f"train: registered as {tag}")
     tracking.track(tag, chain)
+
+
+def headline(test: dict[str, Any]) -> str:
+    """The scores in a line, as far as the test rows tell them.
+
+    >>> headline({"rows": 2, "accuracy": 0.5})
+    'accuracy 0.500 on 2 test rows'
+    """
+    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "roc_auc": "ROC AUC"}
+    found = [f"{title} {test[name]:.3f}" for name, title in names.items() if name in test]
+    return f"{', '.join(found)} on {test['rows']:,} test rows"
 
 
 class Made(NamedTuple):
@@ -158,6 +168,12 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
     """Search, fit, convert, prove and score: the training rows first, and without them the test."""
     check(block, terms)
     rows = read(TRAIN, terms.target.name)
+    hashes = twins.hash_matrix(rows.features)
+    copies = twins.count(hashes, rows.classes)
+    suspects = leaks.find(rows.features, rows.classes, rows.names, hashes, block.seed)
+    for leak in suspects:
+        say(f"train: WARNING: {leaks.warning(leak, terms)}")
+    del hashes
     with joblib.parallel_config("threading", n_jobs=-1):
         found = search.best(rows.features, rows.classes, terms, block, engine)
         if found.report:
@@ -170,6 +186,10 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         judged = validation.judge(
             validation.Rows(rows.features, rows.classes, terms), block, found.block, engine, run
         )
+        unsure = fitting.notes(found.block, pipeline, rows.features, rows.classes)
+        notes = [note for note in (found.note, *unsure, judged.note) if note]
+        for note in notes:
+            say(f"train: {note}")
         learning = learned(rows, terms, found.block, run)
     known = complete(rows, terms, judged.threshold)
     if block.example == "row":
@@ -179,11 +199,15 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
     scores = evaluate.scores(scored(rows, said, known), classes)
     del rows, said  # before the test rows come
     rows = read(TEST, terms.target.name)
+    hashes = twins.hash_matrix(rows.features)
     test = scored(rows, proof.predictions("test", pipeline, graph, rows.features), known)
     say("train: scoring")
     with patience("train: still scoring"):
-        evaluation = {
+        evaluation: dict[str, Any] = {
             "rows": {"train": count, "test": len(rows.classes)},
+            "duplicates": duplicates(copies, twins.count(hashes, rows.classes)),
+            "leaks": [leak._asdict() for leak in suspects],
+            "notes": [*notes, *untold(test, terms)],
             "test": plain(intervals.of_scores(test, classes, block.seed, run)),
             "cross_validation": judged.cross_validation,
             "classes": parts.by_class(test, known, block.seed, run),
@@ -196,6 +220,24 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         evaluation["importance"] = points["importance"].to_dict("records")
     metrics = {"train": scores, **heads(evaluation)}
     return Made(pipeline, graph, known, metrics, evaluation, {**points, "learning": learning})
+
+
+def duplicates(*parts: twins.Counts) -> dict[str, int]:
+    """What evaluation.json says of copies; no two parts share one."""
+    return {
+        "copies": sum(part.copies for part in parts),
+        "contradicting": sum(part.contradicting for part in parts),
+    }
+
+
+def untold(test: Scored, terms: Contract) -> list[str]:
+    """Of which classes the test rows say nothing."""
+    counts = np.bincount(test.truth, minlength=len(terms.target.classes))
+    absent = [repr(terms.target.classes[code]) for code in np.flatnonzero(counts == 0)]
+    if not absent:
+        return []
+    more = f" and {len(absent) - NAMED:,} more" if len(absent) > NAMED else ""
+    return [f"no test row is of class {', '.join(absent[:NAMED])}{more}: no score counts it"]
 
 
 def check(block: Train, terms: Contract) -> None:
@@ -239,8 +281,9 @@ def heads(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def middles(found: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """The scores themselves."""
-    return {name: interval["value"] for name, interval in found.items()}
+    """The scores themselves, but for those that the rows do not tell."""
+    values = {name: interval["value"] for name, interval in found.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def fit(rows: Rows, terms: Contract, block: Train, engine: Engine) -> Pipeline:

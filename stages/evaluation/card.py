@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stages.contract import NUMBERS, Column, Contract
-from stages.evaluation.markdown import NONE, between, code, number, scored, table
+from stages.evaluation.markdown import NONE, between, code, number, prose, scored, table
 from stages.params import Train
 from stages.paths import PICTURES
 
@@ -106,13 +106,19 @@ def share(value: float) -> str:
 def _summary(terms: Contract, evaluation: Evaluation) -> str:
     score, rows = evaluation["test"]["accuracy"], evaluation["rows"]
     auc = evaluation["test"]["roc_auc"]
+    ends = "" if auc["low"] is None else f" (95 % interval {between(auc)})"
+    ranked = "" if auc["value"] is None else f"its ROC AUC is {number(auc['value'])}{ends}, and "
     return (
         f"It predicts {code(terms.target.name)} from {_count(len(terms.columns), 'column')}. On "
-        f"{rows['test']:,} test rows that it has not learned from, its ROC AUC is "
-        f"{auc['value']:.3f} (95 % interval {auc['low']:.3f} to {auc['high']:.3f}), and "
-        f"{share(score['value'])} are predicted right ({share(score['low'])} to "
-        f"{share(score['high'])})."
+        f"{_count(rows['test'], 'test row')} that it has not learned from, {ranked}"
+        f"{_right(score)} are predicted right."
     )
+
+
+def _right(score: Mapping[str, float | None]) -> str:
+    """A share with its interval, as far as it can be said."""
+    value, low, high = (share(score[name] or 0) for name in ("value", "low", "high"))
+    return value if score["low"] is None else f"{value} ({low} to {high})"
 
 
 def _count(number: int, thing: str) -> str:
@@ -198,8 +204,25 @@ def _data(evaluation: Evaluation, hashes: Mapping[str, str]) -> str:
     return (
         f"It was fitted to {rows['train']:,} rows, and {rows['test']:,} more, each class in "
         "proportion, were held out to test it. How they were split stands in `params.yaml`, block "
-        "`features`, of the same commit.\n\n"
+        f"`features`, of the same commit. {_copies(evaluation['duplicates'])}\n\n"
         + table(("file", "MD5"), [(code(path), code(md5)) for path, md5 in hashes.items()])
+    )
+
+
+def _copies(duplicates: Mapping[str, int]) -> str:
+    """How many rows are copies of another, and what that means."""
+    copies, contradicting = duplicates["copies"], duplicates["contradicting"]
+    if not copies:
+        return "No two rows are alike in every feature."
+    said = (
+        f"{_count(copies, 'row')} {'is a copy' if copies == 1 else 'are copies'} of another in "
+        "every feature; a row and its copies are on one side, in the folds too."
+    )
+    if not contradicting:
+        return said
+    return (
+        f"{said} {contradicting:,} rows have the features of another row and a different label: no "
+        "model can get all of them right."
     )
 
 
@@ -327,6 +350,13 @@ def _limits(terms: Contract, evaluation: Evaluation) -> str:
 def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
     """What the facts say against too much trust, one sentence each."""
     rows, score = evaluation["rows"], evaluation["test"]["accuracy"]
+    for leak in evaluation["leaks"]:
+        yield (
+            f"**{code(leak['feature'])} alone tells {code(terms.target.name)} almost perfectly "
+            f"(AUC {leak['auc']:.3f}).** It looks like the target in another form. If it is not "
+            "known at the time of prediction, every score here is too good: add it to "
+            "`processed.drop` and train again."
+        )
     yield (
         "It is for rows like those that it was trained on. Where they come from elsewhere, or "
         "things have changed since, these scores say little; the service counts how far the rows "
@@ -336,7 +366,9 @@ def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
         "It finds what goes together in the data, and not what causes what. It must not decide by "
         "itself what a person could not undo."
     )
-    if rows["test"] < FEW_ROWS:
+    for note in evaluation["notes"]:
+        yield f"{prose(note[:1].upper() + note[1:])}."
+    if rows["test"] < FEW_ROWS and score["low"] is not None:
         yield (
             f"The test has just {_count(rows['test'], 'row')}: an accuracy from "
             f"{share(score['low'])} to {share(score['high'])} would go with it as well."
@@ -346,7 +378,8 @@ def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
             "A calibration error of so few rows comes out too large, for chance alone moves each "
             "bin; the lower end of its interval on the test rows allows for that."
         )
-    rare = [each for each in evaluation["classes"] if each["rows"] < FEW_OF_A_CLASS]
+    told = [each for each in evaluation["classes"] if each["rows"]]
+    rare = [each for each in told if each["rows"] < FEW_OF_A_CLASS]
     if rare:
         least = min(rare, key=lambda each: each["rows"])
         yield (
@@ -361,7 +394,7 @@ def _limit(terms: Contract, evaluation: Evaluation) -> Iterator[str]:
             f"is right in {share(max(counts) / sum(counts))} of the training rows. See balanced "
             "accuracy and each class."
         )
-    worst = min(evaluation["classes"], key=lambda each: each["recall"]["value"])
+    worst = min(told, key=lambda each: each["recall"]["value"])
     yield (
         f"Of the class {code(worst['class'])} it finds the least: "
         f"{share(worst['recall']['value'])} of "

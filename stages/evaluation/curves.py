@@ -17,9 +17,10 @@ from sklearn.calibration import calibration_curve
 from sklearn.pipeline import Pipeline
 
 from stages.contract import Column, Contract, Feature
-from stages.evaluation.evaluate import BINARY, DIGITS, Scored, log_loss
+from stages.evaluation.evaluate import BINARY, DIGITS, Scored, is_told_apart, log_loss
 from stages.evaluation.intervals import drawn
-from stages.model import estimator, fitting
+from stages.model import fitting
+from stages.model.folds import Folds, count_distinct
 from stages.params import Train
 from stages.processes import Run, fits, here
 
@@ -93,14 +94,20 @@ def confusion(test: Scored, names: NDArray[Any], seed: int) -> pd.DataFrame:
 
 
 def _by_class(curve: Curve, test: Scored, names: NDArray[Any]) -> pd.DataFrame:
-    """One curve a class against the rest; of two classes the second alone says it all."""
+    """One curve a class against the rest; of two classes the second alone says it all.
+
+    A class that none or all of the rows have, has no curve.
+    """
     places = [1] if len(names) == BINARY else range(len(names))
     most = max(POINTS // len(places), POINTS_OF_A_CLASS)
+    hits = [(place, test.truth == place) for place in places]
+    told = [(place, hit) for place, hit in hits if is_told_apart(hit)]
+    if not told:  # a frame of the same columns, without points
+        two = np.array([False, True])
+        return curve(two, two.astype(np.float64))[:0].assign(**{"class": ""})
     parts = [
-        thin(curve(test.truth == place, test.said.probabilities[:, place]), most).assign(
-            class_=names[place]
-        )
-        for place in places
+        thin(curve(hit, test.said.probabilities[:, place]), most).assign(class_=names[place])
+        for place, hit in told
     ]
     return pd.concat(parts, ignore_index=True).round(DIGITS).rename(columns={"class_": "class"})
 
@@ -214,11 +221,11 @@ def learning(
         them, which need no copies of them.
     """
     features, classes = train
-    if np.bincount(classes).min() < LEARNING_FOLDS:
+    if count_distinct(features, classes).min() < LEARNING_FOLDS:
         return unlearned()
     splits = [
         (mixed(rows, classes, block.seed), aside)
-        for rows, aside in estimator.folds(block.seed, LEARNING_FOLDS).split(features, classes)
+        for rows, aside in Folds(LEARNING_FOLDS, seed=block.seed).split(features, classes)
     ]
     sizes = _sizes(splits, classes)
     if not sizes:
@@ -252,7 +259,7 @@ def _losses(
     rows, _ = part
     with fitting.alone(), joblib.parallel_config("sequential"):
         try:
-            model = clone(unfitted).fit(features[rows], classes[rows])
+            model = fitting.fit_rows(clone(unfitted), features[rows], classes[rows])
         except fitting.WRONG:  # that all of the rows suffice was seen when all were fitted
             return np.nan, np.nan
         learned, aside = (log_loss(classes[each], _shares(model, features[each])) for each in part)

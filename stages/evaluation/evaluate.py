@@ -37,9 +37,13 @@ class Scored(NamedTuple):
 
 
 def scores(rows: Scored, classes: int) -> dict[str, float]:
-    """The scores of what was said; several classes are averaged, each against the rest."""
+    """The scores of what was said; several classes are averaged, each against the rest.
+
+    Those are left out that the rows cannot tell.
+    """
     found = zip(SCORES, values(rows, classes), strict=True)
-    return {"rows": len(rows.truth), **{name: rounded(value) for name, value in found}}
+    known = {name: rounded(value) for name, value in found if not np.isnan(value)}
+    return {"rows": len(rows.truth), **known}
 
 
 def rounded(value: float) -> float:
@@ -68,18 +72,29 @@ def _balanced_accuracy(rows: Scored, classes: int) -> float:
 def _f1_macro(rows: Scored, classes: int) -> float:
     counts = _counts(rows, classes)
     said_or_true = counts.sum(axis=0) + counts.sum(axis=1)
-    return float(np.mean(2 * counts.diagonal() / said_or_true.clip(1)))
+    # A class that no row has, and that is never said, is neither right nor wrong.
+    return float(np.mean((2 * counts.diagonal() / said_or_true.clip(1))[said_or_true > 0]))
 
 
 def _each(score: Score) -> Score:
-    """The mean of a score of one class against the rest; of two classes, of the second."""
+    """The mean of a score of one class against the rest; of two classes, of the second.
+
+    Of a class that none or all of the rows have there is none; NaN where that is so of each.
+    """
 
     def scored(rows: Scored, classes: int) -> float:
         shares = rows.said.probabilities
         places = [1] if classes == BINARY else range(classes)
-        return float(np.mean([score(rows.truth == place, shares[:, place]) for place in places]))
+        hits = [(rows.truth == place, shares[:, place]) for place in places]
+        found = [score(hit, share) for hit, share in hits if is_told_apart(hit)]
+        return float(np.mean(found)) if found else np.nan
 
     return scored
+
+
+def is_told_apart(hits: NDArray[np.bool_]) -> bool:
+    """Whether some rows are of a class, and some are not."""
+    return bool(hits.any() and not hits.all())
 
 
 def _mean(loss: Score) -> Score:
@@ -160,17 +175,20 @@ def values(rows: Scored, classes: int, names: Iterable[str] = SCORES) -> NDArray
 
 
 def of_class(rows: Scored, place: int) -> NDArray[np.float64]:
-    """The scores of the class at this place against the rest, in the order of CLASS_SCORES."""
+    """The scores of the class at this place against the rest, in the order of CLASS_SCORES.
+
+    NaN where the rows cannot tell: recall without a row of the class, say.
+    """
     truth, said = rows.truth == place, rows.said.labels == place
     shares = rows.said.probabilities[:, place].astype(np.float64)
-    hits = (truth & said).sum()
+    hits, there, both = (truth & said).sum(), truth.any(), is_told_apart(truth)
     return np.array(
         [
             hits / max(1, said.sum()),
-            hits / max(1, truth.sum()),
-            2 * hits / max(1, truth.sum() + said.sum()),
-            metrics.roc_auc_score(truth, shares),
-            metrics.average_precision_score(truth, shares),
+            hits / truth.sum() if there else np.nan,
+            2 * hits / (truth.sum() + said.sum()) if there else np.nan,
+            metrics.roc_auc_score(truth, shares) if both else np.nan,
+            metrics.average_precision_score(truth, shares) if both else np.nan,
             log_loss(truth.astype(np.int64), np.column_stack([1 - shares, shares])),
             np.square(shares - truth).mean(),
             _miscalibrated(shares, truth),

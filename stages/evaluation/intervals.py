@@ -36,7 +36,15 @@ Measure = Callable[[Scored], Values]
 
 
 class Interval(NamedTuple):
-    """A score, and between what it lies with the confidence LEVEL; None where nothing tells."""
+    """A score, and between what it lies with the confidence LEVEL.
+
+    Attributes
+    ----------
+    value
+        NaN where the rows do not tell it.
+    low, high
+        None where nothing tells them.
+    """
 
     value: float
     low: float | None
@@ -94,10 +102,10 @@ def of_some(
 def effective(counts: Sequence[int]) -> float:
     """As how many rows those of several classes count, in a mean over the classes.
 
-    >>> effective([50, 50]), round(effective([3, 97]), 1)
-    (100.0, 11.6)
+    >>> effective([50, 50]), round(effective([3, 97]), 1), effective([0, 9])
+    (100.0, 11.6, 0.0)
     """
-    return float(len(counts) ** 2 / np.sum(1 / np.array(counts)))
+    return float(len(counts) ** 2 / np.sum(1 / np.array(counts))) if all(counts) else 0.0
 
 
 def resample(rows: Scored, measure: Measure, seed: int, repeats: int, run: Run = here) -> Resampled:
@@ -147,6 +155,8 @@ def interval(name: str, found: Resampled, place: int, rows: float, classes: int)
         Of how many it is a share, if it is one.
     """
     value, again = float(found.values[place]), found.again[:, place]
+    if np.isnan(value):
+        return Interval(np.nan, None, None)
     if name not in LOSSES:
         error = float(again.std(ddof=1)) * found.narrower
         return within(name, value, *_of_a_share(value, error, rows), classes=classes)
@@ -195,26 +205,45 @@ def over_folds(
     variance is corrected for that (C. Nadeau and Y. Bengio, Inference for the generalization
     error, Machine Learning 52, 2003).
     """
-    number, means = len(values), values.mean(axis=0)
-    variance = values.var(axis=0, ddof=1) * (1 / number + 1 / (folds - 1))
-    half = stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.sqrt(variance)
-    ends = zip(names, means, means - half, means + half, strict=True)
+    parts = [_over_folds(values[:, place], folds) for place in range(values.shape[1])]
     return {
-        name: within(name, value, low, high, classes=classes) for name, value, low, high in ends
+        name: within(name, *part, classes=classes) for name, part in zip(names, parts, strict=True)
     }
+
+
+def _over_folds(values: Values, folds: int) -> tuple[float, float, float]:
+    """The mean of the folds that tell a score, and its interval; NaN where too few do."""
+    known = values[~np.isnan(values)]
+    number = len(known)
+    mean = float(known.mean()) if number else np.nan
+    if number <= 1:
+        return mean, np.nan, np.nan
+    variance = known.var(ddof=1) * (1 / number + 1 / (folds - 1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.sqrt(variance))
+    return mean, mean - half, mean + half
 
 
 def within(name: str, value: float, low: float, high: float, *, classes: int) -> Interval:
     """An interval that goes no further than the score can; none where nothing varied."""
-    if rounded(low) == rounded(high):  # the rows are too few, or the model too sure
+    if np.isnan(value):
+        return Interval(np.nan, None, None)
+    # The rows are too few, or the model too sure.
+    if np.isnan(low) or rounded(low) == rounded(high):
         return Interval(rounded(value), None, None)
     most = {"log_loss": np.inf, "brier": 1 if classes == BINARY else 2}.get(name, 1)
     return Interval(*(rounded(np.clip(each, 0, most)) for each in (value, low, high)))
 
 
 def plain(found: dict[str, Interval]) -> dict[str, dict[str, Any]]:
-    """Intervals as JSON has them."""
-    return {name: each._asdict() for name, each in found.items()}
+    """Intervals as JSON has them, None where there is no value.
+
+    >>> plain({"recall": Interval(float("nan"), None, None)})
+    {'recall': {'value': None, 'low': None, 'high': None}}
+    """
+    return {
+        name: each._asdict() | {"value": None if np.isnan(each.value) else each.value}
+        for name, each in found.items()
+    }
 
 
 def by_truth(truth: Labels) -> list[Labels]:

@@ -22,6 +22,16 @@ def code(text: object) -> str:
     return f"`{line}`"
 
 
+def prose(text: str) -> str:
+    """A sentence that may name things of the user's, in Markdown: nothing in it is markup.
+
+    >>> prose("no row is of class 'a|b <i>'")
+    "no row is of class 'a&#124;b &#60;i&#62;'"
+    """
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return re.sub(r"[!#&*<>\[\\\]_`|~]", lambda found: f"&#{ord(found[0])};", line)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A score, or a dash where it cannot be said."""
     return NONE if value is None else f"{value:.{digits}f}"

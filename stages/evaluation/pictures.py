@@ -28,6 +28,7 @@ from PIL import Image
 
 from stages.contract import Contract
 from stages.evaluation.evaluate import BINARY
+from stages.evaluation.markdown import number
 
 PALETTE = 128  # colours of a PNG
 INCHES, DPI = (4.0, 3.0), 200  # 800 × 600 pixels, of which a phone shows 300 in width
@@ -296,7 +297,7 @@ def _precision_recall(points: Points, evaluation: Evaluation, terms: Contract) -
 def _area(evaluation: Evaluation, name: str, shown: str) -> str:
     """The score of the picture, which is a mean where there are several classes."""
     several = "mean " if len(evaluation["classes"]) > BINARY else ""
-    return f"{several}{shown} {evaluation['test'][name]['value']:.3f}"
+    return f"{several}{shown} {number(evaluation['test'][name]['value'])}"
 
 
 def _named(evaluation: Evaluation, terms: Contract, score: str) -> dict[str, str | None]:
@@ -306,9 +307,10 @@ def _named(evaluation: Evaluation, terms: Contract, score: str) -> dict[str, str
     if len(keys) == BINARY:
         return {keys[1]: f"class {short(keys[1])}"}
     if len(keys) > len(COLOURS):
-        keys = tuple(sorted(keys, key=values.__getitem__))
+        # One that the test rows cannot tell is not among the worst.
+        keys = tuple(sorted(keys, key=lambda key: 1.0 if values[key] is None else values[key]))
     return {
-        key: f"{short(key, 15)}{SCORED}{values[key]:.3f}" if place < len(COLOURS) else None
+        key: f"{short(key, 15)}{SCORED}{number(values[key])}" if place < len(COLOURS) else None
         for place, key in enumerate(keys)
     }
 

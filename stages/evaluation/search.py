@@ -25,7 +25,8 @@ from stages.contract import Contract
 from stages.evaluation import evaluate
 from stages.evaluation.evaluate import DIGITS, Scored
 from stages.graph import export
-from stages.model import estimator, fitting
+from stages.model import fitting
+from stages.model.folds import LEAST, Folds, count_distinct, fewer, is_short
 from stages.params import Range, Space, Train
 
 PAIR = 2  # a name and its estimator
@@ -65,10 +66,17 @@ class Tried(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best block, which searches no more, and what evaluation.json says of the search."""
+    """The best block, which searches no more, and what evaluation.json says of the search.
+
+    Attributes
+    ----------
+    note
+        What the search could not judge; empty: nothing.
+    """
 
     block: Train
     report: dict[str, Any] | None
+    note: str = ""
 
 
 class Judge(NamedTuple):
@@ -97,29 +105,43 @@ def best(features: Floats, classes: Codes, terms: Contract, block: Train, engine
     Raises
     ------
     CairnError
-        Where an estimator does not take an argument, or one of its values, or a class has fewer
-        rows than there are folds.
+        Where an estimator does not take an argument, or one of its values.
     """
     if block.search.method == "none":
         return Found(block, None)
-    check_folds(classes, terms, block.search.folds, "train.search.folds")
+    counts = count_distinct(features, classes)
+    if is_short(counts):
+        return Found(
+            block.model_copy(update={"search": block.search.model_copy(update={"method": "none"})}),
+            None,
+            "train.search is left out: it needs two classes of two rows that differ; the model is "
+            "that of train.estimator",
+        )
+    number = fewer(block.search.folds, counts)
     tried: list[Tried] = []
     left = candidates(block)
-    for rows in _rungs(len(left), len(features), classes, block):
+    for rows in _rungs(len(left), len(features), int(counts[counts >= LEAST].min()), block):
         part = _sample(classes, rows, block.seed)
         tried += (now := _try(features[part], classes[part], terms, block, left, engine))
         left = [each.candidate for each in ranked(now)][: math.ceil(len(left) / ETA)]
-    return Found(left[0].block, report(block, tried, left[0]))
-
-
-def check_folds(classes: Codes, terms: Contract, folds: int, key: str) -> None:
-    """Refuse a class of which not every fold would have a row."""
-    counts = np.bincount(classes, minlength=len(terms.target.classes))
-    if counts.min() < folds:
+    if not math.isfinite(tried[-1].value):
         raise Unfit(
-            f"{key}: class {terms.target.classes[int(counts.argmin())]!r} has {counts.min()} rows "
-            f"to train on, fewer than the {folds} folds; add rows, or lower {key}"
+            f"train.search.metric: {block.search.metric} says nothing of so few rows; set log_loss "
+            "or accuracy"
         )
+    return Found(left[0].block, report(block, tried, left[0]), _fewer(number, block))
+
+
+def _fewer(number: int, block: Train) -> str:
+    """What is to be said of the number of folds."""
+    wanted = block.search.folds
+    return (
+        ""
+        if number == wanted
+        else (
+            f"train.search used {number} folds, not {wanted}: a class has no more rows that differ"
+        )
+    )
 
 
 def ranked(tried: Iterable[Tried]) -> list[Tried]:
@@ -278,12 +300,12 @@ def _named(members: Any) -> list[Any]:
     return [name for name, inner in pairs if isinstance(inner, dict)]
 
 
-def _rungs(number: int, rows: int, classes: Codes, block: Train) -> list[int]:
+def _rungs(number: int, rows: int, rarest: int, block: Train) -> list[int]:
     """On how many rows the candidates that are left are tried, one time after the other."""
     if block.search.method != "halving":
         return [rows]
     # So many that each class is in every fold.
-    least = math.ceil(block.search.folds * rows / np.bincount(classes).min())
+    least = math.ceil(block.search.folds * rows / rarest)
     steps = range(1 + int(math.log(max(number, 1), ETA)))
     found = [rows // ETA**step for step in reversed(steps)]
     return [max(each, min(least, rows)) for each in found]
@@ -294,8 +316,14 @@ def _sample(classes: Codes, rows: int, seed: int) -> NDArray[np.int64]:
     every = np.arange(len(classes))
     if rows >= len(classes):
         return every
-    part, _ = train_test_split(every, train_size=rows, stratify=classes, random_state=seed)
-    return np.sort(part)
+    counts = np.bincount(classes)
+    rare = np.flatnonzero(counts[classes] < LEAST)  # of which no part can be drawn
+    others = np.setdiff1d(every, rare, assume_unique=True)
+    rest, kinds = rows - len(rare), (counts >= LEAST).sum()
+    if rest < kinds or len(others) - rest < kinds:
+        return every
+    part, _ = train_test_split(others, train_size=rest, stratify=classes[others], random_state=seed)
+    return np.sort(np.concatenate([part, rare]))
 
 
 def _try(  # noqa: PLR0913, PLR0917
@@ -318,7 +346,7 @@ def _try(  # noqa: PLR0913, PLR0917
             for pipeline, each in zip(pipelines, left, strict=True)
         ],
         scoring=Judge(settings.metric, len(terms.target.classes)),
-        cv=estimator.folds(block.seed, settings.folds),
+        cv=Folds(settings.folds, seed=block.seed),
         error_score="raise",
         refit=False,
     )
@@ -340,6 +368,8 @@ def _unfitted(features: Floats, terms: Contract, candidate: Candidate) -> Pipeli
 class _Alone(Pipeline):  # type: ignore[misc]
     """One of many that are fitted side by side; an error says which."""
 
+    steps: list[tuple[str, Pipeline]]
+
     def __init__(
         self,
         steps: Any,
@@ -354,8 +384,10 @@ class _Alone(Pipeline):  # type: ignore[misc]
 
     def fit(self, *rows: Any) -> Self:
         """As a Pipeline, on one thread of OpenMP."""
+        ((name, candidate),) = self.steps
         with fitting.explained(f"train.search: {self.named}"), fitting.alone():
-            return super().fit(*rows)  # type: ignore[no-any-return]
+            self.steps = [(name, fitting.fit_rows(candidate, *rows))]
+        return self
 
 
 class _Told(GridSearchCV):  # type: ignore[misc]

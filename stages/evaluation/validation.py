@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from stages.compute import Engine, Local
-from stages.console import Bar, Unfit, say
+from stages.console import Bar, Unfit
 from stages.contract import Contract
 from stages.evaluation import evaluate, parts, search, threshold
 from stages.evaluation.evaluate import BINARY, CLASS_SCORES, SCORES, Scored
@@ -21,13 +20,13 @@ from stages.evaluation.intervals import over_folds, plain
 from stages.graph import export
 from stages.inference import Predictions
 from stages.model import fitting
+from stages.model.folds import LEAST, Folds, count_distinct, fewer, is_short
 from stages.params import FixedValue, Threshold, Train
 from stages.processes import Run, fits, here
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
-LEAST_FOLDS = 2
 
 
 class Validated(NamedTuple):
@@ -36,9 +35,9 @@ class Validated(NamedTuple):
     Attributes
     ----------
     shares
-        repeats × n × classes probabilities.
+        repeats × n × classes probabilities; NaN of a row that no fold tests.
     folds
-        repeats × n: of which fold the row was the test.
+        repeats × n: of which fold the row was the test; -1: of none.
     """
 
     shares: NDArray[np.float64]
@@ -54,10 +53,17 @@ class Rows(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What evaluation.json says of the cross-validation and of the threshold, if there are any."""
+    """What evaluation.json says of the cross-validation and of the threshold, if there are any.
+
+    Attributes
+    ----------
+    note
+        What they could not judge; empty: nothing.
+    """
 
     cross_validation: dict[str, Any] | None
     threshold: dict[str, Any] | None
+    note: str = ""
 
 
 def wanted(block: Train, rows: int) -> bool:
@@ -77,13 +83,14 @@ def validate(rows: Rows, block: Train, engine: Engine, repeats: int, run: Run = 
     Raises
     ------
     Unfit
-        Where a class has one row, or the rows of some folds are too few for the estimator.
+        Where fewer than two classes have two rows that differ, or the rows of some folds are too
+        few for the estimator.
     """
-    number, count = possible(rows, block), len(rows.classes)
-    folds = RepeatedStratifiedKFold(n_splits=number, n_repeats=repeats, random_state=block.seed)
-    splits = list(folds.split(rows.features, rows.classes))
-    shares = np.empty((repeats, count, len(rows.terms.target.classes)))
-    places = np.empty((repeats, count), dtype=np.int64)
+    number, count = possible(rows, block).folds, len(rows.classes)
+    folds = Folds(number, seed=np.random.RandomState(block.seed))
+    splits = [split for _ in range(repeats) for split in folds.split(rows.features, rows.classes)]
+    shares = np.full((repeats, count, len(rows.terms.target.classes)), np.nan)
+    places = np.full((repeats, count), -1, dtype=np.int64)
     with Bar("train: cross-validating", len(splits), "folds") as bar:
         for done, said in enumerate(_said(rows, block, engine, splits, run)):
             repeat, fold = divmod(done, number)
@@ -93,25 +100,40 @@ def validate(rows: Rows, block: Train, engine: Engine, repeats: int, run: Run = 
     return Validated(shares, places)
 
 
-def possible(rows: Rows, block: Train) -> int:
+class Possible(NamedTuple):
+    """How many folds there can be, and what is to be said of that; empty: nothing."""
+
+    folds: int
+    note: str
+
+
+def possible(rows: Rows, block: Train) -> Possible:
     """How many folds there can be: as asked for, or fewer, so that each has all classes.
 
     Raises
     ------
     Unfit
-        Where a class has one row.
+        Where fewer than two classes have two rows that differ.
     """
-    wanted = block.cross_validation.folds
-    counts = np.bincount(rows.classes, minlength=len(rows.terms.target.classes))
-    rarest, most = rows.terms.target.classes[int(counts.argmin())], int(counts.min())
-    if most < LEAST_FOLDS:
-        raise Unfit(f"class {rarest!r} has {most} row to train on, too few; add rows")
-    if most < wanted:
-        say(
-            f"train: cross-validating by {most} folds, not {wanted}: class {rarest!r} has no more "
-            "rows to train on"
+    labels = [repr(rows.terms.target.classes[code]) for code in np.unique(rows.classes)]
+    counts = count_distinct(rows.features, rows.classes)
+    wanted, number = block.cross_validation.folds, fewer(block.cross_validation.folds, counts)
+    lone = [label for label, own in zip(labels, counts, strict=True) if own < LEAST]
+    if is_short(counts):
+        raise Unfit(f"class {lone[0]} has no two rows to train on that differ; add rows")
+    texts = []
+    if number < wanted:
+        rarest = int(np.where(counts < LEAST, counts.max() + 1, counts).argmin())
+        texts.append(
+            f"cross-validating by {number} folds, not {wanted}: class {labels[rarest]} has no more "
+            "rows to train on that differ"
         )
-    return min(most, wanted)
+    if lone:
+        texts.append(
+            f"cross-validation says nothing of class {', '.join(lone)}: it has no two rows to "
+            "train on that differ"
+        )
+    return Possible(number, "; ".join(texts))
 
 
 def _said(
@@ -151,7 +173,7 @@ def _fold(
 def _ask(unfitted: Pipeline, features: Floats, classes: Codes, test: Floats) -> NDArray[np.float64]:
     """What a Pipeline, fitted to rows, says of others."""
     with fitting.alone():
-        pipeline = fitting.finished(unfitted.fit(features, classes))
+        pipeline = fitting.finished(fitting.fit_rows(unfitted, features, classes))
         said = export.sklearn_predictions(pipeline, test).probabilities
     shares: NDArray[np.float64] = said.astype(np.float64)
     sums: NDArray[np.float64] = shares.sum(axis=1, keepdims=True)
@@ -170,11 +192,11 @@ def scores(
         choose for the class at this place.
     """
     rows = [
-        _labelled(shares, truth, folds == fold, rule, place)
+        _labelled(shares[folds >= 0], truth[folds >= 0], folds[folds >= 0] == fold, rule, place)
         for shares, folds in zip(*found, strict=True)
-        for fold in np.unique(folds)
+        for fold in range(folds.max() + 1)
     ]
-    classes, folds = len(terms.target.classes), len(np.unique(found.folds))
+    classes, folds = len(terms.target.classes), int(found.folds.max()) + 1
     values = np.array([evaluate.values(each, classes) for each in rows])
     by_class = np.array([parts.each_class(each, classes) for each in rows])
     return {
@@ -214,25 +236,25 @@ def judge(rows: Rows, asked: Train, best: Train, engine: Engine, run: Run = here
     """
     rule = asked.threshold
     place = threshold.place(rule, rows.terms) if rule else 0
-    found = _validated(rows, asked, engine, run)
+    found, note = _validated(rows, asked, engine, run)
     report = _report(found, rows, asked, place) if found else None
     if rule is None:
-        return Judged(report, None)
+        return Judged(report, None, note)
     if isinstance(rule, FixedValue) and found is None:  # nothing depends on what it reaches
-        return Judged(None, {**_named(rule, rule.value), "reached": None})
+        return Judged(None, {**_named(rule, rule.value), "reached": None}, note)
     found = found or _for_threshold(rows, best, engine, run)
-    return Judged(report, decide(found, rows.classes, rule, place))
+    return Judged(report, decide(found, rows.classes, rule, place), note)
 
 
-def _validated(rows: Rows, asked: Train, engine: Engine, run: Run) -> Validated | None:
-    """What params.yaml asks for; None where it does not, or the rows are too few."""
+def _validated(rows: Rows, asked: Train, engine: Engine, run: Run) -> tuple[Validated | None, str]:
+    """What params.yaml asks for; None where it does not, or the rows are too few; and a note."""
     if not wanted(asked, len(rows.classes)):
-        return None
+        return None, ""
     try:
-        return validate(rows, asked, engine, asked.cross_validation.repeats, run)
+        note = possible(rows, asked).note
+        return validate(rows, asked, engine, asked.cross_validation.repeats, run), note
     except Unfit as error:  # all of the rows suffice for a model, and that is what is wanted
-        say(f"train: cross-validation is left out, with fewer rows: {error}")
-        return None
+        return None, f"cross-validation is left out, with fewer rows: {error}"
 
 
 def _for_threshold(rows: Rows, best: Train, engine: Engine, run: Run) -> Validated:
@@ -248,7 +270,7 @@ def _for_threshold(rows: Rows, best: Train, engine: Engine, run: Run) -> Validat
 def _report(found: Validated, rows: Rows, asked: Train, place: int) -> dict[str, Any]:
     """What evaluation.json says of the cross-validation."""
     return {
-        "folds": len(np.unique(found.folds)),
+        "folds": int(found.folds.max()) + 1,
         "repeats": len(found.folds),
         "nested": asked.search.method != "none",
         **scores(found, rows.classes, rows.terms, asked.threshold, place),
@@ -257,8 +279,9 @@ def _report(found: Validated, rows: Rows, asked: Train, place: int) -> dict[str,
 
 def decide(found: Validated, truth: Codes, rule: Threshold, place: int) -> dict[str, Any]:
     """The threshold that the rule wants of all that was said, and what it reaches there."""
-    hits = np.tile(truth == place, len(found.shares))
-    shares = found.shares[:, :, place].ravel()
+    asked = (found.folds >= 0).ravel()
+    hits = np.tile(truth == place, len(found.shares))[asked]
+    shares = found.shares[:, :, place].ravel()[asked]
     value = threshold.chosen(rule, hits, shares)
     return {**_named(rule, value), "reached": threshold.reached(value, hits, shares)}
 

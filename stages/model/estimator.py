@@ -15,11 +15,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaseEnsemble, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
-from sklearn.model_selection import StratifiedKFold
 
 from stages.console import CairnError, say
 from stages.contract import Contract
 from stages.model import isotonic
+from stages.model.folds import Folds
 from stages.params import Train
 
 FOLDS = 5
@@ -109,7 +109,9 @@ def calibrated(
     estimator: BaseEstimator, seed: int, method: str = "sigmoid"
 ) -> CalibratedClassifierCV:
     """An estimator with probabilities, by cross-validation on shuffled rows."""
-    return CalibratedClassifierCV(estimator, method=method, cv=folds(seed))
+    return CalibratedClassifierCV(
+        estimator, method=method, cv=Folds(FOLDS, seed=seed, is_inner=True)
+    )
 
 
 def _stops(block: Train) -> dict[str, Any]:
@@ -143,11 +145,6 @@ def _stopping(model: BaseEstimator) -> BaseEstimator:
     given = model.get_params()
     alone = {"first_metric_only": True, **({} if METRICS & set(given) else {"metric": "None"})}
     return Stopping(**{**alone, **given})
-
-
-def folds(seed: int, number: int = FOLDS) -> StratifiedKFold:
-    """Folds of shuffled rows, for a table may be in the order of something."""
-    return StratifiedKFold(number, shuffle=True, random_state=seed)
 
 
 class Maker(NamedTuple):
@@ -225,7 +222,10 @@ class Maker(NamedTuple):
         number = arguments.get("cv")
         # Without folds, ridge regression leaves out each row once, and shuffles nothing.
         if "cv" in allowed and kind is not RidgeClassifierCV and type(number) in {int, type(None)}:
-            found["cv"] = folds(self.seed, FOLDS if number is None else number)
+            # What asks each row once needs folds that all rows are in.
+            learns_all = kind is CalibratedClassifierCV and arguments.get("ensemble") is not False
+            number = FOLDS if number is None else number
+            found["cv"] = Folds(number, seed=self.seed, learns_all=learns_all, is_inner=True)
         return found
 
 
@@ -296,6 +296,34 @@ def _lightgbm_names() -> list[str]:
 
     aliases = _ConfigAliases._get_all_param_aliases()  # noqa: SLF001 - there is no public list
     return [*aliases, *(name for names in aliases.values() for name in names)]
+
+
+def stops(estimator: BaseEstimator) -> dict[str, Any]:
+    """The parameters, its own and of those inside it, by which scikit-learn keeps rows aside.
+
+    Returns
+    -------
+    dict
+        Each with the value by which it keeps none.
+    """
+    given = estimator.get_params(deep=True)
+    found = {
+        name: False
+        for name, value in given.items()
+        if name.rpartition("__")[2] == "early_stopping" and value in {True, "auto"}
+    }
+    steps = {
+        name: None
+        for name, value in given.items()
+        if name.rpartition("__")[2] == "n_iter_no_change" and value is not None
+    }
+    # What has `early_stopping` takes no None for the number of steps.
+    alone = {
+        name: value
+        for name, value in steps.items()
+        if name.replace("n_iter_no_change", "early_stopping") not in given
+    }
+    return {**found, **alone}
 
 
 def parts(estimator: BaseEstimator) -> list[BaseEstimator]:

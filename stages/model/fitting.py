@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +20,7 @@ from stages.compute import Engine
 from stages.console import CairnError, Unfit, say
 from stages.contract import Contract
 from stages.model import estimator, names
+from stages.model.folds import LEAST, count_distinct, is_short
 from stages.model.prepare import prepare
 from stages.params import Train
 from stages.paths import TRAIN
@@ -77,7 +79,50 @@ def fit(
         else nullcontext(),
         running([pipeline], f"train.estimator: {block.estimator}"),
     ):
-        return finished(pipeline.fit(features, classes))
+        return finished(fit_rows(pipeline, features, classes))
+
+
+def fit_rows(unfitted: Pipeline, features: Floats, classes: Codes) -> Pipeline:
+    """Fit a Pipeline; without early stopping, where the rows are too few to keep some aside."""
+    try:
+        return unfitted.fit(features, classes)
+    except ValueError:
+        changes = estimator.stops(unfitted)
+        if not changes:
+            raise
+        whole = clone(unfitted).set_params(**changes)
+        try:
+            return whole.fit(features, classes)
+        except WRONG:
+            pass  # it was not for want of rows
+        raise
+
+
+def notes(block: Train, pipeline: Pipeline, features: Floats, classes: Codes) -> list[str]:
+    """What was not done as the block says, for want of rows."""
+    found = []
+    if (
+        block.early_stopping
+        and not estimator.stops(pipeline)
+        and not estimator.uses_lightgbm(pipeline[-1])
+    ):
+        found.append(
+            "train.early_stopping is left out: the rows are too few to keep some of each class "
+            "aside"
+        )
+    if any(hasattr(part, "calibrated_classifiers_") for part in estimator.parts(pipeline[-1])):
+        counts = count_distinct(features, classes)
+        if is_short(counts):
+            found.append(
+                "the probabilities are calibrated on the rows that the model learned from: fewer "
+                "than two classes have two rows that differ"
+            )
+        elif (counts < LEAST).any():
+            found.append(
+                "the probabilities of a class whose rows are all alike are not calibrated: no rows "
+                "aside have it"
+            )
+    return found
 
 
 def check_converged(pipeline: Pipeline, features: Floats, classes: Codes) -> None:

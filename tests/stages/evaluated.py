@@ -70,6 +70,9 @@ def evaluation(terms: Contract, **more: Any) -> dict[str, Any]:
     ]
     return {
         "rows": {"train": 240, "test": len(test.truth)},
+        "duplicates": {"copies": 0, "contradicting": 0},
+        "leaks": [],
+        "notes": [],
         "test": scores,
         "cross_validation": {
             "folds": 5,

@@ -12,6 +12,7 @@ import yaml
 
 from stages import contract, features, inference, parquet, train, training
 from stages.console import CairnError
+from stages.contract import Column, Contract, Target
 from stages.evaluation import intervals, parts
 from stages.features import matrix
 from stages.model import fitting
@@ -27,6 +28,7 @@ from stages.paths import (
     PICTURES,
     PIPELINE,
     PLOTS,
+    PROCESSED,
     TERMS,
     TEST,
     TRAIN,
@@ -140,10 +142,12 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     run(folder, slices=["colour"])
     found, metrics = evaluation(), json.loads(METRICS.read_bytes())
     assert list(found) == [
-        "rows", "test", "cross_validation", "classes", "slices", "threshold", "search",
-        "importance",
+        "rows", "duplicates", "leaks", "notes", "test", "cross_validation",
+        "classes", "slices", "threshold", "search", "importance",
     ]  # fmt: skip
     assert found["rows"] == {"train": 60, "test": 20}
+    assert found["duplicates"] == {"copies": 0, "contradicting": 0}
+    assert found["leaks"] == found["notes"] == []
     for part, said in (
         ("test", found["test"]),
         ("cross_validation", found["cross_validation"]["scores"]),
@@ -277,3 +281,38 @@ def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:
         "lightgbm",
         "onnxmltools",
     }
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+def test_copies_a_leak_and_a_class_of_one_row_are_said_and_end_no_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    labels = np.array(["a"] * 60 + ["b"] * 40)
+    table = pa.table(
+        {
+            "x": pa.array(random.normal(size=100), pa.float32()),
+            "alive": pa.array((labels == "b").astype(float), pa.float32()),
+            "kind": labels,
+        }
+    )
+    lone = pa.table({"x": [9.0] * 5, "alive": [3.0] * 5, "kind": ["c"] * 5}).cast(table.schema)
+    numbers = [Column(name=name, kind="number") for name in ("x", "alive")]
+    target = Target(name="kind", classes=("a", "b", "c"))
+    contract_file.write(Contract(columns=tuple(numbers), target=target), TERMS)
+    with parquet.Writer(PROCESSED) as writer:
+        for part in (table, table[:30], lone):
+            writer.write(part)
+    features.main()
+    run(folder, cross_validation={"folds": 3, "repeats": 1, "most_rows": 1000})
+    out, card, found = capsys.readouterr().out, CARD.read_text("utf-8"), evaluation()
+    assert "features: 34 of 135 rows are copies of another in every feature" in out
+    assert "features: class 'c' has no two rows that differ" in out
+    assert "train: WARNING: column 'alive' alone tells kind almost perfectly (AUC 1.000)" in out
+    assert "train: cross-validation says nothing of class 'c'" in out
+    assert found["duplicates"] == {"copies": 34, "contradicting": 0}
+    assert found["leaks"] == [{"feature": "alive", "auc": 1.0}]
+    assert found["classes"][2]["recall"] == {"value": None, "low": None, "high": None}
+    assert "34 rows are copies of another" in card
+    assert "**`alive` alone tells `kind` almost perfectly" in card
+    assert "No test row is of class 'c': no score counts it." in card

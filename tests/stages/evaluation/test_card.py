@@ -175,6 +175,43 @@ def test_limits_follow_from_the_facts(more: dict[str, Any], said: str) -> None:
     assert said in section(made(**more), "Limits")
 
 
+def test_copies_are_counted() -> None:
+    assert "No two rows are alike in every feature." in section(made(), "Data")
+    text = section(made(duplicates={"copies": 1094, "contradicting": 12}), "Data")
+    assert "1,094 rows are copies of another in every feature; a row and its copies are on" in text
+    assert "12 rows have the features of another row and a different label" in text
+    one = section(made(duplicates={"copies": 1, "contradicting": 0}), "Data")
+    assert "1 row is a copy of another" in one
+    assert "different label" not in one
+
+
+def test_a_leak_is_the_first_limit_and_bold() -> None:
+    first = section(made(leaks=[{"feature": "area", "auc": 0.9987}]), "Limits").strip()
+    assert first.startswith("- **`area` alone tells `kind` almost perfectly (AUC 0.999).**")
+    assert "add it to `processed.drop`" in first.splitlines()[0]
+
+
+def test_what_could_not_be_judged_is_said() -> None:
+    notes = ["no test row is of class 'a|b <i>_x_': no score counts it"]
+    text = section(made(notes=notes), "Limits")
+    assert (
+        "- No test row is of class 'a&#124;b &#60;i&#62;&#95;x&#95;': no score counts it." in text
+    )
+
+
+def test_a_class_without_a_test_row_is_neither_the_worst_nor_scored() -> None:
+    terms = small.fitted().terms
+    evaluation = evaluated.evaluation(terms)
+    gone = {"value": None, "low": None, "high": None}
+    classes = [{**evaluation["classes"][0], "rows": 0, "recall": gone, "roc_auc": gone},
+               evaluation["classes"][1]]  # fmt: skip
+    scores = {**evaluation["test"], "roc_auc": gone}
+    text = made(classes=classes, test=scores)
+    assert "ROC AUC is" not in text
+    assert "Of the class `yes` it finds the least" in text
+    assert cells(section(text, "Each class"))[2][3] == "–"
+
+
 def test_a_large_even_table_has_no_limit_of_few_rows() -> None:
     terms = small.fitted().terms
     evaluation = evaluated.evaluation(terms, rows={"train": 90_000, "test": 9_000})

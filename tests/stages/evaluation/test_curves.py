@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import LogisticRegression
@@ -19,9 +20,11 @@ from stages.contract import Column, Contract, Feature, Histogram, Target
 from stages.evaluation import curves, evaluate
 from stages.evaluation.evaluate import Scored
 from stages.inference import Predictions
-from stages.model import estimator, fitting
+from stages.model import fitting
+from stages.model.folds import Folds
 from stages.processes import Run
 from tests import small
+from tests.stages import evaluated
 from tests.stages.evaluated import doubtful
 
 TRIED = [
@@ -253,7 +256,7 @@ def test_more_rows_to_learn_from_make_a_better_model() -> None:
 def test_with_all_rows_the_curve_says_what_the_folds_say() -> None:
     made = small.fitted()
     losses = []
-    for rows, aside in estimator.folds(0).split(made.features, made.classes):
+    for rows, aside in Folds(5, seed=0).split(made.features, made.classes):
         model = fitting.fit(made.features[rows], made.classes[rows], small.TERMS, small.LINEAR)
         shares = model.predict_proba(made.features[aside])
         losses.append(metrics.log_loss(made.classes[aside], shares, labels=[0, 1]))
@@ -281,14 +284,30 @@ def test_sizes_that_cannot_hold_each_class_twice_are_left_out() -> None:
 
 
 def test_sizes_on_which_the_estimator_fails_are_left_out() -> None:
-    """Calibration by five folds wants five rows of each class."""
+    """Calibration by five folds that do not give way wants five rows of each class."""
     made = small.fitted()
-    inside = estimator.calibrated(GaussianNB(), 0)
+    inside = CalibratedClassifierCV(GaussianNB(), cv=5)
     features = np.nan_to_num(made.features)
     rows = (features, made.classes)
     found = curves.learning(Pipeline([("model", inside)]), rows, small.LINEAR)
     assert found["rows"].nunique() == 4
     assert np.isfinite(found["log_loss"]).all()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_class_without_a_row_has_no_curve(number: int) -> None:
+    truth, names = [0, 0, 2, 0] if number > 2 else [0] * 4, np.array(["a", "b", "c"][:number])
+    shares = np.random.default_rng(0).dirichlet(np.ones(number), 4)
+    test = evaluated.scored(truth, shares.tolist())
+    for curve, columns in (
+        (curves._roc, ["false_positive_rate", "true_positive_rate", "class"]),
+        (curves._precision_recall, ["recall", "precision", "class"]),
+        (curves._calibration, ["predicted", "observed", "rows", "class"]),
+    ):
+        found = curves._by_class(curve, test, names)
+        assert list(found) == columns
+        assert set(found["class"]) == ({"a", "c"} if number > 2 else set())
+        assert found.notna().all(axis=None)
 
 
 @pytest.mark.parametrize("classes", [[0] * 90 + [1] * 9 + [2], [0, 1] * 40])

@@ -103,3 +103,22 @@ def test_a_model_that_knows_how_sure_it_is_has_no_calibration_error() -> None:
     assert evaluate.scores(rows, 2)["calibration_error"] == 0
     sure = scored([0, 1], [[1.0, 0.0], [1.0, 0.0]])
     assert evaluate.scores(sure, 2)["calibration_error"] == 0.5
+
+
+def test_a_class_that_no_row_has_is_in_no_mean() -> None:
+    """Rows of the first two of three classes, and one class alone."""
+    rows = scored([0, 0, 1, 1], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1], [0, 1, 0]])
+    found = evaluate.scores(rows, 3)
+    shares = rows.said.probabilities
+    each = [float(metrics.roc_auc_score(rows.truth == k, shares[:, k])) for k in (0, 1)]
+    assert found["roc_auc"] == approx(sum(each) / 2)
+    assert found["f1_macro"] == approx((2 / 3 + 0.8) / 2)
+    absent = dict(zip(evaluate.CLASS_SCORES, evaluate.of_class(rows, 2), strict=True))
+    untold = [name for name, value in absent.items() if np.isnan(value)]
+    assert untold == ["recall", "f1", "roc_auc", "average_precision"]
+
+
+def test_of_rows_of_one_class_the_ranking_is_not_scored() -> None:
+    found = evaluate.scores(scored([0, 0], [[0.8, 0.2], [0.4, 0.6]]), 2)
+    assert not {"roc_auc", "average_precision"} & set(found)
+    assert found["accuracy"] == 0.5

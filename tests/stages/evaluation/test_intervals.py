@@ -8,6 +8,7 @@ from stages.evaluation import evaluate, intervals
 from stages.evaluation.evaluate import Scored
 from stages.evaluation.intervals import Interval
 from stages.inference import Predictions
+from tests.stages import evaluated
 from tests.stages.evaluated import approx, doubtful, scored
 
 
@@ -129,3 +130,22 @@ def test_where_all_folds_agree_nothing_tells_how_much_they_vary() -> None:
 def test_a_brier_score_is_at_most_what_it_can_be(classes: int, most: int) -> None:
     values = np.array([[0.05], [0.9]])
     assert intervals.over_folds(["brier"], values, 2, classes)["brier"].high == most
+
+
+def test_folds_that_do_not_tell_a_score_do_not_count() -> None:
+    nan = np.nan
+    values = np.array([[0.5, nan, nan], [0.7, 0.4, nan], [0.6, nan, nan], [0.6, nan, nan]])
+    found = intervals.over_folds(["accuracy", "recall", "f1"], values, 2, 2)
+    plain = intervals.plain(found)
+    assert plain["accuracy"]["low"] < plain["accuracy"]["value"] == 0.6
+    assert plain["recall"] == {"value": 0.4, "low": None, "high": None}
+    assert plain["f1"] == {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_rows_of_one_class_have_what_they_tell() -> None:
+    rows = evaluated.scored([0, 0], [[0.8, 0.2], [0.4, 0.6]])
+    found = intervals.plain(intervals.of_scores(rows, 2, 0))
+    assert found["accuracy"]["value"] == 0.5
+    assert found["accuracy"]["low"] < 0.5 < found["accuracy"]["high"]
+    assert found["roc_auc"] == {"value": None, "low": None, "high": None}

@@ -266,3 +266,20 @@ def test_colours_are_told_apart_by_people_who_see_few() -> None:
     picture = np.asarray(image(drawn()["roc"]).convert("RGB"))
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners == 255).all()
+
+
+@pytest.mark.parametrize("name", ["roc", "precision_recall", "calibration"])
+@pytest.mark.parametrize("classes", [2, 12])
+def test_a_class_without_a_test_row_is_drawn_without_a_curve(name: str, classes: int) -> None:
+    target = Target(name="t", classes=tuple(range(classes)))
+    terms = small.TERMS.model_copy(update={"target": target})
+    evaluation = evaluated.evaluation(terms)
+    gone = {"value": None, "low": None, "high": None}
+    untold = dict.fromkeys(["recall", "f1", "roc_auc", "average_precision"], gone)
+    evaluation["classes"][1] |= {"rows": 0, **untold}
+    if classes == 2:
+        evaluation["test"] |= {"roc_auc": gone, "average_precision": gone}
+    points = evaluated.points(terms)
+    frame = points[name]
+    points[name] = frame[frame["class"] != "1"]
+    assert pictures.draw(points, evaluation, terms, name).startswith(b"\x89PNG")

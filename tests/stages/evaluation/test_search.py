@@ -5,6 +5,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -236,10 +237,47 @@ def test_a_search_that_cannot_be_says_why(space: dict[str, Any], says: str) -> N
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_class_that_is_not_in_every_fold_is_named() -> None:
-    classes = np.array([0] * 30 + [1] * 3)
-    with pytest.raises(CairnError, match=r"search\.folds: class 'yes' has 3 rows .* the 20 folds"):
-        search.check_folds(classes, small.TERMS, 20, "train.search.folds")
+def of_rows(given: Train, rows: list[int]) -> Found:
+    """The best on some rows of the small table, in an order."""
+    made = small.fitted()
+    with ThreadPoolExecutor(1) as pool, joblib.parallel_config("threading", n_jobs=2):
+        return search.best(
+            made.features[rows], made.classes[rows], small.TERMS, given, compute.Local(pool)
+        )
+
+
+def places(code: int) -> list[int]:
+    return np.flatnonzero(small.fitted().classes == code).tolist()
+
+
+@pytest.mark.parametrize("method", ["grid", "halving"])
+def test_a_class_with_fewer_rows_than_folds_has_fewer_folds(method: str) -> None:
+    given = block({"values": {"C": [0.01, 0.1, 1.0]}}, method=method, folds=5)
+    found = of_rows(given, [*places(0), *places(1)[:3]])
+    assert found.report
+    assert found.note.startswith("train.search used 3 folds, not 5")
+
+
+def test_copies_are_in_one_fold() -> None:
+    """A neighbour knows each row by its copy, and none without."""
+    over = {"estimator": "sklearn.neighbors.KNeighborsClassifier", "values": {"n_neighbors": [1]}}
+    made = small.fitted()
+    noise = np.random.default_rng(0).integers(0, 2, len(made.classes))
+    twice = np.tile(np.arange(len(made.classes)), 2)
+    with ThreadPoolExecutor(1) as pool, joblib.parallel_config("threading", n_jobs=2):
+        found = search.best(
+            made.features[twice], noise[twice], small.TERMS, block(over, metric="accuracy"),
+            compute.Local(pool),
+        )  # fmt: skip
+    assert found.report
+    assert found.report["tried"][0]["value"] < 0.75
+
+
+def test_a_search_that_two_classes_cannot_judge_is_left_out() -> None:
+    found = of_rows(block({"values": {"C": [0.1, 1.0]}}), [*places(0), *places(1)[:1] * 5])
+    assert found.report is None
+    assert found.block.search.method == "none"
+    assert "train.search is left out" in found.note
 
 
 def test_how_far_it_is_and_the_best_so_far_are_said(

@@ -10,6 +10,7 @@ from scipy import stats
 
 from stages import compute, processes
 from stages.console import CairnError
+from stages.contract import Target
 from stages.evaluation import evaluate, validation
 from stages.evaluation.validation import Judged, Rows, Validated
 from stages.params import Train
@@ -158,37 +159,71 @@ def judge_few(given: Train, rare: int) -> Judged:
         return validation.judge(few(rare), given, given, compute.Local(pool))
 
 
-def test_a_class_with_fewer_rows_than_folds_has_fewer_folds(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    report = judge_few(block(folds=5), 3).cross_validation
-    assert report
-    assert report["folds"] == 3
-    assert capsys.readouterr().out.splitlines() == [
-        "train: cross-validating by 3 folds, not 5: class 'no' has no more rows to train on"
-    ]
+def test_a_class_with_fewer_rows_than_folds_has_fewer_folds() -> None:
+    judged = judge_few(block(folds=5), 3)
+    assert judged.cross_validation
+    assert judged.cross_validation["folds"] == 3
+    assert judged.note == (
+        "cross-validating by 3 folds, not 5: class 'no' has no more rows to train on that differ"
+    )
+
+
+def test_where_one_class_alone_could_be_judged_it_is_left_out_and_said() -> None:
+    judged = judge_few(block(), 1)
+    assert judged[:2] == (None, None)
+    assert judged.note.startswith("cross-validation is left out")
+    assert "class 'no' has no two rows to train on that differ" in judged.note
 
 
 @pytest.mark.parametrize(
-    ("train", "rare", "why"),
+    ("train", "rare"),
     [
-        ({}, 1, "class 'no' has 1 row to train on"),
-        ({"estimator": "sklearn.svm.LinearSVC"}, 5, "cannot be fitted: Requesting 5-fold"),
+        ({"estimator": "sklearn.svm.LinearSVC"}, 5),
         ({"search": {**block().search.model_dump(), "method": "grid", "over": [{}], "folds": 4}},
-         4, "train.search.folds: class 'no' has 2 rows to train on"),
+         4),
     ],
 )  # fmt: skip
-def test_where_the_rows_of_a_fold_are_too_few_it_is_left_out_and_said(
-    train: dict[str, Any], rare: int, why: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert judge_few(block(train), rare) == Judged(None, None)
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("train: cross-validation is left out")
-    assert why in line
+def test_inner_folds_are_fewer_where_a_class_is_rare(train: dict[str, Any], rare: int) -> None:
+    assert judge_few(block(train), rare).cross_validation
+
+
+MEMORY = {"estimator": "sklearn.neighbors.KNeighborsClassifier", "arguments": {"n_neighbors": 1}}
+
+
+def test_a_row_is_asked_of_models_that_had_not_seen_its_copy() -> None:
+    """Labels by chance: who knows a copy is right, and nobody else is."""
+    every = rows()
+    noise = np.random.default_rng(0).integers(0, 2, len(every.classes))
+    twice = np.tile(np.arange(len(noise)), 2)
+    copied = every._replace(features=every.features[twice], classes=noise[twice])
+    with ThreadPoolExecutor(1) as pool:
+        found = validation.validate(copied, block(MEMORY), compute.Local(pool), 1)
+    folds = found.folds[0].reshape(2, -1)
+    np.testing.assert_array_equal(*folds)
+    assert (found.shares[0].argmax(axis=1) == copied.classes).mean() < 0.7
+
+
+def test_of_three_classes_one_that_is_one_row_is_learned_from_and_said() -> None:
+    every = rows()
+    target = Target(name="kind", classes=("no", "once", "yes"))
+    classes = np.where(every.classes == 1, 2, 0)
+    classes[:6] = 1
+    features = every.features.copy()
+    features[:6] = features[0]
+    given = Rows(features, classes, small.TERMS.model_copy(update={"target": target}))
+    with ThreadPoolExecutor(1) as pool:
+        judged = validation.judge(given, block(), block(), compute.Local(pool))
+    report = judged.cross_validation
+    assert report
+    assert [each["recall"]["value"] is None for each in report["classes"]] == [False, True, False]
+    assert 0.5 < report["scores"]["roc_auc"]["value"] <= 1
+    assert judged.note == (
+        "cross-validation says nothing of class 'once': it has no two rows to train on that differ"
+    )
 
 
 def test_a_threshold_that_cannot_be_chosen_is_refused_and_one_that_is_given_is_taken() -> None:
-    with pytest.raises(CairnError, match=r"train\.threshold.*'no' has 1 row.*rule: value"):
+    with pytest.raises(CairnError, match=r"train\.threshold.*'no' has no two rows.*rule: value"):
         judge_few(block({"threshold": RECALL}), 1)
     fixed = {"class": "no", "rule": "value", "value": 0.3}
     judged = judge_few(block({"threshold": fixed}), 1)

@@ -13,13 +13,13 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
-from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 
 from stages import contract
 from stages.console import CairnError
 from stages.contract import Contract
 from stages.model import estimator
+from stages.model.folds import Folds
 from stages.params import Train
 from tests import small
 
@@ -51,7 +51,7 @@ def test_an_estimator_without_randomness_gets_no_seed() -> None:
 def test_an_estimator_without_probabilities_is_calibrated_on_shuffled_rows(name: str) -> None:
     found = made(f"sklearn.{name}")
     assert isinstance(found, CalibratedClassifierCV)
-    assert (found.cv.n_splits, found.cv.shuffle, found.cv.random_state) == (5, True, 3)
+    assert (found.cv.number, found.cv.seed, found.cv.learns_all) == (5, 3, True)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,21 @@ def test_a_mapping_with_a_class_is_an_estimator_seeded_and_weighted_alike() -> N
 @pytest.mark.parametrize(("cv", "number"), [({}, 5), ({"cv": None}, 5), ({"cv": 3}, 3)])
 def test_folds_inside_are_shuffled_by_the_seed(cv: dict[str, Any], number: int) -> None:
     found = made(WRAPPER, estimator=SVC, **cv).cv
-    assert isinstance(found, StratifiedKFold)
-    assert (found.n_splits, found.shuffle, found.random_state) == (number, True, 3)
+    assert isinstance(found, Folds)
+    assert (found.number, found.seed, found.learns_all) == (number, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        (WRAPPER, {"estimator": SVC, "ensemble": False}),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": [["a", SVC]]}),
+    ],
+)
+def test_what_asks_each_row_once_gets_folds_that_all_rows_are_in(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    assert made(name, **arguments).cv.learns_all is False
 
 
 def test_no_folds_that_mean_something_else_stay() -> None:
@@ -211,7 +224,7 @@ def test_an_estimator_is_calibrated_as_the_block_says(name: str, method: str) ->
     assert isinstance(found, CalibratedClassifierCV)
     assert type(found.estimator).__name__ == name.rpartition(".")[2]
     assert (found.method, found.estimator.random_state) == (method, 3)
-    assert (found.cv.n_splits, found.cv.shuffle, found.cv.random_state) == (5, True, 3)
+    assert (found.cv.number, found.cv.seed, found.cv.learns_all) == (5, 3, True)
 
 
 def test_what_calibrates_itself_is_not_calibrated_twice() -> None:
@@ -260,7 +273,9 @@ def test_a_calibrated_estimator_stops_early_inside() -> None:
 
 
 def test_folds_that_are_none_are_refused() -> None:
-    with pytest.raises(CairnError, match=r"train\.estimator: .* cannot be made: .*n_splits=1"):
+    with pytest.raises(
+        CairnError, match=r"train\.estimator: .* cannot be made: got 1 folds; allowed"
+    ):
         made(WRAPPER, estimator=SVC, cv=1)
 
 

@@ -154,3 +154,52 @@ def test_probabilities_that_are_not_finite_end_the_stage() -> None:
     pipeline[-1]._baseline_prediction[:] = np.nan
     with pytest.raises(CairnError, match=r"has diverged: its probabilities of \d+ of \d+ training"):
         fitting.check_converged(pipeline, rows, classes)
+
+
+def few(classes: list[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    features = np.random.default_rng(0).normal(size=(len(classes), 5)).astype(np.float32)
+    features[:, 3:] = 0
+    return features, np.array(classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sklearn.ensemble.HistGradientBoostingClassifier", {}),
+        ("sklearn.ensemble.GradientBoostingClassifier", {}),
+        ("sklearn.linear_model.SGDClassifier", {"loss": "log_loss"}),
+        ("sklearn.neural_network.MLPClassifier", {"max_iter": 10}),
+    ],
+)
+def test_too_few_rows_to_keep_aside_are_fitted_without_stopping(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    given = block(name, **arguments).model_copy(update={"early_stopping": 3})
+    features, classes = few([0] * 20 + [1])
+    fitted = fitting.fit(features, classes, small.TERMS, given)
+    assert set(fitted.predict(features)) <= {0, 1}
+    (note,) = fitting.notes(given, fitted, features, classes)
+    assert note.startswith("train.early_stopping is left out")
+    enough = few([0, 1] * 30)
+    whole = fitting.fit(*enough, small.TERMS, given)
+    assert fitting.notes(given, whole, *enough) == []
+
+
+def test_what_is_wrong_with_an_estimator_is_still_said_of_it() -> None:
+    given = block("sklearn.neural_network.MLPClassifier", hidden_layer_sizes=[-1])
+    with pytest.raises(CairnError, match="hidden_layer_sizes"):
+        fitting.fit(
+            *few([0] * 20 + [1]), small.TERMS, given.model_copy(update={"early_stopping": 3})
+        )
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [([0] * 20 + [1], "on the rows that the model learned from"), ([0, 1] * 10, "")],
+)
+def test_calibration_of_a_class_of_one_row_is_done_and_said(classes: list[int], said: str) -> None:
+    given = block("sklearn.svm.LinearSVC")
+    fitted = fitting.fit(*few(classes), small.TERMS, given)
+    notes = fitting.notes(given, fitted, *few(classes))
+    assert len(notes) == bool(said)
+    assert all(said in note for note in notes)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
 from stages.model import estimator
+from stages.model.stopping import keep_aside
 from stages.params import Train
 from tests import small
 
@@ -94,3 +96,35 @@ def test_the_user_s_arguments_alone_are_enough() -> None:
     given = block(early_stopping_round=2).model_copy(update={"early_stopping": None})
     model = estimator.make(given, small.TERMS).fit(*rows())
     assert model.best_iteration_ < TREES
+
+
+def test_a_row_and_its_copies_are_kept_aside_together() -> None:
+    features, truth = rows()
+    twice = np.tile(np.arange(len(truth)), 2)
+    kept, aside = keep_aside(features[twice], truth[twice], 3)
+    assert sorted([*kept, *aside]) == list(range(1200))
+    assert 110 <= len(aside) <= 130
+    assert not set(twice[kept]) & set(twice[aside])
+
+
+def test_without_copies_the_rows_kept_aside_are_scikit_learn_s() -> None:
+    features, truth = rows()
+    _, aside = keep_aside(features, truth, 3)
+    _, theirs = train_test_split(np.arange(600), test_size=0.1, stratify=truth, random_state=3)
+    np.testing.assert_array_equal(aside, theirs)
+
+
+@pytest.mark.parametrize("classes", [[0, 0, 0, 1], [0] * 30 + [1], [0, 1, 2] * 2])
+def test_few_rows_are_fitted_all_the_same(classes: list[int]) -> None:
+    features = np.random.default_rng(0).normal(size=(len(classes), 3)).astype(np.float32)
+    kept, aside = keep_aside(features, np.array(classes), 3)
+    assert len(aside)
+    assert set(np.array(classes)[kept]) == set(classes)
+    model = made(min_child_samples=1).fit(features, np.array(classes))
+    assert model.classes_.tolist() == sorted(set(classes))
+
+
+def test_where_no_row_can_be_kept_aside_all_of_them_judge() -> None:
+    features = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+    kept, aside = keep_aside(features, np.repeat([0, 1], 4), 3)
+    assert kept.tolist() == aside.tolist() == list(range(8))
