@@ -63,6 +63,7 @@ from stages.paths import (
     PICTURES,
     PIPELINE,
     PLOTS,
+    REPORT,
     TERMS,
     TEST,
     TRAIN,
@@ -205,6 +206,7 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
     with patience("train: still scoring"):
         evaluation: dict[str, Any] = {
             "rows": {"train": count, "test": len(rows.classes)},
+            "table": read_report(),
             "duplicates": duplicates(copies, twins.count(hashes, rows.classes)),
             "leaks": [leak._asdict() for leak in suspects],
             "notes": [*notes, *untold(test, terms)],
@@ -220,6 +222,12 @@ def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Mad
         evaluation["importance"] = points["importance"].to_dict("records")
     metrics = {"train": scores, **heads(evaluation)}
     return Made(pipeline, graph, known, metrics, evaluation, {**points, "learning": learning})
+
+
+def read_report() -> dict[str, Any]:
+    """Read how many rows the table has and which were set aside; empty where nobody wrote it."""
+    report = json.loads(REPORT.read_text("utf-8")) if REPORT.exists() else {}
+    return {name: report[name] for name in ("rows", "set_aside", "problems", "notes") if report}
 
 
 def duplicates(*parts: twins.Counts) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stages.contract import NUMBERS, Column, Contract
+from stages.contract import NUMBERS, REASONS, Column, Contract
 from stages.evaluation.markdown import NONE, between, code, number, prose, scored, table
 from stages.params import Train
 from stages.paths import PICTURES
@@ -75,7 +75,7 @@ def card(
         f"Model card of {code(block.name)}": _summary(terms, evaluation),
         "What it predicts": _target(terms),
         "From what": _columns(terms),
-        "Data": _data(evaluation, hashes),
+        "Data": _data(terms, evaluation, hashes),
         "How it was made": _made(block, terms, evaluation),
         "How good it is": _scores(evaluation),
         "Each class": _classes(evaluation),
@@ -145,8 +145,8 @@ def _target(terms: Contract) -> str:
 
 def _columns(terms: Contract) -> str:
     rows = [
-        (code(column.name), column.kind, code(column.unit) if column.unit else "", _allowed(column),
-         _seen(terms, column), _missing(terms, column))
+        (code(column.header or column.name), column.kind, code(column.unit) if column.unit else "",
+         _allowed(column), _seen(terms, column), _missing(terms, column))
         for column in terms.columns[:MOST_COLUMNS]
     ]  # fmt: skip
     header = ("column", "kind", "unit", "allowed", "80 % of training rows", "missing")
@@ -157,7 +157,20 @@ def _columns(terms: Contract) -> str:
         said.append(f"{_count(made, 'feature')} more made by `stages/engineering.py`.")
     if terms.identifier:
         said.append(f"{code(terms.identifier)} names a row; the model does not see it.")
+    if terms.left_out:
+        said.append(_left_out(terms))
     return "\n\n".join(filter(None, said))
+
+
+def _left_out(terms: Contract) -> str:
+    """Which columns of the table the model does not see, and why."""
+    listed = [
+        f"{code(column.header or column.name)} ({REASONS[column.reason]})"
+        for column in terms.left_out[:MOST_COLUMNS]
+    ]
+    more = len(terms.left_out) - len(listed)
+    others = f", and {more:,} more" if more > 0 else ""
+    return f"Columns of the table that are not used: {', '.join(listed)}{others}."
 
 
 def _allowed(column: Column) -> str:
@@ -199,14 +212,33 @@ def _missing(terms: Contract, column: Column) -> str:
     )
 
 
-def _data(evaluation: Evaluation, hashes: Mapping[str, str]) -> str:
+def _data(terms: Contract, evaluation: Evaluation, hashes: Mapping[str, str]) -> str:
     rows = evaluation["rows"]
     return (
         f"It was fitted to {rows['train']:,} rows, and {rows['test']:,} more, each class in "
         "proportion, were held out to test it. How they were split stands in `params.yaml`, block "
-        f"`features`, of the same commit. {_copies(evaluation['duplicates'])}\n\n"
+        f"`features`, of the same commit. {_copies(evaluation['duplicates'])}"
+        f"{_set_aside(evaluation.get('table') or {}, terms)}\n\n"
         + table(("file", "MD5"), [(code(path), code(md5)) for path, md5 in hashes.items()])
     )
+
+
+def _set_aside(report: Mapping[str, Any], terms: Contract) -> str:
+    """Which rows of the table were not used, and what was taken for missing."""
+    if not report:
+        return ""
+    said = []
+    if report["set_aside"]:
+        problems = "; ".join(f"{code(what)} in {n:,}" for what, n in report["problems"].items())
+        said.append(
+            f"Of {report['rows']:,} rows of the table {report['set_aside']:,} were set aside: "
+            f"{problems}."
+        )
+    if terms.target.rare:
+        labels = ", ".join(code(str(label)) for label in terms.target.rare[:MOST_CATEGORIES])
+        said.append(f"Classes with too few rows are not predicted: {labels}.")
+    said += [f"{code(what)} in {n:,} rows." for what, n in report["notes"].items()]
+    return "".join(f"\n\n{text}" for text in said)
 
 
 def _copies(duplicates: Mapping[str, int]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages import paths
-from stages.contract import Column, Contract, Target
+from stages.contract import Column, Contract, LeftOut, Target
 from stages.evaluation.card import _allowed, card
 from stages.params import Train
 from tests import small
@@ -258,3 +258,21 @@ def test_hostile_names_leave_the_card_whole() -> None:
 )
 def test_a_range_may_have_one_end(ends: dict[str, float], said: str) -> None:
     assert _allowed(Column(name="area", kind="number", **ends)) == said
+
+
+def test_what_is_left_out_and_set_aside_is_said() -> None:
+    terms = small.fitted().terms
+    target = terms.target.model_copy(update={"rare": ("maybe",)})
+    left = (LeftOut(name="no", header="No.", reason="index"),)
+    terms = terms.model_copy(update={"target": target, "left_out": left})
+    report = {
+        "rows": 100,
+        "set_aside": 3,
+        "problems": {"kind: missing": 2, "kind: a rare class": 1},
+        "notes": {"depth: '?' taken for missing": 4},
+    }
+    text = made(terms, table=report)
+    assert "Columns of the table that are not used: `No.` (it numbers rows)." in text
+    assert "Of 100 rows of the table 3 were set aside: `kind: missing` in 2; `kind: a rare" in text
+    assert "Classes with too few rows are not predicted: `maybe`." in text
+    assert "`depth: '?' taken for missing` in 4 rows." in text
