@@ -28,8 +28,14 @@ LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare to count the tests that `make test` leaves out."""
+    """Prepare to count the tests that `make test` leaves out, and to waste no time."""
     config.stash[LEFT_OUT] = {}
+    # OpenMP's threads sleep while they wait: where processes are more than cores, they would take
+    # the core from those that they wait for, and a fit of a second takes ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # jsonschema would build grammars of the formats iri and iri-reference, which nothing here has,
+    # for more than a second in each process.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -200,14 +206,21 @@ def use_port(project: Project, port: int) -> None:
     project.run("dvc", "remote", "modify", "--local", "embedded", "endpointurl", endpoint)
 
 
+def shared_by_the_run(factory: pytest.TempPathFactory) -> Path:
+    """The folder that the processes of one run share."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A clean clone after `make store`'s, `dvc repro`'s and `dvc push`'s work; read it only.
 
     The processes of one run share it. The first that asks makes it, the last one ends its store.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "project"
+    from tests.serving import end_shared  # noqa: PLC0415, which needs this module
+
+    shared = shared_by_the_run(tmp_path_factory) / "project"
     lock, users = FileLock(f"{shared}.lock"), shared / "users"
     checkout = Project(shared / "clone", environment(shared / "home"))
     with lock:
@@ -227,6 +240,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         with lock:
             users.write_text(users.read_text()[1:])
             if not users.read_text():
+                end_shared(shared)
                 checkout.run("python", "deploy/local/store.py", "stop")
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from filelock import FileLock
 
 from service import health
 from tests.conftest import Project
-from tests.ports import free_ports
+from tests.ports import free_ports, listens, wait_until
 
 WAIT = 300.0  # for a hang only
+SHARED = "service.json"  # beside the project: where its one service listens
 
 # A malignant tumour of the Wisconsin table, the one in the README.
 MALIGNANT = [
@@ -47,6 +50,40 @@ def served(project: Project, *arguments: str) -> Iterator[httpx.Client]:
     command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
     with started(project, port, command, lambda server: server.send_signal(signal.SIGTERM)) as it:
         yield it
+
+
+@contextmanager
+def shared(project: Project) -> Iterator[httpx.Client]:
+    """A client of the one service of the project that every process of the run may ask.
+
+    The first that needs it starts it, with the default settings; it ends with the project's store.
+    """
+    note = project.root.parent / SHARED
+    with FileLock(f"{note}.lock"):
+        if not note.exists():
+            port = free_ports(1)
+            log = log_of(project, port)
+            command = ["bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+            # No child of this process, which may end before others have asked.
+            apart = ["sh", "-c", '"$@" >"$LOG" 2>&1 & echo $!', "sh", *command]
+            pid = project.run(*apart, DRAIN_SECONDS="0", LOG=str(log)).stdout
+            note.write_text(json.dumps({"pid": int(pid), "port": port}))
+            if not ready(port, WAIT):
+                pytest.fail(f"{' '.join(command)} does not become ready:\n{log.read_text()}")
+    port = json.loads(note.read_text())["port"]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT) as client:
+        yield client
+
+
+def end_shared(folder: Path) -> None:
+    """End that service, where there is one; `folder` is that of the project and its home."""
+    note = folder / SHARED
+    if note.exists():
+        service = json.loads(note.read_text())
+        with suppress(ProcessLookupError):
+            os.kill(service["pid"], signal.SIGTERM)
+        wait_until(lambda: not listens(service["port"]))
+        note.unlink()
 
 
 def log_of(project: Project, port: int) -> Path:

@@ -24,7 +24,7 @@ from stages.model import estimator
 from stages.parsing import contract_file
 from tests import small, workers
 from tests.conftest import ROOT, Project
-from tests.serving import MALIGNANT, served
+from tests.serving import MALIGNANT, shared
 from tests.test_make import MAKEFILE
 
 README = (ROOT / "README.md").read_text()
@@ -96,7 +96,7 @@ def test_every_metric_is_there() -> None:
 
 @pytest.mark.slow
 def test_each_request_that_is_shown_gets_the_answer_that_is_shown(project: Project) -> None:
-    with served(project) as client:
+    with shared(project) as client:
         for request, status, shown in table("request"):
             method, path, *body = request.strip("`").split(" ", 2)
             sent = "".join(body).replace("ROW", json.dumps(MALIGNANT))
@@ -165,7 +165,7 @@ def test_the_curl_line_gets_the_answer_that_is_shown(project: Project) -> None:
     [line] = [text for text in blocks("console") if text.startswith("curl")]
     [shown] = blocks("json")
     words = shlex.split(line)
-    with served(project) as client:
+    with shared(project) as client:
         sent = [word.replace("http://localhost:3000", str(client.base_url)) for word in words]
         answer = json.loads(project.run(*sent).stdout)
     assert json.loads(words[-1]) == {"features": MALIGNANT}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from filelock import FileLock
 
 from deploy.install import (
     PINNED,
@@ -27,7 +29,7 @@ from deploy.install import (
     uv_settings,
     why_not_uv,
 )
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, shared_by_the_run
 
 LOCKS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
 BENCH_LOCKS = sorted(f"bench/{path.name}" for path in (ROOT / "bench").glob("requirements*.txt"))
@@ -178,15 +180,26 @@ def test_an_unknown_installer_is_told(tmp_path: Path) -> None:
         install(tmp_path / "lock.txt", Path(sys.executable), {"INSTALLER": "conda"})
 
 
-def empty_environment(folder: Path, pip: str = "") -> Path:
+def empty_environment(folder: Path, pip: str) -> Path:
     """A new environment, with a version of pip in the place of the one that it came with."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    if pip:
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--no-deps", f"pip=={pip}"], check=True
-        )
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", f"pip=={pip}"], check=True
+    )
     return python
+
+
+@pytest.fixture
+def empty(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a new environment: a copy of one that is made once."""
+    made = shared_by_the_run(tmp_path_factory) / "empty"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            subprocess.run([sys.executable, "-m", "venv", f"{made}.part"], check=True)
+            Path(f"{made}.part").rename(made)
+    shutil.copytree(made, tmp_path / "env", symlinks=True)
+    return tmp_path / "env" / "bin" / "python"
 
 
 def run_install(python: Path, lock: str | Path, home: Path, *arguments: str, **environ: str) -> str:
@@ -204,12 +217,10 @@ def run_install(python: Path, lock: str | Path, home: Path, *arguments: str, **e
 
 
 def installed(python: Path) -> dict[str, str]:
-    done = subprocess.run(
-        [python, "-m", "pip", "list", "--format", "freeze"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    """What an environment holds, as its own Python has it."""
+    code = "from importlib.metadata import distributions\n"
+    code += "print(*(f'{each.name}=={each.version}' for each in distributions()), sep='\\n')"
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
     return dict(line.split("==") for line in done.stdout.splitlines())
 
 
@@ -262,51 +273,47 @@ def only(index: str) -> dict[str, str]:
     }
 
 
-def test_an_index_of_pips_is_asked_by_uv(tmp_path: Path, index: str) -> None:
-    python = empty_environment(tmp_path / "env")
+def test_an_index_of_pips_is_asked_by_uv(tmp_path: Path, index: str, empty: Path) -> None:
     printed = run_install(
         Path(sys.executable), tmp_path / "pebble.txt", tmp_path / "home",
-        "--python", str(python), **only(index),
+        "--python", str(empty), **only(index),
     )  # fmt: skip
     assert "install: pebble.txt by uv" in printed
-    assert installed(python)["pebble"] == "1.0"
+    assert installed(empty)["pebble"] == "1.0"
 
 
 def test_byte_code_is_there_where_python_is_kept_from_writing_it(
-    tmp_path: Path, index: str
+    tmp_path: Path, index: str, empty: Path
 ) -> None:
-    python = empty_environment(tmp_path / "env")
     printed = run_install(
         Path(sys.executable), tmp_path / "pebble.txt", tmp_path / "home",
-        "--python", str(python), **only(index), PYTHONDONTWRITEBYTECODE="1",
+        "--python", str(empty), **only(index), PYTHONDONTWRITEBYTECODE="1",
     )  # fmt: skip
     assert "PYTHONDONTWRITEBYTECODE" in printed
     assert list(tmp_path.glob("env/lib/python3*/site-packages/__pycache__/pebble.*.pyc"))
 
 
-def test_where_there_is_no_uv_pip_takes_its_place(tmp_path: Path, index: str) -> None:
-    python = empty_environment(tmp_path / "env")
-    printed = run_install(python, tmp_path / "pebble.txt", tmp_path / "home", **only(index))
+def test_where_there_is_no_uv_pip_takes_its_place(tmp_path: Path, index: str, empty: Path) -> None:
+    printed = run_install(empty, tmp_path / "pebble.txt", tmp_path / "home", **only(index))
     assert "install: pebble.txt by pip, a minute or two (no uv: " in printed
-    assert installed(python)["pebble"] == "1.0"
+    assert installed(empty)["pebble"] == "1.0"
 
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_package_that_is_not_the_locked_one_ends_the_install(
-    tmp_path: Path, index: str, installer: str
+    tmp_path: Path, index: str, empty: Path, installer: str
 ) -> None:
-    python = empty_environment(tmp_path / "env")
     lock = tmp_path / "pebble.txt"
     lock.write_text(f"pebble==1.0 --hash=sha256:{'0' * 64}\n")
     done = subprocess.run(
-        [sys.executable, "deploy/install.py", "--python", str(python), str(lock)],
+        [sys.executable, "deploy/install.py", "--python", str(empty), str(lock)],
         cwd=ROOT, env={**environment(tmp_path / "home"), **only(index), "INSTALLER": installer},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert f"error: {installer} does not install pebble.txt; its lines above say why" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "pebble" not in installed(python)
+    assert "pebble" not in installed(empty)
 
 
 @pytest.mark.real

@@ -397,7 +397,7 @@ def test_a_generated_client_works(
     request: pytest.FixtureRequest,
 ) -> None:
     project: Project = request.getfixturevalue(which)
-    with serving.served(project) as http:
+    with (serving.shared if which == "project" else serving.served)(project) as http:
         body = http.get("/docs.json").content
         document = orjson.loads(body)
         package = generated(body, tmp_path, monkeypatch)

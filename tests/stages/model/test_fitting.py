@@ -66,11 +66,11 @@ def test_each_category_and_a_missing_one_are_columns_of_their_own() -> None:
     assert len(names) == 4 + 3 + 1
 
 
-FORESTS = [
-    "sklearn.ensemble.RandomForestClassifier",
-    "sklearn.ensemble.HistGradientBoostingClassifier",
-    "lightgbm.LGBMClassifier",
-]
+FORESTS: dict[str, dict[str, int]] = {
+    "sklearn.ensemble.RandomForestClassifier": {"n_estimators": 20, "min_samples_leaf": 100},
+    "sklearn.ensemble.HistGradientBoostingClassifier": {"max_iter": 20},
+    "lightgbm.LGBMClassifier": {"n_estimators": 20},
+}
 
 
 def many() -> tuple[NDArray[np.float32], NDArray[np.int64], Contract]:
@@ -88,13 +88,12 @@ def test_the_bits_of_a_model_depend_on_no_count_of_threads(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, classes, terms = many()
-    size = "max_iter" if "Hist" in name else "n_estimators"
     made = set()
     for threads in (1, 2, 3):
         monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         with threadpool_limits(threads), joblib.parallel_config("threading", n_jobs=threads):
-            pipeline = fitting.fit(rows, classes, terms, block(name, **{size: 20}))
+            pipeline = fitting.fit(rows, classes, terms, block(name, **FORESTS[name]))
         said = proof.predictions("train", pipeline, export.to_onnx(pipeline, 5), rows)
         joblib.dump(pipeline, tmp_path / "pipeline")
         made.add((joblib.hash((tmp_path / "pipeline").read_bytes()), joblib.hash(said)))
@@ -104,7 +103,7 @@ def test_the_bits_of_a_model_depend_on_no_count_of_threads(
 def test_fit_is_reproducible_and_changes_nothing_that_it_is_given() -> None:
     fitted = small.fitted()
     before = fitted.features.copy()
-    one, two = (fit(block(FORESTS[0], n_estimators=5)) for _ in range(2))
+    one, two = (fit(block(next(iter(FORESTS)), n_estimators=5)) for _ in range(2))
     np.testing.assert_array_equal(
         one.predict_proba(fitted.features), two.predict_proba(fitted.features)
     )
