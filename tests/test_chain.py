@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from stages.paths import PICTURES
 from tests.conftest import Project, copy
-from tests.serving import MALIGNANT, served
+from tests.serving import MALIGNANT, WAIT, served, shared
 
 pytestmark = pytest.mark.slow
 
@@ -277,7 +278,7 @@ except bentoml.exceptions.BentoMLException as error:
 
 
 def test_bentomls_own_client_sends_arrays_frames_and_dictionaries(project: Project) -> None:
-    with served(project) as client:
+    with shared(project) as client:
         said = project.run("python", "-c", CLIENT, str(client.base_url)).stdout
     assert said.splitlines() == ["[0, 0]"] * 5 + ["[0, 0] 0", "0", "True"]
 
@@ -293,18 +294,33 @@ def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
     assert not plots.get("errors")
 
 
+def at_once(project: Project, *command: str) -> list[str]:
+    """What two processes print that run a command at the same moment."""
+    both = [
+        subprocess.Popen(
+            command, cwd=project.root, env=project.env, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    ends = [process.communicate(timeout=WAIT) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    return [printed for printed, _ in ends]
+
+
 def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path: Path) -> None:
     built = copy(project, tmp_path)
-    printed = built.run("bentoml", "build").stdout
+    printed = at_once(built, "bentoml", "build")
     tag = built.run("python", "-m", "service.version").stdout.strip()
-    assert f"bentoml containerize {tag}" in printed
+    assert all(f"bentoml containerize {tag}" in each for each in printed)
+    assert sum(f"The store has {tag}" in each for each in printed) == 1
     listed = json.loads(built.run("bentoml", "list", "--output", "json").stdout)
     assert [bento["tag"] for bento in listed] == [tag]
     assert re.fullmatch(r"cairn:[0-9a-f]{12}-[0-9a-f]{12}", tag)
-    for command in (("make", "bento"), ("bentoml", "build")):
-        assert f"bentoml containerize {tag}" in built.run(*command).stdout
+    assert f"bentoml containerize {tag}" in built.run("make", "bento").stdout
     assert built.run("bentoml", "build", "--output", "tag").stdout == f"__tag__:{tag}\n"
-    assert len(json.loads(built.run("bentoml", "list", "--output", "json").stdout)) == 1
+    bentos = Path(built.env["HOME"], "bentoml", "bentos", "cairn")
+    assert [path.name for path in bentos.iterdir() if path.is_dir()] == [tag.partition(":")[2]]
     with served(replace(built, root=tmp_path), tag) as client:
         answer = client.post("/predict", json={"features": MALIGNANT}).json()
     assert answer["prediction"] == 0

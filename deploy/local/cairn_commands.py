@@ -3,7 +3,7 @@
 BentoML loads the commands of any installed distribution that has the entry points
 `bentoml.commands`; `deploy.local.commands` copies this module into the environment as such a one.
 It imports nothing of the project, so that an image can be built in any folder. What it reads of
-BentoML's command line, which is private, is read in this module and nowhere else.
+BentoML's command line and configuration, which are private, is read in this module.
 
 What BentoML 1.4 does not do by itself:
 
@@ -31,15 +31,18 @@ from typing import Any, TypeAlias
 
 import bentoml
 import click
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import NotFound
 from bentoml_cli.bentos import bento_command
 from bentoml_cli.containerize import containerize_command
 from bentoml_cli.utils import BentoMLCommandGroup
+from filelock import FileLock
 
 Options: TypeAlias = dict[str, Any]
 
 CREATED = "org.opencontainers.image.created"
 LABELS = Path("env", "docker", "labels")  # in a Bento, beside its Dockerfile's template
+LOCK = ".cairn.lock"  # in BentoML's store of Bentos
 # Where BentoML keeps the values of --opt, by their names.
 BACKEND_OPTIONS = "_memoized"
 PROGRAMS = {"buildx": "docker"}  # where a backend is not named as its program is
@@ -98,13 +101,15 @@ def run_build(original: Callable[..., Any], options: Options) -> Any:
     name, _, version = tag.partition(":")
     labels = tuple(f"{key}={value}" for key, value in description["labels"].items())
     whole = {**options, "labels": (*labels, *options["labels"]), "containerize": False}
-    if options["version"] or options["name"] not in {None, name}:
-        bento = original(**whole)
-    elif is_stored(tag):
-        bento = show_stored(tag, options)
-    else:
-        bento = original(**{**whole, "version": version})
-    add_labels(bento)
+    # Of two at the same moment, one builds; the other finds what it built.
+    with FileLock(Path(BentoMLContainer.bento_store_dir.get(), LOCK)):
+        if options["version"] or options["name"] not in {None, name}:
+            bento = original(**whole)
+        elif is_stored(tag):
+            bento = show_stored(tag, options)
+        else:
+            bento = original(**{**whole, "version": version})
+        add_labels(bento)
     if options["containerize"]:
         backend = os.environ.get("BENTOML_CONTAINERIZE_BACKEND", "docker")
         call = [str(bento.tag), "--backend", backend]
