@@ -37,9 +37,9 @@ def test_every_line_that_it_prints_is_json(project: Project) -> None:
 def test_one_scrape_says_it_of_all_workers(project: Project) -> None:
     with served(told(project, WORKERS="2")) as client:
         wait_until(lambda: samples(client)["cairn_workers"] == 2)
-        url = str(client.base_url)
+        alone = {"Connection": "close"}
         for _ in range(60):  # each on a connection of its own, which either worker takes
-            assert httpx.post(f"{url}/predict", json=BODY, timeout=60).is_success
+            assert client.post("/predict", json=BODY, headers=alone).is_success
         wait_until(lambda: samples(client)["cairn_rows_total"] == 60)
         found = samples(client)
         assert found["cairn_predictions_total0"] == 60

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
+from filelock import FileLock
 
 from tests.conftest import ROOT, Project, copy
 from tests.load import REQUEST, ROWS, Load
@@ -42,11 +44,11 @@ class Served:
     def drains(self) -> bool:
         return self.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE
 
-    def program(self, port: int, folder: Path) -> dict[str, Any]:
-        """What `bentoml serve` has become, as Popen takes it, with another port and folder."""
+    def program(self) -> dict[str, Any]:
+        """What `bentoml serve` becomes, as Popen takes it, once it has."""
         seen = psutil.Process(self.process.pid)
-        args = [str(port) if word == str(self.port) else word for word in seen.cmdline()]
-        return {"args": args, "cwd": seen.cwd(), "env": seen.environ() | {"TMPDIR": str(folder)}}
+        wait_until(lambda: "service.supervisor" in seen.cmdline())
+        return {"args": seen.cmdline(), "cwd": seen.cwd(), "env": seen.environ()}
 
     def workers(self) -> list[Any]:
         found = []
@@ -107,6 +109,40 @@ def serving(project: Project, *arguments: str, port: str = "", **env: str) -> It
         yield served
 
 
+@pytest.fixture
+def program(project: Project) -> dict[str, Any]:
+    """What `bentoml serve` of the project becomes: seen once, by whichever process needs it first.
+
+    BentoML's command, which loads all that a worker does, is half of a start.
+    """
+    kept = project.root.parent / "program.json"
+    with FileLock(f"{kept}.lock"):
+        if not kept.exists():
+            with starting(project) as served:
+                kept.write_text(json.dumps(served.program()))
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> dict[str, Any]:
+    """The program with another port and folder, and with other settings."""
+    place = program["args"].index("service.supervisor") + 1  # host, port, workers
+    args = [*program["args"]]
+    args[place + 1 : place + 3] = str(port), env.get("WORKERS", "1")
+    return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
+
+
+@contextmanager
+def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
+    """Start what `bentoml serve` becomes with these settings; when the block ends, it is gone."""
+    port = free_ports(1)
+    with TemporaryDirectory() as folder:
+        own = elsewhere(program, port, Path(folder), **env)
+        with run(port, Path(folder, "serve.log"), **own) as served:
+            served.wait_ready(int(env.get("WORKERS", "1")))
+            yield served
+
+
 @contextmanager
 def taken_by(worker: Any, served: Served) -> Iterator[httpx.Client]:
     """A client whose connection one worker has taken: the others are held up meanwhile."""
@@ -142,10 +178,10 @@ def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["renewal", "worker", "twice"])
-def test_a_signal_that_comes_twice_loses_nothing(project: Project, first: str) -> None:
+def test_a_signal_that_comes_twice_loses_nothing(program: dict[str, Any], first: str) -> None:
     """Within a renewal, to the workers as well, as systemd does it, or from an impatient person."""
     seconds = "3600" if first == "twice" else "2"
-    with serving(project, DRAIN_SECONDS=seconds) as served, Load(served.port) as load:
+    with supervising(program, DRAIN_SECONDS=seconds) as served, Load(served.port) as load:
         load.wait_for(200)
         if first == "renewal":
             os.kill(served.process.pid, signal.SIGHUP)
@@ -162,8 +198,8 @@ def test_a_signal_that_comes_twice_loses_nothing(project: Project, first: str) -
 
 
 @pytest.mark.slow
-def test_what_waits_while_the_only_worker_is_replaced_is_answered(project: Project) -> None:
-    with serving(project, DRAIN_SECONDS="0.5") as served, Load(served.port) as load:
+def test_what_waits_while_the_only_worker_is_replaced_is_answered(program: dict[str, Any]) -> None:
+    with supervising(program, DRAIN_SECONDS="0.5") as served, Load(served.port) as load:
         load.wait_for(200)
         gone = served.kill(served.workers()[0])
         # The next one is waited for some seconds only, so it has begun its last steps here.
@@ -181,9 +217,9 @@ def libraries(worker: Any) -> str:
 
 
 @pytest.mark.slow
-def test_an_idle_connection_does_not_hold_up_the_end(project: Project) -> None:
+def test_an_idle_connection_does_not_hold_up_the_end(program: dict[str, Any]) -> None:
     with (
-        serving(project, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="3600") as served,
+        supervising(program, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="3600") as served,
         socket.create_connection(("127.0.0.1", served.port), timeout=60) as idle,
     ):
         idle.sendall(REQUEST)
@@ -193,9 +229,9 @@ def test_an_idle_connection_does_not_hold_up_the_end(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_request_in_work_at_sigterm_is_answered(project: Project) -> None:
+def test_a_request_in_work_at_sigterm_is_answered(program: dict[str, Any]) -> None:
     """Its body comes slowly, and ends after the drain time."""
-    with serving(project, DRAIN_SECONDS="0.2") as served:
+    with supervising(program, DRAIN_SECONDS="0.2") as served:
         body = httpx.Request("POST", "http://x", json=ROWS).content
         with socket.create_connection(("127.0.0.1", served.port), timeout=60) as client:
             head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
@@ -210,9 +246,11 @@ def test_a_request_in_work_at_sigterm_is_answered(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_request_without_end_ends_with_the_graceful_time(project: Project) -> None:
+def test_a_request_without_end_ends_with_the_graceful_time(program: dict[str, Any]) -> None:
     with (
-        serving(project, DRAIN_SECONDS="0", GRACEFUL_SECONDS="1", TIMEOUT_SECONDS="3600") as served,
+        supervising(
+            program, DRAIN_SECONDS="0", GRACEFUL_SECONDS="1", TIMEOUT_SECONDS="3600"
+        ) as served,
         socket.create_connection(("127.0.0.1", served.port), timeout=60) as client,
     ):
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
@@ -249,12 +287,12 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
     with serving(project, **env) as served:
         count = int(env["WORKERS"])
         with Load(served.port) as load:
-            load.wait_for(2_000)
+            load.wait_for(500)
             gone = served.kill(served.workers()[0])
             wait_until(lambda: len(served.workers()) == count)
-            load.wait_for(2_000)
+            load.wait_for(500)
             served.wait_ready(count)
-            load.wait_for(2_000)
+            load.wait_for(500)
         # One connection has one request at a time, and what came later is another worker's.
         assert len(load.lost) <= load.connections
         assert {kind for kind, _ in load.lost} <= {"ConnectionResetError", "IncompleteReadError"}
@@ -308,8 +346,8 @@ def test_a_worker_that_cannot_start_ends_all(
 
 
 @pytest.mark.slow
-def test_workers_go_away_with_their_supervisor(project: Project) -> None:
-    with serving(project, WORKERS="2", DRAIN_SECONDS="0.2") as served:
+def test_workers_go_away_with_their_supervisor(program: dict[str, Any]) -> None:
+    with supervising(program, WORKERS="2", DRAIN_SECONDS="0.2") as served:
         workers = served.workers()
         assert len(workers) == 2
         served.process.kill()
@@ -341,14 +379,12 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_fifty_restarts_under_load_lose_nothing(project: Project, tmp_path: Path) -> None:
-    """Without BentoML's command, half of a start, which becomes this program; two at a time."""
+def test_fifty_restarts_under_load_lose_nothing(program: dict[str, Any], tmp_path: Path) -> None:
+    """Two at a time."""
     programs = {}
-    with serving(project, DRAIN_SECONDS="0.3") as served:
-        for port in (free_ports(1), free_ports(1)):
-            (tmp_path / str(port)).mkdir()
-            programs[port] = served.program(port, tmp_path / str(port))
-            assert "service.supervisor" in programs[port]["args"]
+    for port in (free_ports(1), free_ports(1)):
+        (tmp_path / str(port)).mkdir()
+        programs[port] = elsewhere(program, port, tmp_path / str(port), DRAIN_SECONDS="0.3")
 
     def restarted(port: int) -> Load:
         with Load(port) as load:
@@ -368,8 +404,10 @@ def test_fifty_restarts_under_load_lose_nothing(project: Project, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_hangup_replaces_the_workers_and_loses_nothing(project: Project, workers: int) -> None:
-    with serving(project, DRAIN_SECONDS="0.3", WORKERS=str(workers)) as served:
+def test_a_hangup_replaces_the_workers_and_loses_nothing(
+    program: dict[str, Any], workers: int
+) -> None:
+    with supervising(program, DRAIN_SECONDS="0.3", WORKERS=str(workers)) as served:
         before = served.workers()
         with Load(served.port) as load:
             load.wait_for(200)

@@ -463,10 +463,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         project.run("python", "deploy/local/store.py", "stop")
 
 
+@pytest.fixture(scope="module")
+def client(store: dict[str, str]) -> Iterator[Any]:
+    """A client of that server."""
+    made = botocore.session.Session().create_client(
+        "s3",
+        endpoint_url=store["AWS_ENDPOINT_URL"],
+        region_name=store["AWS_REGION"],
+        aws_access_key_id=store["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=store["AWS_SECRET_ACCESS_KEY"],
+    )
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def bucket(
-    store: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., None]]:
+    store: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., None]:
     """Puts objects, by key."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -474,14 +488,12 @@ def bucket(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name, value in store.items():
         monkeypatch.setenv(name, value)
-    client = botocore.session.Session().create_client("s3")
 
     def put(objects: dict[str, bytes]) -> None:
         for key, content in objects.items():
             client.put_object(Bucket="cairn", Key=key, Body=content)
 
-    yield put
-    client.close()
+    return put
 
 
 Put = Callable[[dict[str, bytes]], None]
