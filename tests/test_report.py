@@ -306,7 +306,6 @@ def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> N
     assert "![" not in report
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_a_commit_that_git_does_not_know_is_one_line(project: Project) -> None:
     done = project.run(*REPORT, "nowhere", check=False)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from dvc.repo import Repo
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -61,7 +62,7 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def begin() -> None:
     """A repository in the current folder, without a commit; its remote is beside it."""
     git("init", "--quiet", "--initial-branch", "main")
-    dvc("init", "--quiet")
+    Repo.init().close()
     Path(".dvc/config").write_text(CONFIG)
     params = yaml.safe_load(SHIPPED.read_text())
     params["train"]["name"] = "small"
@@ -84,7 +85,8 @@ def commit(model: Model, message: str = "a model") -> str:
         "outs": [*map(str, outs), {str(METRICS): {"cache": False}}],
     }
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": train}}))
-    dvc("commit", "--force", "--quiet")
+    with Repo() as repo:  # `dvc commit --force`, in a fifth of the time
+        repo.commit(force=True)
     git("add", "--all")
     git("commit", "--quiet", "--allow-empty", "--message", message)
     return git("rev-parse", "HEAD")
