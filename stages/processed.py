@@ -166,16 +166,16 @@ def guessed(block: Processed, roles: Roles, engine: Engine) -> First:
         raise Surprise from None
     if not all(is_plain(decision) for decision in found.decisions) or found.contract.target.rare:
         raise Surprise
-    survey = Survey()
+    whole = Survey()
 
     def look(part: Held) -> None:
-        nonlocal survey
+        nonlocal whole
         if len(part.problems):
             raise Surprise
-        survey += profile.outline(part.rows)
+        whole += profile.outline(part.rows)
 
     tally = held(found.contract, block, engine, look)
-    return First(found, survey, tally)
+    return First(found, profile.extended(survey, whole), tally)
 
 
 def is_plain(decision: Decision) -> bool:

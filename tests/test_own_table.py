@@ -7,23 +7,29 @@ import io
 import json
 import re
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.predictor import Predictor
+from service.rows import Reader
 from stages import features, processed, train
 from stages.console import CairnError
-from stages.contract import Contract
+from stages.contract import NUMBERS, Contract
 from stages.evaluation import intervals, parts
 from stages.parsing import contract_file
 from stages.paths import MODEL, PIPELINE, RAW, TERMS
 from tests import small
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Project, copy
+from tests.stages.tables import as_csv, run
 
 CORPUS = ROOT / "tests" / "corpus"
 DOCS = (ROOT / "docs" / "own-table.md").read_text()
@@ -170,3 +176,100 @@ def test_a_price_as_target_is_told_as_a_number(name: str) -> None:
     edit(name, target="column_26")
     with pytest.raises(CairnError, match="target 'column_26' is a number: 186 different values"):
         processed.main()
+
+
+CHURN = """customer;bought;plan;note;spent;churned
+{rows}"""
+
+
+def churn(count: int) -> str:
+    """A table as the docs speak of one: a number a row, dates, categories, euros."""
+    plans = ("basic", "plus", "pro")
+    rows = [
+        f"{1000 + 7 * n};{n % 28 + 1:02}.{n % 12 + 1:02}.2023;{plans[n % 3]};said {n} things to us;"
+        f"{1000 + n * 37 % 900},50 €;{'yes' if n % 5 < 2 else 'no'}"
+        for n in range(count)
+    ]
+    return CHURN.format(rows="\n".join(rows) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_docs_do_what_they_say(project: Project, tmp_path: Path) -> None:
+    own = copy(project, tmp_path)
+    root = own.root
+    (root / "tables").mkdir()
+    (root / "tables" / "churn.csv").write_text(churn(300))
+    edits, formats = (yaml.safe_load(text) for text in blocks("yaml"))
+    assert set(formats["processed"]["formats"]) == {"bought", "price"}
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    for block, keys in edits.items():
+        params[block] |= keys
+    params["train"]["cross_validation"]["repeats"] = 0
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    [commands] = blocks("console")
+    output = own.run("bash", "-ec", commands).stdout
+    assert "left out" in output
+    contract = contract_file.read(root / "data/processed/contract.yaml")
+    assert {c.name: c.kind for c in contract.columns} == {
+        "bought": "date", "plan": "category", "spent": "number",
+    }  # fmt: skip
+    assert {c.name: c.reason for c in contract.left_out} == {
+        "customer": "identifier", "note": "free text",
+    }  # fmt: skip
+    [code] = blocks("python")
+    ask = "import pandas as pd\nframe = pd.read_csv('tables/churn.csv', sep=';')\n"
+    answer = own.run("python", "-c", f"{code}\n{ask}print(len(model.predict(frame)))")
+    assert answer.stdout.splitlines()[-1] == "300"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
+
+
+CELLS_OF: dict[str, st.SearchStrategy[str]] = {
+    "whole": st.integers(-999, 999).map(str),
+    "fraction": st.floats(-1e6, 1e6).map(lambda value: f"{value:.3f}"),
+    "euros": st.integers(0, 10**7).map(lambda value: f"{value / 100:,.2f} €"),
+    "share": st.integers(0, 1000).map(lambda value: f"{value / 10} %"),
+    "plan": st.sampled_from(["basic", " plus", "größe ", "a,b", 'the "best"']),
+    "day": st.dates(date(1950, 1, 1), date(2050, 1, 1)).map(lambda day: f"{day:%d.%m.%Y}"),
+    "flag": st.sampled_from(["true", "False"]),
+    "code": st.integers(0, 99).map(lambda value: f"{value:05}"),
+}
+GAPS = st.sampled_from(["", "NA", "?"])
+HEADERS = st.sampled_from(
+    ["emp.var.rate", "a-b", "Größe (cm)", "avg(age)", "x y", "日本 (語)", "%"]
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), kinds=st.lists(st.sampled_from(list(CELLS_OF)), min_size=1, max_size=4))
+def test_any_table_s_own_rows_are_requests_that_its_contract_takes(
+    data: st.DataObject, kinds: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    headers = data.draw(
+        st.lists(HEADERS, min_size=len(kinds), max_size=len(kinds), unique=True), "headers"
+    )
+    size = data.draw(st.integers(20, 40), "rows")
+    gap = st.one_of(*[st.none()] * 9, GAPS)
+    columns = [[data.draw(gap) or data.draw(CELLS_OF[kind]) for _ in range(size)] for kind in kinds]
+    rows = [
+        {**dict(zip(headers, cells, strict=True)), "y": "uv"[place % 2]}
+        for place, cells in enumerate(zip(*columns, strict=True))
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("own"))
+        try:
+            terms, kept, report = run(as_csv(rows), bad_rows="set_aside")
+        except CairnError as error:
+            assert re.search("no column is left|processed.formats", str(error))  # noqa: PT017
+            return
+    assert report["kept"] == len(kept) == size
+    read = Reader(terms).read(json.dumps({"records": rows}).encode())
+    for column, values in zip(terms.columns, zip(*read[0], strict=True), strict=True):
+        if column.kind != "date":
+            ours = [None if pd.isna(value) else value for value in kept[column.name]]
+            theirs = [np.float32(v) if isinstance(v, float | int) and column.kind in NUMBERS else v
+                      for v in values]  # fmt: skip
+            assert ours == theirs, column

@@ -376,9 +376,9 @@ def _texts(name: str, profile: Profile, counts: Mapping[str, int], present: int)
 
 def count(profile: Profile) -> str:
     """How many distinct values a column has, as far as they were counted."""
-    if not profile.is_capped:
-        return f"{profile.distinct:,}"
-    return f"over {TEXTS if profile.counts else NUMBERS:,}"
+    if profile.is_capped:
+        return f"over {TEXTS if profile.counts else NUMBERS:,}"
+    return f"{profile.distinct:,}{' or more' if profile.is_partial else ''}"
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +60,8 @@ class Profile:
         Of all values in order: two columns of one digest are the same.
     stripped
         How many texts had blanks around them.
+    is_partial
+        Whether distinct numbers were counted in the first rows only.
     """
 
     forms: frozenset[Form] = frozenset()
@@ -78,6 +80,7 @@ class Profile:
     is_rising: bool = False
     digest: bytes = b""
     stripped: int = 0
+    is_partial: bool = False
 
     def __add__(self, other: Profile) -> Profile:
         if not self.digest:
@@ -215,18 +218,30 @@ def profile(
 
 
 def outline(table: pa.Table) -> Survey:
-    """Profile rows that are known to keep a contract: presence, ends and texts only."""
+    """Profile rows that are known to keep a contract: only presence and ends of numbers."""
     columns = {}
     for field_ in table.schema:
         present = _present(table[field_.name])
         form = form_of(present) if len(present) else None
         low, high = _ends(present) if form in {"number", "integer"} else (None, None)
-        counts = _counts(present) if form == "text" else {}
         columns[field_.name] = Profile(
-            frozenset({form} if form else ()), present=len(present), counts=counts, low=low,
-            high=high, digest=b"unknown",
+            frozenset({form} if form else ()), present=len(present), low=low, high=high,
+            digest=b"unknown",
         )  # fmt: skip
     return Survey(len(table), len(table), columns)
+
+
+def extended(first: Survey, whole: Survey) -> Survey:
+    """What is known of the first rows, with presence and ends of numbers in all of them."""
+    columns = {
+        name: replace(
+            profile, present=whole.columns[name].present, low=whole.columns[name].low,
+            high=whole.columns[name].high, is_partial=not profile.counts,
+        )
+        for name, profile in first.columns.items()
+        if name in whole.columns
+    }  # fmt: skip
+    return Survey(whole.rows, whole.good, columns)
 
 
 def strip(values: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedArray:
