@@ -16,7 +16,7 @@ TOP = {
     "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "params.yaml", "dvc.yaml",
     "dvc.lock", "bentofile.yaml", "requirements.txt", "requirements-serve.txt",
     "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "stages", "service",
-    "data", "deploy",
+    "data", "deploy", "docs",
     "bench", "tests", ".ci", ".dvc", ".dvcignore", ".github", ".gitignore",
 }  # fmt: skip
 

@@ -144,3 +144,11 @@ def test_a_contract_never_changes() -> None:
     histogram = Histogram(edges=(), counts=(1, 2), missing=0)
     with pytest.raises(ValidationError, match="frozen"):
         histogram.missing = 1  # type: ignore[misc]
+
+
+def test_a_copy_knows_nothing_of_what_was_computed_before() -> None:
+    column = Column(name="a", header="A a", kind="number")
+    terms = Contract(target=Target(name="y", classes=(0, 1)), columns=(column,))
+    assert terms.aliases == {"A a": "a"}
+    other = column.model_copy(update={"header": "B b"})
+    assert terms.model_copy(update={"columns": (other,)}).aliases == {"B b": "a"}

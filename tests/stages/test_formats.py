@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import locale
 import math
+import subprocess
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -219,16 +220,14 @@ def test_what_is_no_time_since_1970_is_none(value: float) -> None:
     assert read_epoch(value) is None
 
 
-@pytest.mark.parametrize("name", ["de_DE.UTF-8", "tr_TR.UTF-8", "C"])
-def test_names_of_months_are_english_whatever_the_locale_is(name: str) -> None:
+def test_names_of_months_are_english_in_every_locale_of_this_machine() -> None:
+    names = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=True)
     before = locale.setlocale(locale.LC_ALL)
     try:
-        locale.setlocale(locale.LC_ALL, name)
-    except locale.Error:
-        pytest.skip(f"this machine has no locale {name}")
-    try:
-        assert read_date("01-DEC-2020", "%d-%b-%Y") == datetime(2020, 12, 1)
-        assert read_number("1,234.5", "1,234.5") == 1234.5
+        for name in names.stdout.split():
+            locale.setlocale(locale.LC_ALL, name)
+            assert read_date("01-DEC-2020", "%d-%b-%Y") == datetime(2020, 12, 1)
+            assert read_number("1,234.5", "1,234.5") == 1234.5
     finally:
         locale.setlocale(locale.LC_ALL, before)
 

@@ -142,7 +142,7 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     run(folder, slices=["colour"])
     found, metrics = evaluation(), json.loads(METRICS.read_bytes())
     assert list(found) == [
-        "rows", "duplicates", "leaks", "notes", "test", "cross_validation",
+        "rows", "table", "duplicates", "leaks", "notes", "test", "cross_validation",
         "classes", "slices", "threshold", "search", "importance",
     ]  # fmt: skip
     assert found["rows"] == {"train": 60, "test": 20}
