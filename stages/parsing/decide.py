@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from stages import formats
+from stages.contract import NUMBERS as NUMERIC
 from stages.contract import Column, Kind, LeftOut, Part, Reason
 from stages.parsing import texts
 from stages.parsing.profile import LONG, NUMBERS, TEXTS, Form, Profile
@@ -155,7 +156,9 @@ def _left_out(name: str, profile: Profile, rows: int) -> Decision | None:
         return _leave(name, profile, "constant", f"every row has {shown(value)}")
     if is_code(profile):
         return _leave(name, profile, "identifier", "whole numbers too long to be quantities")
-    return _number_names(name, profile, rows) if profile.forms == {"integer"} else None
+    if profile.forms == {"integer"}:
+        return _number_names(name, profile, rows)
+    return _repeated_names(name, profile, rows) if KINDS[profile.forms] in NUMERIC else None
 
 
 def _number_names(name: str, profile: Profile, rows: int) -> Decision | None:
@@ -180,7 +183,7 @@ def _repeated_names(name: str, profile: Profile, rows: int) -> Decision | None:
     """Leave out numbers of customers and the like, which stand in some rows each."""
     is_named = re.fullmatch(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)", profile.header or name)
     many = profile.is_capped or profile.distinct * SPARSE > rows
-    if is_named and many and profile.distinct > texts.FEW:
+    if is_named and many and profile.is_whole and profile.distinct > texts.FEW:
         why = f"{count(profile)} different whole numbers under this header name things"
         return _leave(name, profile, "identifier", why)
     return None

@@ -114,6 +114,13 @@ class Profile:
         return len(self.counts) or len(self.values)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all numbers are whole ones, those of floats as far as they are known."""
+        if self.forms == {"integer"}:
+            return True
+        return self.forms <= {"integer", "number"} and not any(v % 1 for v in self.values)
+
+    @property
     def is_capped(self) -> bool:
         """Whether there may be more distinct values than are known."""
         return len(self.counts) > TEXTS or len(self.values) > NUMBERS

@@ -57,7 +57,10 @@ HOURS = (
     *(clock + zone for clock, zone in product(CLOCKS, ("", "%z", " %z"))),
     "%I:%M:%S %p", "%I:%M %p", "%I:%M%p",
 )  # fmt: skip
-OTHER_DATES = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m")
+OTHER_DATES = (
+    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S",
+    "%m/%Y", "%Y-%m", "%Y/%m", "%m-%Y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y",
+)  # fmt: skip
 DATES = (
     *DAYS,
     *(f"{day}{apart}{hour}" for day, apart, hour in product(DAYS, (" ", "T", ", "), HOURS)),

@@ -46,6 +46,7 @@ def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
         (RANDOM.sample(range(100_000, 999_999), 100), "a", "identifier", "every row has another"),
         ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has another"),
         ([10**15 + n % 9 for n in MANY], "a", "identifier", "whole numbers too long to be quan"),
+        ([f"{17_000 + n % 40}.0" for n in MANY] + [""], "CustomerID", "identifier", "40 different"),
         ([f"Miss Number {n}" for n in MANY], "a", "free text", "100 different texts in 100 rows"),
         ([f"T{n}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         (["x"] * 10 + [f"n{n}" for n in range(9)] + list(range(30)), "a", "no type", "30 cells"),
