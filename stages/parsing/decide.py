@@ -361,9 +361,9 @@ def _categories(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decisio
 
 def _texts(name: str, profile: Profile, counts: Mapping[str, int], present: int) -> Decision:
     """Leave out texts that are no categories."""
-    numbers = sum(n for text, n in counts.items() if formats.read_number(text) is not None)
-    if numbers * 2 > present:
-        others = [text for text in counts if formats.read_number(text) is None][:SHOWN]
+    others = [text for text in counts if formats.read_number(text) is None][:SHOWN]
+    numbers = present - sum(n for text, n in counts.items() if formats.read_number(text) is None)
+    if others and numbers * 2 > present:
         why = (
             f"{numbers:,} cells are numbers and {present - numbers:,} are not, such as "
             f"{', '.join(map(shown, others))}"

@@ -38,6 +38,7 @@ CURRENCIES = frozenset({
     "PLN", "CZK", "RUB", "MXN", "ZAR", "KRW", "TRY", "Rs", "Rs.", "R$", "US$", "kr", "Fr.", "zł",
 })  # fmt: skip
 UNITS = frozenset({"%", "\N{PER MILLE SIGN}", "\N{DEGREE SIGN}"})
+CODE = re.compile(r"[+-]?(?:0\d+|[1-9]\d{14,})", re.ASCII)  # 07030, numbers of cards
 PARTS = re.compile(
     r"\(?[+-]?\s*([^\d\s.,()+-]{0,4})\s*[+-]?[\d.,'\s_’]+?\s*([^\d\s.,()+-]{0,4})\)?"
 )
@@ -137,8 +138,8 @@ def guess_dates(counts: Counts, forms: Iterable[str | None] | None = None) -> Gu
 
 
 def _is_code(text: str) -> bool:
-    """Whether a text is digits behind a zero, as numbers of houses, places and articles are."""
-    return bool(re.fullmatch(r"[+-]?0\d+", text))
+    """Whether a text is digits behind a zero, or more of them than a quantity has."""
+    return bool(CODE.fullmatch(text))
 
 
 def _best(counts: Counts, forms: Iterable[str | None], read: Read) -> tuple[str | None, ...]:

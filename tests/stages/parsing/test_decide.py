@@ -8,6 +8,7 @@ import pytest
 from stages.contract import Column, LeftOut
 from stages.parsing import profile
 from stages.parsing.decide import Decision, Knobs, copies, decide
+from stages.parsing.infer import mixed
 from stages.parsing.profile import Profile
 from stages.parsing.table import Part
 from tests.stages.tables import as_csv
@@ -46,6 +47,8 @@ def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
         (RANDOM.sample(range(100_000, 999_999), 100), "a", "identifier", "every row has another"),
         ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has another"),
         ([10**15 + n % 9 for n in MANY], "a", "identifier", "whole numbers too long to be quan"),
+        ([f"{10**15 + n}" for n in MANY] + ["x"], "a", "no type", "100 cells are numbers and 1 are"),
+        ([f"{n:05d}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         ([f"Miss Number {n}" for n in MANY], "a", "free text", "100 different texts in 100 rows"),
         ([f"T{n}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         (["x"] * 10 + [f"n{n}" for n in range(9)] + list(range(30)), "a", "no type", "30 cells"),
@@ -81,6 +84,17 @@ def test_a_column_that_says_something_stays(cells: list[Any], kind: str) -> None
     decision = decided(cells)
     assert isinstance(decision.outcome, Column), decision.why
     assert decision.outcome.kind == kind
+
+
+def test_long_codes_that_are_read_again_as_texts_are_no_numbers() -> None:
+    """`mixed` has them read so, for float32 would round them."""
+    rows = [{"card": 10**15 + 7 * n % 997, "y": "uv"[n % 2]} for n in MANY]
+    part = Part("csv", as_csv(rows).split(b"\n", 1)[1], "t", 2, ("card", "y"))
+    typed, again = profile.survey(part, "y"), profile.survey(part, "y", ["card"])
+    assert mixed(typed, "y") == ["card"]
+    outcome = decide("card", again.columns["card"], again.good, Knobs(100)).outcome
+    assert isinstance(outcome, LeftOut)
+    assert outcome.reason == "identifier"
 
 
 def test_what_is_left_out_can_be_kept() -> None:
