@@ -18,6 +18,7 @@ DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
 COMPACT = "%Y%m%d"  # dates written as whole numbers
 YEARS = range(1900, 2101)  # of such dates
 SHOWN = 3  # values in a reason
+FIGURES = 10**6  # numbers from here on would have an exponent
 LISTED = 20  # characters of a value in a reason
 ROWS = 10  # fewer do not show that a column says nothing, or names rows
 CODE = 5  # digits: numbers of so many, all of one length and each in one row, are names
@@ -383,9 +384,20 @@ def count(profile: Profile) -> str:
 
 def shown(value: Any) -> str:
     """A value as a reason repeats it."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = figure(value) if isinstance(value, float) else str(value)
     text = text if len(text) <= LISTED else f"{text[:LISTED]}…"
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
+
+
+def figure(value: float) -> str:
+    """A number in six digits, or in all those before its point.
+
+    Examples
+    --------
+    >>> figure(1484705), figure(0.12345678), figure(1e20)
+    ('1484705', '0.123457', '1e+20')
+    """
+    return f"{value:.0f}" if FIGURES <= abs(value) < LONG else f"{value:g}"
 
 
 def copies(profiles: Mapping[str, Profile], decisions: Mapping[str, Decision]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from stages.parsing.decide import (
     count,
     decide,
     described,
+    figure,
     header,
     is_code,
     leave_copy,
@@ -196,9 +197,10 @@ def _rare(counts: Mapping[Any, int], min_rows: int) -> list[Any]:
 
 
 def _is_number(name: str, profile: Profile) -> str:
+    low, high = (figure(end) for end in (profile.low, profile.high) if end is not None)
     return (
-        f"target {name!r} is a number: {count(profile)} different values, from {profile.low:g} to "
-        f"{profile.high:g}. Cairn predicts classes and no numbers yet; make classes of it in the "
+        f"target {name!r} is a number: {count(profile)} different values, from {low} to "
+        f"{high}. Cairn predicts classes and no numbers yet; make classes of it in the "
         "table, such as low and high, or set processed.target to a column of classes"
     )
 
@@ -274,7 +276,8 @@ def _decided(decision: Decision | None, left: LeftOut | None) -> str:
 def _examples(profile: Profile) -> str:
     """A few values, the most frequent ones first where they were counted; of numbers the ends."""
     if profile.low is not None and profile.high is not None and not profile.counts:
-        return f"{profile.low:g} to {profile.high:g}"
+        low, high = figure(profile.low), figure(profile.high)
+        return low if low == high else f"{low} to {high}"
     values: list[Any] = sorted(profile.counts, key=lambda v: -profile.counts[v])
     values = values or sorted(profile.values, key=str)
     return ", ".join(shown(value) for value in values[:EXAMPLES])

@@ -47,7 +47,12 @@ def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
         (RANDOM.sample(range(100_000, 999_999), 100), "a", "identifier", "every row has another"),
         ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has another"),
         ([10**15 + n % 9 for n in MANY], "a", "identifier", "whole numbers too long to be quan"),
-        ([f"{10**15 + n}" for n in MANY] + ["x"], "a", "no type", "100 cells are numbers and 1 are"),
+        (
+            [f"{10**15 + n}" for n in MANY] + ["x"],
+            "a",
+            "no type",
+            "100 cells are numbers and 1 are",
+        ),
         ([f"{n:05d}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         ([f"Miss Number {n}" for n in MANY], "a", "free text", "100 different texts in 100 rows"),
         ([f"T{n}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
