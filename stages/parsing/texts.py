@@ -36,6 +36,7 @@ MARKERS = VOID | frozenset(MISSING_TEXTS) | frozenset({
 CURRENCIES = frozenset({
     "USD", "EUR", "GBP", "CHF", "JPY", "CNY", "INR", "BRL", "CAD", "AUD", "SEK", "NOK", "DKK",
     "PLN", "CZK", "RUB", "MXN", "ZAR", "KRW", "TRY", "Rs", "Rs.", "R$", "US$", "kr", "Fr.", "zł",
+    "円", "元", "원",
 })  # fmt: skip
 UNITS = frozenset({"%", "\N{PER MILLE SIGN}", "\N{DEGREE SIGN}"})
 CODE = re.compile(r"[+-]?(?:0\d+|[1-9]\d{14,})", re.ASCII)  # 07030, numbers of cards
@@ -52,13 +53,25 @@ DAYS = (
     "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%Y", "%d-%b-%y",
     "%d %b %Y", "%d %B %Y", "%d-%B-%Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
     "%Y-%b-%d", "%a %d %b %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%d/%b/%Y",
+    "%Y年%m月%d日", "%Y년 %m월 %d일",
 )  # fmt: skip
 CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
 HOURS = (
     *(clock + zone for clock, zone in product(CLOCKS, ("", "%z", " %z"))),
     "%I:%M:%S %p", "%I:%M %p", "%I:%M%p",
 )  # fmt: skip
-OTHER_DATES = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m")
+OTHER_DATES = (
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%Y%m%d%H%M%S",
+    "%m/%Y",
+    "%Y-%m",
+    "%b-%Y",
+    "%b %Y",
+    "%B %Y",
+    "%B-%Y",
+    "%Y年%m月",
+)
 DATES = (
     *DAYS,
     *(f"{day}{apart}{hour}" for day, apart, hour in product(DAYS, (" ", "T", ", "), HOURS)),

@@ -112,12 +112,39 @@ def test_two_readings_of_a_date_are_a_person_s_to_choose_from() -> None:
     decision = decided(["01/02/2020", "03/04/2021"] * 10)
     assert decision.outcome is None
     assert decision.why == (
-        'add to processed.formats: `a:` `"%d/%m/%Y"` (01/02/2020 is February 1, 2020) or '
-        '`"%m/%d/%Y"` (01/02/2020 is January 2, 2020)'
+        'add to processed.formats: `a: "%d/%m/%Y"` (01/02/2020 is February 1, 2020) or '
+        '`a: "%m/%d/%Y"` (01/02/2020 is January 2, 2020)'
     )
     chosen = decided(["01/02/2020", "03/04/2021"] * 10, formats={"a": "%d/%m/%Y"}).outcome
     assert isinstance(chosen, Column)
     assert (chosen.kind, chosen.format) == ("date", "%d/%m/%Y")
+
+
+@pytest.mark.parametrize(
+    ("cells", "header", "form"),
+    [
+        ([20200101 + n for n in range(31)], "day", "%Y%m%d"),
+        ([1_500_000_000 + 86_399 * n for n in DIFFERENT], "timestamp", "epoch s"),
+        ([1_500_000_000_000 + 86_399_999 * n for n in DIFFERENT], "createdAt", "epoch ms"),
+        ([1_500_000_000 + 86_399 * n for n in DIFFERENT], "visitor_id", None),
+        ([1_500_000_000 + 86_399 * n for n in DIFFERENT], "format", None),
+        ([20200101 + n for n in range(40)], "timestamp", None),
+    ],
+)
+def test_whole_numbers_are_dates_where_nothing_else_is_likely(
+    cells: list[int], header: str, form: str | None
+) -> None:
+    outcome = decided(cells, header).outcome
+    assert isinstance(outcome, LeftOut if form is None else Column)
+    if isinstance(outcome, Column):
+        assert (outcome.kind, outcome.format) == ("date", form)
+
+
+def test_a_year_of_two_digits_that_lies_far_ahead_is_told() -> None:
+    decision = decided(["11/19/53", "01/04/87", "10/13/92"] * 10)
+    assert decision.is_loud
+    assert decision.why.endswith("53 is 2053: write the year in four digits if that is wrong")
+    assert not decided(["11/19/13", "01/04/87", "10/13/92"] * 10).is_loud
 
 
 def test_a_format_that_reads_nothing_is_told() -> None:
