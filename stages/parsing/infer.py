@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -231,9 +232,11 @@ def show(proposal: Proposal, survey: Survey) -> str:
     roles = {proposal.contract.target.name: "target", proposal.contract.identifier: "identifier"}
     decisions = {decision.name: decision for decision in proposal.decisions}
     left = {column.name: column for column in proposal.contract.left_out}
+    titles = {name: profile.header or name for name, profile in survey.columns.items()}
+    alike = Counter(titles.values())
     rows = [
         (
-            profile.header or name,
+            titles[name] if alike[titles[name]] == 1 else name,
             roles.get(name) or _kind(decisions.get(name), left.get(name)),
             count(profile) if profile.present else "0",
             _missing(profile, decisions.get(name), survey.good),

@@ -97,6 +97,9 @@ def test_headers_are_known_that_make_the_names_of_the_contract() -> None:
     terms = Contract(columns=tuple(columns), target=Target(name="y", classes=(0, 1)))
     labels = ["avg(age)", "mean area (cm2)", "x", "note", "x.1"]
     assert names(labels, terms) == ["avg_age", "mean_area", "x", "note", "x_2"]
+    twice = [Column(name=name, header="a b", kind="number") for name in ("a_b", "a_b_2")]
+    terms = Contract(columns=tuple(twice), target=Target(name="y", classes=(0, 1)))
+    assert names(["a b.1", "a b"], terms) == ["a_b_2", "a_b"]
 
 
 def test_nothing_that_is_given_is_changed() -> None:
