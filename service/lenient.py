@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from stages.contract import MISSING_TEXTS, NUMBERS, Column, Contract
-from stages.formats import EPOCHS, LONGEST, read_date, read_epoch, read_number
+from stages.formats import LONGEST, read_date, read_date_of_number, read_number
 
 Convert = Callable[[Any], Any]
 
@@ -25,8 +24,6 @@ DATE = re.compile(
 PLAIN = "0123456789.-+eE"
 SHORT = 30  # characters of a number, on average, up to which that way is taken
 WHOLE = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
-DIGITS = re.compile(r"(%[YymdjHMS])+")
-DAY = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 EXACT = 2**53  # up to here a float says which whole number it is
 BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -203,18 +200,7 @@ def _with_date(column: Column, missing: frozenset[str], *, strip: bool) -> Conve
         value = of_text(value)
         if type(value) not in {int, float}:
             return value
-        found = _date_of_number(value, column.format)
+        found = read_date_of_number(value, column.format)
         return value if found is None else found.isoformat()
 
     return convert
-
-
-def _date_of_number(value: float, form: str | None) -> datetime | None:
-    """A date that is a number: its digits where a format has nothing else, or milliseconds."""
-    if form in EPOCHS:
-        return read_epoch(value, form)
-    digits = str(exact(value))
-    if form and DIGITS.fullmatch(form):
-        return read_date(digits, form)
-    # 20240229 is hardly meant to be five hours of 1970.
-    return None if DAY.fullmatch(digits) else read_epoch(value)

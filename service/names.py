@@ -62,7 +62,7 @@ class Names:
         self._columns = {column.name: column.missing for column in terms.columns}
         self._ignored = terms.ignored
         self._keys = {name: name for name in self.headers}
-        for name, header in self.headers.items():
+        for header, name in terms.aliases.items():
             self._keys.setdefault(header, name)
         self._bare = dict[str, str]()
         for key, name in self._keys.items():

@@ -8,6 +8,7 @@ scikit-learn is here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ Reason = Literal[
 ]
 
 NUMBERS = ("number", "integer")
+REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
 # What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
 MISSING_TEXTS = (
     "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan", "-NaN",
@@ -314,7 +316,17 @@ class Contract(Model):
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """Each name of the table: of columns, target, identifier, left out ones → its header."""
+        """Each name of the table: of columns, target, identifier, left out ones → its header.
+
+        A name of which another column has the header is shown as it is.
+        """
+        headers, first = self._headers(), dict[str, str]()
+        for name in sorted(headers, key=len):  # x before x_2
+            first.setdefault(headers[name], name)
+        return {n: header if first[header] == n else n for n, header in headers.items()}
+
+    def _headers(self) -> dict[str, str]:
+        """Each name of the table → what stands above its column, twice maybe."""
         parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
         named = {part.name: part.header or part.name for part in parts}
         if self.identifier is None:
@@ -323,10 +335,18 @@ class Contract(Model):
 
     @cached_property
     def aliases(self) -> dict[str, str]:
-        """Each header of the table → its name, where they differ and no other has that name."""
+        """Each header of the table → its name, where they differ and no other has that name.
+
+        The second of two headers x is x.1, too, as pandas has it.
+        """
+        found = {header: name for name, header in self.headers.items()}
+        for name, header in self._headers().items():
+            number = REPEATED.search(name)
+            if header != self.headers[name] and number:
+                found.setdefault(f"{header}.{int(number[1]) - 1}", name)
         return {
             header: name
-            for name, header in self.headers.items()
+            for header, name in found.items()
             if header != name and header not in self.headers
         }
 

@@ -64,6 +64,8 @@ WORDS = {
     "p": "am|pm",
     "z": ZONE,
 }
+ONLY_DIGITS = re.compile(r"(%[YymdjHMS])+")  # a format that has nothing else
+DAY = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 CODE = re.compile(r"%(.?)|\s+|[^%\s]+", re.DOTALL)
 # Of two digits, as strptime has it: 69 is 1969, 68 is 2068.
 CENTURY, PIVOT = 100, 69
@@ -273,6 +275,24 @@ def read_epoch(value: float, form: str | None = "epoch ms") -> datetime | None:
         return (EPOCH + value * EPOCHS.get(form or "", EPOCHS["epoch ms"])).replace(microsecond=0)
     except (OverflowError, ValueError):
         return None
+
+
+def read_date_of_number(value: float, form: str | None) -> datetime | None:
+    """Read a date that is a number: its digits where a format has no others, or milliseconds.
+
+    Examples
+    --------
+    >>> read_date_of_number(20240229, "%Y%m%d"), read_date_of_number(1462060800000, None)
+    (datetime.datetime(2024, 2, 29, 0, 0), datetime.datetime(2016, 5, 1, 0, 0))
+    """
+    if form in EPOCHS:
+        return read_epoch(value, form)
+    is_whole = isinstance(value, float) and value.is_integer()
+    digits = str(int(value) if is_whole else value)
+    if form and ONLY_DIGITS.fullmatch(form):
+        return read_date(digits, form)
+    # 20240229 is hardly meant to be five hours of 1970.
+    return None if DAY.fullmatch(digits) else read_epoch(value)
 
 
 def _read(pattern: re.Pattern[str], text: str) -> datetime | None:

@@ -267,7 +267,7 @@ def _date(value: Any, column: Column) -> datetime | None:
     if isinstance(value, str):
         return formats.read_date(value, column.format)
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return formats.read_epoch(float(value), column.format)
+        return formats.read_date_of_number(float(value), column.format)
     if isinstance(value, date | np.datetime64):
         time = pd.Timestamp(value)
         whole = (time.tz_convert("UTC").tz_localize(None) if time.tz else time).floor("s")

@@ -289,9 +289,18 @@ def _without_markers(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArr
         return pc.if_else(absent, pa.scalar(None, JSON), values) if _any(absent) else values
     if not types.is_string(values.type):
         return values
-    plain = pc.utf8_trim_whitespace(values) if reading.strip else values
+    plain = _stripped(values, reading)
     absent = pc.is_in(plain, pa.array(reading.absent, TEXT), skip_nulls=True)
     return pc.if_else(absent, None, plain) if _any(absent) else plain
+
+
+def _stripped(values: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+    """Texts without blanks around them, but for a category that has some itself."""
+    if not reading.strip:
+        return values
+    own = [text for text in _text_categories(reading) if text != text.strip()]
+    plain = pc.utf8_trim_whitespace(values)
+    return pc.if_else(pc.is_in(values, pa.array(own, TEXT)), values, plain) if own else plain
 
 
 def _any(found: pa.ChunkedArray) -> bool:
@@ -457,7 +466,7 @@ def _some_text(value: Any, reading: Reading) -> str | None:
         return str(value) if str(value) in reading.categories else None
     if not isinstance(value, str):
         return None
-    return value.strip() if reading.strip else value
+    return value.strip() if reading.strip and value not in reading.categories else value
 
 
 def _some_date(value: Any, reading: Reading) -> str | None:
@@ -617,7 +626,7 @@ def _written(table: pa.Table, plan: Mapping[str, Reading], terms: Contract) -> d
     usual = {*(MISSING_TEXTS if terms.missing is None else terms.missing)}
     found = {}
     for name, values in texts.items():
-        plain = pc.utf8_trim_whitespace(values) if terms.strip else values
+        plain = _stripped(values, plan[name])
         if terms.strip and kinds.get(name, "category") == "category":
             found[f"{name}: blanks around the text taken off"] = _count(pc.not_equal(plain, values))
         for text in plan[name].absent:

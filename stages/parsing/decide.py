@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from stages import formats
@@ -18,7 +18,11 @@ from stages.parsing.profile import LONG, NUMBERS, TEXTS, Form, Profile
 DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
 COMPACT = "%Y%m%d"  # dates written as whole numbers
 YEARS = range(1900, 2101)  # of such dates
+EPOCH_YEARS = range(1990, 2101)  # of seconds, or milliseconds, since 1970
+DAYS = {form: timedelta(days=1) // unit for form, unit in formats.EPOCHS.items()}
+FAR = 2050  # a year of two digits from here on may be one of the century before
 SHOWN = 3  # values in a reason
+FIGURES = 10**6  # numbers from here on would have an exponent
 LISTED = 20  # characters of a value in a reason
 ROWS = 10  # fewer do not show that a column says nothing, or names rows
 CODE = 5  # digits: numbers of so many, all of one length and each in one row, are names
@@ -49,6 +53,12 @@ NAMES_ROWS = re.compile(
     r"(?i:(?:.*[\W_])?(?:id|ids|uuid|guid|key|index|idx|rownames?|row|nr|no|num|number|code|serial))"
     r"|.*[a-z](?:Id|ID|Nr|No|Number|Key|Code|Index)"
     r"|(?i:unnamed.*|sno|s\.no\.?)"
+)
+# Headers of columns that hold a moment, with the unit of their numbers or without.
+SAYS_TIME = re.compile(
+    r"(?i:(?:.*[\W_])?(?:unix)?(?:time|timestamp|date|datetime|ts|epoch|at|on|created|updated)"
+    r"(?:[\W_]?(?:s|ms|sec|seconds|millis|utc))?)"
+    r"|.*[a-z](?:Time|Timestamp|Date|At|On|Ts|TS)(?:Ms|MS|Utc|UTC)?"
 )
 
 
@@ -157,7 +167,7 @@ def _left_out(name: str, profile: Profile, rows: int) -> Decision | None:
     if is_code(profile):
         return _leave(name, profile, "identifier", "whole numbers too long to be quantities")
     if profile.forms == {"integer"}:
-        return _number_names(name, profile, rows)
+        return None if _whole_date_format(name, profile) else _number_names(name, profile, rows)
     return _repeated_names(name, profile, rows) if KINDS[profile.forms] in NUMERIC else None
 
 
@@ -195,9 +205,12 @@ def _typed(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
     if kind == "date":
         parts = (*DATE, "hour") if "time" in profile.forms else DATE
         return Decision(name, _column(name, profile, rows, kind, parts=parts))
-    if kind == "integer" and _are_dates(profile):
-        column = _column(name, profile, rows, "date", parts=DATE, format=COMPACT)
-        return Decision(name, column, f"dates written as {COMPACT}")
+    form = _whole_date_format(name, profile) if kind == "integer" else None
+    if form:
+        has_hours = form in formats.EPOCHS and any(value % DAYS[form] for value in profile.values)
+        parts = (*DATE, "hour") if has_hours else DATE
+        column = _column(name, profile, rows, "date", parts=parts, format=form)
+        return Decision(name, column, f"dates written as {form}")
     if kind == "boolean":
         return Decision(name, _column(name, profile, rows, kind))
     form = "1234,5" if knobs.decimal == "," and kind == "number" else None
@@ -207,11 +220,29 @@ def _typed(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
     return Decision(name, _column(name, profile, rows, kind, format=form), why)
 
 
-def _are_dates(profile: Profile) -> bool:
-    """Whether whole numbers are dates such as 20240229, all of them."""
-    if profile.is_capped or profile.low is None or profile.distinct < 2:  # noqa: PLR2004
-        return False
-    days = [formats.read_date(str(value), COMPACT) for value in profile.values]
+def _whole_date_format(name: str, profile: Profile) -> str | None:
+    """How whole numbers are dates, all of them; None where they are none.
+
+    20240229 is one whatever its header; seconds since 1970 may be anything else, unless the
+    header says that they are a time.
+    """
+    if profile.low is None or profile.high is None or profile.distinct < 2:  # noqa: PLR2004
+        return None
+    ends = (profile.low, profile.high)
+    if _are_days(map(str, map(int, ends))) and not profile.is_capped:
+        return COMPACT if _are_days(map(str, profile.values)) else None
+    if not SAYS_TIME.fullmatch(profile.header or name):
+        return None
+    for form in formats.EPOCHS:
+        times = [formats.read_epoch(end, form) for end in ends]
+        if all(time is not None and time.year in EPOCH_YEARS for time in times):
+            return form
+    return None
+
+
+def _are_days(values: Iterable[str]) -> bool:
+    """Whether texts are dates such as 20240229, all of them."""
+    days = (formats.read_date(value, COMPACT) for value in values)
     return all(day is not None and day.year in YEARS for day in days)
 
 
@@ -295,7 +326,11 @@ def _dates(name: str, profile: Profile, rows: int, guess: texts.Guess) -> Decisi
         markers=guess.markers,
     )  # fmt: skip
     zoned = ", in UTC" if any(map(_ZONE.search, list(profile.counts)[: texts.LOOKED])) else ""
-    return Decision(name, column, _reading(profile, guess, form) + zoned, is_loud=bool(guess.odd))
+    last = max((time.year for time in times if time), default=0)
+    is_far = "%y" in (form or "") and last >= FAR
+    far = f", where {last % 100} is {last}: write the year in four digits if that is wrong" * is_far
+    why = _reading(profile, guess, form) + zoned + far
+    return Decision(name, column, why, is_loud=bool(guess.odd) or is_far)
 
 
 _ZONE = re.compile(r":\d\d(?:\.\d+)? ?(?:Z|[+-]\d\d:?\d\d)$")
@@ -308,10 +343,10 @@ def _doubt(name: str, profile: Profile, guess: texts.Guess) -> Decision:
     read: Any = formats.read_date if is_date else formats.read_number
     text = next(t for t in profile.counts if read(t, one) != read(t, other))
     edits = " or ".join(
-        f"`{json.dumps(form, ensure_ascii=False)}` ({text} is {_day(read(text, form))})"
+        f"`{name}: {json.dumps(form, ensure_ascii=False)}` ({text} is {_day(read(text, form))})"
         for form in guess.formats
     )
-    return Decision(name, None, f"add to processed.formats: `{name}:` {edits}")
+    return Decision(name, None, f"add to processed.formats: {edits}")
 
 
 def _day(value: Any) -> str:
@@ -364,9 +399,9 @@ def _categories(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decisio
 
 def _texts(name: str, profile: Profile, counts: Mapping[str, int], present: int) -> Decision:
     """Leave out texts that are no categories."""
-    numbers = sum(n for text, n in counts.items() if formats.read_number(text) is not None)
-    if numbers * 2 > present:
-        others = [text for text in counts if formats.read_number(text) is None][:SHOWN]
+    others = [text for text in counts if formats.read_number(text) is None][:SHOWN]
+    numbers = present - sum(n for text, n in counts.items() if formats.read_number(text) is None)
+    if others and numbers * 2 > present:
         why = (
             f"{numbers:,} cells are numbers and {present - numbers:,} are not, such as "
             f"{', '.join(map(shown, others))}"
@@ -386,9 +421,20 @@ def count(profile: Profile) -> str:
 
 def shown(value: Any) -> str:
     """A value as a reason repeats it."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = figure(value) if isinstance(value, float) else str(value)
     text = text if len(text) <= LISTED else f"{text[:LISTED]}…"
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
+
+
+def figure(value: float) -> str:
+    """A number in six digits, or in all those before its point.
+
+    Examples
+    --------
+    >>> figure(1484705), figure(0.12345678), figure(1e20)
+    ('1484705', '0.123457', '1e+20')
+    """
+    return f"{value:.0f}" if FIGURES <= abs(value) < LONG else f"{value:g}"
 
 
 def copies(profiles: Mapping[str, Profile], decisions: Mapping[str, Decision]) -> dict[str, str]:

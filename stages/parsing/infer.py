@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from stages.parsing.decide import (
     count,
     decide,
     described,
+    figure,
     header,
     is_code,
     leave_copy,
@@ -196,9 +198,10 @@ def _rare(counts: Mapping[Any, int], min_rows: int) -> list[Any]:
 
 
 def _is_number(name: str, profile: Profile) -> str:
+    low, high = (figure(end) for end in (profile.low, profile.high) if end is not None)
     return (
-        f"target {name!r} is a number: {count(profile)} different values, from {profile.low:g} to "
-        f"{profile.high:g}. Cairn predicts classes and no numbers yet; make classes of it in the "
+        f"target {name!r} is a number: {count(profile)} different values, from {low} to "
+        f"{high}. Cairn predicts classes and no numbers yet; make classes of it in the "
         "table, such as low and high, or set processed.target to a column of classes"
     )
 
@@ -229,9 +232,11 @@ def show(proposal: Proposal, survey: Survey) -> str:
     roles = {proposal.contract.target.name: "target", proposal.contract.identifier: "identifier"}
     decisions = {decision.name: decision for decision in proposal.decisions}
     left = {column.name: column for column in proposal.contract.left_out}
+    titles = {name: profile.header or name for name, profile in survey.columns.items()}
+    alike = Counter(titles.values())
     rows = [
         (
-            profile.header or name,
+            titles[name] if alike[titles[name]] == 1 else name,
             roles.get(name) or _kind(decisions.get(name), left.get(name)),
             count(profile) if profile.present else "0",
             _missing(profile, decisions.get(name), survey.good),
@@ -274,7 +279,8 @@ def _decided(decision: Decision | None, left: LeftOut | None) -> str:
 def _examples(profile: Profile) -> str:
     """A few values, the most frequent ones first where they were counted; of numbers the ends."""
     if profile.low is not None and profile.high is not None and not profile.counts:
-        return f"{profile.low:g} to {profile.high:g}"
+        low, high = figure(profile.low), figure(profile.high)
+        return low if low == high else f"{low} to {high}"
     values: list[Any] = sorted(profile.counts, key=lambda v: -profile.counts[v])
     values = values or sorted(profile.values, key=str)
     return ", ".join(shown(value) for value in values[:EXAMPLES])

@@ -36,8 +36,10 @@ MARKERS = VOID | frozenset(MISSING_TEXTS) | frozenset({
 CURRENCIES = frozenset({
     "USD", "EUR", "GBP", "CHF", "JPY", "CNY", "INR", "BRL", "CAD", "AUD", "SEK", "NOK", "DKK",
     "PLN", "CZK", "RUB", "MXN", "ZAR", "KRW", "TRY", "Rs", "Rs.", "R$", "US$", "kr", "Fr.", "zł",
+    "円", "元", "원",
 })  # fmt: skip
 UNITS = frozenset({"%", "\N{PER MILLE SIGN}", "\N{DEGREE SIGN}"})
+CODE = re.compile(r"[+-]?(?:0\d+|[1-9]\d{14,})", re.ASCII)  # 07030, numbers of cards
 PARTS = re.compile(
     r"\(?[+-]?\s*([^\d\s.,()+-]{0,4})\s*[+-]?[\d.,'\s_’]+?\s*([^\d\s.,()+-]{0,4})\)?"
 )
@@ -51,6 +53,7 @@ DAYS = (
     "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%Y", "%d-%b-%y",
     "%d %b %Y", "%d %B %Y", "%d-%B-%Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
     "%Y-%b-%d", "%a %d %b %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%d/%b/%Y",
+    "%Y年%m月%d日", "%Y년 %m월 %d일",
 )  # fmt: skip
 CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
 HOURS = (
@@ -58,8 +61,8 @@ HOURS = (
     "%I:%M:%S %p", "%I:%M %p", "%I:%M%p",
 )  # fmt: skip
 OTHER_DATES = (
-    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S",
-    "%m/%Y", "%Y-%m", "%Y/%m", "%m-%Y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y",
+    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m", "%Y/%m",
+    "%m-%Y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y", "%Y年%m月",
 )  # fmt: skip
 DATES = (
     *DAYS,
@@ -140,8 +143,8 @@ def guess_dates(counts: Counts, forms: Iterable[str | None] | None = None) -> Gu
 
 
 def _is_code(text: str) -> bool:
-    """Whether a text is digits behind a zero, as numbers of houses, places and articles are."""
-    return bool(re.fullmatch(r"[+-]?0\d+", text))
+    """Whether a text is digits behind a zero, or more of them than a quantity has."""
+    return bool(CODE.fullmatch(text))
 
 
 def _best(counts: Counts, forms: Iterable[str | None], read: Read) -> tuple[str | None, ...]:

@@ -26,7 +26,7 @@ NAMES = Names(TERMS)
     [
         ("emp_var_rate", "emp_var_rate"), ("emp.var.rate", "emp_var_rate"),
         (" emp.var.rate\t", "emp_var_rate"), ("\ufeffemp.var.rate", "emp_var_rate"),
-        ("x", "x"), ("x_2", "x_2"), (" age (y) ", "age_y"), ("age (y)", "age_y"),
+        ("x", "x"), ("x_2", "x_2"), ("x.1", "x_2"), (" age (y) ", "age_y"), ("age (y)", "age_y"),
         ("年齢（歳）", "column_5"), ("Customer Id", "id"), ("id", "id"), ("Note!", "note"),
         ("note", "note"), ("Subscribed?", "y"), ("y", "y"),
         ("Emp.Var.Rate", None), ("emp.var", None), ("", None), (" ", None), ("x\0", None),
@@ -40,8 +40,12 @@ def test_of_two_columns_with_one_header_that_is_the_first() -> None:
     columns = tuple(
         Column(name=name, header="a b", kind="number", missing=True) for name in ("a_b", "a_b_2")
     )
-    names = Names(Contract(columns=columns, target=TERMS.target))
+    terms = Contract(columns=columns, target=TERMS.target)
+    names = Names(terms)
     assert names.resolve("a b") == "a_b"
+    assert names.resolve("a b.1") == "a_b_2", "as pandas calls it"
+    assert names.columns == ["a b", "a_b_2"], "no two are shown alike"
+    assert terms.aliases == {"a b": "a_b", "a b.1": "a_b_2", "Subscribed?": "y"}
 
 
 def test_a_plan_orders_the_values_of_a_row() -> None:

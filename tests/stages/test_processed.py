@@ -552,7 +552,7 @@ def test_the_first_run_shows_what_it_inferred(capsys: pytest.CaptureFixture[str]
     run(as_csv(ROWS), identifier="id")
     said = capsys.readouterr().out
     for words in (
-        ["n (cm)", "number (cm)", "20.0%", "-2.25 to 1e+06"],
+        ["n (cm)", "number (cm)", "20.0%", "-2.25 to 1000000"],
         ["time", "date", "20.0%"],
         ["y", "target", "2"],
         ["id", "identifier"],

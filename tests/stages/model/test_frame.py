@@ -97,6 +97,9 @@ def test_headers_are_known_that_make_the_names_of_the_contract() -> None:
     terms = Contract(columns=tuple(columns), target=Target(name="y", classes=(0, 1)))
     labels = ["avg(age)", "mean area (cm2)", "x", "note", "x.1"]
     assert names(labels, terms) == ["avg_age", "mean_area", "x", "note", "x_2"]
+    twice = [Column(name=name, header="a b", kind="number") for name in ("a_b", "a_b_2")]
+    terms = Contract(columns=tuple(twice), target=Target(name="y", classes=(0, 1)))
+    assert names(["a b.1", "a b"], terms) == ["a_b_2", "a_b"]
 
 
 def test_nothing_that_is_given_is_changed() -> None:
@@ -153,11 +156,18 @@ def test_texts_are_read_by_the_format_of_their_column() -> None:
     columns = (
         Column(name="price", kind="number", format="1.234,5 €"),
         Column(name="day", kind="date", format="%d.%m.%Y", parts=("month",)),
+        Column(name="flown", kind="date", format="%Y%m%d", parts=("year", "month")),
         Column(name="zip", kind="category", categories=("07030", "7030")),
         Column(name="left", kind="number", missing=True, markers=("?",)),
     )
     terms = Contract(columns=columns, target=Target(name="y", classes=(0, 1)))
-    row = {"price": "2.500,5 €", "day": "11.05.2023", "zip": "07030", "left": "?"}
+    row = {
+        "price": "2.500,5 €",
+        "day": "11.05.2023",
+        "flown": 20240229,
+        "zip": "07030",
+        "left": "?",
+    }
     asked: list[list[float]] = []
 
     class Asked:
@@ -169,7 +179,7 @@ def test_texts_are_read_by_the_format_of_their_column() -> None:
             return np.zeros(len(rows), dtype=np.int64)
 
     FramePipeline(terms, Asked()).predict(pd.DataFrame([row]))
-    np.testing.assert_array_equal(asked, [[2500.5, 5, 0, np.nan]])
+    np.testing.assert_array_equal(asked, [[2500.5, 5, 2024, 2, 0, np.nan]])
 
 
 def test_columns_that_stand_twice_are_refused() -> None:

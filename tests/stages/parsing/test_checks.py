@@ -212,6 +212,15 @@ def test_a_row_of_a_rare_class_is_bad_for_that_alone() -> None:
     assert held.broken == 1
 
 
+def test_a_category_keeps_the_blanks_that_it_has_itself() -> None:
+    found = terms(TEXT.model_copy(update={"categories": (" u", "v")}))
+    rows = [" u", " v ", "u"]
+    held = checks.hold(csv("a,y", "".join(f"{cell},no\n" for cell in rows)), found)
+    lines = checks.hold(Part("jsonl", as_lines([{"a": c, "y": "no"} for c in rows]), "t"), found)
+    assert held.good.tolist() == lines.good.tolist() == [True, True, False]
+    assert held.rows["a"].to_pylist() == lines.rows["a"].to_pylist() == [" u", "v"]
+
+
 def test_which_texts_are_missing_can_be_said() -> None:
     found = terms(TEXT.model_copy(update={"categories": ("NA", "u")}))
     assert checks.hold(csv("a,y", "NA,no\n"), found).rows["a"].to_pylist() == [None]

@@ -8,6 +8,7 @@ import pytest
 from stages.contract import Column, LeftOut
 from stages.parsing import profile
 from stages.parsing.decide import Decision, Knobs, copies, decide
+from stages.parsing.infer import mixed
 from stages.parsing.profile import Profile
 from stages.parsing.table import Part
 from tests.stages.tables import as_csv
@@ -47,6 +48,13 @@ def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
         ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has another"),
         ([10**15 + n % 9 for n in MANY], "a", "identifier", "whole numbers too long to be quan"),
         ([f"{17_000 + n % 40}.0" for n in MANY] + [""], "CustomerID", "identifier", "40 different"),
+        (
+            [f"{10**15 + n}" for n in MANY] + ["x"],
+            "a",
+            "no type",
+            "100 cells are numbers and 1 are",
+        ),
+        ([f"{n:05d}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         ([f"Miss Number {n}" for n in MANY], "a", "free text", "100 different texts in 100 rows"),
         ([f"T{n}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         (["x"] * 10 + [f"n{n}" for n in range(9)] + list(range(30)), "a", "no type", "30 cells"),
@@ -84,6 +92,17 @@ def test_a_column_that_says_something_stays(cells: list[Any], kind: str) -> None
     assert decision.outcome.kind == kind
 
 
+def test_long_codes_that_are_read_again_as_texts_are_no_numbers() -> None:
+    """`mixed` has them read so, for float32 would round them."""
+    rows = [{"card": 10**15 + 7 * n % 997, "y": "uv"[n % 2]} for n in MANY]
+    part = Part("csv", as_csv(rows).split(b"\n", 1)[1], "t", 2, ("card", "y"))
+    typed, again = profile.survey(part, "y"), profile.survey(part, "y", ["card"])
+    assert mixed(typed, "y") == ["card"]
+    outcome = decide("card", again.columns["card"], again.good, Knobs(100)).outcome
+    assert isinstance(outcome, LeftOut)
+    assert outcome.reason == "identifier"
+
+
 def test_what_is_left_out_can_be_kept() -> None:
     for cells in (list(MANY), ["x"] * 20, [f"T{n}" for n in MANY]):
         decision = decided(cells, keep=frozenset({"a"}))
@@ -94,12 +113,39 @@ def test_two_readings_of_a_date_are_a_person_s_to_choose_from() -> None:
     decision = decided(["01/02/2020", "03/04/2021"] * 10)
     assert decision.outcome is None
     assert decision.why == (
-        'add to processed.formats: `a:` `"%d/%m/%Y"` (01/02/2020 is February 1, 2020) or '
-        '`"%m/%d/%Y"` (01/02/2020 is January 2, 2020)'
+        'add to processed.formats: `a: "%d/%m/%Y"` (01/02/2020 is February 1, 2020) or '
+        '`a: "%m/%d/%Y"` (01/02/2020 is January 2, 2020)'
     )
     chosen = decided(["01/02/2020", "03/04/2021"] * 10, formats={"a": "%d/%m/%Y"}).outcome
     assert isinstance(chosen, Column)
     assert (chosen.kind, chosen.format) == ("date", "%d/%m/%Y")
+
+
+@pytest.mark.parametrize(
+    ("cells", "header", "form"),
+    [
+        ([20200101 + n for n in range(31)], "day", "%Y%m%d"),
+        ([1_500_000_000 + 86_399 * n for n in DIFFERENT], "timestamp", "epoch s"),
+        ([1_500_000_000_000 + 86_399_999 * n for n in DIFFERENT], "createdAt", "epoch ms"),
+        ([1_500_000_000 + 86_399 * n for n in DIFFERENT], "visitor_id", None),
+        ([1_500_000_000 + 86_399 * n for n in DIFFERENT], "format", None),
+        ([20200101 + n for n in range(40)], "timestamp", None),
+    ],
+)
+def test_whole_numbers_are_dates_where_nothing_else_is_likely(
+    cells: list[int], header: str, form: str | None
+) -> None:
+    outcome = decided(cells, header).outcome
+    assert isinstance(outcome, LeftOut if form is None else Column)
+    if isinstance(outcome, Column):
+        assert (outcome.kind, outcome.format) == ("date", form)
+
+
+def test_a_year_of_two_digits_that_lies_far_ahead_is_told() -> None:
+    decision = decided(["11/19/53", "01/04/87", "10/13/92"] * 10)
+    assert decision.is_loud
+    assert decision.why.endswith("53 is 2053: write the year in four digits if that is wrong")
+    assert not decided(["11/19/13", "01/04/87", "10/13/92"] * 10).is_loud
 
 
 def test_a_format_that_reads_nothing_is_told() -> None:

@@ -142,3 +142,13 @@ def test_what_was_inferred_is_shown_in_a_table() -> None:
     text = infer.show(proposal, survey)
     assert "left out: processed.drop names it" in text
     assert 'missing: "?" in 15 rows' in text
+
+
+def test_numbers_are_shown_without_an_exponent_and_one_number_once() -> None:
+    rows = "".join(f"{9_000_050 + n * n},80,{1.5e6 * n},{'uv'[n % 2]}\n" for n in range(20))
+    survey = csv(f"id,hours,paid,y\n{rows}")
+    shown = {line.split()[0]: line for line in infer.show(proposed(survey), survey).splitlines()}
+    assert " 9000050 to 9000411 " in shown["id"]
+    assert " 80 " in shown["hours"]
+    assert " to 80" not in shown["hours"]
+    assert "0 to 28500000" in shown["paid"]
