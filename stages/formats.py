@@ -27,8 +27,9 @@ BLANKS = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 APART = f",._{BLANKS}{APOSTROPHES}"
 SIGNS = rf"[^\d\s.,()+\-_{APOSTROPHES}{''.join(map(chr, MINUS))}]{{1,4}}"
+ABBREVIATION = rf"{SIGNS}\.?"  # Rs. and Fr.
 EXAMPLE = re.compile(
-    rf"(?P<negative>\()?(?P<before>{SIGNS})?[{BLANKS}]?"
+    rf"(?P<negative>\()?(?P<before>{ABBREVIATION})?[{BLANKS}]?"
     rf"1(?P<thousands>[{APART}])?234(?:(?P<decimal>[.,])5)?"
     rf"[{BLANKS}]?(?P<after>{SIGNS})?\)?"
 )
@@ -185,9 +186,10 @@ def _joined(text: str, thousands: str, decimal: str) -> str | None:
 
 @cache
 def _grouped(apart: str, decimal: str) -> re.Pattern[str]:
-    """A number whose thousands one of some characters sets apart."""
+    """A number whose thousands one of some characters sets apart; 12,34,567 of India, too."""
+    indian = r"|[+-]?[1-9]\d?(?:,\d{2})+,\d{3}" if apart == "," else ""
     return re.compile(
-        rf"([+-]?[1-9]\d{{0,2}}(?:[{apart}]\d{{3}})+)({re.escape(decimal)}\d*)?", re.ASCII
+        rf"([+-]?[1-9]\d{{0,2}}(?:[{apart}]\d{{3}})+{indian})({re.escape(decimal)}\d*)?", re.ASCII
     )
 
 

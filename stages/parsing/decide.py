@@ -325,11 +325,13 @@ def _dates(name: str, profile: Profile, rows: int, guess: texts.Guess) -> Decisi
         name, profile, rows, "date", parts=parts, format=form, missing=missing,
         markers=guess.markers,
     )  # fmt: skip
-    zoned = ", in UTC" if any(map(_ZONE.search, list(profile.counts)[: texts.LOOKED])) else ""
+    zoned = (
+        "converted to UTC" if any(map(_ZONE.search, list(profile.counts)[: texts.LOOKED])) else ""
+    )
     last = max((time.year for time in times if time), default=0)
     is_far = "%y" in (form or "") and last >= FAR
     far = f", where {last % 100} is {last}: write the year in four digits if that is wrong" * is_far
-    why = _reading(profile, guess, form) + zoned + far
+    why = "; ".join(filter(None, (_reading(profile, guess, form) + far, zoned)))
     return Decision(name, column, why, is_loud=bool(guess.odd) or is_far)
 
 
@@ -384,6 +386,10 @@ def _categories(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decisio
     if not kept and (texts.are_names(len(counts), present) or not is_broad):
         return _texts(name, profile, counts, present)
     whys = [f"missing: {', '.join(map(shown, void))} in {_rows(profile, void):,} rows"] * bool(void)
+    others = _no_numbers(counts)
+    is_number_like = len(counts) > texts.FEW and sum(others.values()) * 2 < present and others
+    if is_number_like and not any(map(texts.is_code, counts)):
+        whys.append(f"categories, though {_shares(others, present)}")
     is_cut = len(counts) > len(listed)
     if is_cut:
         whys.append(
@@ -394,22 +400,29 @@ def _categories(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decisio
         name, profile, rows, "category", categories=tuple(sorted(listed)), unknown=is_cut,
         missing=present < rows, markers=void,
     )  # fmt: skip
-    return Decision(name, column, "; ".join(whys), is_loud=is_cut)
+    return Decision(name, column, "; ".join(whys), is_loud=is_cut or bool(is_number_like))
 
 
 def _texts(name: str, profile: Profile, counts: Mapping[str, int], present: int) -> Decision:
     """Leave out texts that are no categories."""
-    others = [text for text in counts if formats.read_number(text) is None][:SHOWN]
-    numbers = present - sum(n for text, n in counts.items() if formats.read_number(text) is None)
-    if others and numbers * 2 > present:
-        why = (
-            f"{numbers:,} cells are numbers and {present - numbers:,} are not, such as "
-            f"{', '.join(map(shown, others))}"
-        )
-        return _leave(name, profile, "no type", why)
+    others = _no_numbers(counts)
+    if others and sum(others.values()) * 2 < present:
+        return _leave(name, profile, "no type", _shares(others, present))
     why = f"{count(profile)} different texts in {present:,} rows"
     is_free = texts.are_sentences(counts)
     return _leave(name, profile, "free text" if is_free else "identifier", why)
+
+
+def _no_numbers(counts: Mapping[str, int]) -> dict[str, int]:
+    """Texts that are no numbers → in how many rows."""
+    return {text: n for text, n in counts.items() if formats.read_number(text) is None}
+
+
+def _shares(others: Mapping[str, int], present: int) -> str:
+    """How many cells are numbers, and which are not."""
+    total = sum(others.values())
+    values = ", ".join(map(shown, sorted(others, key=lambda text: -others[text])[:SHOWN]))
+    return f"{present - total:,} cells are numbers and {total:,} are not, such as {values}"
 
 
 def count(profile: Profile) -> str:

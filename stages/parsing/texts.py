@@ -29,6 +29,7 @@ VOID = frozenset({
 # What people type where they have no number and no date.
 MARKERS = VOID | frozenset(MISSING_TEXTS) | frozenset({
     "-", "--", "---", ".", "..", "...", "*", "**", "/", "#", "n.a.",
+    "0000-00-00", "0000-00-00 00:00:00",
     "N.A.", "na", "Na", "n/d", "N/D", "nd", "ND", "none", "NONE", "nil", "Nil", "NIL", "unknown",
     "Unknown", "UNKNOWN", "missing", "Missing", "MISSING", "not available", "Not Available",
     "\N{EN DASH}", "\N{EM DASH}", "\N{HORIZONTAL ELLIPSIS}",
@@ -38,10 +39,15 @@ CURRENCIES = frozenset({
     "PLN", "CZK", "RUB", "MXN", "ZAR", "KRW", "TRY", "Rs", "Rs.", "R$", "US$", "kr", "Fr.", "zł",
     "円", "元", "원",
 })  # fmt: skip
-UNITS = frozenset({"%", "\N{PER MILLE SIGN}", "\N{DEGREE SIGN}"})
+UNITS = frozenset({
+    "%", "\N{PER MILLE SIGN}", "\N{DEGREE SIGN}", "kg", "g", "mg", "lb", "lbs", "oz", "km", "mi",
+    "m", "cm", "mm", "ft", "in", "l", "ml", "h", "hrs", "min", "s", "ms", "kB", "MB", "GB", "TB",
+    "W", "kW", "kWh", "V", "Hz", "MHz", "GHz", "mph", "km/h", "hp", "bhp", "cc", "CC", "kmpl",
+    "mpg", "ppm", "px",
+})  # fmt: skip
 CODE = re.compile(r"[+-]?(?:0\d+|[1-9]\d{14,})", re.ASCII)  # 07030, numbers of cards
 PARTS = re.compile(
-    r"\(?[+-]?\s*([^\d\s.,()+-]{0,4})\s*[+-]?[\d.,'\s_’]+?\s*([^\d\s.,()+-]{0,4})\)?"
+    r"\(?[+-]?\s*([^\d\s.,()+-]{0,4}\.?)\s*[+-]?[\d.,'\s_’]+?(\s*)([^\d\s.,()+-]{0,4})\)?"
 )
 GROUPS = re.compile(r"(?<!\d)[1-9]\d{0,2}[,.]\d{3}(?!\d)")  # 20,100: 20100 or 20.1
 # What stands between thousands, and before a fraction.
@@ -115,7 +121,7 @@ def guess_numbers(
         What stands before a fraction in all of the table; "." leaves it open.
     """
     likely = {text: n for text, n in counts.items() if text not in MARKERS}
-    if not likely or any(_is_code(text) for text in likely):
+    if not likely or any(is_code(text) for text in likely):
         return None
     found = _best(likely, forms or _number_formats(likely, decimal), formats.read_number)
     if not found:
@@ -142,7 +148,7 @@ def guess_dates(counts: Counts, forms: Iterable[str | None] | None = None) -> Gu
     )
 
 
-def _is_code(text: str) -> bool:
+def is_code(text: str) -> bool:
     """Whether a text is digits behind a zero, or more of them than a quantity has."""
     return bool(CODE.fullmatch(text))
 
@@ -170,8 +176,10 @@ def _different(counts: Counts, found: tuple[str | None, ...], read: Read) -> tup
 def _number_formats(counts: Counts, point: str) -> list[str | None]:
     """The formats that come into question, the simplest first."""
     looked = [PARTS.fullmatch(text) for text in islice(counts, LOOKED)]
-    before = _commonest(match[1] for match in looked if match)
-    after = _commonest(match[2] for match in looked if match)
+    before = _commonest(match[1] for match in looked if match and _is_currency(match[1]))
+    after = _commonest(
+        match[3] for match in looked if match and _is_unit(match[3], is_apart=bool(match[2]))
+    )
     blank = " " if after and any(f" {after}" in text for text in islice(counts, LOOKED)) else ""
     has_brackets = any(text.startswith("(") for text in counts)
     plain = "(1234.5)" if has_brackets else None
@@ -186,13 +194,17 @@ def _number_formats(counts: Counts, point: str) -> list[str | None]:
 
 def _commonest(signs: Iterable[str]) -> str:
     """The currency or unit that stands at most of the texts; nothing where none does."""
-    found = Counter(sign for sign in signs if _is_sign(sign))
+    found = Counter(signs)
     return found.most_common(1)[0][0] if found else ""
 
 
-def _is_sign(text: str) -> bool:
-    is_currency = len(text) == 1 and unicodedata.category(text) == "Sc"
-    return is_currency or text in CURRENCIES or text in UNITS
+def _is_currency(text: str) -> bool:
+    return text in CURRENCIES or (len(text) == 1 and unicodedata.category(text) == "Sc")
+
+
+def _is_unit(text: str, *, is_apart: bool) -> bool:
+    """Whether a text behind a number is a unit or a currency: any short word behind a blank."""
+    return _is_currency(text) or text in UNITS or (is_apart and text.isalpha())
 
 
 def are_thousands(counts: Counts) -> bool:

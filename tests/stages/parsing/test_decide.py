@@ -163,6 +163,16 @@ def test_what_was_decided_is_said_with_rows_and_counts() -> None:
     assert decision.outcome.missing
 
 
+def test_numbers_beside_many_other_texts_are_told_to_be_categories() -> None:
+    decision = decided([*MANY, *["90+"] * 15, *(n % 50 for n in range(400)), *["<1"] * 60])
+    assert isinstance(decision.outcome, Column)
+    assert decision.outcome.kind == "category"
+    assert decision.is_loud
+    assert decision.why.startswith(
+        'categories, though 500 cells are numbers and 75 are not, such as "<1", "90+"'
+    )
+
+
 def test_units_come_from_the_values_where_the_header_has_none() -> None:
     assert decided(["5%", "7.5%"] * 10).outcome == Column(
         name="a", kind="number", unit="%", format="1234.5%"

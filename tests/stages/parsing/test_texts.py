@@ -28,6 +28,10 @@ FORTY = [f"{place / 7:.2f}" for place in range(1, 41)]
         (["$1,234.50", "$20", "-$3"], "$1,234.5", (), {}),
         (["CHF 1'234.50", "CHF 20"], "CHF1'234.5", (), {}),
         (["45%", "4.5%"], "1234.5%", (), {}),
+        (["174 mg", "2.5 mg"], "1234.5 mg", (), {}),
+        (["140lbs", "95lbs"], "1234.5lbs", (), {}),
+        (["Rs. 60,036.50", "Rs. 950"], "Rs.1,234.5", (), {}),
+        (["₹95,64,925", "₹7,592", "₹950"], "₹1,234.5", (), {}),
         (["55,231円", "744円", "1,068,189円"], "1,234.5円", (), {}),
         (["(12)", "34", "1,200", "5,000,000"], "(1,234.5)", (), {}),
         (["1 234,5", "2 000 000,5"], "1 234,5", (), {}),
@@ -53,6 +57,9 @@ def test_numbers_are_known_in_the_form_that_they_are_written_in(
         ["?", "-"],
         ["1.2.3", "1.2.4"],
         ["5 to 9", "10 to 14"],
+        ["12a", "14a"],
+        ["1 red", "2 blue", "3 green"],
+        ["120xx", "007xx"],
     ],
 )
 def test_codes_and_groups_are_no_numbers(cells: list[str]) -> None:
@@ -143,6 +150,11 @@ def test_a_format_that_is_none_is_refused() -> None:
     for text, is_date in (("12", False), ("soon", True), ("%q", True), ("1,234,5", False)):
         with pytest.raises(ValueError, match="format: got"):
             formats.check(text, is_date=is_date)
+
+
+def test_the_zero_date_of_mysql_is_no_value() -> None:
+    guess = texts.guess_dates(Counter(["2020-01-02", "2020-01-03", *["0000-00-00"] * 9]))
+    assert guess == ((None,), ("0000-00-00",), {})
 
 
 def test_epochs_are_dates() -> None:
