@@ -67,7 +67,8 @@ class Proposal:
     contract
         What the table suggests.
     decisions
-        One of each column that is neither target nor identifier, in the table's order.
+        One of each column that is neither target nor identifier, in the table's order; one of
+        the target where people should know of its labels.
     """
 
     contract: Contract
@@ -134,7 +135,17 @@ def propose(
         columns=columns,
         left_out=tuple(left),
     )
-    return Proposal(contract, tuple(decisions.values()))
+    labels = _absent_labels(roles.target, survey.columns[roles.target])
+    return Proposal(contract, (*decisions.values(), *labels))
+
+
+def _absent_labels(name: str, profile: Profile) -> list[Decision]:
+    """What people should know of texts of the target that are taken for no label."""
+    if not profile.absent:
+        return []
+    cells = ", ".join(f"{shown(text)} in {n:,}" for text, n in profile.absent.items())
+    why = f'missing: {cells} rows; if that is a label, set processed.missing: [""]'
+    return [Decision(name, None, why, is_loud=True)]
 
 
 def _contract(**keys: Any) -> Contract:

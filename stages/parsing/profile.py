@@ -62,6 +62,8 @@ class Profile:
         How many texts had blanks around them.
     is_partial
         Whether distinct numbers were counted in the first rows only.
+    absent
+        Of the target: texts that stand for no value, but for an empty one → in how many rows.
     """
 
     forms: frozenset[Form] = frozenset()
@@ -81,6 +83,7 @@ class Profile:
     digest: bytes = b""
     stripped: int = 0
     is_partial: bool = False
+    absent: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Profile) -> Profile:
         if not self.digest:
@@ -106,6 +109,7 @@ class Profile:
             self.is_rising and other.is_rising and gap is not None and gap > 0,
             _digest(self.digest, other.digest),
             self.stripped + other.stripped,
+            absent=_sum(self.absent, other.absent),
         )
 
     @property
@@ -199,7 +203,12 @@ def survey(
         Texts that stand for no value; None: those of MISSING_TEXTS in CSV, which has no other way.
     """
     usual = MISSING_TEXTS if part.text else ()
-    return profile(_read(part, texts), target, apart, usual if missing is None else missing)
+    table = _read(part, texts)
+    found = profile(table, target, apart, usual if missing is None else missing)
+    if part.form != "csv" or found.columns[target].present == len(table):
+        return found
+    label = replace(found.columns[target], absent=_absent(part, target))
+    return replace(found, columns={**found.columns, target: label})
 
 
 def profile(
@@ -265,6 +274,15 @@ def _count(plain: pa.ChunkedArray, values: pa.ChunkedArray) -> int:
     if not types.is_string(values.type) or plain is values:
         return 0
     return int(pc.sum(pc.not_equal(plain, values)).as_py() or 0)
+
+
+def _absent(part: Rows, name: str) -> dict[str, int]:
+    """Texts of a column that stand for no value, but for an empty one → in how many rows."""
+    plain = replace(part, dialect=part.dialect._replace(missing=("",)))
+    texts = plain.read(dict.fromkeys((each.name for each in part.headings), pa.string()))[name]
+    stripped = pc.utf8_trim_whitespace(texts)
+    absent = pa.array([text for text in part.dialect.missing if text], pa.string())
+    return _counts(stripped.filter(pc.is_in(stripped, absent, skip_nulls=True)))
 
 
 def _read(part: Rows, texts: Sequence[str]) -> pa.Table:

@@ -152,3 +152,14 @@ def test_numbers_are_shown_without_an_exponent_and_one_number_once() -> None:
     assert " 80 " in shown["hours"]
     assert " to 80" not in shown["hours"]
     assert "0 to 28500000" in shown["paid"]
+
+
+def test_a_label_that_is_taken_for_missing_is_told_with_the_edit() -> None:
+    survey = csv(table_of(["u", "v", "None", " NA", "", "None"] * 9))
+    [_, decision] = proposed(survey, missing=None).decisions
+    assert decision.is_loud
+    assert decision.why == (
+        'missing: "None" in 18, "NA" in 9 rows; if that is a label, set processed.missing: [""]'
+    )
+    assert decision.why in infer.show(proposed(survey), survey)
+    assert len(proposed(csv(table_of(["u", "v", ""] * 9))).decisions) == 1
