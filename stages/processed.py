@@ -192,9 +192,11 @@ def is_plain(decision: Decision) -> bool:
 def inferred(block: Processed, roles: Roles, engine: Engine) -> tuple[Proposal, Survey]:
     """The contract that all rows suggest, and what is known of them."""
     survey = surveyed(block, roles, engine, [])
-    texts = infer.mixed(survey, roles.target)
-    if texts:
-        # 7 in one part, x in another: both are texts, if they are as they were typed.
+    texts: list[str] = []
+    while more := [name for name in infer.mixed(survey, roles.target) if name not in texts]:
+        # 7 in one part, x in another: both are texts, if they are as they were typed. A row that
+        # is good only now may have a code in another column.
+        texts += more
         survey = surveyed(block, roles, engine, texts)
     if not survey.rows:
         raise CairnError(EMPTY)

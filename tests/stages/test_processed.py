@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages import processed
@@ -223,6 +223,7 @@ CELLS = st.sampled_from(
     columns=st.lists(st.lists(CELLS, min_size=4, max_size=4), min_size=1, max_size=3),
     size=st.integers(1, 40),
 )
+@example(columns=[["", "", "inf", "true"], ["", "", "9007199254740993", ""]], size=1)
 def test_no_size_of_the_parts_changes_the_contract_or_a_row(
     columns: list[list[str]], size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
