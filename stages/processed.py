@@ -51,7 +51,7 @@ def main() -> None:
             say(f"\n{infer.show(found, survey)}\n")
             say(f"target {terms.target.name}: {', '.join(map(str, terms.target.classes))}\n")
             contract_file.write(terms, TERMS)  # now that the rows keep it
-            for text in loud(found):
+            for text in (*loud(found), *infer.hints(terms, survey)):
                 say(f"processed: {text}")
             say(f"processed: wrote {TERMS}; read it, edit it, commit it")
     for text in remarks(tally, terms, block):
@@ -342,9 +342,14 @@ def remarks(tally: Tally, terms: Contract, block: Processed) -> list[str]:
         f"column {name!r} is left out: it is neither in {TERMS} nor in processed.drop"
         for name in sorted(tally.columns - terms.headers.keys() - dropped)
     ]
+    blanks = [text for text in tally.notes if text.endswith(checks.BLANKS)]
+    if len(blanks) > 1:  # a line for each of many columns would hide the rest
+        count = sum(tally.notes[text] for text in blanks)
+        texts.append(f"blanks around {count:,} texts of {len(blanks)} columns taken off")
     texts += [
         f"column {text}, in {count:,} row{'s' if count > 1 else ''}"
         for text, count in tally.notes.items()
+        if len(blanks) < 2 or text not in blanks  # noqa: PLR2004
     ]
     return [*texts, tally.described()] if tally.aside else texts
 

@@ -32,6 +32,7 @@ SHOWN = 60  # characters of a value, in a report
 REPEATED = ("row", "the same as one before")
 RARE = "a rare class"
 UNLABELED = "missing"
+BLANKS = "blanks around the text taken off"
 DECIMAL_COMMA = "1234,5"  # the one format that Arrow's reader knows besides JSON's
 NUMBER = r"^\s*[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?))\s*$"
 WHOLE = r"^\s*[+-]?\d{1,19}(\.0*)?\s*$"
@@ -628,7 +629,7 @@ def _written(table: pa.Table, plan: Mapping[str, Reading], terms: Contract) -> d
     for name, values in texts.items():
         plain = _stripped(values, plan[name])
         if terms.strip and kinds.get(name, "category") == "category":
-            found[f"{name}: blanks around the text taken off"] = _count(pc.not_equal(plain, values))
+            found[f"{name}: {BLANKS}"] = _count(pc.not_equal(plain, values))
         for text in plan[name].absent:
             if text not in usual:
                 found[f"{name}: {text!r} taken for missing"] = _count(pc.equal(plain, text))

@@ -34,6 +34,8 @@ from stages.paths import RAW
 RARE = 0.01  # of the rows: a class of more is not rare, however small the table
 MOST_RARE = 0.1  # of the rows, that may be set aside for classes that are rare
 FEW = 20  # distinct numbers that may be classes, where each stands in many rows
+MANY = 10  # classes that are whole numbers: more may be a number
+SENTINELS = {-99.0, -999.0, -9999.0, -99999.0}
 EXAMPLES = 3
 WIDTH = 40
 HEADINGS = ("column", "kind", "distinct", "missing", "examples", "decided")
@@ -236,6 +238,50 @@ def _too_few(name: str, classes: Sequence[Label], rare: Sequence[Label], min_row
         )
     only = f"only the label {shown(classes[0])}" if classes else "no label"
     return f"target {name!r} has {only}; Cairn needs two classes; set processed.target"
+
+
+def hints(contract: Contract, survey: Survey) -> list[str]:
+    """What may mislead, and only a person can tell: spellings, sentinels, a number as target."""
+    target = contract.target
+    texts_ = {column.name: column.categories for column in contract.columns}
+    found = [
+        f"column {name!r}: {alike} differ only in case, and are categories of their own"
+        for name, alike in ((name, _alike(values)) for name, values in texts_.items())
+        if alike
+    ]
+    labels = _alike(target.classes)
+    if labels:
+        found.append(f"target {target.name!r}: {labels} differ only in case, and are classes apart")
+    if len(target.classes) > MANY and type(target.classes[0]) is int:
+        found.append(
+            f"target {target.name!r} is a number of {len(target.classes)} values; each of them is "
+            "a class, for Cairn predicts no numbers yet"
+        )
+    sentinels = ((column, _sentinel(survey.columns[column.name])) for column in contract.columns)
+    found += [
+        f"column {column.name!r}: {value:g} is its only value below 0; if it stands for no value, "
+        f'add `markers: ["{value:g}"], missing: true` to its line in the contract'
+        for column, value in sentinels
+        if value is not None and column.kind in NUMBERS
+    ]
+    return found
+
+
+def _alike(values: Iterable[Any]) -> str:
+    """Texts that differ only in case, the first few; empty where none do."""
+    by_folded: dict[str, list[str]] = {}
+    for value in values:
+        if isinstance(value, str):
+            by_folded.setdefault(value.casefold(), []).append(value)
+    alike = next((texts_ for texts_ in by_folded.values() if len(texts_) > 1), [])
+    return " and ".join(map(shown, alike[:EXAMPLES]))
+
+
+def _sentinel(profile: Profile) -> float | None:
+    """The one negative number of a column, where it is one that people write for no value."""
+    if profile.low not in SENTINELS or profile.is_capped or profile.is_partial:
+        return None
+    return profile.low if sum(value < 0 for value in profile.values) == 1 else None
 
 
 def show(proposal: Proposal, survey: Survey) -> str:

@@ -658,7 +658,10 @@ def _foreign(first: bytes, where: str) -> None:
     if ARFF.match(first):
         raise CairnError(f"{where}: an ARFF file, as Weka has them; save it as CSV")
     if start == b"[":
-        raise CairnError(f"{where}: a JSON list; write one object a line (JSON lines)")
+        raise CairnError(
+            f"{where}: a JSON list; write one object a line (JSON lines), as `jq -c '.[]'` and "
+            "pandas' to_json(orient='records', lines=True) do"
+        )
     if start == b"<":
         text = first.lstrip()[:SHOWN].split(b"\n")[0].decode(errors="replace")
         raise CairnError(f"{where}: a page of HTML or XML, not a table: {text}")

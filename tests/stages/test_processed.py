@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stages import processed
 from stages.console import CairnError
 from stages.contract import Contract, Label
-from stages.parsing import contract_file, table
+from stages.parsing import checks, contract_file, table
 from stages.paths import PROCESSED, REPORT, TERMS
 from tests import small
 from tests.stages import bad
@@ -735,3 +735,10 @@ def test_a_contract_that_is_wrong_ends_the_stage() -> None:
     with pytest.raises(CairnError, match="column n: kind: got 'real'; allowed: 'number', 'integ"):
         contract_file.read(TERMS)
     assert "column n: kind: got 'real'" in refused_again(as_csv(ROWS), identifier="id")
+
+
+def test_blanks_of_many_columns_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f" u,v ,w,{n % 2}\nx,z,w,{n % 2}\n" for n in range(9))
+    _, _, report = run("a,b,c,y\n" + rows)
+    assert report["notes"] == {f"{name}: {checks.BLANKS}": 9 for name in "ab"}
+    assert "processed: blanks around 18 texts of 2 columns taken off\n" in capsys.readouterr().out

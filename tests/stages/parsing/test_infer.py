@@ -163,3 +163,21 @@ def test_a_label_that_is_taken_for_missing_is_told_with_the_edit() -> None:
     )
     assert decision.why in infer.show(proposed(survey), survey)
     assert len(proposed(csv(table_of(["u", "v", ""] * 9))).decisions) == 1
+
+
+def test_what_may_mislead_is_said() -> None:
+    colors, labels = ("red", "Red", "blue"), ("Yes", "yes", "no")
+    rows = "".join(
+        f"{n % 5 if n % 7 else -999},{colors[n % 3]},{labels[n % 3]}\n" for n in range(60)
+    )
+    survey = csv("a,b,y\n" + rows)
+    spelled, named, sentinel = infer.hints(proposed(survey).contract, survey)
+    assert spelled == 'column \'b\': "Red" and "red" differ only in case, and are ' + (
+        "categories of their own"
+    )
+    assert named == 'target \'y\': "Yes" and "yes" differ only in case, and are classes apart'
+    assert sentinel.startswith("column 'a': -999 is its only value below 0; if it stands for no ")
+    assert '`markers: ["-999"], missing: true`' in sentinel
+    survey = csv(table_of([str(n % 15) for n in range(150)]))
+    [hint] = infer.hints(proposed(survey, most=99).contract, survey)
+    assert hint.startswith("target 'y' is a number of 15 values; each of them is a class")
