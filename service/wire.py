@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol, with the three differences that the service makes to it.
+"""uvicorn's HTTP protocol, with the four differences that the service makes to it.
 
 A request that is no HTTP gets an error body like all others. The head of a request has a limit of
-size and of time. And what is whole goes through in one piece: uvicorn sends the head and the body
-of an answer by two system calls, which take longer than the model, and has a body waited for even
-where it is there.
+size and of time. An offer to upgrade to another protocol is ignored. And what is whole goes
+through in one piece: uvicorn sends the head and the body of an answer by two system calls, which
+take longer than the model, and has a body waited for even where it is there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -27,7 +28,7 @@ MAX_HEAD = 2**16
 
 
 def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """That HTTP protocol of uvicorn, with those differences; the last two if it is httptools'."""
+    """That HTTP protocol of uvicorn with those differences; h11's with the first alone."""
     if issubclass(protocol, HttpToolsProtocol):
         return Http
     return type(protocol.__name__, (Plain, protocol), {})
@@ -79,7 +80,8 @@ class Http(Plain, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse a head that is too long."""
-        HttpToolsProtocol.data_received(self, data)  # `super()` takes three times as long
+        self._unset_keepalive_if_required()
+        self._parse(data)
         # uvicorn makes the scope when a head begins, and the cycle when it is complete.
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.head, self.since = 0, None
@@ -90,6 +92,47 @@ class Http(Plain, HttpToolsProtocol):
         self.head += len(data)
         if self.head > MAX_HEAD and not self.transport.is_closing():
             self.send_400_response("")
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser; a request that offers to upgrade is parsed again without the offer.
+
+        httptools takes such a request to end with its head, whatever body follows: the body would
+        be the next request. So its head is fed to a new parser, all of it but the offer, and then
+        what follows, which that parser reads as the head says.
+        """
+        rest: bytes | memoryview = data
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    break
+                except httptools.HttpParserUpgrade as offer:
+                    rest = memoryview(rest)[offer.args[0] :]
+                    self._ignore_offer()
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _ignore_offer(self) -> None:
+        """Parse the head that has come once more, without its offer to upgrade.
+
+        Raises
+        ------
+        httptools.HttpParserError
+            The request is a CONNECT, which has no other meaning.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("this is no proxy")
+        version = self.parser.get_http_version().encode()
+        head = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
+        head += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(b"".join((*head, b"\r\n")))
+
+    def _should_upgrade(self) -> bool:
+        """Have uvicorn's callbacks pass over a head with an offer; they ask where there is one."""
+        return True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         cycle.scope["extensions"] = {WHOLE: Exchange(cycle)}

@@ -30,12 +30,14 @@ async def _app(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def serve(loop: Any, http: Any, use: Callable[[Server, int], Awaitable[None]]) -> None:
+def serve(
+    loop: Any, http: Any, use: Callable[[Server, int], Awaitable[None]], app: Any = _app
+) -> None:
     """Run uvicorn as a worker does, and something against it."""
 
     async def main() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
-        config = Config(_app, loop=loop, http=http, lifespan="off", log_config=None)
+        config = Config(app, loop=loop, http=http, lifespan="off", log_config=None)
         config.load()
         server = Server(config)
         lifecycle.configure(server, SETTINGS)
