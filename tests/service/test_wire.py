@@ -230,7 +230,7 @@ public class Post {
 @pytest.mark.parametrize("client", ["java", "curl"])
 def test_clients_that_offer_http_2_get_their_answers(client: str, tmp_path: Path) -> None:
     if not shutil.which(client):
-        missing(f"no {client} here")
+        missing(f"no {client}; `apt-get install default-jdk-headless curl` where you are root")
     (tmp_path / "Post.java").write_text(JAVA)
     (tmp_path / "long").write_text("x" * 100_000)
 
