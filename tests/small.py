@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from unicodedata import is_normalized
 
 import numpy as np
 import pandas as pd
@@ -238,7 +239,9 @@ def store(home: Path) -> Iterator[ModelStore]:
 # Names as `processed.title` makes them, those first that a program may mistake for its own.
 NAMES = st.one_of(
     st.sampled_from(["features", "records", "class", "row", "größe", "名", "0", "None"]),
-    st.from_regex(r"\w{1,6}", fullmatch=True).filter(lambda name: name.strip("_") == name),
+    st.from_regex(r"\w{1,6}", fullmatch=True).filter(
+        lambda name: name.strip("_") == name and is_normalized("NFC", name)
+    ),
 )
 # What strings JSON can hold.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -478,7 +479,8 @@ def _some_date(value: Any, reading: Reading) -> str | None:
 
 def _some_truth(value: Any, _: Reading) -> bool | None:
     if isinstance(value, str):
-        return {"true": True, "false": False}.get(value.strip().lower())
+        text = value.strip()
+        return text.lower() == "true" if re.fullmatch(BOOLEAN, text) else None
     return value if isinstance(value, bool) else None
 
 

@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 from typing import Any
+from unicodedata import is_normalized
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -58,7 +59,7 @@ def read(path: Path) -> Contract:
 def _unusable(terms: Contract) -> list[str]:
     """What is well-formed and still no contract of a table."""
     classes = terms.target.classes
-    named = [column.name for column in terms.columns if not re.fullmatch(r"\w+", column.name)]
+    named = [column.name for column in terms.columns if not _is_name(column.name)]
     endless = [
         f"column {column.name}: {key}: got {end}; allowed: a number within float32"
         for column in terms.columns
@@ -78,6 +79,11 @@ def _unusable(terms: Contract) -> list[str]:
         *endless,
         *([] if _tells(classes) else [f"target: classes: got {list(classes)}; allowed: {CLASSES}"]),
     ]
+
+
+def _is_name(text: str) -> bool:
+    """Whether a name is one that a header can become."""
+    return bool(re.fullmatch(r"\w+", text)) and is_normalized("NFC", text)
 
 
 def _is_text(value: int | str) -> bool:

@@ -176,6 +176,15 @@ def test_a_column_is_read_in_its_own_form(
     assert held.rows["a"].to_pylist() == values
 
 
+@pytest.mark.parametrize(
+    ("text", "good"), [("TRUE", True), (" False", True), ("tRUE", False), ("yes", False)]
+)
+def test_a_text_is_true_or_false_in_json_as_in_csv(text: str, good: bool) -> None:  # noqa: FBT001
+    lines = Part("jsonl", as_lines([{"a": text, "y": "no"}]), "t")
+    for part in (lines, csv("a,y", f"{text},no\n")):
+        assert checks.hold(part, terms(FLAG)).good.tolist() == [good]
+
+
 def test_dates_are_read_in_their_own_form_and_as_iso() -> None:
     held = checks.hold(csv("a,y", "29.02.2024,no\n2024-02-29,no\n2.29.2024,no\n"), terms(DAY))
     assert held.good.tolist() == [True, True, False]
