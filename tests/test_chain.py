@@ -308,6 +308,7 @@ def at_once(project: Project, *command: str) -> list[str]:
     return [printed for printed, _ in ends]
 
 
+@pytest.mark.long
 def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path: Path) -> None:
     built = copy(project, tmp_path)
     printed = at_once(built, "bentoml", "build")

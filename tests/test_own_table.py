@@ -109,9 +109,8 @@ def frame(rows: list[dict[str, str]]) -> pd.DataFrame:
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "penguins")) for name in TABLES]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", TABLES)
 def test_a_table_goes_through_at_the_first_try_and_its_own_rows_are_answered(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
