@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,9 @@ class Folds(BaseCrossValidator):  # type: ignore[misc]  # untyped
         if X is None or y is None:
             return self.number
         counts = count_distinct(X, y)
-        return 1 if self.is_inner and is_short(counts) else fewer(self.number, counts)
+        if is_short(counts):
+            return 1 if self.is_inner else fewer(self.number, counts)
+        return sum(1 for _ in deepcopy(self).split(X, y))  # a seed may be a state that goes on
 
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[Split]:  # noqa: N803, ARG002
         """The training and the test rows of each fold, by place.
@@ -79,7 +82,7 @@ class Folds(BaseCrossValidator):  # type: ignore[misc]  # untyped
             yield from plain.split(codes, codes)
             return
         folds = self._deal(twins.group(hashes, codes), codes, number)
-        for fold in range(number):
+        for fold in np.unique(folds[folds >= 0]):  # learning all may leave a fold without rows
             yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 
     def _deal(self, groups: twins.Groups, codes: Places, number: int) -> Places:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
@@ -45,6 +45,7 @@ def test_one_state_goes_on_as_in_scikit_learn() -> None:
 
 
 @given(rows=ROWS, number=st.integers(2, 6), learns_all=st.booleans())
+@example(rows=[(0, 0), (0, 2), (1, 0), (2, 1), (2, 2), (3, 1)], number=2, learns_all=True)
 def test_copies_are_in_one_fold_and_training_has_every_class(
     rows: list[tuple[int, int]],
     number: int,
