@@ -15,6 +15,7 @@ from unicodedata import is_normalized
 
 import numpy as np
 import pandas as pd
+import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from hypothesis import assume
@@ -27,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 
 from stages import contract
 from stages.contract import MISSING_TEXTS, Category, Column, Contract, Kind, Part, Target
+from stages.evaluation import intervals, parts
 from stages.evaluation.histogram import seen
 from stages.features import codes, features, matrix
 from stages.graph import export
@@ -224,6 +226,13 @@ def save(folder: Path, made: Fitted | None = None) -> Path:
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.9}}))
     (folder / "environment.json").write_text(json.dumps({"numpy": "2"}))
     return folder
+
+
+def use_few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw few resamples for intervals, where a test does not ask how wide they are."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 20)
+    monkeypatch.setattr(intervals, "LEAST_RESAMPLES", 20)
+    monkeypatch.setattr(parts, "RESAMPLES", 20)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from service.rows import Reader
 from stages import features, processed, train
 from stages.console import CairnError
 from stages.contract import NUMBERS, Contract
-from stages.evaluation import intervals, parts
 from stages.parsing import contract_file
 from stages.paths import MODEL, PIPELINE, RAW, TERMS
 from tests import small
@@ -73,12 +72,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """A project with one of the tables as its raw data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    for module, setting in (
-        (intervals, "RESAMPLES"),
-        (intervals, "LEAST_RESAMPLES"),
-        (parts, "RESAMPLES"),
-    ):
-        monkeypatch.setattr(module, setting, 20)  # how wide an interval is does not matter here
+    small.use_few_resamples(monkeypatch)
     RAW.parent.mkdir(parents=True)
     name = request.node.callspec.params["name"]
     shutil.copy(CORPUS / f"{name}.csv", RAW)

@@ -33,7 +33,6 @@ from stages.paths import RAW
 
 RARE = 0.01  # of the rows: a class of more is not rare, however small the table
 MOST_RARE = 0.1  # of the rows, that may be set aside for classes that are rare
-FEW = 20  # distinct numbers that may be classes, where each stands in many rows
 MANY = 10  # classes that are whole numbers: more may be a number
 SENTINELS = {-99.0, -999.0, -9999.0, -99999.0}
 EXAMPLES = 3

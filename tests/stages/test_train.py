@@ -13,7 +13,6 @@ import yaml
 from stages import contract, features, inference, parquet, train, training
 from stages.console import CairnError
 from stages.contract import Column, Contract, Target
-from stages.evaluation import intervals, parts
 from stages.features import matrix
 from stages.model import fitting
 from stages.parsing import contract_file
@@ -70,12 +69,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """data/features of the small table, and where its model may go."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    for module, name in (
-        (intervals, "RESAMPLES"),
-        (intervals, "LEAST_RESAMPLES"),
-        (parts, "RESAMPLES"),
-    ):
-        monkeypatch.setattr(module, name, 20)  # how wide an interval is does not matter here
+    small.use_few_resamples(monkeypatch)
     TRAIN.parent.mkdir(parents=True)
     TERMS.parent.mkdir(parents=True)
     contract_file.write(small.TERMS, TERMS)
