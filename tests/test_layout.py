@@ -65,7 +65,7 @@ def test_the_service_runs_without_pandas_and_scikit_learn() -> None:
     heavy = {"dask", "dvc", "lightgbm", "onnx", "pandas", "pyarrow", "skl2onnx", "sklearn",
              "sqlalchemy"}  # fmt: skip
     code = (
-        "import sys; import service.front, service.example, service.version;"
+        "import sys; import service.http.routes, service.inference.example, service.bento.version;"
         f"print(*sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run(
