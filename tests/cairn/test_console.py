@@ -15,7 +15,7 @@ from cairn.console import CairnError
 from tests.conftest import ROOT
 
 JOB = """
-from stages import console
+from cairn import console
 
 class Thing:
     pass

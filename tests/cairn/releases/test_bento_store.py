@@ -138,7 +138,7 @@ def test_a_deleted_entry_comes_back_the_same() -> None:
 
 def test_two_processes_at_once_make_one_entry(tmp_path: Path, store: ModelStore) -> None:
     call = (
-        "from stages import identity, register; "
+        "from cairn import provenance; from cairn.releases import bento_store; "
         f"print(bento_store.register(provenance.fresh({small.LINEAR.model_dump()!r})))"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -39,7 +39,8 @@ print(mlflow.pyfunc.load_model(sys.argv[1]).predict(rows)["probabilities"].tolis
 """
 UNUSED = """
 import os, sys
-from stages import tracking, train
+from cairn.releases import mlflow
+from stages import train
 for given in ({}, {"MLFLOW_TRACKING_URI": " "}):
     os.environ.update(given)
     mlflow.track("a:b", {})
@@ -153,7 +154,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         (tmp_path / "chain.json").write_text(json.dumps(chain()))
-        call = "import json; from stages import tracking"
+        call = "import json; from cairn.releases import mlflow"
         call += "; mlflow.track('a:b', json.load(open('chain.json')))"
         done = subprocess.run(
             [sys.executable, "-c", call],

@@ -224,7 +224,7 @@ def test_what_gto_refuses_is_one_line(repository: str) -> None:
 def test_a_tag_that_git_has_no_name_for_is_one_line(repository: str, tmp_path: Path) -> None:
     assert repository
     unnamed = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    code = "from stages import console; from cairn.releases import registry; "
+    code = "from cairn import console; from cairn.releases import versions; "
     code += "console.run(lambda: versions.add_version('m', 'v9.0.0', 'nine'))"
     done = subprocess.run(
         [sys.executable, "-c", code],
