@@ -43,9 +43,9 @@ from cairn.modeling import fitting
 from cairn.modeling.histograms import seen
 from cairn.params import Train
 from cairn.paths import PICTURES
-from cairn.transform import Engineering, features, matrix
+from cairn.splits.labels import encode_labels
+from cairn.transform import Engineering, to_features, to_matrix
 from stages import engineering
-from stages.features import codes
 
 HEADER = ("area (cm2)", "depth", "count", "flag", "colour", "kind")
 CONTRACT = Contract(
@@ -168,9 +168,9 @@ class Fitted(NamedTuple):
 def fitted() -> Fitted:
     """A linear model of the table."""
     made = frame()
-    columns = features({str(name): made[name] for name in made}, CONTRACT, ENGINEERING)
+    columns = to_features({str(name): made[name] for name in made}, CONTRACT, ENGINEERING)
     rows = np.column_stack(list(columns.values()))
-    classes = codes(made["kind"].tolist(), CONTRACT)
+    classes = encode_labels(made["kind"].tolist(), CONTRACT)
     pipeline = fitting.fit(rows, classes, CONTRACT, LINEAR)
     graph = to_onnx(pipeline, rows.shape[1])
     return Fitted(pipeline, graph, seen(CONTRACT, rows, classes), rows, classes)
@@ -189,6 +189,22 @@ FULL = Contract(
     ),
     identifier="customer",
     target=Target(name="kind", classes=("no", "yes")),
+)
+
+
+def _column(name: str, kind: Kind, *categories: str) -> Column:
+    return Column(name=name, kind=kind, categories=categories, missing=True)
+
+
+# One column of each kind but dates, all of which may be missing.
+FOUR = Contract(
+    columns=(
+        _column("n", "number"),
+        _column("i", "integer"),
+        _column("b", "boolean"),
+        _column("c", "category", "x", "y"),
+    ),
+    target=Target(name="t", classes=(0, 1)),
 )
 
 
@@ -214,7 +230,7 @@ def full_rows(number: int = ROWS) -> list[dict[str, Any]]:
 def full() -> Fitted:
     """A linear model of FULL."""
     rows = [[row[name] for name in FULL.names] for row in full_rows()]
-    return fitted_to(matrix(rows, FULL, ENGINEERING))
+    return fitted_to(to_matrix(rows, FULL, ENGINEERING))
 
 
 def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fitted:

@@ -113,7 +113,7 @@ HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy"
     [
         ("raw", set()),
         ("processed", {"numpy", "pandas", "pyarrow"}),
-        ("features", {"numpy"}),
+        ("features", {"numpy", "pyarrow"}),
         ("train", set()),
         ("training", HEAVY - {"botocore", "dask", "httpx", "matplotlib", "mlflow", "pandera",
                               "skl2onnx", "sqlalchemy"}),

@@ -38,14 +38,14 @@ def offline(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float3
     part = Part("jsonl", content, "table.jsonl")
     held = validate.hold(part, contract.model_copy(update={"target": target}))
     assert held.total == len(held.rows) == len(rows)
-    made = transform.features(transform.columns(held.rows, contract), contract, ENGINEERING)
+    made = transform.to_features(transform.read_columns(held.rows, contract), contract, ENGINEERING)
     return np.column_stack(list(made.values()))
 
 
 def online(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float32]:
     """The features as the service makes them: from the body of a request."""
     read = Reader(contract).read(orjson.dumps({"records": rows}))
-    return transform.matrix(read.values, contract, ENGINEERING)
+    return transform.to_matrix(read.values, contract, ENGINEERING)
 
 
 @pytest.mark.parametrize(

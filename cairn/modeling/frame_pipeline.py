@@ -22,7 +22,7 @@ from cairn.console import CairnError
 from cairn.contract import LARGEST, MISSING_TEXTS, NUMBERS, Category, Column, Contract
 from cairn.inference import Predictions
 from cairn.tables import header
-from cairn.transform import Engineering, features
+from cairn.transform import Engineering, to_features
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 SECOND = re.compile(r"(.+)\.\d+")
@@ -126,11 +126,11 @@ def matrix(rows: Any, contract: Contract, engineering: Engineering) -> Floats:
     found, problems = _columns(frame, contract)
     if problems:
         raise CairnError("; ".join(problems))
-    return np.column_stack(list(features(found, contract, engineering).values()))
+    return np.column_stack(list(to_features(found, contract, engineering).values()))
 
 
 def _columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], list[str]]:
-    """The columns as `transform.features` takes them, and what is wrong with them."""
+    """The columns as `transform.to_features` takes them, and what is wrong with them."""
     named = names([str(label) for label in frame.columns], contract)
     places = {name: place for place, name in reversed(list(enumerate(named)))}
     found: dict[str, Any] = {}

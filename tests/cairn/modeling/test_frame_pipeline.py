@@ -18,7 +18,7 @@ from cairn import inference
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold
 from cairn.modeling.frame_pipeline import FramePipeline, names
-from cairn.transform import matrix
+from cairn.transform import to_matrix
 from tests import small
 from tests.conftest import ROOT
 from tests.small import ENGINEERING
@@ -45,7 +45,7 @@ def onnx() -> inference.Predictions:
     """What the service says of the same rows."""
     rows = [[row[name] for name in small.FULL.names] for row in small.full_rows()]
     return inference.predict(
-        inference.session(small.full().graph), matrix(rows, small.FULL, ENGINEERING)
+        inference.session(small.full().graph), to_matrix(rows, small.FULL, ENGINEERING)
     )
 
 
