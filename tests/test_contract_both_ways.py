@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cairn.contract import Column, Contract, Target
-from cairn.tables import reader, validate
-from cairn.tables.reader import Part
+from cairn.tables import validate
+from cairn.tables.part import JSON, Part
 from service.http.errors import Refused
 from service.inference.rows import Reader
 from tests import small
@@ -31,7 +31,7 @@ def offline(rows: list[dict[str, Any]], contract: Contract, size: int) -> list[b
     found = []
     for place in range(0, len(lines), size):
         part = Part("jsonl", b"".join(lines[place : place + size]), "table")
-        found += validate.hold(part, contract).good.tolist()
+        found += validate.validate_part(part, contract).is_valid.tolist()
     return found
 
 
@@ -133,11 +133,11 @@ def of_csv(texts: list[str], contract: Contract) -> list[Any]:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerows([[text, "yes"] for text in texts])
-    held = validate.hold(
+    result = validate.validate_part(
         Part("csv", file.getvalue().encode(), "table", 2, ("a", "labelled")), contract
     )
-    kept = iter(held.rows["a"].to_pylist())
-    return [next(kept) if good else GONE for good in held.good]
+    kept = iter(result.rows["a"].to_pylist())
+    return [next(kept) if good else GONE for good in result.is_valid]
 
 
 # As tables write them, with marks of their own for what is missing.
@@ -183,13 +183,13 @@ def test_a_name_of_a_row_is_the_same_to_both() -> None:
     assert online(rows, contract) == expected
     assert offline(rows, contract, 1) == offline(rows, contract, 99) == expected
     names = b"".join(b'{"a":1,"id":%d,"labelled":"no"}\n' % name for name in (7, 2**63 - 1))
-    held = validate.hold(Part("jsonl", names, "table"), contract)
-    assert held.rows["id"].to_pylist() == ["7", str(2**63 - 1)]
+    result = validate.validate_part(Part("jsonl", names, "table"), contract)
+    assert result.rows["id"].to_pylist() == ["7", str(2**63 - 1)]
 
 
 def test_a_row_that_pydantic_never_sees_is_no_row_offline_either() -> None:
     """JSON has no NaN: a file that has some says that the value is missing."""
     part = Part("jsonl", b'{"a":NaN,"labelled":"no"}\n', "table")
     contract = Contract(columns=(NUMBER,), target=TARGET)
-    assert not validate.hold(part, contract).good[0]
-    assert reader.JSON not in [field.type for field in part.read().schema]
+    assert not validate.validate_part(part, contract).is_valid[0]
+    assert JSON not in [field.type for field in part.read().schema]

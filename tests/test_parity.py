@@ -23,7 +23,7 @@ from cairn.modeling.estimators import PROVED
 from cairn.modeling.histograms import seen
 from cairn.params import Train
 from cairn.tables import validate
-from cairn.tables.reader import Part
+from cairn.tables.part import Part
 from service.inference.predictor import Predictor
 from service.inference.rows import Reader
 from tests import small, workers
@@ -36,9 +36,11 @@ def offline(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float3
     label = {target.name: target.classes[0]}
     content = b"".join(orjson.dumps({**row, **label}) + b"\n" for row in rows)
     part = Part("jsonl", content, "table.jsonl")
-    held = validate.hold(part, contract.model_copy(update={"target": target}))
-    assert held.total == len(held.rows) == len(rows)
-    made = transform.to_features(transform.read_columns(held.rows, contract), contract, ENGINEERING)
+    result = validate.validate_part(part, contract.model_copy(update={"target": target}))
+    assert result.total == len(result.rows) == len(rows)
+    made = transform.to_features(
+        transform.read_columns(result.rows, contract), contract, ENGINEERING
+    )
     return np.column_stack(list(made.values()))
 
 

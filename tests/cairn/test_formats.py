@@ -92,7 +92,7 @@ def test_what_is_no_number_of_a_format_is_none(text: str, form: str | None) -> N
      "1,234.5 dollars", "x" * 99],
 )  # fmt: skip
 def test_what_is_no_example_of_a_number_is_refused(form: str) -> None:
-    with pytest.raises(ValueError, match=r"format: got .* allowed: 1234.5 as the table writes it"):
+    with pytest.raises(ValueError, match=r"format: got .* allowed: the number 1234.5"):
         formats.check(form, is_date=False)
 
 
@@ -238,7 +238,7 @@ def test_names_of_months_are_english_in_every_locale_of_this_machine() -> None:
      "%Y %j %m", "%c", "epoch", "epoch us", "%Y" + "x" * LONGEST],
 )  # fmt: skip
 def test_what_is_no_format_of_a_date_is_refused(form: str) -> None:
-    with pytest.raises(ValueError, match=r"format: got .* allowed: a date as strptime has it"):
+    with pytest.raises(ValueError, match=r"format: got .* allowed: a format of strptime"):
         formats.check(form, is_date=True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cairn.console import CairnError
 from cairn.contract import Contract, Label
 from cairn.paths import CONTRACT, PROCESSED, REPORT
 from cairn.tables import contract_file, reader, validate
-from stages import processed
+from cairn.tables.part import Part
 from tests import small
 from tests.cairn.tables import bad_rows
 from tests.cairn.tables.tables import (
@@ -309,8 +310,11 @@ def test_the_target_and_the_identifier_may_be_named_as_in_the_header() -> None:
     ("knobs", "says"),
     [
         ({"identifier": "x"}, "processed.identifier: got 'x'; the columns are a, b, y"),
-        ({"identifier": "y"}, "processed.identifier: 'y' is the target"),
-        ({"identifier": "a", "drop": ["a"]}, "processed.identifier: 'a' is the target, or in"),
+        ({"identifier": "y"}, "processed.identifier: got 'y', which is the target"),
+        (
+            {"identifier": "a", "drop": ["a"]},
+            "processed.drop: got 'a', which processed.identifier names as well",
+        ),
     ],
 )
 def test_an_identifier_that_cannot_be_is_named(knobs: dict[str, Any], says: str) -> None:
@@ -326,9 +330,11 @@ def test_of_too_many_categories_the_most_frequent_stay(capsys: pytest.CaptureFix
     (column,) = contract.columns
     assert (column.categories, column.unknown) == (("u", "v"), True)
     assert len(rows) == 12
-    assert report["notes"] == {"a: a category that is not listed": 3}
+    assert report["notes"] == {"a: a category that the contract does not list": 3}
     output = capsys.readouterr().out
-    assert "the 2 most frequent of 3 categories stay, 9 rows; the others, 3 rows, are" in output
+    assert (
+        "keeps the 2 most frequent of 3 categories (9 rows); the others (3 rows) become" in output
+    )
 
 
 def test_too_many_classes_are_named_with_the_limit() -> None:
@@ -342,8 +348,8 @@ BAD = "a,b,y\n1,1,0\ninf,2,1\n1e300,3,0\n4,4,\n5,5,1\n"
 def test_bad_rows_end_the_stage_with_each_column_and_its_rows() -> None:
     error = refused(BAD)
     assert error.startswith("3 bad rows: ")
-    assert "'a' beyond float32 in 2 (data rows 2, 3, such as inf, 1e+300)" in (error)
-    assert "'y' missing in 1 (data row 4)" in error
+    assert "'a' is beyond float32 in 2 rows (data rows 2, 3, such as inf, 1e+300)" in (error)
+    assert "'y' is missing in 1 row (data row 4)" in error
     assert "set processed.bad_rows: set_aside" in error
     assert not CONTRACT.exists()
 
@@ -358,7 +364,7 @@ def test_bad_rows_are_set_aside_and_counted(capsys: pytest.CaptureFixture[str]) 
         "problems": {"a: beyond float32": 2, "y: missing": 1},
         "notes": {},
     }
-    assert "processed: 3 bad rows: 'a' beyond float32" in capsys.readouterr().out
+    assert "processed: 3 bad rows: 'a' is beyond float32" in capsys.readouterr().out
 
 
 def test_a_row_with_two_problems_is_one_bad_row() -> None:
@@ -370,18 +376,19 @@ def test_a_row_with_two_problems_is_one_bad_row() -> None:
 def test_of_many_bad_rows_the_first_are_named(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "BYTES", size)
     error = refused("a,y\n1,0\n2,1\n" + "inf,1\n" * 8)
-    assert "in 8 (data rows 3, 4, 5, 6, 7, …, such as inf)" in error
+    assert "in 8 rows (data rows 3, 4, 5, 6, 7, …, such as inf)" in error
 
 
 def test_where_every_row_is_bad_none_is_left() -> None:
-    assert "no row is left: each lacks a target or has an infinite number" in refused(
+    assert "no row is left, for each lacks a label or has an infinite number" in refused(
         "a,y\ninf,0\n-inf,1\n1,\n", bad_rows="set_aside"
     )
     run("a,y\n1,0\n2,1\n")
     assert refused_again("a,y\nu,0\nv,1\n", bad_rows="set_aside") == (
-        "no row is left: 2 bad rows: 'a' not a number in 2 (data rows 1, 2, such as 'u', 'v')"
+        "no row is left: 2 bad rows: 'a' is not a number in 2 rows (data rows 1, 2, such as 'u', "
+        "'v')"
     )
-    assert "a header and no rows" in refused_again("a,y\n")
+    assert "a header but no rows" in refused_again("a,y\n")
 
 
 @pytest.mark.parametrize(
@@ -423,9 +430,9 @@ def test_a_whole_number_is_counted_where_float32_rounds_it(
 ) -> None:
     whole = [2**24, 2**24 + 1, -(2**24) - 1, 5]
     _, _, report = run("a,y\n" + "".join(f"{n},{place % 2}\n" for place, n in enumerate(whole)))
-    assert report["notes"] == {"a: rounded by float32": 2}
+    assert report["notes"] == {"a: rounded to float32": 2}
     said = [line for line in capsys.readouterr().out.splitlines() if "float32" in line]
-    assert said == ["processed: column a: rounded by float32, in 2 rows"]
+    assert said == ["processed: column a: rounded to float32, in 2 rows"]
 
 
 TWICE = "id,a,c,y\n1,1,u,0\n2,1,u,0\n3,2,v,1\n4,x,v,1\n5,1,u,0\n6,2,v,1\n7,2,v,0\n"
@@ -446,11 +453,11 @@ def test_rows_that_repeat_one_before_are_kept_set_aside_or_refused(
         "rows": 7,
         "kept": 3,
         "set_aside": 4,
-        "problems": {"a: not a number": 1, "row: the same as one before": 3},
+        "problems": {"a: not a number": 1, "row: equals an earlier one": 3},
         "notes": {},
     }
     error = refused_again(TWICE, duplicates="fail", **knobs)
-    assert "the same as one before in 3 (data rows 2, 5, 6)" in error
+    assert "3 rows equal an earlier one (data rows 2, 5, 6)" in error
     assert "set processed.duplicates: set_aside or keep" in error
 
 
@@ -498,8 +505,10 @@ def test_a_category_that_may_be_new_is_counted(capsys: pytest.CaptureFixture[str
     edit({"c": {"unknown": True}})
     _, rows, report = again("c,y\nu,0\nw,1\nw,1\n")
     assert rows["c"].tolist() == ["u", "w", "w"]
-    assert report["notes"] == {"c: a category that is not listed": 2}
-    assert "column c: a category that is not listed, in 2 rows" in capsys.readouterr().out
+    assert report["notes"] == {"c: a category that the contract does not list": 2}
+    assert (
+        "column c: a category that the contract does not list, in 2 rows" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("size", [8, 2**20])
@@ -520,12 +529,12 @@ def test_json_is_utf_8_whatever_csv_is() -> None:
 def test_another_unit_is_refused() -> None:
     run("h (cm),y\n1,0\n2,1\n")
     error = refused_again("h (mm),y\n1,0\n2,1\n")
-    assert error.startswith("column 'h' is in mm, data/processed/contract.yaml says cm; ")
+    assert error.startswith("column 'h' is in mm, but data/processed/contract.yaml says cm; ")
 
 
 def test_a_column_named_as_a_part_of_a_date_is_refused() -> None:
     error = refused("since,since_year,y\n2024-01-01,1,0\n2024-01-02,2,1\n")
-    assert "'since_year' stands twice among columns, parts of dates and the target" in error
+    assert "'since_year' stands twice among the columns, the parts of dates and the target" in error
 
 
 def test_a_date_that_no_text_has_is_refused() -> None:
@@ -534,18 +543,22 @@ def test_a_date_that_no_text_has_is_refused() -> None:
     days = pa.array([0, 4 * 10**6], pa.int32()).cast(pa.date32())
     file = pa.BufferOutputStream()
     pq.write_table(pa.table({"day": days, "y": [0, 1]}), file)
-    assert "'day' not a date in 1 (data row 2" in refused_again(file.getvalue().to_pybytes())
+    assert "'day' is not a date in 1 row (data row 2" in refused_again(file.getvalue().to_pybytes())
 
 
 def test_what_nan_is_called_does_not_depend_on_its_neighbours() -> None:
     _, _, report = run("a,y\n1,0\nNAN,1\n2,0\n3,1\n")
     assert report["set_aside"] == 0
-    assert "'a' not a number in 1 (data row 3" in refused_again("a,y\n1,0\nNAN,1\nbad,0\n3,1\n")
+    assert "'a' is not a number in 1 row (data row 3" in refused_again(
+        "a,y\n1,0\nNAN,1\nbad,0\n3,1\n"
+    )
 
 
 def test_an_unknown_code_is_shown_as_it_was_written() -> None:
     run("a,y\n1,0\n2,1\n")
-    assert "'y' not a known class in 1 (data row 2, such as 3)" in refused_again("a,y\n1,0\n2,3\n")
+    assert "'y' is not a known class in 1 row (data row 2, such as 3)" in refused_again(
+        "a,y\n1,0\n2,3\n"
+    )
 
 
 def test_rows_that_only_float32_makes_the_same_are_two() -> None:
@@ -589,12 +602,44 @@ def test_what_comes_later_suggests_as_much_as_what_comes_first(
     pd.testing.assert_frame_equal(parted[1], whole[1])
 
 
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the parts that each reading of the table takes."""
+    counts: list[int] = []
+    read_parts = reader.read_parts
+
+    def read(*arguments: Any) -> Iterator[Part]:
+        counts.append(0)
+        for part in read_parts(*arguments):
+            counts[-1] += 1
+            yield part
+
+    monkeypatch.setattr(reader, "read_parts", read)
+    return counts
+
+
 def test_a_table_that_goes_on_as_it_begins_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "BYTES", 30)
-    monkeypatch.setattr(processed, "inferred", lambda *_: pytest.fail("all rows were surveyed"))
+    counts = count_reads(monkeypatch)
     contract, rows, _ = run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
     assert [column.kind for column in contract.columns] == ["number", "category"]
     assert len(rows) == 12
+    beginning, all_parts = counts
+    assert (beginning, all_parts > 2) == (1, True)
+
+
+def test_a_table_of_one_part_is_surveyed_as_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_reads(monkeypatch)
+    run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
+    assert counts == [1, 1]
+
+
+def test_a_later_run_reads_the_first_part_for_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "BYTES", 30)
+    content = "a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6
+    run(content)
+    counts = count_reads(monkeypatch)
+    again(content)
+    assert (len(counts), counts[0]) == (2, 1)
 
 
 def test_the_second_run_leaves_the_contract_as_its_user_wrote_it() -> None:
@@ -637,15 +682,15 @@ def test_an_edited_contract_is_honoured() -> None:
 
 # In the second and the last row of five.
 DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
-    "a new category": ({"c": "green"}, "'c' not a known category: 'green'"),
-    "a number that is a text": ({"n (cm)": "tall"}, "'n' not a number: 'tall'"),
-    "a whole number with a fraction": ({"i": 0.5}, "'i' not a whole number: 0.5"),
-    "a boolean that is a text": ({"b": "1"}, "'b' not true or false: '1'"),
-    "a range left": ({"n (cm)": -99.5}, "'n' under -3: -99.5"),
-    "a date that is none": ({"day": "2023-02-29"}, "'day' not a date: '2023-02-29'"),
-    "a date that is a text": ({"day": "soon"}, "'day' not a date: 'soon'"),
-    "a gap": ({"y": None}, "'y' missing"),
-    "a new class": ({"y": "maybe"}, "'y' not a known class: 'maybe'"),
+    "a new category": ({"c": "green"}, "'c' is not a known category: 'green'"),
+    "a number that is a text": ({"n (cm)": "tall"}, "'n' is not a number: 'tall'"),
+    "a whole number with a fraction": ({"i": 0.5}, "'i' is not a whole number: 0.5"),
+    "a boolean that is a text": ({"b": "1"}, "'b' is not true or false: '1'"),
+    "a range left": ({"n (cm)": -99.5}, "'n' is under -3: -99.5"),
+    "a date that is none": ({"day": "2023-02-29"}, "'day' is not a date: '2023-02-29'"),
+    "a date that is a text": ({"day": "soon"}, "'day' is not a date: 'soon'"),
+    "a gap": ({"y": None}, "'y' is missing"),
+    "a new class": ({"y": "maybe"}, "'y' is not a known class: 'maybe'"),
 }
 
 
@@ -659,7 +704,9 @@ def test_each_difference_from_the_contract_is_explained(name: str, write: Any) -
     error = refused_again(write(rows), identifier="id")
     what, _, came = says.partition(": ")
     such = f", such as {came}" if came else ""
-    assert error.startswith(f"2 bad rows: {what} in 2 (data rows 2, 5{such}); mend the source, or")
+    assert error.startswith(
+        f"2 bad rows: {what} in 2 rows (data rows 2, 5{such}); fix the source, or"
+    )
     _, kept, report = again(write(rows), identifier="id", bad_rows="set_aside")
     assert (len(kept), report["set_aside"], sum(report["problems"].values())) == (3, 2, 2)
 
@@ -687,17 +734,23 @@ def test_the_type_of_a_parquet_column_that_changed_is_explained() -> None:
     run(as_parquet(ROWS), identifier="id")
     rows = [{**row, "i": str(row["i"]), "b": 1} for row in ROWS]
     error = refused_again(as_parquet(rows), identifier="id")
-    assert "'i' not a number in 1 (data row 2, such as 'None'" in error
-    assert "'b' not true or false in 5" in error
+    assert "'i' is not a number in 1 row (data row 2, such as 'None'" in error
+    assert "'b' is not true or false in 5 rows" in error
 
 
 @pytest.mark.parametrize(
     ("knobs", "says"),
     [
-        ({"target": "n"}, "processed.target: got 'n', data/processed/contract.yaml has 'y'"),
-        ({"identifier": None}, "processed.identifier: got None, data/processed/contract.yaml has"),
-        ({"identifier": "c"}, "processed.identifier: got 'c', data/processed/contract.yaml has"),
-        ({"drop": ["n (cm)", "c"]}, "processed.drop: n is in data/processed/contract.yaml, too"),
+        ({"target": "n"}, "processed.target: got 'n', but data/processed/contract.yaml has 'y'"),
+        (
+            {"identifier": None},
+            "processed.identifier: got None, but data/processed/contract.yaml has",
+        ),
+        (
+            {"identifier": "c"},
+            "processed.identifier: got 'c', but data/processed/contract.yaml has",
+        ),
+        ({"drop": ["n (cm)", "c"]}, "processed.drop: 'n' is also in data/processed/contract.yaml"),
     ],
 )
 def test_params_that_speak_of_other_columns_than_the_contract_are_named(
@@ -725,7 +778,10 @@ def test_bad_rows_of_json_lines_do_not_hide_the_good_ones() -> None:
     _, kept, report = again(as_lines([*wrong, *rows]), bad_rows="set_aside")
     assert (len(kept), report["problems"]) == (6, {"a: not a number": 4})
     error = refused_again(as_lines([*wrong, *rows]))
-    assert "'a' not a number in 4 (data rows 1, 2, 3, 4, such as 'u', True, [1], {'b': 1})" in error
+    assert (
+        "'a' is not a number in 4 rows (data rows 1, 2, 3, 4, such as 'u', True, [1], {'b': 1})"
+        in error
+    )
 
 
 def test_the_report_is_json_of_numbers() -> None:
@@ -747,4 +803,7 @@ def test_blanks_of_many_columns_are_told_in_one_line(capsys: pytest.CaptureFixtu
     rows = "".join(f" u,v ,w,{n % 2}\nx,z,w,{n % 2}\n" for n in range(9))
     _, _, report = run("a,b,c,y\n" + rows)
     assert report["notes"] == {f"{name}: {validate.BLANKS}": 9 for name in "ab"}
-    assert "processed: blanks around 18 texts of 2 columns taken off\n" in capsys.readouterr().out
+    assert (
+        "processed: removed surrounding blanks from 18 texts in 2 columns\n"
+        in capsys.readouterr().out
+    )

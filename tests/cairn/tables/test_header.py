@@ -109,10 +109,10 @@ def test_a_unit_is_kept_with_the_header() -> None:
 
 def test_a_note_says_each_name_that_the_header_alone_does_not_give() -> None:
     headings = header.headings(("", "x", "x", "t (C)", "t (F)", "avg(age)", ""))
-    assert header.notes(headings) == (
+    assert header.describe_names(headings) == (
         "headers without a name: column 1 is index, column 7 is column_7",
-        "headers that only their unit tells apart: 't (C)' is t_C, 't (F)' is t_F",
-        "headers that come twice: 'x' is x_2",
+        "headers that differ only in the unit: 't (C)' is t_C, 't (F)' is t_F",
+        "repeated headers: 'x' is x_2",
     )
-    assert header.notes(header.headings(("x",) * 9))[0].endswith("'x' is x_6, and 3 more")
-    assert header.notes(header.headings(("a", "b (m)", "$ c"))) == ()
+    assert header.describe_names(header.headings(("x",) * 9))[0].endswith("'x' is x_6, and 3 more")
+    assert header.describe_names(header.headings(("a", "b (m)", "$ c"))) == ()
