@@ -85,7 +85,7 @@ class _Fit(NamedTuple):
     fields: int
 
 
-def find_layout(sample: bytes, *, is_complete: bool, given: str | None = None) -> Layout | None:
+def find_layout(sample: bytes, *, is_complete: bool, required: str | None = None) -> Layout | None:
     """Find how a file is written from its first lines; None where that is one column.
 
     Parameters
@@ -94,18 +94,18 @@ def find_layout(sample: bytes, *, is_complete: bool, given: str | None = None) -
         The beginning of the file, UTF-8.
     is_complete
         Whether that is the complete file; else its last record may be cut.
-    given
+    required
         The delimiter, where it is known.
     """
-    plain = _find_best(sample, given or COMMON, is_complete=is_complete)
+    plain = _find_best(sample, required or COMMON, is_complete=is_complete)
     if _is_wrapped(sample):
         inside = unwrap(sample)
-        fit = _find_best(inside, given or COMMON, is_complete=is_complete)
+        fit = _find_best(inside, required or COMMON, is_complete=is_complete)
         if fit and fit[0].fraction == 1 and (plain is None or fit[0][:3] > plain[0][:3]):
             return Layout(fit[1], is_wrapped=True)
     is_clear = plain and plain[0].agreement and not (plain[1] == "\t" and _is_aligned(sample))
-    rare = None if given or is_clear else _find_rare(sample, is_complete=is_complete)
-    sign = given or (plain[1] if plain else None)
+    rare = None if required or is_clear else _find_rare(sample, is_complete=is_complete)
+    sign = required or (plain[1] if plain else None)
     if rare or sign is None:
         return rare
     return Layout(sign, is_padded=_is_padded(sample, sign, is_complete=is_complete))

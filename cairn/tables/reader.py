@@ -347,7 +347,7 @@ def _choose_sample(first: bytes) -> int:
     return min(records.LONGEST, max(SAMPLE, SAMPLE_ROWS * records.find_header_end(first, OPENERS)))
 
 
-def _find_layout(sample: bytes, where: str, given: str | None, *, is_complete: bool) -> Layout:
+def _find_layout(sample: bytes, where: str, required: str | None, *, is_complete: bool) -> Layout:
     """Find how a file is written.
 
     Raises
@@ -355,14 +355,14 @@ def _find_layout(sample: bytes, where: str, given: str | None, *, is_complete: b
     CairnError
         Where it is one column, or its header is no CSV.
     """
-    openers = given.encode() + b"\r\n" if given else OPENERS
+    openers = required.encode() + b"\r\n" if required else OPENERS
     top = sample[: records.find_header_end(sample, openers)]
     if len(top) >= records.LONGEST:
         raise records.explain_length(where, 1)
-    layout = delimiter.find_layout(sample, is_complete=is_complete, given=given)
+    layout = delimiter.find_layout(sample, is_complete=is_complete, required=required)
     sign = layout.delimiter if layout else ","
     fields = _split_header(layout.to_plain(top) if layout else top, sign, where)
-    if layout is None or (len(fields) == 1 and given):
+    if layout is None or (len(fields) == 1 and required):
         raise CairnError(f"{where}: only one column, {fields[0][:SHOWN]!r}; {SEPARATE}")
     return layout
 

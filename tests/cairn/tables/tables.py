@@ -115,3 +115,23 @@ def refused(table: str | bytes, **knobs: Any) -> str:
     assert (CONTRACT.read_bytes() if CONTRACT.exists() else None) == before
     assert all(map(str.strip, str(error.value).splitlines()))
     return str(error.value)
+
+
+def edit(change: dict[str, dict[str, Any]], **top: Any) -> None:
+    """Edit the contract as people do: keys of columns by name, and others."""
+    content = yaml.safe_load(CONTRACT.read_text())
+    content.update(top)
+    for column in content["columns"]:
+        column.update(change.get(column["name"], {}))
+    CONTRACT.write_text(yaml.safe_dump(content))
+
+
+def run_again(content: str | bytes, **knobs: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
+    """Run the stage as DVC does, which takes away the rows that it made before."""
+    PROCESSED.unlink(missing_ok=True)
+    return run(content, **knobs)
+
+
+def refused_again(content: str | bytes, **knobs: Any) -> str:
+    PROCESSED.unlink(missing_ok=True)
+    return refused(content, **knobs)

@@ -68,8 +68,8 @@ def test_what_the_lines_do_not_agree_on_separates_no_columns(sample: str) -> Non
 
 
 def test_the_delimiter_that_is_given_stands() -> None:
-    assert find_layout(b"a,b;c\n1,2;3\n", is_complete=True, given=";") == Layout(";")
-    assert find_layout(b"a b\n1  2\n3 4\n", is_complete=True, given=" ") == Layout(" ")
+    assert find_layout(b"a,b;c\n1,2;3\n", is_complete=True, required=";") == Layout(";")
+    assert find_layout(b"a b\n1  2\n3 4\n", is_complete=True, required=" ") == Layout(" ")
 
 
 def test_columns_that_blanks_align_are_read_with_a_tab_among_them() -> None:
@@ -151,7 +151,7 @@ def test_a_table_of_any_texts_is_read_as_it_was_written(
     rows: list[list[str]], sign: str, quoting: Any
 ) -> None:
     content = written(rows, delimiter=sign, quoting=quoting)
-    found = find_layout(content, is_complete=True, given=sign)
+    found = find_layout(content, is_complete=True, required=sign)
     assert found is not None
     if not found.is_wrapped:
         assert found.to_plain(content) == content
