@@ -28,11 +28,11 @@ GONE = object()
 def offline(rows: list[dict[str, Any]], contract: Contract, size: int) -> list[bool]:
     """Which rows `processed` keeps, of parts of so many rows."""
     lines = [f"{json.dumps({**row, TARGET.name: 'yes'})}\n".encode() for row in rows]
-    found = []
-    for place in range(0, len(lines), size):
-        part = Part("jsonl", b"".join(lines[place : place + size]), "table")
-        found += validate.validate_part(part, contract).is_valid.tolist()
-    return found
+    result = []
+    for index in range(0, len(lines), size):
+        part = Part("jsonl", b"".join(lines[index : index + size]), "table")
+        result += validate.validate_part(part, contract).is_valid.tolist()
+    return result
 
 
 def online(rows: list[dict[str, Any]], contract: Contract) -> list[bool]:
@@ -69,14 +69,15 @@ def tables(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(made=tables(), size=st.sampled_from([1, 2, 6]))
+@given(case=tables(), size=st.sampled_from([1, 2, 6]))
 def test_the_service_takes_all_rows_that_processed_keeps(
-    made: tuple[Contract, list[dict[str, Any]]], size: int
+    case: tuple[Contract, list[dict[str, Any]]], size: int
 ) -> None:
-    contract, rows = made
+    contract, rows = case
     kept = offline(rows, contract, size)
     assert [
-        taken or not good for taken, good in zip(online(rows, contract), kept, strict=True)
+        is_accepted or not good
+        for is_accepted, good in zip(online(rows, contract), kept, strict=True)
     ] == [True] * len(rows)
 
 
@@ -165,13 +166,13 @@ def test_a_cell_of_csv_is_the_same_value_in_a_request(column: Column, data: st.D
     for text, wanted in zip(texts, of_csv(texts, contract), strict=True):
         if wanted is GONE:
             continue
-        ((found,),) = reader.read(json.dumps([{"a": text}]).encode()).values
+        ((result,),) = reader.read(json.dumps([{"a": text}]).encode()).values
         if isinstance(wanted, datetime):
-            assert datetime.fromisoformat(found[:19]) == wanted
+            assert datetime.fromisoformat(result[:19]) == wanted
         elif isinstance(wanted, float):
-            assert np.float32(found) == wanted
+            assert np.float32(result) == wanted
         else:
-            assert found == wanted
+            assert result == wanted
 
 
 def test_a_name_of_a_row_is_the_same_to_both() -> None:

@@ -54,8 +54,8 @@ def test_a_row_alone_gives_what_it_gives_among_others(
     contract, rows = request
     values = [tuple(row[name] for name in contract.names) for row in rows]
     together = transform.to_matrix(values, contract, ENGINEERING)
-    alone = [transform.to_matrix([row], contract, ENGINEERING) for row in values]
-    np.testing.assert_array_equal(together, np.concatenate(alone))
+    by_itself = [transform.to_matrix([row], contract, ENGINEERING) for row in values]
+    np.testing.assert_array_equal(together, np.concatenate(by_itself))
     of = [feature.column for feature in contract.own]
     missing = [[row[str(name)] is None for name in of] for row in rows]
     np.testing.assert_array_equal(np.isnan(together), missing)
@@ -94,8 +94,8 @@ def test_parts_of_a_date_are_those_of_the_calendar(unit: str) -> None:
 def test_a_category_that_is_not_listed_has_the_place_after_the_last() -> None:
     column_ = Column(name="c", kind="category", categories=(5, 7), unknown=True, missing=True)
     contract = Contract(columns=(column_,), target=Target(name="t", classes=(0, 1)))
-    found = transform.to_matrix([[5], [7], [99], [None]], contract, ENGINEERING)
-    np.testing.assert_array_equal(found[:, 0], np.array([0, 1, 2, np.nan], dtype=np.float32))
+    result = transform.to_matrix([[5], [7], [99], [None]], contract, ENGINEERING)
+    np.testing.assert_array_equal(result[:, 0], np.array([0, 1, 2, np.nan], dtype=np.float32))
 
 
 ONE = Contract(
@@ -126,15 +126,15 @@ def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
     assert list(offline)[30:] == ["roundness", "growth"]
     assert online.shape == (569, 32)
     assert np.column_stack(list(offline.values())).tobytes() == online.tobytes()
-    alone = [
+    by_itself = [
         transform.to_matrix(reader.check({"features": row}).values, contract, ENGINEERING)
         for row in rows
     ]
-    assert np.concatenate(alone).tobytes() == online.tobytes()
+    assert np.concatenate(by_itself).tobytes() == online.tobytes()
 
 
 @pytest.mark.parametrize(
-    ("made", "says"),
+    ("features", "says"),
     [
         ({"a": [1.0, 2.0]}, "'a' is already the name of a feature or of the target"),
         ({"y": [1.0, 2.0]}, "'y' is already the name of a feature or of the target"),
@@ -147,9 +147,9 @@ def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
     ],
 )
 def test_what_is_not_one_number_a_row_under_a_new_name_is_refused(
-    made: Any, says: str, monkeypatch: pytest.MonkeyPatch
+    features: Any, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engineering, "engineer", lambda _: made)
+    monkeypatch.setattr(engineering, "engineer", lambda _: features)
     with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
         transform.to_matrix([[1.0], [2.0]], ONE, ENGINEERING)
 

@@ -9,9 +9,9 @@ from stages import engineering
 
 
 def test_the_example_of_the_docstring_is_right() -> None:
-    found = doctest.testmod(engineering)
-    assert found.attempted > 3
-    assert not found.failed
+    result = doctest.testmod(engineering)
+    assert result.attempted > 3
+    assert not result.failed
 
 
 def test_nothing_is_made_until_somebody_writes_it() -> None:

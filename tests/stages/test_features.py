@@ -17,7 +17,7 @@ from stages import features
 from tests.small import FOUR, PARAMS
 
 
-def stage(rows: int, groups: int, **block: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def stage(rows: int, groups: int, **keys: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the stage on so many rows of data/processed, in so many groups."""
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
     contract_file.write(FOUR, CONTRACT)
@@ -31,9 +31,9 @@ def stage(rows: int, groups: int, **block: Any) -> tuple[pd.DataFrame, pd.DataFr
         }
     )
     with parquet.Writer(PROCESSED) as writer:
-        for place in range(groups):
-            writer.write(table.slice(place * rows // groups, rows // groups))
-    own = {**PARAMS["features"], **block}
+        for index in range(groups):
+            writer.write(table.slice(index * rows // groups, rows // groups))
+    own = {**PARAMS["features"], **keys}
     Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "features": own}))
     features.main()
     return pd.read_parquet(TRAIN), pd.read_parquet(TEST)
@@ -91,8 +91,8 @@ def test_no_test_row_has_a_copy_among_the_training_rows(
     assert len(train) + len(test) == 300
     assert not set(train["n"]) & set(test["n"])
     assert test["n"].duplicated().any()
-    whole = table["t"].to_pandas()
-    assert (test["t"].value_counts() - whole.value_counts() * 0.2).abs().max() <= 1
+    labels = table["t"].to_pandas()
+    assert (test["t"].value_counts() - labels.value_counts() * 0.2).abs().max() <= 1
     assert "of 300 rows repeat the features of another row" in capsys.readouterr().out
 
 

@@ -39,9 +39,9 @@ def test_the_small_table_suggests_its_contract() -> None:
     assert contract == small.CONTRACT.model_copy(update={"columns": tuple(headed.values())})
     assert list(rows) == [*contract.names, "kind"]
     assert report == {"rows": 80, "kept": 80, "set_aside": 0, "problems": {}, "notes": {}}
-    for place, row in enumerate(small.table()):
+    for index, row in enumerate(small.table()):
         for name, value in zip(list(rows), row, strict=True):
-            kept = rows[name][place]
+            kept = rows[name][index]
             assert pd.isna(kept) if value is None else kept == _as_kept(value)
 
 
@@ -85,8 +85,8 @@ def test_the_same_rows_give_the_same_contract_and_rows_in_every_format(tmp_path:
     assert rows["b"].tolist() == [True, None, False, True, False]
     for name, content in formats(tmp_path).items():
         CONTRACT.unlink()
-        found, same, counts = run_again(content, identifier="id")
-        assert (name, found, counts) == (name, contract, report)
+        result, same, counts = run_again(content, identifier="id")
+        assert (name, result, counts) == (name, contract, report)
         pd.testing.assert_frame_equal(same, rows)
 
 
@@ -113,15 +113,15 @@ def test_no_size_of_the_parts_changes_the_contract_or_a_row(
     columns: list[list[str]], size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     rows = [
-        {**{f"c{place}": column[row] for place, column in enumerate(columns)}, "y": "uvuv"[row]}
+        {**{f"c{index}": column[row] for index, column in enumerate(columns)}, "y": "uvuv"[row]}
         for row in range(4)
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("size"))
-        whole = outcome(as_csv(rows))
+        at_once = outcome(as_csv(rows))
         patch.chdir(tmp_path_factory.mktemp("size"))
         patch.setattr(reader, "BYTES", size)
-        assert outcome(as_csv(rows)) == whole
+        assert outcome(as_csv(rows)) == at_once
 
 
 def outcome(content: bytes) -> Any:
@@ -168,7 +168,7 @@ def test_json_is_utf_8_whatever_csv_is() -> None:
 
 def test_the_first_run_shows_what_it_inferred(capsys: pytest.CaptureFixture[str]) -> None:
     run(as_csv(ROWS), identifier="id")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in (
         ["n (cm)", "number (cm)", "20.0%", "-2.25 to 1000000"],
         ["time", "date", "20.0%"],
@@ -177,7 +177,7 @@ def test_the_first_run_shows_what_it_inferred(capsys: pytest.CaptureFixture[str]
         ["target y: no, yes"],
         [f"wrote {CONTRACT}; read it, edit it, commit it"],
     ):
-        assert any(all(word in line for word in words) for line in said.splitlines())
+        assert any(all(word in line for word in words) for line in output.splitlines())
 
 
 def test_the_second_run_leaves_the_contract_as_its_user_wrote_it() -> None:

@@ -91,26 +91,26 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def block(**knobs: Any) -> Processed:
-    """The block `processed` of params.yaml, these knobs changed."""
-    return Processed.model_validate({**PARAMS["processed"], "drop": [], **knobs})
+def make_params(**params: Any) -> Processed:
+    """Make the params of `processed`, with these values changed."""
+    return Processed.model_validate({**PARAMS["processed"], "drop": [], **params})
 
 
-def run(table: str | bytes, **knobs: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
+def run(table: str | bytes, **params: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
     """Run the stage: the contract, the rows and the report that it leaves."""
     RAW.parent.mkdir(parents=True, exist_ok=True)
     RAW.write_bytes(table if isinstance(table, bytes) else table.encode())
-    own = block(**knobs).model_dump()
+    own = make_params(**params).model_dump()
     Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "processed": own}))
     processed.main()
     return contract_file.read(CONTRACT), pd.read_parquet(PROCESSED), json.loads(REPORT.read_bytes())
 
 
-def refused(table: str | bytes, **knobs: Any) -> str:
+def refused(table: str | bytes, **params: Any) -> str:
     """Run the stage, which ends with a line for each problem and leaves nothing new."""
     before = CONTRACT.read_bytes() if CONTRACT.exists() else None
     with pytest.raises(CairnError) as error:
-        run(table, **knobs)
+        run(table, **params)
     assert not list(PROCESSED.parent.glob("table.*"))
     assert (CONTRACT.read_bytes() if CONTRACT.exists() else None) == before
     assert all(map(str.strip, str(error.value).splitlines()))
@@ -126,12 +126,12 @@ def edit(change: dict[str, dict[str, Any]], **top: Any) -> None:
     CONTRACT.write_text(yaml.safe_dump(content))
 
 
-def run_again(content: str | bytes, **knobs: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
+def run_again(content: str | bytes, **params: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
     """Run the stage as DVC does, which takes away the rows that it made before."""
     PROCESSED.unlink(missing_ok=True)
-    return run(content, **knobs)
+    return run(content, **params)
 
 
-def refused_again(content: str | bytes, **knobs: Any) -> str:
+def refused_again(content: str | bytes, **params: Any) -> str:
     PROCESSED.unlink(missing_ok=True)
-    return refused(content, **knobs)
+    return refused(content, **params)

@@ -20,7 +20,7 @@ DIFFERENT = RANDOM.sample(range(1000), 100)
 
 def profiled(cells: list[Any], header: str = "a") -> tuple[str, Profile, int]:
     """The profile of a column of a CSV file, as `decide` takes it."""
-    rows = [{header: cell, "y": "uv"[place % 2]} for place, cell in enumerate(cells)]
+    rows = [{header: cell, "y": "uv"[index % 2]} for index, cell in enumerate(cells)]
     names = tuple(rows[0])
     part = Part("csv", as_csv(rows).split(b"\n", 1)[1], "t", 2, names)
     survey = profile.survey(part, "y")
@@ -28,8 +28,8 @@ def profiled(cells: list[Any], header: str = "a") -> tuple[str, Profile, int]:
     return name, survey.columns[name], survey.good
 
 
-def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
-    return decide(*profiled(cells, header), Options(**{"max_categories": 100, **knobs}))
+def decided(cells: list[Any], header: str = "a", **params: Any) -> Decision:
+    return decide(*profiled(cells, header), Options(**{"max_categories": 100, **params}))
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def written(rows: list[list[Any]], **how: Any) -> bytes:
     ],
 )
 def test_the_delimiter_is_the_one_that_the_lines_agree_on(sample: str, expected: str) -> None:
-    found = find_layout(sample.encode(), is_complete=True)
-    assert found is not None
-    assert found.delimiter == expected
+    layout = find_layout(sample.encode(), is_complete=True)
+    assert layout is not None
+    assert layout.delimiter == expected
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_the_delimiter_is_the_one_that_the_lines_agree_on(sample: str, expected:
     ],
 )
 def test_what_the_lines_do_not_agree_on_separates_no_columns(sample: str) -> None:
-    found = find_layout(sample.encode(), is_complete=True)
-    assert found is None or found.delimiter == ","
+    layout = find_layout(sample.encode(), is_complete=True)
+    assert layout is None or layout.delimiter == ","
 
 
 def test_the_delimiter_that_is_given_stands() -> None:
@@ -74,9 +74,9 @@ def test_the_delimiter_that_is_given_stands() -> None:
 
 def test_columns_that_blanks_align_are_read_with_a_tab_among_them() -> None:
     lines = b'18.0   8   307.0\t"a car"\n15.0   8   350.0\t"b"\n9.0   4   97.0\t"c  d"\n'
-    found = find_layout(lines, is_complete=True)
-    assert found == Layout(" ", has_runs=True)
-    assert read_records(found.to_plain(lines), " ", is_complete=True)[2] == [
+    layout = find_layout(lines, is_complete=True)
+    assert layout == Layout(" ", has_runs=True)
+    assert read_records(layout.to_plain(lines), " ", is_complete=True)[2] == [
         "9.0",
         "4",
         "97.0",
@@ -98,9 +98,9 @@ def test_runs_of_blanks_become_one(content: bytes, plain: bytes) -> None:
 
 def test_blanks_before_quotes_are_no_part_of_a_field() -> None:
     sample = b'"a", "b, c", "y"\n1,  "x, ""z""", 0\n2, "u, ", 1\n'
-    found = find_layout(sample, is_complete=True)
-    assert found == Layout(",", is_padded=True)
-    assert read_records(found.to_plain(sample), ",", is_complete=True) == [
+    layout = find_layout(sample, is_complete=True)
+    assert layout == Layout(",", is_padded=True)
+    assert read_records(layout.to_plain(sample), ",", is_complete=True) == [
         ["a", "b, c", "y"], ["1", 'x, "z"', " 0"], ["2", "u, ", " 1"],
     ]  # fmt: skip
     assert find_layout(b'a,b\n1, 5" pipe\n2, "6\n', is_complete=True) == Layout(",")
@@ -110,9 +110,9 @@ def test_blanks_before_quotes_are_no_part_of_a_field() -> None:
 def test_rows_in_quotes_are_taken_out_of_them() -> None:
     inside = written([["a", "b", "y"], ["1", 'x, "z"', "0"], ["2", "u\nv", "1"]])
     lines = [f'"{line}"' for line in inside.decode().replace('"', '""').split("\r\n")[:-1]]
-    whole = "\r\n".join(lines).encode()
-    assert find_layout(whole, is_complete=True) == Layout(",", is_wrapped=True)
-    assert read_records(unwrap(whole), ",", is_complete=True) == [
+    content = "\r\n".join(lines).encode()
+    assert find_layout(content, is_complete=True) == Layout(",", is_wrapped=True)
+    assert read_records(unwrap(content), ",", is_complete=True) == [
         ["a", "b", "y"], ["1", 'x, "z"', "0"], ["2", "u\nv", "1"],
     ]  # fmt: skip
     some = b'a,b,y\r\n"1,""x, z"",0"\r\n2,u,1\r\n"3,""u"",1";;\r\n'
@@ -151,9 +151,9 @@ def test_a_table_of_any_texts_is_read_as_it_was_written(
     rows: list[list[str]], sign: str, quoting: Any
 ) -> None:
     content = written(rows, delimiter=sign, quoting=quoting)
-    found = find_layout(content, is_complete=True, required=sign)
-    assert found is not None
-    if not found.is_wrapped:
-        assert found.to_plain(content) == content
+    layout = find_layout(content, is_complete=True, required=sign)
+    assert layout is not None
+    if not layout.is_wrapped:
+        assert layout.to_plain(content) == content
     if quoting == csv.QUOTE_ALL:  # then no other sign is at the same place in each row
         assert find_layout(content, is_complete=True) == Layout(sign)

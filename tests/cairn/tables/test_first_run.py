@@ -107,7 +107,7 @@ def test_labels_keep_the_type_that_they_have_in_the_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reader, "BYTES", size)
-    content = "a,y\n" + "".join(f"{place},{label}\n" for place, label in enumerate(labels))
+    content = "a,y\n" + "".join(f"{index},{label}\n" for index, label in enumerate(labels))
     contract, rows, report = run(content, bad_rows="set_aside")
     assert contract.target.classes == classes
     assert [type(label) for label in contract.target.classes] == [type(label) for label in classes]
@@ -118,7 +118,7 @@ def test_labels_keep_the_type_that_they_have_in_the_table(
 def test_of_too_many_categories_the_most_frequent_stay(capsys: pytest.CaptureFixture[str]) -> None:
     cells = ["u"] * 5 + ["v"] * 4 + ["w"] * 3
     contract, rows, report = run(
-        "a,y\n" + "".join(f"{cell},{place % 2}\n" for place, cell in enumerate(cells)),
+        "a,y\n" + "".join(f"{cell},{index % 2}\n" for index, cell in enumerate(cells)),
         max_categories=2,
     )
     (column,) = contract.columns
@@ -132,7 +132,7 @@ def test_of_too_many_categories_the_most_frequent_stay(capsys: pytest.CaptureFix
 
 
 def test_too_many_classes_are_named_with_the_limit() -> None:
-    content = "a,y\n" + "".join(f"{place},t{place}\n" for place in range(4))
+    content = "a,y\n" + "".join(f"{index},t{index}\n" for index in range(4))
     assert "target 'y' has 4 different labels" in refused(content, max_categories=3)
 
 
@@ -211,12 +211,12 @@ def test_what_comes_later_suggests_as_much_as_what_comes_first(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = "a,c,y\n" + "\n".join([*["0.5,u,0", "1.5,v,1"] * 3, *LATER[name]]) + "\n"
-    whole = run(content)
+    at_once = run(content)
     CONTRACT.unlink()
     monkeypatch.setattr(reader, "BYTES", 30)
     parted = run_again(content)
-    assert (parted[0], parted[2]) == (whole[0], whole[2])
-    pd.testing.assert_frame_equal(parted[1], whole[1])
+    assert (parted[0], parted[2]) == (at_once[0], at_once[2])
+    pd.testing.assert_frame_equal(parted[1], at_once[1])
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:

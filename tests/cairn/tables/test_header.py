@@ -82,10 +82,10 @@ def test_every_column_of_a_file_has_a_name_of_its_own(
 
 @given(headers=st.lists(HEADERS, max_size=8))
 def test_any_headers_become_names(headers: list[str]) -> None:
-    found = header.headings(tuple(headers))
-    assert [heading.header for heading in found] == headers
-    assert len({heading.name for heading in found}) == len(headers)
-    for heading in found:
+    headings = header.headings(tuple(headers))
+    assert [heading.header for heading in headings] == headers
+    assert len({heading.name for heading in headings}) == len(headers)
+    for heading in headings:
         assert heading.name
         assert heading.name == header.title(heading.name).name
 

@@ -33,7 +33,7 @@ def infer_contract(text: str, **more: Any) -> Contract:
 
 
 def table_of(labels: list[str]) -> str:
-    return "a,y\n" + "".join(f"{place % 7}.5,{label}\n" for place, label in enumerate(labels))
+    return "a,y\n" + "".join(f"{index % 7}.5,{label}\n" for index, label in enumerate(labels))
 
 
 @pytest.mark.parametrize(

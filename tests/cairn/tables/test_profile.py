@@ -61,10 +61,10 @@ def test_surveys_add_up_to_that_of_the_whole(
     halves = [
         survey(Part("jsonl", as_lines(half), "t")) for half in (rows[:cut], rows[cut:]) if half
     ]
-    total, whole = reduce(add, halves), survey(Part("jsonl", as_lines(rows), "t"))
-    assert (total.rows, total.good) == (whole.rows, whole.good)
+    total, all_rows = reduce(add, halves), survey(Part("jsonl", as_lines(rows), "t"))
+    assert (total.rows, total.good) == (all_rows.rows, all_rows.good)
     assert {n: c.present for n, c in total.columns.items()} == {
-        n: c.present for n, c in whole.columns.items()
+        n: c.present for n, c in all_rows.columns.items()
     }
 
 

@@ -81,10 +81,10 @@ def test_a_whole_number_is_counted_where_float32_rounds_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = [2**24, 2**24 + 1, -(2**24) - 1, 5]
-    _, _, report = run("a,y\n" + "".join(f"{n},{place % 2}\n" for place, n in enumerate(whole)))
+    _, _, report = run("a,y\n" + "".join(f"{n},{index % 2}\n" for index, n in enumerate(whole)))
     assert report["notes"] == {"a: rounded to float32": 2}
-    said = [line for line in capsys.readouterr().out.splitlines() if "float32" in line]
-    assert said == ["processed: column a: rounded to float32, in 2 rows"]
+    output = [line for line in capsys.readouterr().out.splitlines() if "float32" in line]
+    assert output == ["processed: column a: rounded to float32, in 2 rows"]
 
 
 TWICE = "id,a,c,y\n1,1,u,0\n2,1,u,0\n3,2,v,1\n4,x,v,1\n5,1,u,0\n6,2,v,1\n7,2,v,0\n"
@@ -96,10 +96,10 @@ def test_rows_that_repeat_one_before_are_kept_set_aside_or_refused(
 ) -> None:
     run(TWICE.replace("4,x,v,1\n", ""), identifier="id")
     monkeypatch.setattr(reader, "BYTES", size)
-    knobs = {"identifier": "id", "bad_rows": "set_aside"}
-    _, rows, report = run_again(TWICE, **knobs)
+    params = {"identifier": "id", "bad_rows": "set_aside"}
+    _, rows, report = run_again(TWICE, **params)
     assert (rows["id"].tolist(), report["set_aside"]) == (["1", "2", "3", "5", "6", "7"], 1)
-    _, rows, report = run_again(TWICE, duplicates="set_aside", **knobs)
+    _, rows, report = run_again(TWICE, duplicates="set_aside", **params)
     assert rows["id"].tolist() == ["1", "3", "7"]
     assert report == {
         "rows": 7,
@@ -108,7 +108,7 @@ def test_rows_that_repeat_one_before_are_kept_set_aside_or_refused(
         "problems": {"a: not a number": 1, "row: equals an earlier one": 3},
         "notes": {},
     }
-    error = refused_again(TWICE, duplicates="fail", **knobs)
+    error = refused_again(TWICE, duplicates="fail", **params)
     assert "3 rows equal an earlier one (data rows 2, 5, 6)" in error
     assert "set processed.duplicates: set_aside or keep" in error
 
@@ -206,7 +206,7 @@ def test_each_difference_from_the_contract_is_explained(name: str, write: Any) -
     run(write(ROWS), identifier="id")
     edit({"n": {"minimum": -3.0}})
     change, says = DIFFERENCES[name]
-    rows = [{**row, **change} if place in {1, 4} else row for place, row in enumerate(ROWS)]
+    rows = [{**row, **change} if index in {1, 4} else row for index, row in enumerate(ROWS)]
     error = refused_again(write(rows), identifier="id")
     what, _, came = says.partition(": ")
     such = f", such as {came}" if came else ""
@@ -231,9 +231,9 @@ def test_a_column_that_is_new_is_left_out_and_said(capsys: pytest.CaptureFixture
     run("a,y\n1,0\n2,1\n")
     _, rows, _ = run_again("a,b,c,y\n1,5,6,0\n2,5,6,1\n", drop=["c"])
     assert list(rows) == ["a", "y"]
-    said = capsys.readouterr().out
-    assert f"column 'b' is left out: it is neither in {CONTRACT} nor in processed.drop" in said
-    assert "column 'c'" not in said
+    output = capsys.readouterr().out
+    assert f"column 'b' is left out: it is neither in {CONTRACT} nor in processed.drop" in output
+    assert "column 'c'" not in output
 
 
 def test_the_type_of_a_parquet_column_that_changed_is_explained() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cairn import formats
 from cairn.tables import texts
 
-FORTY = [f"{place / 7:.2f}" for place in range(1, 41)]
+FORTY = [f"{index / 7:.2f}" for index in range(1, 41)]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_any_date_is_read_back_as_itself_or_in_doubt(form: str, days: list[date]
         return  # whole numbers, which are no texts in a table
     assert guess is not None
     for text, day in cells.items():
-        readings = [formats.read_date(text, found) for found in guess.formats]
+        readings = [formats.read_date(text, result) for result in guess.formats]
         assert day in [reading.date() for reading in readings if reading]
 
 

@@ -63,10 +63,10 @@ WHOLE = Column(name="a", kind="integer", missing=True)
 def test_a_text_of_csv_is_what_it_says_alone_and_among_wrong_ones(
     column: Column, right: list[str], kept: list[Any] | None, wrong: list[str]
 ) -> None:
-    found = contract(column)
+    own = contract(column)
     expected = kept or [None]
     for rows in (right, [*right, *wrong]):
-        result = validate_part(csv("a,y", "".join(f'"{text}",no\n' for text in rows)), found)
+        result = validate_part(csv("a,y", "".join(f'"{text}",no\n' for text in rows)), own)
         assert result.is_valid.tolist() == [text in right for text in rows]
         if kept:
             assert result.rows["a"].to_pylist() == expected
@@ -124,18 +124,18 @@ def test_a_time_before_1970_is_cut_to_its_second_as_its_text_is() -> None:
 def test_labels_have_the_type_of_the_classes(
     classes: tuple[Any, ...], labels: str, kept: list[Any]
 ) -> None:
-    found = contract(NUMBER, target=Target(name="y", classes=classes))
-    result = validate_part(csv("a,y", "".join(f"1,{label}\n" for label in labels.split())), found)
+    own = contract(NUMBER, target=Target(name="y", classes=classes))
+    result = validate_part(csv("a,y", "".join(f"1,{label}\n" for label in labels.split())), own)
     assert result.rows["y"].to_pylist() == kept
     assert set(result.problems["problem"]) == {"not a known class"}
 
 
 def test_each_problem_says_column_value_and_row() -> None:
-    found = contract(
+    own = contract(
         NUMBER.model_copy(update={"missing": False, "minimum": 0.0}),
         Column(name="b", kind="category", categories=("u",), missing=True),
     )
-    result = validate_part(csv("a,b,y", "1,u,no\nx,w,no\n-1,,\n,u,maybe\n"), found)
+    result = validate_part(csv("a,b,y", "1,u,no\nx,w,no\n-1,,\n,u,maybe\n"), own)
     assert problems(result) == [
         ("a", "not a number", "x", 1),
         ("b", "not a known category", "w", 1),
@@ -200,13 +200,13 @@ def test_a_time_with_a_zone_is_given_in_utc() -> None:
 
 
 def test_blanks_and_markers_that_were_taken_off_are_counted() -> None:
-    found = contract(TEXT.model_copy(update={"markers": ("?",)}))
-    result = validate_part(csv("a,y", "u ,no\nv,no\n ?,no\n"), found)
+    own = contract(TEXT.model_copy(update={"markers": ("?",)}))
+    result = validate_part(csv("a,y", "u ,no\nv,no\n ?,no\n"), own)
     assert result.notes == {
         "a: surrounding blanks removed": 2,
         "a: '?' read as missing": 1,
     }
-    assert validate_part(csv("a,y", "u ,no\n"), found.model_copy(update={"strip": False})).problems[
+    assert validate_part(csv("a,y", "u ,no\n"), own.model_copy(update={"strip": False})).problems[
         "problem"
     ].tolist() == ["not a known category"]
 
@@ -222,37 +222,37 @@ def test_a_row_of_a_rare_class_is_bad_for_that_alone() -> None:
 
 
 def test_a_category_keeps_the_blanks_that_it_has_itself() -> None:
-    found = contract(TEXT.model_copy(update={"categories": (" u", "v")}))
+    own = contract(TEXT.model_copy(update={"categories": (" u", "v")}))
     rows = [" u", " v ", "u"]
-    result = validate_part(csv("a,y", "".join(f"{cell},no\n" for cell in rows)), found)
-    lines = validate_part(Part("jsonl", as_lines([{"a": c, "y": "no"} for c in rows]), "t"), found)
+    result = validate_part(csv("a,y", "".join(f"{cell},no\n" for cell in rows)), own)
+    lines = validate_part(Part("jsonl", as_lines([{"a": c, "y": "no"} for c in rows]), "t"), own)
     assert result.is_valid.tolist() == lines.is_valid.tolist() == [True, True, False]
     assert result.rows["a"].to_pylist() == lines.rows["a"].to_pylist() == [" u", "v"]
 
 
 def test_which_texts_are_missing_can_be_said() -> None:
-    found = contract(TEXT.model_copy(update={"categories": ("NA", "u")}))
-    assert validate_part(csv("a,y", "NA,no\n"), found).rows["a"].to_pylist() == [None]
-    told = found.model_copy(update={"missing": ("",)})
+    own = contract(TEXT.model_copy(update={"categories": ("NA", "u")}))
+    assert validate_part(csv("a,y", "NA,no\n"), own).rows["a"].to_pylist() == [None]
+    listed = own.model_copy(update={"missing": ("",)})
     part = csv("a,y", "NA,no\n,no\n", COMMAS._replace(missing=("",)))
-    assert validate_part(part, told).rows["a"].to_pylist() == ["NA", None]
+    assert validate_part(part, listed).rows["a"].to_pylist() == ["NA", None]
 
 
 def test_a_category_may_be_one_that_is_not_listed() -> None:
-    found = contract(TEXT.model_copy(update={"unknown": True}))
-    assert validate_part(csv("a,y", "w,no\nu,no\n"), found).is_valid.all()
-    found = contract(CODE.model_copy(update={"unknown": True}))
-    assert validate_part(csv("a,y", "77,no\n1.5,no\n"), found).is_valid.tolist() == [True, False]
+    own = contract(TEXT.model_copy(update={"unknown": True}))
+    assert validate_part(csv("a,y", "w,no\nu,no\n"), own).is_valid.all()
+    own = contract(CODE.model_copy(update={"unknown": True}))
+    assert validate_part(csv("a,y", "77,no\n1.5,no\n"), own).is_valid.tolist() == [True, False]
     inexact = parquet(a=pa.array([7.0, 2.0**60, np.inf]), y=labels(3))
-    assert validate_part(inexact, found).is_valid.tolist() == [True, False, False]
+    assert validate_part(inexact, own).is_valid.tolist() == [True, False, False]
 
 
 def test_names_of_rows_are_kept_as_text() -> None:
-    found = contract(NUMBER, identifier="id")
-    result = validate_part(csv("id,a,y", "007,1,no\n,2,no\n"), found)
+    own = contract(NUMBER, identifier="id")
+    result = validate_part(csv("id,a,y", "007,1,no\n,2,no\n"), own)
     assert result.rows["id"].to_pylist() == ["007", None]
     ids = pa.array([7.0, None, 7.5])
-    result = validate_part(parquet(id=ids, a=pa.array([1, 2, 3]), y=labels(3)), found)
+    result = validate_part(parquet(id=ids, a=pa.array([1, 2, 3]), y=labels(3)), own)
     assert result.rows["id"].to_pylist() == ["7", None]
     assert problems(result) == [("id", "neither a text nor a whole number", 7.5, 2)]
 
@@ -264,30 +264,30 @@ def test_a_decimal_comma_is_one_among_wrong_values_too() -> None:
 
 
 def test_columns_that_are_gone_are_named() -> None:
-    found = contract(NUMBER, identifier="id")
+    own = contract(NUMBER, identifier="id")
     with pytest.raises(CairnError, match=r"has no column 'a', 'id', which .* names; it has b, y"):
-        validate_part(csv("b,y", "1,no\n"), found)
+        validate_part(csv("b,y", "1,no\n"), own)
     lines = Part("jsonl", as_lines([{"b": 1, "y": "no"}]), "t")
-    assert validate_part(lines, found).columns == {"b", "y"}
+    assert validate_part(lines, own).columns == {"b", "y"}
 
 
 def test_rows_are_the_same_where_all_but_their_names_is() -> None:
-    found = contract(NUMBER, TEXT.model_copy(update={"name": "c"}), identifier="id")
+    own = contract(NUMBER, TEXT.model_copy(update={"name": "c"}), identifier="id")
     part = csv("id,a,c,y", "1,1,u,no\n2,1.0,u,no\n3,,u,no\n4,,u,no\n5,1,v,no\n6,1,u,yes\n")
-    hashes = validate_part(part, found, with_hashes=True).hashes.tolist()
+    hashes = validate_part(part, own, with_hashes=True).hashes.tolist()
     assert hashes[0] == hashes[1]
     assert hashes[2] == hashes[3]
     assert len(set(hashes)) == 4
-    assert not len(validate_part(part, found).hashes)
+    assert not len(validate_part(part, own).hashes)
 
 
 def test_whole_numbers_that_float32_rounds_are_counted() -> None:
-    found = contract(WHOLE)
-    result = validate_part(csv("a,y", f"{2**24},no\n{2**24 + 1},no\n{2**60 + 1},no\n,no\n"), found)
+    own = contract(WHOLE)
+    result = validate_part(csv("a,y", f"{2**24},no\n{2**24 + 1},no\n{2**60 + 1},no\n,no\n"), own)
     assert result.notes == {
         "a: rounded to float32": 1
     }  # CSV's numbers are float64: 2**60 + 1 is 2**60
-    assert validate_part(csv("a,y", "1,no\n"), found).notes == {}
+    assert validate_part(csv("a,y", "1,no\n"), own).notes == {}
 
 
 def test_a_part_can_be_checked_in_another_process() -> None:
