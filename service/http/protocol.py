@@ -9,6 +9,8 @@ take longer than the model, and has a body waited for even where it is there.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import termios
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -37,8 +39,18 @@ def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
 class Plain:
     """A protocol of uvicorn whose own error is like the service's."""
 
+    conn: Any
     cycle: Any
     transport: Any
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for long, but for what has come on it."""
+        if not has_unread(self.transport):
+            self.transport.close()
+
+    def has_part(self) -> bool:
+        """Whether a part of a request's head has come."""
+        return bool(self.conn.trailing_data[0])
 
     def send_400_response(self, _: str) -> None:
         """Refuse what is no HTTP."""
@@ -72,6 +84,10 @@ class Http(Plain, HttpToolsProtocol):
 
     head = 0
     since: float | None = None
+
+    def has_part(self) -> bool:
+        """Whether a part of a request's head has come."""
+        return self.since is not None and (self.head > 0 or self.cycle is not None)
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a head."""
@@ -144,8 +160,28 @@ def end_late(connections: Iterable[Any], seconds: float) -> None:
     now = time.monotonic()
     for connection in list(connections):
         since = getattr(connection, "since", None)
-        if since is not None and now - since > seconds:
+        # The rest of it may have come while this process did not run.
+        if since is not None and now - since > seconds and not has_unread(connection.transport):
             connection.transport.close()
+
+
+def end_idle(connections: Iterable[Any]) -> None:
+    """Close the connections that no request is on; have the others close after their answer."""
+    for connection in list(connections):
+        cycle = connection.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.response_started and CLOSE not in cycle.default_headers:
+                cycle.default_headers = [*cycle.default_headers, CLOSE]
+        elif not connection.has_part() and not has_unread(connection.transport):
+            connection.transport.close()
+
+
+def has_unread(transport: asyncio.BaseTransport) -> bool:
+    """Whether the kernel holds bytes of a connection that have not been read."""
+    if transport.is_closing():
+        return False
+    number = transport.get_extra_info("socket").fileno()
+    return any(fcntl.ioctl(number, termios.FIONREAD, bytes(4)))
 
 
 class Exchange:

@@ -21,8 +21,9 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from filelock import FileLock
 
+from service.process.lifecycle import LINGER_SECONDS
 from tests.conftest import ROOT, Project, copy
-from tests.load import REQUEST, ROWS, Load
+from tests.load import EARLY, REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
 from tests.serving import WAIT, ready
 
@@ -229,6 +230,34 @@ def test_an_idle_connection_does_not_hold_up_the_end(program: dict[str, Any]) ->
 
 
 @pytest.mark.slow
+def test_a_worker_that_does_not_run_until_its_time_is_over_answers_what_came_meanwhile(
+    program: dict[str, Any],
+) -> None:
+    with supervising(program, DRAIN_SECONDS="2") as served, ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=60))
+            for _ in range(32)
+        ]
+        for client in clients[::2]:
+            client.sendall(REQUEST)
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
+        [worker] = served.workers()
+        served.process.terminate()
+        wait_until(served.drains)
+        worker.suspend()
+        wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
+        for client in clients:
+            client.sendall(REQUEST)
+        over = time.monotonic() + 2 + LINGER_SECONDS + 0.2
+        wait_until(lambda: time.monotonic() > over)
+        worker.resume()
+        answers = [client.recv(2**16) for client in clients]
+        assert all(answer.startswith(b"HTTP/1.1 200 OK\r\n") for answer in answers)
+        assert all(b"\r\nconnection: close\r\n" in answer for answer in answers)
+        assert served.process.wait(WAIT) == 0
+
+
+@pytest.mark.slow
 def test_a_request_in_work_at_sigterm_is_answered(program: dict[str, Any]) -> None:
     """Its body comes slowly, and ends after the drain time."""
     with supervising(program, DRAIN_SECONDS="0.2") as served:
@@ -295,7 +324,8 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
             load.wait_for(500)
         # One connection has one request at a time, and what came later is another worker's.
         assert len(load.lost) <= load.connections
-        assert {kind for kind, _ in load.lost} <= {"ConnectionResetError", "IncompleteReadError"}
+        kinds = {"ConnectionResetError", "IncompleteReadError", EARLY}
+        assert {kind for kind, _ in load.lost} <= kinds
         assert all(begun < gone for _, begun in load.lost)
         assert load.statuses == {HTTPStatus.OK}
         assert served.end() == 0
@@ -380,10 +410,7 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
 @pytest.mark.long
 @pytest.mark.slow
 def test_fifty_restarts_under_load_lose_nothing(program: dict[str, Any], tmp_path: Path) -> None:
-    """Two at a time.
-
-    A client that a busy machine keeps from running for the whole drain is told nothing of it.
-    """
+    """Two at a time."""
     programs = {}
     for port in (free_ports(1), free_ports(1)):
         (tmp_path / str(port)).mkdir()
@@ -503,7 +530,7 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
 )
 def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
-    end = "lambda *_: (Path('told').write_text(repr(run.stopping())), os._exit(0))"
+    end = "lambda *_: (Path('told').write_text(repr(run_folder.stopping())), os._exit(0))"
     code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
