@@ -12,7 +12,7 @@ from typing import Self
 
 import orjson
 
-from service.lifecycle import LINGER_SECONDS
+from service.process.lifecycle import LINGER_SECONDS
 from tests.ports import PATIENCE
 from tests.serving import MALIGNANT
 

@@ -12,7 +12,7 @@ from tests import forks
 ENV = {"A": "1", "LC_ALL": "C.UTF-8"}
 SCRIPT = (
     f"ENV = {ENV}"
-    + """
+    """
 import os, pathlib, sys
 import neighbor
 sys.stdin.read()
