@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass
@@ -76,12 +77,18 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the slow tests and the groups begin first: none of them is then the last to end."""
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("slow") is None and group(item.nodeid) == item.nodeid
-        )
-    )
+    """Have the groups and the slow tests begin first: none of them is then the last to end.
+
+    The largest group goes before all others: one process alone has the whole of it to do. Besides,
+    most groups do without the project, so that the processes do not all begin by waiting for it.
+    """
+    sizes = Counter(group(item.nodeid) for item in items)
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        size = sizes[group(item.nodeid)]
+        return size == 1 and item.get_closest_marker("slow") is None, -size
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
+import socket
 import termios
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -45,8 +48,7 @@ class Plain:
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has been idle for long, but for what has come on it."""
-        if not has_unread(self.transport):
-            self.transport.close()
+        close_unless_used(self.transport)
 
     def has_part(self) -> bool:
         """Whether a part of a request's head has come."""
@@ -161,8 +163,8 @@ def end_late(connections: Iterable[Any], seconds: float) -> None:
     for connection in list(connections):
         since = getattr(connection, "since", None)
         # The rest of it may have come while this process did not run.
-        if since is not None and now - since > seconds and not has_unread(connection.transport):
-            connection.transport.close()
+        if since is not None and now - since > seconds:
+            close_unless_used(connection.transport)
 
 
 def end_idle(connections: Iterable[Any]) -> None:
@@ -172,16 +174,24 @@ def end_idle(connections: Iterable[Any]) -> None:
         if cycle is not None and not cycle.response_complete:
             if not cycle.response_started and CLOSE not in cycle.default_headers:
                 cycle.default_headers = [*cycle.default_headers, CLOSE]
-        elif not connection.has_part() and not has_unread(connection.transport):
-            connection.transport.close()
+        elif not connection.has_part():
+            close_unless_used(connection.transport)
 
 
-def has_unread(transport: asyncio.BaseTransport) -> bool:
-    """Whether the kernel holds bytes of a connection that have not been read."""
-    if transport.is_closing():
-        return False
-    number = transport.get_extra_info("socket").fileno()
-    return any(fcntl.ioctl(number, termios.FIONREAD, bytes(4)))
+def close_unless_used(transport: Any) -> None:
+    """Close a connection, unless bytes of it are in the kernel, to be read or to be sent.
+
+    The client sees the end at once: a transport closes when the event loop comes to it, and what is
+    sent until then is lost.
+    """
+    if transport.is_closing() or transport.get_write_buffer_size():
+        return
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+        if any(fcntl.ioctl(peer, termios.FIONREAD, bytes(4))):
+            return
+        with suppress(OSError):  # the client is gone
+            peer.shutdown(socket.SHUT_WR)
+    transport.close()
 
 
 class Exchange:

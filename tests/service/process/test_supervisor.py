@@ -133,15 +133,34 @@ def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> d
     return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
 
 
+def moved(program: dict[str, Any], project: Project, copied: Project) -> dict[str, Any]:
+    """The program of a project as that of its copy."""
+    text = json.dumps(program)
+    for before, after in (
+        (str(project.root), str(copied.root)),
+        (project.env["HOME"], copied.env["HOME"]),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 @contextmanager
-def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
+def beginning(program: dict[str, Any], **env: str) -> Iterator[Served]:
     """Start what `bentoml serve` becomes with these settings; when the block ends, it is gone."""
     port = free_ports(1)
     with TemporaryDirectory() as folder:
         own = elsewhere(program, port, Path(folder), **env)
         with run(port, Path(folder, "serve.log"), **own) as served:
-            served.wait_ready(int(env.get("WORKERS", "1")))
             yield served
+
+
+@contextmanager
+def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
+    with beginning(program, **env) as served:
+        served.wait_ready(int(env.get("WORKERS", "1")))
+        yield served
 
 
 @contextmanager
@@ -161,8 +180,8 @@ def taken_by(worker: Any, served: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.slow
-def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> None:
-    with serving(project, WORKERS="2", DRAIN_SECONDS="3600") as served, ExitStack() as stack:
+def test_sigterm_turns_readiness_off_and_goes_on_answering(program: dict[str, Any]) -> None:
+    with supervising(program, WORKERS="2", DRAIN_SECONDS="3600") as served, ExitStack() as stack:
         clients = [stack.enter_context(taken_by(one, served)) for one in served.workers()]
         served.process.send_signal(signal.SIGTERM)
         # A worker ends the connection with its first 503, so this one is of each.
@@ -290,8 +309,8 @@ def test_a_request_without_end_ends_with_the_graceful_time(program: dict[str, An
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -> None:
-    with serving(project, DRAIN_SECONDS="3600") as served:
+def test_a_second_signal_and_ctrl_c_do_not_wait(program: dict[str, Any], number: int) -> None:
+    with supervising(program, DRAIN_SECONDS="3600") as served:
         if number == signal.SIGTERM:
             served.process.send_signal(number)
             wait_until(served.drains)
@@ -300,8 +319,8 @@ def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -
 
 
 @pytest.mark.slow
-def test_sigterm_while_the_model_is_loading_ends_it(project: Project) -> None:
-    with starting(project, DRAIN_SECONDS="0") as served:
+def test_sigterm_while_the_model_is_loading_ends_it(program: dict[str, Any]) -> None:
+    with beginning(program, DRAIN_SECONDS="0") as served:
         wait_until(lambda: bool(served.workers()))
         assert served.end() == 0
 
@@ -311,9 +330,11 @@ def test_sigterm_while_the_model_is_loading_ends_it(project: Project) -> None:
     "env", [{"WORKERS": "1", "BENTOML_CONTAINERIZED": "true"}, {"WORKERS": "2"}]
 )
 def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
-    project: Project, env: dict[str, str]
+    project: Project, program: dict[str, Any], env: dict[str, str]
 ) -> None:
-    with serving(project, **env) as served:
+    # BentoML's command looks at the variable of a container.
+    within = "BENTOML_CONTAINERIZED" in env
+    with serving(project, **env) if within else supervising(program, **env) as served:
         count = int(env["WORKERS"])
         with Load(served.port) as load:
             load.wait_for(500)
@@ -332,8 +353,10 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
 
 
 @pytest.mark.slow
-def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Project) -> None:
-    with starting(project) as served:
+def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(
+    program: dict[str, Any],
+) -> None:
+    with beginning(program) as served:
         wait_until(lambda: bool(served.workers()))
         first = served.workers()[0]
         first.kill()
@@ -358,11 +381,12 @@ def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Proj
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_cannot_start_ends_all(
-    project: Project, tmp_path: Path, workers: int
+    project: Project, program: dict[str, Any], tmp_path: Path, workers: int
 ) -> None:
-    """The model is damaged behind the back of the parent, which checked it when it started."""
+    """The model is damaged behind the back of `bentoml serve`, which checks it when it starts."""
     mine = copy(project, tmp_path)
-    with serving(mine, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
+    own = moved(program, project, mine)
+    with supervising(own, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
         store = Path(mine.env["HOME"], "bentoml", "models")
         for model in (*store.glob("*/*/model.onnx"), mine.root / "data/model/model.onnx"):
             model.unlink()
