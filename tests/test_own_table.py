@@ -157,7 +157,7 @@ def without_blanks(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", ["german", "abalone", "auto_imports"])
 @pytest.mark.usefixtures("folder")
-def test_a_file_without_a_header_is_told_with_the_edit(name: str) -> None:
+def test_a_file_without_a_header_is_reported_with_the_edit(name: str) -> None:
     edit(name, header="auto")
     with pytest.raises(CairnError, match=r"first row looks like data.* processed\.header: none"):
         processed.main()
@@ -165,7 +165,7 @@ def test_a_file_without_a_header_is_told_with_the_edit(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["auto_imports"])
 @pytest.mark.usefixtures("folder")
-def test_a_price_as_target_is_told_as_a_number(name: str) -> None:
+def test_a_price_as_target_is_reported_as_a_number(name: str) -> None:
     edit(name, target="column_26")
     with pytest.raises(CairnError, match="target 'column_26' is a number: 186 different values"):
         processed.main()

@@ -48,7 +48,7 @@ def test_a_column_that_is_not_there_is_an_error() -> None:
 
 @settings(max_examples=50)
 @given(request=small.requests())
-def test_a_row_alone_gives_what_it_gives_among_others(
+def test_a_row_has_the_same_features_by_itself_as_among_others(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
     contract, rows = request
@@ -111,7 +111,7 @@ def engineer(columns: engineering.Columns) -> engineering.Columns:
     return {"roundness": area / (np.pi * radius**2), "growth": columns["worst_area"] / area}
 
 
-def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
+def test_a_table_and_its_rows_as_requests_have_the_same_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,6 @@ def test_the_example_of_the_docstring_is_right() -> None:
     assert not result.failed
 
 
-def test_nothing_is_made_until_somebody_writes_it() -> None:
+def test_there_are_no_more_features_until_somebody_writes_them() -> None:
     values: NDArray[np.float32] = np.ones(3, dtype=np.float32)
     assert not engineering.engineer({"a": values})

@@ -74,7 +74,7 @@ def test_a_first_row_that_names_columns_is_the_header(lines: list[str]) -> None:
     assert read(lines).names == tuple(lines[0].split(","))
 
 
-def test_a_row_of_numbers_that_is_taken_for_the_header_is_said() -> None:
+def test_a_row_of_numbers_that_is_read_as_the_header_is_noted() -> None:
     [note] = read(["0,1,2", "5,3,4", "7,1,5"]).notes
     assert note.startswith("the first row is read as the header, because its numbers count")
     assert note.endswith("'0', '1', '2'")

@@ -146,20 +146,20 @@ def test_whole_numbers_are_dates_where_nothing_else_is_likely(
         assert (outcome.kind, outcome.format) == ("date", form)
 
 
-def test_a_year_of_two_digits_that_lies_far_ahead_is_told() -> None:
+def test_a_year_of_two_digits_that_lies_far_ahead_is_reported() -> None:
     decision = decided(["11/19/53", "01/04/87", "10/13/92"] * 10)
     assert decision.is_loud
     assert decision.why.endswith("53 is 2053: write the year in four digits if that is wrong")
     assert not decided(["11/19/13", "01/04/87", "10/13/92"] * 10).is_loud
 
 
-def test_a_format_that_reads_nothing_is_told() -> None:
+def test_a_format_that_reads_nothing_is_reported() -> None:
     decision = decided(["x", "y"] * 10, formats={"a": "%d/%m/%Y"})
     assert decision.outcome is None
     assert 'does not read enough of the values, which are like "x", "y"; change' in decision.why
 
 
-def test_what_was_decided_is_said_with_rows_and_counts() -> None:
+def test_a_decision_is_explained_with_rows_and_counts() -> None:
     cells = [f"{n / 7:.2f}" for n in MANY]
     decision = decided([*cells, "?", "?", "7O.1"])
     assert decision.why == 'missing: "?" in 2 rows; unreadable: "7O.1", in 1 bad row'
@@ -168,7 +168,7 @@ def test_what_was_decided_is_said_with_rows_and_counts() -> None:
     assert decision.outcome.missing
 
 
-def test_numbers_beside_many_other_texts_are_told_to_be_categories() -> None:
+def test_numbers_beside_many_other_texts_are_reported_as_categories() -> None:
     decision = decided([*MANY, *["90+"] * 15, *(n % 50 for n in range(400)), *["<1"] * 60])
     assert isinstance(decision.outcome, Column)
     assert decision.outcome.kind == "category"

@@ -107,7 +107,7 @@ def test_blanks_before_quotes_are_no_part_of_a_field() -> None:
     assert find_layout(b'a,b\n1,"x, ""y"", z"\n2,"u"\n', is_complete=True) == Layout(",")
 
 
-def test_rows_in_quotes_are_taken_out_of_them() -> None:
+def test_quotes_around_rows_are_removed() -> None:
     inside = written([["a", "b", "y"], ["1", 'x, "z"', "0"], ["2", "u\nv", "1"]])
     lines = [f'"{line}"' for line in inside.decode().replace('"', '""').split("\r\n")[:-1]]
     content = "\r\n".join(lines).encode()

@@ -107,7 +107,7 @@ def test_a_unit_is_kept_with_the_header() -> None:
     assert heading.metadata == {"header": "bill length (mm)", "unit": "mm"}
 
 
-def test_a_note_says_each_name_that_the_header_alone_does_not_give() -> None:
+def test_the_notes_list_each_name_that_differs_from_its_header() -> None:
     headings = header.headings(("", "x", "x", "t (C)", "t (F)", "avg(age)", ""))
     assert header.describe_names(headings) == (
         "headers without a name: column 1 is index, column 7 is column_7",

@@ -109,13 +109,13 @@ def test_a_target_of_which_classes_are_rare_needs_two_others() -> None:
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.5"])
-def test_a_number_as_target_is_told_as_that(form: str) -> None:
+def test_a_number_as_target_is_reported(form: str) -> None:
     labels = [form.format(n * 3) for n in range(200)]
     with pytest.raises(CairnError, match="target 'y' is a number: 200 different values, from 0"):
         infer_contract(table_of(labels), min_class_rows=5)
 
 
-def test_texts_that_are_no_classes_are_told_with_examples() -> None:
+def test_texts_that_are_no_classes_are_reported_with_examples() -> None:
     with pytest.raises(CairnError, match="30 different labels, most of them in few rows, such as"):
         infer_contract(table_of([f"name {n}" for n in range(30)]))
 
@@ -125,7 +125,7 @@ def test_a_label_that_is_void_is_none() -> None:
     assert (contract.target.classes, contract.target.markers) == (("u", "v"), ("?",))
 
 
-def test_all_that_a_person_must_decide_is_told_at_once() -> None:
+def test_all_that_a_person_must_decide_is_reported_at_once() -> None:
     rows = "".join(f"0{n % 9 + 1}/02/2020,0{n % 8 + 1}/03/2021,u\n" for n in range(20))
     with pytest.raises(CairnError) as error:
         infer_contract("a,b,y\n" + rows)
@@ -160,7 +160,7 @@ def test_numbers_are_shown_without_an_exponent_and_one_number_once() -> None:
     assert "0 to 28500000" in shown["paid"]
 
 
-def test_a_label_that_is_taken_for_missing_is_told_with_the_edit() -> None:
+def test_a_label_that_is_read_as_missing_is_reported_with_the_edit() -> None:
     survey = csv(table_of(["u", "v", "None", " NA", "", "None"] * 9))
     [_, decision] = proposed(survey, missing=None).decisions
     assert decision.is_loud
@@ -171,7 +171,7 @@ def test_a_label_that_is_taken_for_missing_is_told_with_the_edit() -> None:
     assert len(proposed(csv(table_of(["u", "v", ""] * 9))).decisions) == 1
 
 
-def test_what_may_mislead_is_said() -> None:
+def test_what_may_mislead_is_hinted_at() -> None:
     colors, labels = ("red", "Red", "blue"), ("Yes", "yes", "no")
     rows = "".join(
         f"{n % 5 if n % 7 else -999},{colors[n % 3]},{labels[n % 3]}\n" for n in range(60)

@@ -315,7 +315,7 @@ def test_a_value_after_the_last_delimiter_is_named_where_others_have_none(tmp_pa
         rows(content + "1,0\n", tmp_path)
 
 
-def test_a_note_of_several_files_is_said_once(tmp_path: Path) -> None:
+def test_a_note_of_several_files_comes_once(tmp_path: Path) -> None:
     files = {"1.csv": b"a;y\n1;0\n", "2.csv": b"a;y\n2;0\n", "3.csv": b"y,a,a\n1,3,4\n"}
     with pytest.raises(CairnError, match="column 'a_2' is in"):
         parts(as_tar(files, tmp_path / "f"), tmp_path)

@@ -227,7 +227,7 @@ def test_a_column_that_is_gone_is_named(write: Any) -> None:
         assert f"delete {CONTRACT}" in error
 
 
-def test_a_column_that_is_new_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_column_that_is_new_is_left_out_with_a_remark(capsys: pytest.CaptureFixture[str]) -> None:
     run("a,y\n1,0\n2,1\n")
     _, rows, _ = run_again("a,b,c,y\n1,5,6,0\n2,5,6,1\n", drop=["c"])
     assert list(rows) == ["a", "y"]
@@ -264,7 +264,9 @@ def test_the_report_is_json_of_numbers() -> None:
     assert {type(value) for counts in report.values() for value in counts.values()} == {int}
 
 
-def test_blanks_of_many_columns_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_blanks_of_many_columns_are_reported_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rows = "".join(f" u,v ,w,{n % 2}\nx,z,w,{n % 2}\n" for n in range(9))
     _, _, report = run("a,b,c,y\n" + rows)
     assert report["notes"] == {f"{name}: {validate.BLANKS}": 9 for name in "ab"}

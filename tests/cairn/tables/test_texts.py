@@ -138,7 +138,7 @@ def test_thousands_never_become_thousandths(values: list[int], thousands: str) -
         assert [formats.read_number(text, form) for text in cells] == list(cells.values())
 
 
-def test_names_and_sentences_are_told_from_categories() -> None:
+def test_names_and_sentences_are_no_categories() -> None:
     assert texts.are_names(400, 500)
     assert not texts.are_names(9, 10)
     assert not texts.are_names(100, 5000)

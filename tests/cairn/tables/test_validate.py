@@ -60,7 +60,7 @@ WHOLE = Column(name="a", kind="integer", missing=True)
         (DATE, ["2024-02-29", "2024-02-29T10:00", ""], None, ["2023-02-29", "x", "20240101"]),
     ],
 )  # fmt: skip
-def test_a_text_of_csv_is_what_it_says_alone_and_among_wrong_ones(
+def test_a_text_of_csv_is_read_the_same_among_right_and_wrong_ones(
     column: Column, right: list[str], kept: list[Any] | None, wrong: list[str]
 ) -> None:
     own = contract(column)
@@ -199,7 +199,7 @@ def test_a_time_with_a_zone_is_given_in_utc() -> None:
     assert str(of_text.rows["a"][0]) == "2024-02-29 22:30:00"
 
 
-def test_blanks_and_markers_that_were_taken_off_are_counted() -> None:
+def test_removed_blanks_and_markers_are_counted() -> None:
     own = contract(TEXT.model_copy(update={"markers": ("?",)}))
     result = validate_part(csv("a,y", "u ,no\nv,no\n ?,no\n"), own)
     assert result.notes == {
@@ -211,7 +211,7 @@ def test_blanks_and_markers_that_were_taken_off_are_counted() -> None:
     ].tolist() == ["not a known category"]
 
 
-def test_a_row_of_a_rare_class_is_bad_for_that_alone() -> None:
+def test_a_row_of_a_rare_class_has_only_that_problem() -> None:
     target = TARGET.model_copy(update={"rare": ("maybe",)})
     result = validate_part(csv("a,y", "x,maybe\n1,no\n1,never\n"), contract(NUMBER, target=target))
     assert problems(result) == [
@@ -230,7 +230,7 @@ def test_a_category_keeps_the_blanks_that_it_has_itself() -> None:
     assert result.rows["a"].to_pylist() == lines.rows["a"].to_pylist() == [" u", "v"]
 
 
-def test_which_texts_are_missing_can_be_said() -> None:
+def test_the_contract_may_list_which_texts_are_missing() -> None:
     own = contract(TEXT.model_copy(update={"categories": ("NA", "u")}))
     assert validate_part(csv("a,y", "NA,no\n"), own).rows["a"].to_pylist() == [None]
     listed = own.model_copy(update={"missing": ("",)})
