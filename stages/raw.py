@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
 
-from cairn import console, params
+from cairn import console
 from cairn.console import CairnError, say
-from cairn.params import Raw
+from cairn.params.base import read_params
+from cairn.params.raw import Raw
 from cairn.paths import RAW
 from cairn.sources import archive, download, query
 
@@ -34,7 +35,7 @@ SECRET = re.compile("cred|key|pass|secret|sig|token", re.IGNORECASE)  # in a par
 
 def main() -> None:
     """Fetch what params.yaml names into data/raw."""
-    block = params.load().raw
+    block = read_params(Raw)
     say(f"raw: fetching {shown(block.source)}")
     RAW.parent.mkdir(parents=True, exist_ok=True)
     replace(block)

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from cairn.console import CairnError
 from cairn.contract import MISSING_TEXTS
-from cairn.params import Processed
+from cairn.params.processed import Processed
 from cairn.sources.archive import hidden
 from cairn.tables import delimiter, header, records
 from cairn.tables.columns import columns

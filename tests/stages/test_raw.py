@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from cairn.console import CairnError
-from cairn.params import Raw
+from cairn.params.raw import Raw
 from cairn.paths import RAW
 from cairn.sources import download
 from stages import raw
