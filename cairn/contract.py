@@ -84,7 +84,7 @@ class Histogram(Model):
     missing
         Rows without a value.
     values
-        Of whole numbers that are close together, such as 0 and 1, those that there are, ascending.
+        Of integers that are close together, such as 0 and 1, those that occur, ascending.
     """
 
     edges: tuple[float, ...]
@@ -99,7 +99,7 @@ class Column(Model):
     Attributes
     ----------
     name, unit
-        As in the table's header, `name (unit)`; the name made an identifier.
+        As in the table's header, `name (unit)`; the name is turned into an identifier.
     header
         The table's header, where it is not the name; a request may use either.
     missing
@@ -112,7 +112,7 @@ class Column(Model):
     minimum, maximum
         Allowed range of a number, in `unit`, both ends included; None: any finite number.
     categories
-        Allowed values of a category: texts, or whole numbers that are codes.
+        Allowed values of a category: texts, or integer codes.
     unknown
         Whether a category may be one that is not listed.
     parts

@@ -121,7 +121,7 @@ def write_chunks(part: Path, start: int, chunks: Iterator[bytes]) -> None:
 
 
 def check_size(part: Path, expected: int | None) -> None:
-    """Raise a TransferError unless the file is as long as the server said."""
+    """Raise a TransferError unless the file is as long as the server announced."""
     size = size_of(part)
     if expected is None or size == expected:
         return
