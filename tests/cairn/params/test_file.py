@@ -195,6 +195,28 @@ def test_the_arguments_of_the_default_estimator_are_not_those_of_another() -> No
     assert Train(estimator="sklearn.svm.SVC").arguments == {}
 
 
+# As the first commit that had this file wrote it.
+FIRST = """\
+raw: {source: sklearn:breast_cancer, sha256: null}
+processed: {target: target, drop: [], bad_rows: fail, max_categories: 100}
+features: {test_size: 0.2, seed: 42}
+train:
+  name: cairn
+  estimator: sklearn.ensemble.RandomForestClassifier
+  arguments: {n_estimators: 100}
+  scale: false
+  seed: 42
+"""
+
+
+def test_a_file_of_the_first_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(FIRST)
+    loaded = load_params(path)
+    assert (loaded.processed.bad_rows, loaded.train.scale) == ("fail", False)
+    assert loaded.gates == Gates()
+
+
 def model_of(field: FieldInfo) -> type[Section]:
     kind = field.annotation
     assert isinstance(kind, type)
