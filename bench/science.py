@@ -28,7 +28,7 @@ from sklearn.model_selection import train_test_split
 
 from bench.arguments import parsed
 from bench.machine import machine, versions
-from cairn import inference, params
+from cairn import inference
 from cairn.compute.engine import Engine, open_engine
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import cross_validation
@@ -36,7 +36,9 @@ from cairn.evaluation.cross_validation import Rows
 from cairn.evaluation.markdown import scored
 from cairn.export.onnx import check_parity, sklearn_predictions, to_onnx
 from cairn.modeling import fitting, search
-from cairn.params import Train
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.train import Train
 from cairn.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
@@ -142,7 +144,7 @@ def judged(of: Rows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
     start = time.perf_counter()
     with (
         warnings.catch_warnings(),
-        open_engine(params.load().compute) as engine,
+        open_engine(read_params(Compute)) as engine,
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
@@ -157,7 +159,7 @@ def block_of(settings: dict[str, Any], repeats: int) -> Train:
     """The train block of params.yaml with these settings, and so many repeats of all folds."""
     folds = {"folds": FOLDS, "repeats": repeats, "most_rows": 1000}
     own = {"seed": SEED, "cross_validation": folds, **settings}
-    return Train.model_validate({**params.load().train.model_dump(by_alias=True), **own})
+    return Train.model_validate({**read_params(Train).model_dump(by_alias=True), **own})
 
 
 def shown(score: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Part
+from cairn.errors import CairnError
 
 Floats = NDArray[np.float32]
 Columns = Mapping[str, Floats]

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from cairn import params, parquet
+from cairn import parquet
 from cairn.compute.engine import Local, open_engine
 from cairn.console import Progress, run, say
 from cairn.contract import Contract
 from cairn.modeling.duplicates import Mask
-from cairn.params import Compute
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.features import Features
 from cairn.paths import CONTRACT, PROCESSED, TEST, TRAIN
 from cairn.splits import stratified
 from cairn.splits.fingerprints import Fingerprints, hash_group, join_groups
@@ -55,12 +57,12 @@ class Sides(NamedTuple):
 
 def main() -> None:
     """Turn data/processed into data/features."""
-    knobs, contract = params.load(), contract_file.read(CONTRACT)
+    (params, compute), contract = read_params(Features, Compute), contract_file.read(CONTRACT)
     rows = hash_rows(contract)
-    split = stratified.split_rows(rows, contract, knobs.features.test_size, knobs.features.seed)
+    split = stratified.split_rows(rows, contract, params.test_size, params.seed)
     for note in split.notes:
         say(f"features: {note}")
-    write_features(read_groups(split.is_test, rows.ends.tolist()), contract, knobs.compute)
+    write_features(read_groups(split.is_test, rows.ends.tolist()), contract, compute)
 
 
 def hash_rows(contract: Contract) -> Fingerprints:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
-from cairn import params
 from cairn.compute.engine import Engine, open_engine
 from cairn.console import run, say
 from cairn.contract import Contract
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT
 from cairn.tables import contract_file, first_run, infer
 from cairn.tables.reader import Table, open_table
@@ -18,20 +20,20 @@ from cairn.tables.tally import Tally
 
 def main() -> None:
     """Turn data/raw into data/processed."""
-    knobs = params.load()
-    table = open_table(RAW, knobs.processed)
+    params, compute = read_params(Processed, Compute)
+    table = open_table(RAW, params)
     for note in table.first.notes:
         say(f"processed: {note}")
-    roles = read_roles(table.first, table.params, has_contract=CONTRACT.exists())
+    roles = read_roles(table.first, params, has_contract=CONTRACT.exists())
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
-    with open_engine(knobs.compute) as engine:
+    with open_engine(compute) as engine:
         if CONTRACT.exists():
             contract = contract_file.read(CONTRACT)
-            check_roles(contract, roles, table.params)
+            check_roles(contract, roles, params)
             tally = write_rows(table, contract, PROCESSED, engine)
         else:
             contract, tally = infer_contract(table, roles, engine)
-    for remark in list_remarks(tally, contract, table.params):
+    for remark in list_remarks(tally, contract, params):
         say(f"processed: {remark}")
     REPORT.write_text(json.dumps(tally.report(), indent=2) + "\n", encoding="utf-8")
     kept = tally.rows - tally.set_aside

@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 
 from cairn import (
     inference,
-    params,
     parquet,
     provenance,
 )
@@ -53,7 +52,9 @@ from cairn.modeling import (
 )
 from cairn.modeling.frame_pipeline import FramePipeline
 from cairn.modeling.histograms import seen
-from cairn.params import Train
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.train import Train
 from cairn.paths import (
     CARD,
     CONTRACT,
@@ -114,13 +115,12 @@ class Rows(NamedTuple):
 
 def main() -> None:
     """Turn data/features into data/model, and register it."""
-    knobs, contract = params.load(), contract_file.read(CONTRACT)
-    block = knobs.train
+    (block, compute), contract = read_params(Train, Compute), contract_file.read(CONTRACT)
     provenance.git()  # what keeps it from being read is told before the work, and not after
     # More threads than one may add in another order, and the last bits would depend on that.
     with (
         threadpool_limits(1),
-        open_engine(knobs.compute) as engine,
+        open_engine(compute) as engine,
         processes.pool() as run,
     ):
         made = learn(block, contract, engine, run)

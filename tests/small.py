@@ -41,7 +41,7 @@ from cairn.evaluation import intervals, slices
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting
 from cairn.modeling.histograms import seen
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.paths import PICTURES
 from cairn.splits.labels import encode_labels
 from cairn.transform import Engineering, to_features, to_matrix

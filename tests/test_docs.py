@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import science
-from cairn import params
 from cairn.modeling import estimators, search
+from cairn.params.file import Params
 from cairn.tables import contract_file
 from service.http.errors import KINDS
 from service.http.routes import ROUTES
@@ -126,11 +126,11 @@ def test_every_make_target_exists() -> None:
     assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in named)
 
 
-def allowed(example: str) -> params.Params:
+def allowed(example: str) -> Params:
     """params.yaml with the blocks of an example."""
     default = yaml.safe_load((ROOT / "params.yaml").read_text())
     changed = {name: {**default[name], **block} for name, block in yaml.safe_load(example).items()}
-    return params.Params.model_validate({**default, **changed})
+    return Params.model_validate({**default, **changed})
 
 
 def test_the_params_of_the_examples_are_allowed() -> None:

@@ -19,8 +19,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
 from cairn.contract import NUMBERS, Contract
+from cairn.errors import CairnError
 from cairn.paths import CONTRACT, MODEL, PIPELINE, RAW
 from cairn.tables import contract_file
 from service.inference.predictor import Predictor

@@ -7,7 +7,7 @@ from typing import Any
 
 from cairn.contract import NUMBERS, REASONS, Column, Contract
 from cairn.evaluation.markdown import NONE, between, code, number, prose, scored, table
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.paths import PICTURES
 
 MOST_COLUMNS = 50

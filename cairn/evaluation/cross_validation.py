@@ -22,7 +22,7 @@ from cairn.export.onnx import sklearn_predictions
 from cairn.inference import Predictions
 from cairn.modeling import fitting, search
 from cairn.modeling.folds import LEAST, Folds, count_distinct, fewer, is_short
-from cairn.params import FixedValue, Threshold, Train
+from cairn.params.train import FixedValue, Threshold, Train
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]

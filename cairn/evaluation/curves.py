@@ -22,7 +22,7 @@ from cairn.evaluation.intervals import drawn
 from cairn.evaluation.metrics import BINARY, DIGITS, Scored, is_told_apart, log_loss
 from cairn.modeling import fitting
 from cairn.modeling.folds import Folds, count_distinct
-from cairn.params import Train
+from cairn.params.train import Train
 
 CALIBRATION_BINS = 10
 IMPORTANCE_ROWS = 2000

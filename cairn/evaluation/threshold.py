@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cairn.console import CairnError
 from cairn.contract import Contract
 from cairn.evaluation.metrics import BINARY, DIGITS, rounded
-from cairn.params import FixedValue, LowestCost, MinimumRecall, Threshold
+from cairn.params.train import FixedValue, LowestCost, MinimumRecall, Threshold
 
 Hits = NDArray[np.bool_]
 Shares = NDArray[np.float64]

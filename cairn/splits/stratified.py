@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cairn.console import CairnError
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.modeling import duplicates
 from cairn.modeling.duplicates import HoldOut, Mask
 from cairn.paths import CONTRACT

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cairn.compute.engine import Engine
-from cairn.console import CairnError, Progress
+from cairn.console import Progress
 from cairn.contract import Column
-from cairn.params import Processed
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, RAW
 from cairn.tables import infer, profile
 from cairn.tables.decide import Decision, Options

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cairn.console import CairnError
 from cairn.contract import NUMBERS, Column, Contract, Label, LeftOut, Target
+from cairn.errors import CairnError
 from cairn.paths import RAW
 from cairn.tables import texts
 from cairn.tables.conversion import LEAST, MOST

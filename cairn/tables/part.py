@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
-from cairn.console import CairnError
 from cairn.contract import MISSING_TEXTS
+from cairn.errors import CairnError
 from cairn.tables import header, records
 from cairn.tables.header import Heading, title
 

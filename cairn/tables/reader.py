@@ -21,9 +21,9 @@ import jiter
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cairn.console import CairnError
-from cairn.params import Processed
-from cairn.sources.archive import hidden
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
+from cairn.sources.archive import is_hidden
 from cairn.tables import delimiter, header, records
 from cairn.tables.columns import find_columns
 from cairn.tables.delimiter import COMMON, RARE, SEPARATOR, Layout
@@ -182,7 +182,7 @@ def _list_files(archive: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInf
     """
     is_empty = True
     for member in archive:
-        if hidden(member.name) or member.isdir():
+        if is_hidden(member.name) or member.isdir():
             continue
         if member.issym() or member.islnk():
             raise CairnError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.tables.encoding import suggest_encodings
 
 LONGEST = 2**22  # bytes of a record

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from cairn.console import CairnError
 from cairn.contract import Contract
-from cairn.params import Processed
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT
 from cairn.tables.header import title
 from cairn.tables.part import Part

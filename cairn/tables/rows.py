@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from cairn import parquet
 from cairn.compute.engine import Engine
-from cairn.console import CairnError, Progress
+from cairn.console import Progress
 from cairn.contract import Contract
-from cairn.params import Processed
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, RAW
 from cairn.tables.header import title
 from cairn.tables.part import Part

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from cairn.console import CairnError
 from cairn.contract import LARGEST, NUMBERS, Column, Contract
+from cairn.errors import CairnError
 from cairn.paths import CONTRACT, RAW
 from cairn.tables.conversion import (
     BOOLEANS,

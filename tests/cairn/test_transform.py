@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from sklearn.datasets import load_breast_cancer
 
 from cairn import parquet, transform
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Part, Target
+from cairn.errors import CairnError
 from cairn.paths import PROCESSED
+from cairn.sources import scikit_learn
 from service.inference.rows import Reader
-from stages import engineering, raw
+from stages import engineering
 from tests import small
 from tests.cairn.tables.tables import run
 from tests.small import ENGINEERING, FOUR
@@ -116,7 +117,7 @@ def test_a_table_and_its_rows_as_requests_have_the_same_features(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engineering, "engineer", engineer)
-    contract, _, _ = run(raw.shipped("breast_cancer"), target="target")
+    contract, _, _ = run(scikit_learn.format_table("breast_cancer"), target="target")
     contract = contract.model_copy(update={"engineering": ENGINEERING.sha256})
     [group] = parquet.groups(PROCESSED)
     offline = transform.to_features(transform.read_columns(group, contract), contract, ENGINEERING)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cairn import parquet
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import CONTRACT, PROCESSED, TEST, TRAIN
 from cairn.tables import contract_file
 from stages import features

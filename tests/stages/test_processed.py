@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import CONTRACT, PROCESSED, REPORT
 from cairn.tables import contract_file, reader
 from tests import small

@@ -8,7 +8,7 @@ import pytest
 from cairn import paths
 from cairn.contract import Column, Contract, LeftOut, Target
 from cairn.evaluation.card import _allowed, card
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 from tests.cairn.evaluation import evaluated
 

@@ -15,7 +15,7 @@ from cairn.console import CairnError
 from cairn.contract import Target
 from cairn.evaluation import cross_validation, metrics
 from cairn.evaluation.cross_validation import Judged, Rows, Validated
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 RECALL = {"class": "yes", "rule": "recall", "at_least": 0.9}

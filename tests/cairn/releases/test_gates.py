@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cairn import inference
-from cairn.params import Against, Gates
+from cairn.params.gates import Against, Gates
 from cairn.releases import comparison, gates
 from cairn.releases.comparison import Difference, Rival
 from cairn.releases.gates import NONE, Gate

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.sources import archive
 from cairn.sources.archive import Member
 
@@ -49,7 +49,7 @@ def test_it_is_a_tar_of_those_bytes_from_any_offset(
     names: list[str], contents: list[bytes], data: st.DataObject
 ) -> None:
     files = dict(zip(names, contents, strict=False))
-    members = [Member(name, archive.given(content)) for name, content in files.items()]
+    members = [Member(name, archive.bytes_piece(content)) for name, content in files.items()]
     whole = b"".join(archive.chunks(members))
     assert unpacked(whole) == files
     assert list(unpacked(whole)) == names

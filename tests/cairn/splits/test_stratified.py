@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Target
+from cairn.errors import CairnError
 from cairn.modeling import duplicates
 from cairn.splits import stratified
 from cairn.splits.fingerprints import Fingerprints

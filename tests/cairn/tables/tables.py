@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cairn.console import CairnError
 from cairn.contract import Contract
-from cairn.params import Processed
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT
 from cairn.sources import archive
 from cairn.tables import contract_file

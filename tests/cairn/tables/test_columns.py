@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cairn.console import CairnError
 from cairn.contract import MISSING_TEXTS
+from cairn.errors import CairnError
 from cairn.tables.columns import Columns, find_columns
 from tests.cairn.tables import tables
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cairn.console import CairnError
 from cairn.contract import Contract, LeftOut
+from cairn.errors import CairnError
 from cairn.tables import infer, profile
 from cairn.tables.decide import Options
 from cairn.tables.infer import Proposal

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
 from cairn.contract import MISSING_TEXTS
+from cairn.errors import CairnError
 from cairn.tables import reader, records
 from cairn.tables.part import Part, Unconvertible, to_float
 from tests.cairn.tables import tables

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target
+from cairn.errors import CairnError
 from cairn.tables.part import COMMAS, Dialect, Part
 from cairn.tables.validate import ValidPart, validate_part
 from tests.cairn.tables.tables import as_lines
