@@ -56,12 +56,11 @@ WRITERS = ("train", "evaluate")
 SERVING_FILES = (MODEL_CONTRACT, ONNX)
 # Every file that the service reads. The pickled Pipeline is for people.
 FILES = (
-    CARD,
-    MODEL_CONTRACT,
+    *SERVING_FILES,
     ENVIRONMENT,
+    CARD,
     EVALUATION,
     METRICS,
-    ONNX,
     *(PLOTS / f"{name}.png" for name in PICTURES),
 )
 

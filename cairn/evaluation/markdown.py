@@ -68,7 +68,7 @@ def as_interval(score: Interval | Mapping[str, float | None] | None) -> Interval
     """Return a score, which may come from JSON, as a record."""
     if isinstance(score, Interval):
         return score
-    return Interval(**score) if score else Interval(None)
+    return Interval(*map((score or {}).get, ("value", "low", "high")))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
