@@ -135,7 +135,9 @@ def test_a_bar_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture
         printed = ""
         while "best" not in printed and time.monotonic() < end:
             printed += capsys.readouterr().out
-    assert re.search(r"^train: searching: 2 of 4 candidates, \d+ s; best 0\.5$", printed, re.MULTILINE)
+    assert re.search(
+        r"^train: searching: 2 of 4 candidates, \d+ s; best 0\.5$", printed, re.MULTILINE
+    )
 
 
 def test_a_short_bar_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

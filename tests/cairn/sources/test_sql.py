@@ -334,7 +334,9 @@ def test_postgresql_is_only_read(postgres: str, statement: str, tmp_path: Path) 
 @pytest.mark.real
 @pytest.mark.slow
 def test_a_wrong_password_is_an_error_and_not_repeated(postgres: str, tmp_path: Path) -> None:
-    message = refused(tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}")
+    message = refused(
+        tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}"
+    )
     assert 'password authentication failed for user "user"' in message
     assert "hunter2" not in message
 
