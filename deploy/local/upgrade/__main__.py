@@ -22,7 +22,7 @@ from deploy.local.upgrade.git import git, git_bytes, succeeds
 from deploy.local.upgrade.merge import Merge, check_ready, describe_conflicts, merge
 from deploy.local.upgrade.migrations import PARAMS, find_new_keys, migrate_files
 from deploy.local.upgrade.ownership import OWNED
-from deploy.local.upgrade.reruns import explain_reruns
+from deploy.local.upgrade.reruns import explain_reruns, find_stale
 
 UPSTREAM = "upstream"
 PACKAGE = "deploy/local/upgrade"
@@ -153,7 +153,7 @@ def merge_release(version: str, release: str) -> None:
     if result is None:
         say(f"{version} is in this branch already")
         return
-    for note in migrate_files():
+    for note in migrate_files(git("show", f"{release}:{PARAMS}")):
         say(note)
     git("add", "--update", "--", *(path for path in OWNED if Path(path).exists()))
     describe_kept(result, version)
@@ -200,8 +200,12 @@ def report(release: str) -> None:
     new = find_new_keys(shipped, PARAMS.read_text(encoding="utf-8"))
     if new:
         say(f"new in params.yaml, with a default where you leave them out: {', '.join(new)}")
+    stages, locked = read_stages("dvc.yaml"), read_stages("dvc.lock")
+    stale = find_stale(stages, locked)
+    if stale:
+        say(f"no stage writes these any more; delete them when you like: {' '.join(stale)}")
     status = json.loads(run_in_place("dvc", "status", "--json") or "{}")
-    reruns = explain_reruns(status, read_stages("dvc.yaml"), read_stages("dvc.lock"))
+    reruns = explain_reruns(status, stages, locked)
     if not reruns:
         say("no stage runs again: dvc.lock is what this code makes")
         return

@@ -53,8 +53,10 @@ def find_base(release: str) -> tuple[str | None, bool]:
     """
     common = _common_ancestors(release)
     candidates = [*common, *_releases_before(release), *([] if common else _templates(release))]
-    ours = read_tree("HEAD")
-    distances = {each: _distance(read_tree(each), ours) for each in dict.fromkeys(candidates)}
+    ours, trees = read_tree("HEAD"), {each: read_tree(each) for each in candidates}
+    distances = {
+        each: measure_distance(tree, ours) for each, tree in trees.items() if is_akin(tree, ours)
+    }
     base = choose_base(distances, common)
     return base, base in common
 
@@ -65,7 +67,13 @@ def read_tree(commit: str) -> Tree:
     return {path: facts for facts, _, path in entries}
 
 
-def _distance(one: Tree, other: Tree) -> int:
+def is_akin(one: Tree, other: Tree) -> bool:
+    """Tell whether two trees share a file, content and all."""
+    return not one.items().isdisjoint(other.items())
+
+
+def measure_distance(one: Tree, other: Tree) -> int:
+    """Count the files of Cairn in which two trees differ."""
     paths = one.keys() | other.keys()
     return sum(one.get(path) != other.get(path) for path in paths if not is_owned(path))
 

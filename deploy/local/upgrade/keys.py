@@ -124,7 +124,9 @@ def _compose(text: str) -> Node | None:
 
 
 def _find(node: Node | None, path: Sequence[str]) -> Iterator[Entry]:
-    """Find the keys that a path leads to, in the order of the text."""
+    """Find the keys that a path leads to, in the order of the text; an empty one leads to none."""
+    if not path:
+        return
     head, *rest = path
     if isinstance(node, SequenceNode) and head == ANY:
         for item in node.value:
@@ -176,7 +178,7 @@ def _indent(line: str) -> int:
 
 def _drop_empty(text: str, path: Sequence[str]) -> str:
     """Drop a key that has lost its last one."""
-    entry = next(_find(_compose(text), path), None) if path else None
+    entry = next(_find(_compose(text), path), None)
     if entry is None or _is_block(entry.value):
         return text
     lines = text.splitlines(keepends=True)
@@ -189,7 +191,7 @@ def _insert(text: str, block: Sequence[str], column: int, path: Sequence[str]) -
     whole = [
         line if line.endswith("\n") else f"{line}\n" for line in text.splitlines(keepends=True)
     ]
-    parent = next(_find(_compose(text), path), None) if path else None
+    parent = next(_find(_compose(text), path), None)
     if path and parent is None:
         heading = [f"{' ' * STEP * (len(path) - 1)}{path[-1]}:\n"]
         added = [*heading, *_shift(block, STEP * len(path) - column)]

@@ -60,8 +60,8 @@ def merge(release: str, message: str) -> Merge | None:
     base, is_natural = find_base(release)
     if base is None:
         raise UpgradeError(
-            "this branch shares no commit with Cairn, and no older release is there to compare it "
-            "with; is `git remote get-url upstream` the address of Cairn?"
+            "this branch shares neither a commit nor a file with any release of Cairn; run this in "
+            "a repository that began as one, and see that `git remote get-url upstream` is Cairn's"
         )
     if base == release:
         return None

@@ -87,16 +87,48 @@ def find_new_keys(shipped: str, own: str) -> list[str]:
     return [key for key in new if key.rpartition(".")[0] not in new]
 
 
-def migrate_files(moves: Sequence[Move] = MOVES) -> list[str]:
-    """Migrate the user's files in the current folder, and return what to tell of it."""
+def add_sections(shipped: str, own: str) -> Migration:
+    r"""Add the sections that a release's params.yaml has and the user's lacks, for DVC wants each.
+
+    Examples
+    --------
+    >>> print(add_sections("a: {x: 1}\nb: {z: 3}\n", "a: {x: 5}").text)
+    a: {x: 5}
+    <BLANKLINE>
+    b: {}
+    <BLANKLINE>
+    """
+    there = list_keys(own, depth=1)
+    new = [key for key in list_keys(shipped, depth=1) if key not in there]
+    end = "" if own.endswith("\n") else "\n"
+    text = own + end + "".join(f"\n{key}: {{}}\n" for key in new) if new else own
+    return Migration(text, tuple(f"{PARAMS}: {key} is new, and was added" for key in new))
+
+
+def migrate_files(shipped: str, moves: Sequence[Move] = MOVES) -> list[str]:
+    """Migrate the user's files in the current folder.
+
+    Parameters
+    ----------
+    shipped
+        The release's params.yaml.
+    moves
+        What has moved, the earliest first.
+
+    Returns
+    -------
+    list of str
+        What to tell of it.
+    """
     notes: list[str] = []
-    for file in sorted({move.file for move in moves}):
+    for file in sorted({PARAMS, *(move.file for move in moves)}):
         if not file.is_file():
             continue
         with file.open(encoding="utf-8", newline="") as stream:  # line ends as they are
             text = stream.read()
-        migration = migrate(text, [move for move in moves if move.file == file])
-        if migration.text != text:
-            file.write_text(migration.text, encoding="utf-8", newline="")
-        notes += migration.notes
+        moved = migrate(text, [move for move in moves if move.file == file])
+        result = add_sections(shipped, moved.text) if file == PARAMS else Migration(moved.text, ())
+        if result.text != text:
+            file.write_text(result.text, encoding="utf-8", newline="")
+        notes += [*moved.notes, *result.notes]
     return notes

@@ -66,6 +66,17 @@ def explain_reruns(
     return list(reruns.values())
 
 
+def find_stale(stages: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str]:
+    """List what the stages of dvc.lock wrote, and those of dvc.yaml write no more.
+
+    >>> find_stale({"train": {"outs": ["data/b"]}}, {"train": {"outs": [{"path": "data/a"}]}})
+    ['data/a']
+    """
+    written = _writers(stages)
+    outs = (out["path"] for stage in locked.values() for out in stage.get("outs", ()))
+    return [path for path in outs if path not in written]
+
+
 def _reasons(changes: Sequence[Any]) -> list[str]:
     """Put into words what DVC says of one stage."""
     parts = [change for change in changes if isinstance(change, dict)]
@@ -76,7 +87,7 @@ def _reasons(changes: Sequence[Any]) -> list[str]:
         "packages changed": [path for path in deps if path.startswith(LOCKS)],
         "params changed": _params(deps),
         "input changed": [path for path in deps if _is_input(path)],
-        "not as dvc.lock has it (`dvc checkout` brings it)": outs,
+        "output is not the one of dvc.lock (`dvc checkout` brings it)": outs,
     }
     texts = [f"{kind}: {_some(names)}" for kind, names in kinds.items() if names]
     words = {"changed command": "its command changed", "changed checksum": "its command changed"}
