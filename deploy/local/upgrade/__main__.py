@@ -20,7 +20,13 @@ from deploy.local.upgrade.base import REFS
 from deploy.local.upgrade.errors import UpgradeError
 from deploy.local.upgrade.git import git, git_bytes, succeeds
 from deploy.local.upgrade.merge import Merge, check_ready, describe_conflicts, merge
-from deploy.local.upgrade.migrations import PARAMS, find_new_keys, migrate_files
+from deploy.local.upgrade.migrations import (
+    PARAMS,
+    check_files,
+    find_new_keys,
+    migrate_files,
+    read_text,
+)
 from deploy.local.upgrade.ownership import OWNED
 from deploy.local.upgrade.reruns import explain_reruns, find_stale
 
@@ -64,8 +70,7 @@ def fetch() -> None:
     UpgradeError
         Where there is no remote `upstream`, or it does not answer.
     """
-    if not succeeds("rev-parse", "--git-dir"):
-        raise UpgradeError("this folder is no git repository; clone yours, and run it there")
+    git("rev-parse", "--git-dir")  # where git does not read this folder, it says why
     if not succeeds("remote", "get-url", UPSTREAM):
         raise UpgradeError(
             f"there is no git remote {UPSTREAM}, from which Cairn comes; add it, URL being the "
@@ -147,6 +152,7 @@ def upgrade(version: str, release: str) -> None:
 
 def merge_release(version: str, release: str) -> None:
     """Merge a release and commit it, the user's files migrated in the same commit."""
+    check_files()
     served = register()
     before = git("rev-parse", "HEAD")
     result = merge(release, f"Upgrade Cairn to {version}")
@@ -164,7 +170,10 @@ def merge_release(version: str, release: str) -> None:
             f"{version} is merged, but for what only you can decide; "
             + describe_conflicts(result.conflicts, version)
         )
-    git("commit", "--no-edit")
+    try:
+        git("commit", "--no-edit")
+    except UpgradeError as error:  # of a hook of the user's, say
+        raise UpgradeError(f"{error}\n{describe_conflicts((), version)}") from None
     say(f"merged {version}, in one commit; to undo: git reset --hard {before[:12]}")
 
 
@@ -197,7 +206,7 @@ def report(release: str) -> None:
     for problem in run_in_place(MODULE + ".check").splitlines():
         say(f"to mend: {problem}")
     shipped = git("show", f"{release}:{PARAMS}")
-    new = find_new_keys(shipped, PARAMS.read_text(encoding="utf-8"))
+    new = find_new_keys(shipped, read_text(PARAMS))
     if new:
         say(f"new in params.yaml, with a default where you leave them out: {', '.join(new)}")
     stages, locked = read_stages("dvc.yaml"), read_stages("dvc.lock")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from textwrap import shorten
 
 from deploy.local.upgrade.errors import UpgradeError
 
+LONGEST = 500  # characters of what git, or a hook of the user's, says
 ENGLISH = {"LC_ALL": "C"}  # so that what git says can be repeated in an English sentence
 
 
@@ -65,4 +67,5 @@ def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
     """Return what git says on one line."""
     text = (done.stderr or done.stdout).decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "; ".join(lines).removeprefix("fatal: ").removeprefix("error: ")
+    line = "; ".join(lines).removeprefix("fatal: ").removeprefix("error: ")
+    return shorten(line, LONGEST, placeholder=" …")

@@ -105,6 +105,31 @@ def add_sections(shipped: str, own: str) -> Migration:
     return Migration(text, tuple(f"{PARAMS}: {key} is new, and was added" for key in new))
 
 
+def read_text(file: Path) -> str:
+    """Read a file of the user's, its line ends as they are.
+
+    Raises
+    ------
+    UpgradeError
+        Where it is not there, or is no YAML.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            text = stream.read()
+        list_keys(text)
+    except FileNotFoundError:
+        raise UpgradeError(f"there is no {file} here; run this in your repository") from None
+    except (UnicodeDecodeError, UpgradeError) as error:
+        raise UpgradeError(f"{file}: {error}; mend it, commit it, then again") from None
+    return text
+
+
+def check_files(moves: Sequence[Move] = MOVES) -> None:
+    """Raise an UpgradeError where a file that may have to be migrated cannot be read."""
+    for file in {PARAMS, *(move.file for move in moves if move.file.is_file())}:
+        read_text(file)
+
+
 def migrate_files(shipped: str, moves: Sequence[Move] = MOVES) -> list[str]:
     """Migrate the user's files in the current folder.
 
@@ -124,8 +149,7 @@ def migrate_files(shipped: str, moves: Sequence[Move] = MOVES) -> list[str]:
     for file in sorted({PARAMS, *(move.file for move in moves)}):
         if not file.is_file():
             continue
-        with file.open(encoding="utf-8", newline="") as stream:  # line ends as they are
-            text = stream.read()
+        text = read_text(file)
         moved = migrate(text, [move for move in moves if move.file == file])
         result = add_sections(shipped, moved.text) if file == PARAMS else Migration(moved.text, ())
         if result.text != text:

@@ -240,7 +240,7 @@ def test_a_repository_of_something_else_is_refused(
     folder = use_template(upstream, tmp_path / "shop", "v0.1.0")
     git(folder, "checkout", "--quiet", "--orphan", "other")
     git(folder, "rm", "--quiet", "-r", "--force", ".")
-    commit(folder, {"main.py": "print()\n"})
+    commit(folder, {"params.yaml": "mine: 1\n"})
     with pytest.raises(UpgradeError, match="shares neither a commit nor a file"):
         upgrade(folder, "v0.2.0")
 
@@ -276,6 +276,40 @@ def test_tags_of_the_users_own_are_neither_read_nor_written(
     assert git(folder, "tag").split() == ["v0.2.0"]
     assert git(folder, "rev-parse", "v0.2.0") == own
     assert differences(folder, expected()) == []
+
+
+def test_a_params_file_that_is_no_yaml_ends_it_before_anything_changes(
+    upstream: Path, tmp_path: Path, upgrade: Upgrade
+) -> None:
+    folder = clone(upstream, tmp_path / "shop")
+    before = commit(folder, {"params.yaml": "train: [\n"})
+    with pytest.raises(UpgradeError, match=r"^params\.yaml: not YAML: .*; mend it, commit it"):
+        upgrade(folder, "v0.2.0")
+    assert git(folder, "rev-parse", "HEAD") == before
+    assert git(folder, "status", "--porcelain") == ""
+
+
+def test_a_hook_that_refuses_the_commit_leaves_the_merge_with_the_commands_that_end_it(
+    upstream: Path, tmp_path: Path, upgrade: Upgrade
+) -> None:
+    folder = clone(upstream, tmp_path / "shop")
+    hook = folder / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho no such style >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(UpgradeError) as error:
+        upgrade(folder, "v0.2.0")
+    assert str(error.value).startswith("git commit: no such style\nto end it: git commit")
+    hook.unlink()
+    git(folder, "commit", "--no-edit")
+    assert differences(folder, {"params.yaml": RELEASES["v0.1.0"]["params.yaml"]}) == []
+
+
+def test_a_repository_that_git_does_not_read_is_told_in_its_words(
+    tmp_path: Path, upgrade: Upgrade
+) -> None:
+    with pytest.raises(UpgradeError, match=r"^git rev-parse: not a git repository"):
+        upgrade(tmp_path, "v0.2.0")
 
 
 def test_what_has_moved_in_the_users_files_is_in_the_same_commit(

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from cairn import params
+from cairn.paths import CONTRACT
+from cairn.tables import contract_file
 from deploy.local.upgrade.migrations import (
     MOVES,
     PARAMS,
     Move,
+    add_sections,
     find_new_keys,
     migrate,
     migrate_files,
 )
 from tests.conftest import ROOT
+from tests.release_before import ARCHIVE
 
 TEXT = "train:\n  # Of all.\n  seed: 42\n  over: [{whole: true}]\n"
 
@@ -77,12 +83,27 @@ def test_what_is_new_is_told_by_its_highest_key() -> None:
     assert find_new_keys("a:\n  x: 1\n", "") == ["a"]
 
 
-@pytest.mark.parametrize("move", MOVES)
-def test_no_migration_touches_what_is_shipped(move: Move) -> None:
-    text = (ROOT / move.file).read_text()
-    assert migrate(text, [move]) == (text, ())
+def test_the_files_of_the_release_before_load_once_they_are_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open(ARCHIVE) as files:
+        for name in (str(PARAMS), str(CONTRACT)):
+            files.extract(name, filter="data")
+    values = YAML(typ="safe", pure=True).load(PARAMS)
+    PARAMS.write_text(f"# Ours.\n{PARAMS.read_text()}")
+    shipped = (ROOT / PARAMS).read_text()
+    notes = migrate_files(shipped)
+    assert [note for note in notes if "by hand" in note or "take the old one out" in note] == []
+    migrated = params.load(PARAMS)
+    assert migrated.train.arguments == values["train"]["arguments"]
+    assert contract_file.read(CONTRACT).target.name == "target"
+    assert PARAMS.read_text().startswith("# Ours.\n# Every knob")
+    assert migrate_files(shipped) == []
 
 
-def test_the_shipped_params_load() -> None:
-    """Hold params.yaml to the check that an upgrade ends with."""
-    assert params.load(ROOT / PARAMS) is not None
+@pytest.mark.parametrize("file", sorted({PARAMS, *(move.file for move in MOVES)}))
+def test_no_migration_touches_what_is_shipped(file: Path) -> None:
+    text = (ROOT / file).read_text()
+    assert migrate(text, [move for move in MOVES if move.file == file]) == (text, ())
+    assert add_sections(text, text) == (text, ())
