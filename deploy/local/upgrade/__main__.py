@@ -36,6 +36,10 @@ SHIPPED = ("deploy/__init__.py", "deploy/local/__init__.py", PACKAGE)
 MODULE = "deploy.local.upgrade"
 NUMBER = re.compile(r"v?(\d+\.\d+\.\d+\S*)")
 REGISTERED = re.compile(r"(\S+:[0-9a-f]{12}) is in the BentoML store")
+TRAIN = (
+    "make install && dvc repro && git add data dvc.lock && "
+    "git commit --message 'Train with the new Cairn'"
+)
 SHOWN = 5  # releases that are listed
 
 
@@ -212,7 +216,7 @@ def report(release: str) -> None:
     stages, locked = read_stages("dvc.yaml"), read_stages("dvc.lock")
     stale = find_stale(stages, locked)
     if stale:
-        say(f"no stage writes these any more; delete them when you like: {' '.join(stale)}")
+        say(f"no stage writes these any more, so once `dvc repro` has run: rm -r {' '.join(stale)}")
     status = json.loads(run_in_place("dvc", "status", "--json") or "{}")
     reruns = explain_reruns(status, stages, locked)
     if not reruns:
@@ -222,7 +226,7 @@ def report(release: str) -> None:
     width = max(len(rerun.stage) for rerun in reruns)
     for rerun in reruns:
         say(f"  {rerun.stage:{width}}  {'; '.join(rerun.reasons)}")
-    say("next: make install && dvc repro && git commit --all --message 'Train with the new Cairn'")
+    say(f"next: {TRAIN}")
 
 
 def run_in_place(module: str, *arguments: str) -> str:

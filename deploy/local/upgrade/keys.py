@@ -194,6 +194,8 @@ def _insert(text: str, block: Sequence[str], column: int, path: Sequence[str]) -
     parent = next(_find(_compose(text), path), None)
     if path and parent is None:
         heading = [f"{' ' * STEP * (len(path) - 1)}{path[-1]}:\n"]
+        if not path[:-1]:
+            heading = ["\n", *heading]  # as between the sections that there are
         added = [*heading, *_shift(block, STEP * len(path) - column)]
         return _insert(text, added, STEP * (len(path) - 1), path[:-1])
     if parent is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 SHOWN = 4  # names before the rest is counted
@@ -27,7 +29,7 @@ class Rerun(NamedTuple):
 
 
 def explain_reruns(
-    status: Mapping[str, Sequence[Any]], stages: Mapping[str, Any], known: Iterable[str]
+    status: Mapping[str, Sequence[Any]], stages: Mapping[str, Any], locked: Mapping[str, Any]
 ) -> list[Rerun]:
     """Explain which stages run again.
 
@@ -37,7 +39,7 @@ def explain_reruns(
         What `dvc status --json` prints.
     stages
         The stages of dvc.yaml, by name.
-    known
+    locked
         The stages of dvc.lock.
 
     Returns
@@ -49,16 +51,18 @@ def explain_reruns(
     --------
     >>> stages = {"raw": {"outs": ["data/a"]}, "train": {"deps": ["data/a"], "outs": ["data/b"]}}
     >>> status = {"raw": [{"changed deps": {"stages/raw.py": "modified"}}]}
-    >>> for stage, reasons in explain_reruns(status, stages, stages):
+    >>> for stage, reasons in explain_reruns(status, stages, {"raw": {}, "train": {}}):
     ...     print(stage, "; ".join(reasons), sep=": ")
     raw: code changed: stages/raw.py
     train: only if raw gives other data/a
     """
-    before, writers = set(known), _writers(stages)
+    writers = _writers(stages)
     reruns: dict[str, Rerun] = {}
     for name, stage in stages.items():
         changes = status.get(name, ())
-        reasons = _reasons(changes) if name in before else ["new in this release"]
+        reasons = (
+            _reasons(changes, _outs(locked[name])) if name in locked else ["new in this release"]
+        )
         if not reasons:
             reasons = _inherited(stage, writers, reruns)
         if reasons:
@@ -69,25 +73,47 @@ def explain_reruns(
 def find_stale(stages: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str]:
     """List what the stages of dvc.lock wrote, and those of dvc.yaml write no more.
 
-    >>> find_stale({"train": {"outs": ["data/b"]}}, {"train": {"outs": [{"path": "data/a"}]}})
-    ['data/a']
+    Of a folder of which nothing is written any more, the folder.
+
+    >>> stages = {"train": {"outs": ["data/model/a"]}}
+    >>> names = ("data/model/a", "data/model/b", "data/model/plots/c", "data/model/plots/d")
+    >>> find_stale(stages, {"train": {"outs": [{"path": name} for name in names]}})
+    ['data/model/b', 'data/model/plots']
     """
     written = _writers(stages)
-    outs = (out["path"] for stage in locked.values() for out in stage.get("outs", ()))
-    return [path for path in outs if path not in written]
+    folders = {parent for path in written for parent in PurePosixPath(path).parents}
+    stale = (path for stage in locked.values() for path in _outs(stage) if path not in written)
+    return list(dict.fromkeys(_outermost(PurePosixPath(path), folders) for path in stale))
 
 
-def _reasons(changes: Sequence[Any]) -> list[str]:
-    """Put into words what DVC says of one stage."""
+def _outermost(path: PurePosixPath, folders: Collection[PurePosixPath]) -> str:
+    """Return the outermost folder around a path that is none of some folders, or the path."""
+    around = [path, *path.parents]
+    return str(next((each for each, above in pairwise(around) if above in folders), path)
+
+
+def _outs(stage: Mapping[str, Any]) -> list[str]:
+    """List what a stage of dvc.lock wrote."""
+    return [out["path"] for out in stage.get("outs", ())]
+
+
+def _reasons(changes: Sequence[Any], known: Collection[str]) -> list[str]:
+    """Put into words what DVC says of one stage, whose outs of before are known."""
     parts = [change for change in changes if isinstance(change, dict)]
     deps = {path: how for part in parts for path, how in part.get("changed deps", {}).items()}
     outs = [path for part in parts for path in part.get("changed outs", {})]
     kinds = {
-        "code changed": [path for path in deps if path.partition("/")[0] in CODE],
+        "code changed": sorted(
+            (path for path in deps if path.partition("/")[0] in CODE),
+            key=lambda path: not path.startswith("stages/"),  # the stage's own first
+        ),
         "packages changed": [path for path in deps if path.startswith(LOCKS)],
         "params changed": _params(deps),
         "input changed": [path for path in deps if _is_input(path)],
-        "output is not the one of dvc.lock (`dvc checkout` brings it)": outs,
+        "output is new": [path for path in outs if path not in known],
+        "output is not the one of dvc.lock (`dvc checkout` brings it)": [
+            path for path in outs if path in known
+        ],
     }
     texts = [f"{kind}: {_some(names)}" for kind, names in kinds.items() if names]
     words = {"changed command": "its command changed", "changed checksum": "its command changed"}

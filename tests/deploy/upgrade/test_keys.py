@@ -66,7 +66,7 @@ def test_a_value_of_many_lines_moves_whole() -> None:
     moved = move_key(TEXT, ["raw", "query"], ["evaluate", "text", "query"])
     query = "query: >-\n    select *\n\n    from t\n"
     deeper = query.replace("    ", "      ")
-    assert moved == f"{TEXT.replace(f'  {query}', '')}evaluate:\n  text:\n    {deeper}"
+    assert moved == f"{TEXT.replace(f'  {query}', '')}\nevaluate:\n  text:\n    {deeper}"
     moved = move_key(TEXT, ["raw", "formats"], ["formats"])
     assert moved.endswith(
         "\n# What is left.\nformats:\n- {name: a, whole: true}   # one\n-   'whole' : false\n"

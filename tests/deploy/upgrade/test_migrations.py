@@ -28,7 +28,7 @@ def test_a_second_time_changes_nothing() -> None:
     moves = [Move(PARAMS, "train.seed", "fit.seed"), Move(PARAMS, "train.over.*.whole",
              "train.over.*.integer")]  # fmt: skip
     once = migrate(TEXT, moves)
-    assert once.text == "train:\n  over: [{integer: true}]\nfit:\n  # Of all.\n  seed: 42\n"
+    assert once.text == "train:\n  over: [{integer: true}]\n\nfit:\n  # Of all.\n  seed: 42\n"
     assert once.notes == (
         "params.yaml: train.seed is fit.seed now, and was moved",
         "params.yaml: train.over.*.whole is train.over.*.integer now, and was renamed",

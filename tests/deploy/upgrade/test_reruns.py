@@ -12,8 +12,16 @@ STAGES: dict[str, Any] = {
 }
 
 
-def explain(status: dict[str, Any], known: Any = STAGES) -> dict[str, tuple[str, ...]]:
-    return dict(explain_reruns(status, STAGES, known))
+LOCKED: dict[str, Any] = {
+    "raw": {"outs": [{"path": "data/raw/table"}]},
+    "features": {"outs": [{"path": "data/train"}, {"path": "data/test"}]},
+    "train": {"outs": [{"path": "data/model"}]},
+    "evaluate": {"outs": [{"path": "data/metrics.json"}]},
+}
+
+
+def explain(status: dict[str, Any], locked: Any = LOCKED) -> dict[str, tuple[str, ...]]:
+    return dict(explain_reruns(status, STAGES, locked))
 
 
 def test_nothing_changed_is_nothing_to_run() -> None:
@@ -28,13 +36,15 @@ def test_each_kind_of_change_has_its_words() -> None:
         "params.yaml": {"raw.source": "modified", "raw.sha256": "new"},
         "data/other": "deleted",
     }
-    status = {"raw": [{"changed deps": deps}, {"changed outs": {"data/raw/table": "not in cache"}},
+    outs = {"data/raw/table": "not in cache", "data/raw/more": "deleted"}
+    status = {"raw": [{"changed deps": deps}, {"changed outs": outs},
                       "changed command", "always changed"]}  # fmt: skip
     assert explain(status)["raw"] == (
-        "code changed: cairn/params, stages/raw.py",
+        "code changed: stages/raw.py, cairn/params",
         "packages changed: requirements.txt",
         "params changed: raw.source, raw.sha256",
         "input changed: data/other",
+        "output is new: data/raw/more",
         "output is not the one of dvc.lock (`dvc checkout` brings it): data/raw/table",
         "its command changed",
         "always changed",
@@ -59,11 +69,12 @@ def test_what_follows_runs_only_if_it_is_given_something_else() -> None:
 
 
 def test_a_stage_that_is_new_is_told_as_that() -> None:
-    result = explain({"evaluate": [{"changed deps": {"a": "new"}}]}, {"raw", "features", "train"})
+    before = {name: stage for name, stage in LOCKED.items() if name != "evaluate"}
+    result = explain({"evaluate": [{"changed deps": {"a": "new"}}]}, before)
     assert result == {"evaluate": ("new in this release",)}
 
 
 def test_the_order_is_that_of_the_pipeline() -> None:
     status = {"train": ["changed command"], "raw": ["changed command"]}
-    assert [rerun.stage for rerun in explain_reruns(status, STAGES, STAGES)] == list(STAGES)
-    assert isinstance(explain_reruns(status, STAGES, STAGES)[0], Rerun)
+    assert [rerun.stage for rerun in explain_reruns(status, STAGES, LOCKED)] == list(STAGES)
+    assert isinstance(explain_reruns(status, STAGES, LOCKED)[0], Rerun)
