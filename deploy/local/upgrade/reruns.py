@@ -89,7 +89,7 @@ def find_stale(stages: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str
 def _outermost(path: PurePosixPath, folders: Collection[PurePosixPath]) -> str:
     """Return the outermost folder around a path that is none of some folders, or the path."""
     around = [path, *path.parents]
-    return str(next((each for each, above in pairwise(around) if above in folders), path)
+    return str(next((each for each, above in pairwise(around) if above in folders), path))
 
 
 def _outs(stage: Mapping[str, Any]) -> list[str]:
