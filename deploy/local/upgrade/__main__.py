@@ -183,7 +183,7 @@ def merge_release(version: str, release: str) -> None:
 
 def describe_kept(result: Merge, version: str) -> None:
     """Say which files are not the release's."""
-    say(f"yours, and as they were: {', '.join(OWNED)}")
+    say(f"yours, and not overwritten: {', '.join(OWNED)}")
     there = [path for path in result.kept if Path(path).exists()]
     folders = sorted({path.partition("/")[0] for path in result.kept if path not in there})
     if there:
