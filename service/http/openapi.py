@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
@@ -35,70 +36,84 @@ ERRORS = {
 NAMEABLE = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 
 
-def document(  # noqa: PLR0913
-    contract: Contract,
-    version: str,
-    *,
-    max_rows: int,
-    max_body_bytes: int,
-    keys: bool = False,
-    metrics_open: bool = True,
+class Limits(NamedTuple):
+    """The most of each that one request may have."""
+
+    max_rows: int
+    max_body_bytes: int
+
+
+class Subject(NamedTuple):
+    """What an operation is described from.
+
+    Attributes
+    ----------
+    path
+        The operation's.
+    contract
+        The contract of the model that is served.
+    limits
+        Of one request.
+    is_keyed
+        Whether it asks for a key.
+    """
+
+    path: str
+    contract: Contract
+    limits: Limits
+    is_keyed: bool
+
+
+Describe = Callable[[Subject], Json]
+
+
+class Entry(NamedTuple):
+    """An operation of the document.
+
+    Attributes
+    ----------
+    path, method
+        Where it is; the method in lower case.
+    describe
+        Makes its description.
+    is_keyed
+        Whether it asks for a key.
+    """
+
+    path: str
+    method: str
+    describe: Describe
+    is_keyed: bool
+
+
+def make_document(
+    contract: Contract, version: str, entries: Iterable[Entry], limits: Limits, *, has_keys: bool
 ) -> Json:
-    """The OpenAPI document of a service.
+    """Make the OpenAPI document of a service; `service.http.routes` has the entries.
 
     It is OpenAPI 3.1, whose schemas are JSON Schema: 3.0 can neither say the order of the values
     in a row nor null.
-
-    Parameters
-    ----------
-    contract, version
-        The contract of the model that is served, with the histograms of its training data, and
-        the model's tag.
-    max_rows, max_body_bytes
-        The most of each that one request may have.
-    keys, metrics_open
-        Whether requests need a key, and whether `/metrics` does without one all the same.
-
-    Returns
-    -------
-    dict
-        What `GET /docs.json` answers; the same arguments give the same document.
     """
-    limits = {"max_rows": max_rows, "max_body_bytes": max_body_bytes}
-    secured: Json = {"security": [{"bearer": []}, {"key": []}]} if keys else {}
-    watched = {} if metrics_open else secured
+    paths: Json = {}
+    for entry in entries:
+        subject = Subject(entry.path, contract, limits, entry.is_keyed)
+        secured = {"security": [{"bearer": []}, {"key": []}]} if entry.is_keyed else {}
+        paths.setdefault(entry.path, {})[entry.method] = entry.describe(subject) | secured
     return {
         "openapi": "3.1.0",
         "info": _info(contract, version),
         # Relative to this document, so that a prefix which a proxy adds stays in front.
         "servers": [{"url": "./", "description": "this service"}],
-        "paths": {
-            "/predict": {"post": _predict(contract, limits, keys=keys) | secured},
-            "/model": {"get": _model(keys=keys) | secured},
-            "/model/card": {"get": _card(keys=keys) | secured},
-            "/model/{picture}.png": {"get": _picture(keys=keys) | secured},
-            "/health": {"get": _health()},
-            **{path: {"get": _probe(path)} for path in PROBES},
-            "/metrics": {"get": _metrics(keys=bool(watched)) | watched},
-            "/": {"get": _page()},
-            "/docs": {"get": _docs()},
-            "/docs.json": {"get": _docs_json()},
-        },
+        "paths": paths,
         "components": {
-            "schemas": _schemas(contract, max_rows),
+            "schemas": _schemas(contract, limits.max_rows),
             "headers": {"RequestId": {"schema": TEXT, "description": REQUEST_ID}},
-            **({"securitySchemes": SECURITY} if keys else {}),
+            **({"securitySchemes": SECURITY} if has_keys else {}),
         },
     }
 
 
 REQUEST_ID = "The request's ID: the one that came, else one of the service's own."
-PROBES = {
-    "/livez": "alive",
-    "/readyz": "ready",
-    "/health/live": "alive",
-    "/health/ready": "ready",
-}
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -125,8 +140,11 @@ def _info(contract: Contract, version: str) -> Json:
 # Paths
 
 
-def _predict(contract: Contract, limits: Json, *, keys: bool) -> Json:
-    statuses = [status for status in ERRORS if status != 404 and (status != 401 or keys)]  # noqa: PLR2004
+def describe_predict(subject: Subject) -> Json:
+    """Describe POST /predict."""
+    contract, limits = subject.contract, subject.limits
+    left_out = {404} if subject.is_keyed else {401, 404}
+    statuses = [status for status in ERRORS if status not in left_out]
     answers: Json = {"oneOf": [_ref("Prediction"), _ref("Predictions")]}
     return {
         "operationId": "predict",
@@ -134,7 +152,7 @@ def _predict(contract: Contract, limits: Json, *, keys: bool) -> Json:
         "summary": "Predict the class of one row, or of many",
         "description": (
             "A row is an object with a value for each column, or `features`: a list of the values "
-            f"in the order of the columns. Many rows, up to {limits['max_rows']:,}, are `records`: "
+            f"in the order of the columns. Many rows, up to {limits.max_rows:,}, are `records`: "
             "a list of such objects, or `features`: a list of such lists. Many rows get their "
             "answers as lists, in the same order, a single one too if it came in a list."
             + _naming(contract)
@@ -152,7 +170,7 @@ def _predict(contract: Contract, limits: Json, *, keys: bool) -> Json:
                 "content": _json(answers),
             },
             **{str(status): _error(status, limits) for status in statuses},
-            "422": _error(422, limits, example=_refusal(contract, limits["max_rows"])),
+            "422": _error(422, limits, example=_refusal(contract, limits.max_rows)),
         },
     }
 
@@ -192,72 +210,99 @@ IDENTIFIED: Json = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
 RETRIED: Json = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 
-def _model(*, keys: bool) -> Json:
+def describe_model(subject: Subject) -> Json:
+    """Describe GET /model."""
     return _get(
         "model",
         "The model: where it comes from, and its contract",
         _ok("The chain back to code and data, and the contract.", _json(_ref("Model"))),
-        keys=keys,
+        subject,
     )
 
 
-def _card(*, keys: bool) -> Json:
+def describe_card(subject: Subject) -> Json:
+    """Describe GET /model/card."""
     card = {"text/markdown": {"schema": TEXT}}
-    found = {"200": {"description": "Markdown.", "content": card}, "404": _error(404, {})}
-    return _get("model_card", "The model card: what the model is, and how good", found, keys=keys)
+    responses = {
+        "200": {"description": "Markdown.", "content": card},
+        "404": _error(404, subject.limits),
+    }
+    return _get("model_card", "The model card: what the model is, and how good", responses, subject)
 
 
-def _picture(*, keys: bool) -> Json:
+def describe_picture(subject: Subject) -> Json:
+    """Describe GET of a picture of the model."""
     stems: Json = {"enum": list(PICTURES), **TEXT}
-    place = {"name": "picture", "in": "path", "required": True, "schema": stems}
-    found = {"200": {"description": "PNG.", "content": {"image/png": {}}}, "404": _error(404, {})}
-    told = _get("model_picture", "A picture of how good the model is", found, keys=keys)
-    return {**told, "parameters": [place]}
+    parameter = {"name": "picture", "in": "path", "required": True, "schema": stems}
+    responses = {
+        "200": {"description": "PNG.", "content": {"image/png": {}}},
+        "404": _error(404, subject.limits),
+    }
+    operation = _get(
+        "model_picture", "A picture of how good the model is", responses, subject
+    )
+    return {**operation, "parameters": [parameter]}
 
 
-def _health() -> Json:
+def describe_health(subject: Subject) -> Json:
+    """Describe GET /health."""
     return _get(
         "health",
         "The service is up, and with which model",
         _ok("The service is up.", _json(_ref("Health"))),
+        subject,
     )
 
 
-def _probe(path: str) -> Json:
-    state = PROBES[path]
+def describe_live(subject: Subject) -> Json:
+    """Describe GET /livez."""
+    return _describe_probe("alive", subject, {})
+
+
+def describe_ready(subject: Subject) -> Json:
+    """Describe GET /readyz."""
+    return _describe_probe("ready", subject, {"503": _error(503, subject.limits)})
+
+
+def _describe_probe(state: str, subject: Subject, errors: Json) -> Json:
     status = _object(f"That the service is {state}.", {"status": {"enum": [state], **TEXT}})
-    found = _ok(f"The service is {state}.", _json(status))
-    if state == "ready":
-        found["503"] = _error(503, {})
-    return _get(path.strip("/").replace("/", "_"), f"Whether the service is {state}", found)
+    responses = _ok(f"The service is {state}.", _json(status)) | errors
+    name = subject.path.strip("/").replace("/", "_")
+    return _get(name, f"Whether the service is {state}", responses, subject)
 
 
-def _metrics(*, keys: bool) -> Json:
+def describe_metrics(subject: Subject) -> Json:
+    """Describe GET /metrics."""
     text = {"text/plain": {"schema": TEXT}}
-    found = {"200": {"description": "Metrics in Prometheus' text format.", "content": text}}
-    return _get("metrics", "Metrics", found, keys=keys)
+    responses = {"200": {"description": "Metrics in Prometheus' text format.", "content": text}}
+    return _get("metrics", "Metrics", responses, subject)
+
+
+def describe_page(subject: Subject) -> Json:
+    """Describe GET /."""
+    summary = "The model, its scores, a form to try it, and its traffic"
+    return _get("page", summary, _page(), subject)
+
+
+def describe_docs(subject: Subject) -> Json:
+    """Describe GET /docs."""
+    return _get("docs", "This document as a page", _page(), subject)
+
+
+def describe_docs_json(subject: Subject) -> Json:
+    """Describe GET /docs.json."""
+    responses = {"200": {"description": "OpenAPI.", "content": _json({"type": "object"})}}
+    return _get("docs_json", "This document", responses, subject)
 
 
 def _page() -> Json:
     page = {"text/html": {"schema": TEXT}}
-    found = {"200": {"description": "A page for people.", "content": page}}
-    return _get("page", "The model, its scores, a form to try it, and its traffic", found)
+    return {"200": {"description": "A page for people.", "content": page}}
 
 
-def _docs() -> Json:
-    page = {"text/html": {"schema": TEXT}}
-    found = {"200": {"description": "A page for people.", "content": page}}
-    return _get("docs", "This document as a page", found)
-
-
-def _docs_json() -> Json:
-    found = {"200": {"description": "OpenAPI.", "content": _json({"type": "object"})}}
-    return _get("docs_json", "This document", found)
-
-
-def _get(name: str, summary: str, responses: Json, *, keys: bool = False) -> Json:
-    if keys:
-        responses = {**responses, "401": _error(401, {})}
+def _get(name: str, summary: str, responses: Json, subject: Subject) -> Json:
+    if subject.is_keyed:
+        responses = {**responses, "401": _error(401, subject.limits)}
     return {"operationId": name, "tags": ["service"], "summary": summary, "responses": responses}
 
 
@@ -265,11 +310,11 @@ def _ok(description: str, content: Json) -> Json:
     return {"200": {"description": description, "headers": IDENTIFIED, "content": content}}
 
 
-def _error(status: int, limits: Json, **more: Any) -> Json:
-    """A response that has the body of all errors."""
+def _error(status: int, limits: Limits, **more: Any) -> Json:
+    """Describe a response that has the body of all errors."""
     waits = RETRIED if status in {429, 503} else {}
     return {
-        "description": ERRORS[status].format_map(limits),
+        "description": ERRORS[status].format_map(limits._asdict()),
         "headers": {**IDENTIFIED, **waits},
         "content": _json(_ref("Error"), **more),
     }

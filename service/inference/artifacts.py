@@ -14,14 +14,10 @@ from service.http.asgi import Header, Reply
 from service.http.errors import Refused
 
 MODEL = "/model"
-MODEL_CARD = f"{MODEL}/card"
 # Path → the picture's stem; the second is where the card, as it is served, has its pictures.
 PICTURE_PATHS = {
     f"{MODEL}/{folder}{stem}.png": stem for stem in PICTURES for folder in ("", f"{PLOTS.name}/")
 }
-# All that says what the model is asks for the same key.
-PATHS = (MODEL, MODEL_CARD, *PICTURE_PATHS)
-
 PLAIN: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
@@ -53,8 +49,8 @@ class Shown(NamedTuple):
             "pictures": list(self.pictures),
         }
 
-    def card_reply(self) -> Reply:
-        """The model card.
+    def reply_card(self) -> Reply:
+        """Return the model card.
 
         Raises
         ------
@@ -65,17 +61,15 @@ class Shown(NamedTuple):
             raise _missing("card")
         return Reply(200, self.card, ((b"content-type", b"text/markdown; charset=utf-8"), *PLAIN))
 
-    def picture_reply(self, path: str) -> Reply | None:
-        """The picture at a path; None where the path is none of a picture.
+    def reply_picture(self, path: str) -> Reply:
+        """Return the picture at one of PICTURE_PATHS.
 
         Raises
         ------
         Refused
             404 where the model has no such picture.
         """
-        stem = PICTURE_PATHS.get(path)
-        if stem is None:
-            return None
+        stem = PICTURE_PATHS[path]
         if stem not in self.pictures:
             raise _missing(f"picture {stem}.png")
         return Reply(200, self.pictures[stem], ((b"content-type", b"image/png"), *PLAIN))

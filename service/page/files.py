@@ -13,10 +13,10 @@ from pathlib import Path
 
 from service.http.asgi import Header, Reply
 
-PATH = "/"
 FOLDER = Path(__file__).parent
 STYLE, SCRIPT = "/* page.css */", "/* page.js */"
 UNLOCKED = 'data-locked=""'
+KEYED = ("model", "metrics")  # paths that the script asks for, which may want a key
 
 
 def page(locked: tuple[str, ...] = ()) -> bytes:

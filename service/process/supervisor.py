@@ -20,10 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from service.bento.compat import FD, NUMBER, worker_command
 from service.process.run_folder import RUN, STOPPING, SUPERVISOR, ready_file
 
 CHECK_SECONDS = 0.5
@@ -31,8 +32,7 @@ MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
 TRIES = 3
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
-# In the command of a worker: the number of the listening socket, and its own, from 1.
-FD, NUMBER = "{fd}", "{number}"
+PROGRAM = "service.process.supervisor"  # this module, which may run as `__main__`
 
 
 class Plan(NamedTuple):
@@ -218,8 +218,7 @@ def main() -> None:
     if not given:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
         given = [os.environ.get(name, "").strip() or value for name, value in defaults]
-        given += [".", "-m", "_bentoml_impl.worker.service", os.environ["BENTO_PATH"]]
-        given += ["--fd", FD, "--worker-id", NUMBER]
+        given += [".", *worker_command(os.environ["BENTO_PATH"])]
     host, port, workers, folder, *command = given
     os.chdir(folder)
     run(Plan(host, whole("PORT", port, 65535), whole("WORKERS", workers, 256), tuple(command)))
@@ -288,45 +287,6 @@ def ended() -> Iterator[tuple[int, int]]:
 def say(error: str) -> None:
     """Tell people what is wrong."""
     print(f"error: {error}", file=sys.stderr, flush=True)
-
-
-class Arbiter:
-    """Stands where BentoML would have circus's, with one watcher and one socket, and takes over.
-
-    Parameters
-    ----------
-    watchers, sockets
-        What circus calls the keeper of a command's processes, and where they listen.
-    """
-
-    def __init__(self, watchers: list[Any], sockets: list[Any], **_: Any) -> None:
-        [self._watcher], [self._socket] = watchers, sockets
-        self.exit_stack = ExitStack()  # BentoML's own affairs, which end here
-
-    def start(self, **_: Any) -> None:
-        """Become this program."""
-        self.exit_stack.close()
-        sys.stdout.flush()
-        watcher, listener = self._watcher, self._socket
-        words = {f"$(circus.sockets.{listener.name})": FD, "$(CIRCUS.WID)": NUMBER}
-        place = (listener.host, str(listener.port), str(watcher.numprocesses), watcher.working_dir)
-        command = [words.get(word, word) for word in watcher.args]
-        os.environ.update(watcher.env)
-        os.chdir(Path(__file__).parents[2])  # where `-m` finds this package
-        os.execv(sys.executable, [sys.executable, "-m", __name__, *place, *command])  # noqa: S606
-
-
-def install() -> None:
-    """Have `bentoml serve` become this program; called before it makes its arbiter."""
-    from bentoml._internal.utils import circus  # noqa: PLC0415, not for the program itself
-
-    theirs = circus.Arbiter
-
-    def arbiter(*watchers: Any, **options: Any) -> Any:
-        # `--reload` watches files, which is circus's work.
-        return (theirs if options.get("plugins") else Arbiter)(*watchers, **options)
-
-    circus.Arbiter = arbiter  # type: ignore[assignment, misc]
 
 
 if __name__ == "__main__":

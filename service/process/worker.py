@@ -12,7 +12,6 @@ from typing import Any
 from service.http.asgi import RETRY, Bodies
 from service.http.errors import Refused
 from service.http.keys import Keys
-from service.inference.artifacts import PATHS
 from service.inference.predictor import Predictor
 from service.inference.runner import Runner
 from service.process.lifecycle import Lifecycle
@@ -47,9 +46,9 @@ class Worker:
 
     Attributes
     ----------
-    locked
-        The paths that ask for a key.
-    pages
+    keyed
+        The paths, as the table of routes has them, that ask for a key.
+    documents
         Path → what it answers, where that never changes.
     """
 
@@ -62,8 +61,8 @@ class Worker:
     bodies: Bodies
     slots: Slots
     lifecycle: Lifecycle
-    locked: frozenset[str]
-    pages: Mapping[str, bytes]
+    keyed: frozenset[str]
+    documents: Mapping[str, bytes]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
@@ -98,38 +97,38 @@ def build(  # noqa: PLR0913
     lifecycle: Lifecycle,
     log: Log,
     *,
-    routes: tuple[str, ...],
-    pages: Mapping[str, bytes],
-    place: int = 0,
+    labels: tuple[str, ...],
+    keyed: frozenset[str],
+    documents: Mapping[str, bytes],
+    index: int = 0,
     folder: Path | None = None,
 ) -> Worker:
-    """A worker that serves a model.
+    """Build a worker that serves a model.
 
     Parameters
     ----------
-    routes
-        The paths that the metrics tell apart.
-    pages
+    labels
+        The routes that the metrics tell apart.
+    keyed, documents
         As in Worker.
-    place, folder
+    index, folder
         Which of the workers it is, from 0, and where they share their counts; None: nowhere.
     """
-    layout = Layout(predictor.contract, routes)
+    layout = Layout(predictor.contract, labels)
     shared = table(layout, settings.workers, folder)
     info = {"model_version": predictor.version, "git_commit": commit(predictor)}
-    locked = {"/predict", *PATHS} | (set() if settings.metrics_open else {"/metrics"})
     return Worker(
         settings=settings,
         predictor=predictor,
         runner=Runner(predictor.run, predictor.cost, settings.batch_latency_ms / 1e3),
-        metrics=Metrics(layout, shared, place % settings.workers, settings.drift_rows, info),
+        metrics=Metrics(layout, shared, index % settings.workers, settings.drift_rows, info),
         log=log,
         keys=Keys(settings.api_keys, settings.api_keys_file),
         bodies=Bodies(settings.max_body_bytes, settings.timeout_seconds),
         slots=Slots(settings.max_concurrency),
         lifecycle=lifecycle,
-        locked=frozenset(locked),
-        pages=pages,
+        keyed=keyed,
+        documents=documents,
     )
 
 
