@@ -53,7 +53,7 @@ class Cairn:
         self.log = start_log(load_or_default()) if run_folder.folder() else None
         self.settings = check_settings()
         try:
-            served = choose_model(self.settings, lambda: self.model)  # type: ignore[arg-type, return-value]
+            served = choose_model(self.settings, lambda: self.model)
             self.predictor = Predictor(
                 *served, max_rows=self.settings.max_rows, threads=self.settings.threads
             )

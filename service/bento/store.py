@@ -38,10 +38,10 @@ class ServedModel(NamedTuple):
 
     folder: Path
     tag: str
-    chain: dict[str, Any]
+    parse_chain: dict[str, Any]
 
 
-class PackedModel(BentoModel):
+class PackedModel(BentoModel):  # type: ignore[misc]
     """The model that a Bento of this project has or gets, looked up when BentoML asks for it.
 
     BentoML packs the models that are attributes of the service's class. A plain `BentoModel` wants
@@ -54,7 +54,7 @@ class PackedModel(BentoModel):
         """Read nothing yet."""
 
     @property
-    def tag(self) -> bentoml.Tag:  # type: ignore[override]
+    def tag(self) -> bentoml.Tag:
         """The tag; registers the model if the store lacks it."""
         return bentoml.Tag.from_taglike(_register_or_exit())
 
@@ -64,7 +64,8 @@ class PackedModel(BentoModel):
 
     def resolve(self, base_path: Any = None) -> bentoml.Model:
         """Return the model of the store, for `bentoml serve`."""
-        return BentoModel(self.tag).resolve(base_path)
+        model: bentoml.Model = BentoModel(self.tag).resolve(base_path)
+        return model
 
 
 def main() -> None:
@@ -151,7 +152,7 @@ def find_mlflow_entry(uri: str, server: str) -> Path:
     if provenance.sha256(folder, files) != version.sha256:
         raise CairnError(
             f"MODEL_URI: {uri}: {folder} is damaged: its SHA-256 is not {version.sha256}, which "
-            f"MLflow has; delete it with `bentoml models delete {version.tag}` and register it again"
+            f"MLflow has; delete it (`bentoml models delete {version.tag}`) and register it again"
         )
     return folder
 

@@ -17,7 +17,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.http.asgi import CLOSE, WHOLE, Header
+from service.http.asgi import CLOSE, FAST_PATH, Header
 
 BAD_REQUEST = {
     "error": "this is no HTTP/1.1, or its headers are too long; check the request line and them",
@@ -135,7 +135,7 @@ class Http(Plain, HttpToolsProtocol):
         return True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.scope["extensions"] = {WHOLE: Exchange(cycle)}
+        cycle.scope["extensions"] = {FAST_PATH: Exchange(cycle)}
         super()._start_asgi_task(cycle, app)
 
 

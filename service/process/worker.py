@@ -17,7 +17,7 @@ from service.inference.runner import Runner
 from service.process.lifecycle import Lifecycle
 from service.process.settings import Settings
 from service.telemetry.logs import Log
-from service.telemetry.metrics import Layout, Metrics, table
+from service.telemetry.metrics import Layout, Metrics, open_table
 
 # Seconds after which another worker's scrape has what this one has counted.
 TICK = 1.0
@@ -28,16 +28,16 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.taken = 0
+        self.in_use = 0
 
     def __enter__(self) -> None:
-        if self.taken >= self.limit:
+        if self.in_use >= self.limit:
             error = f"{self.limit} requests are in work already; send it again"
             raise Refused(429, error, headers=(RETRY,))
-        self.taken += 1
+        self.in_use += 1
 
     def __exit__(self, *_: object) -> None:
-        self.taken -= 1
+        self.in_use -= 1
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,24 @@ class Worker:
             await asyncio.sleep(TICK)
             self.tick()
 
-    def say(self, event: str, **facts: Any) -> None:
+    def log_event(self, event: str, **facts: Any) -> None:
         """Log what happens to this worker."""
         version = self.predictor.version
-        self.log.event(logging.INFO, {"event": event, "model_version": version, **facts})
+        self.log.log_event(logging.INFO, {"event": event, "model_version": version, **facts})
 
     def tick(self) -> None:
         """Let the other workers see this one's counts."""
         self.metrics.settle()
-        self.metrics.dropped(self.log.taken_dropped())
+        self.metrics.add_dropped(self.log.pop_dropped())
 
     def close(self) -> None:
         """Say the last of it: the counts, and the lines of the log that wait."""
         self.tick()
-        self.metrics.stopped()
+        self.metrics.mark_stopped()
         self.log.close()
 
 
-def build(  # noqa: PLR0913
+def build_worker(  # noqa: PLR0913
     predictor: Predictor,
     settings: Settings,
     lifecycle: Lifecycle,
@@ -115,8 +115,8 @@ def build(  # noqa: PLR0913
         Which of the workers it is, from 0, and where they share their counts; None: nowhere.
     """
     layout = Layout(predictor.contract, labels)
-    shared = table(layout, settings.workers, folder)
-    info = {"model_version": predictor.version, "git_commit": commit(predictor)}
+    shared = open_table(layout, settings.workers, folder)
+    info = {"model_version": predictor.version, "git_commit": read_commit(predictor)}
     return Worker(
         settings=settings,
         predictor=predictor,
@@ -132,6 +132,6 @@ def build(  # noqa: PLR0913
     )
 
 
-def commit(predictor: Predictor) -> str:
+def read_commit(predictor: Predictor) -> str:
     """The git commit that a model comes from."""
     return str(predictor.chain.get("git", {}).get("commit", ""))

@@ -16,7 +16,7 @@ from bentoml._internal.models import ModelStore
 from cairn import provenance
 from cairn.paths import METRICS, MODEL
 from cairn.releases import bento_store
-from service.bento.store import chain as read_chain
+from service.bento.store import parse_chain as read_chain
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[3]
