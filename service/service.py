@@ -17,7 +17,8 @@ import orjson
 from cairn.console import CairnError
 from service.bento import compat
 from service.bento.client import make_client_schema
-from service.bento.store import NAME, PackedModel, choose_model
+from service.bento.packed import PackedModel
+from service.bento.store import NAME, choose_model
 from service.http import front, routes
 from service.inference.predictor import Predictor
 from service.process import lifecycle, run_folder, supervisor, worker

@@ -55,9 +55,9 @@ def normalize_url(url: str) -> str:
 
     Examples
     --------
-    >>> source("git@github.com:you/churn.git")
+    >>> normalize_url("git@github.com:you/churn.git")
     'https://github.com/you/churn'
-    >>> source("https://you:token@example.org/you/churn.git")
+    >>> normalize_url("https://you:token@example.org/you/churn.git")
     'https://example.org/you/churn'
     """
     if url.startswith("git@") and ":" in url:

@@ -11,6 +11,7 @@ from typing import Any
 import bentoml
 import yaml  # what BentoML reads and writes its files with
 
+from cairn import console
 from service.bento import labels
 from service.bento.store import NAME, register_packed
 
@@ -65,4 +66,4 @@ def describe(model: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

@@ -19,8 +19,8 @@ Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
-# Our extension of ASGI: wire.Exchange.
-FAST_PATH = "cairn.whole"
+# Our extension of ASGI: compat.FastPath.
+FAST_PATH = "cairn.fast_path"
 RETRY = (b"retry-after", b"1")
 # How many bodies of the greatest length may be on their way at once.
 LONG_BODIES = 8
@@ -77,8 +77,8 @@ class Bodies:
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self.limit:
             raise self._refuse_length()
-        exchange = find_fast_path(scope)
-        body: bytes | None = exchange.body() if exchange else None
+        fast_path = find_fast_path(scope)
+        body: bytes | None = fast_path.read_body() if fast_path else None
         if body is not None:
             if len(body) > self.limit:
                 raise self._refuse_length()
@@ -126,8 +126,8 @@ def _read_part(message: Message) -> bytes:
 async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None:
     """Send an answer, with one more header beside its own."""
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), extra]
-    exchange = find_fast_path(scope)
-    if exchange and exchange.send(reply.status, headers, reply.body):
+    fast_path = find_fast_path(scope)
+    if fast_path and fast_path.send(reply.status, headers, reply.body):
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

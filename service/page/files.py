@@ -46,7 +46,8 @@ def reply_page(body: bytes) -> Reply:
 def make_headers() -> tuple[Header, ...]:
     """The headers of the page: its own script alone runs, and asks no other host."""
     policy = (
-        f"default-src 'none'; script-src '{_hash_file('page.js')}'; style-src '{_hash_file('page.css')}'; "
+        f"default-src 'none'; script-src '{_hash_file('page.js')}'; "
+        f"style-src '{_hash_file('page.css')}'; "
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )

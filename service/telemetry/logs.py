@@ -29,7 +29,8 @@ STDOUT = 1
 # uvicorn's own line of each request, which it writes if anybody might read it; and what has
 # nothing to say of a service that is well.
 ACCESS = "uvicorn.access"
-SERVER = "uvicorn.error"
+# What says why a worker cannot start.
+SERVERS = ("uvicorn.error", "bentoml.serve")
 QUIET = ("circus", "uvicorn", "bentoml.serve")
 # Bytes of one write. Where several processes share a pipe, one of over 4,096 may be cut by others,
 # and a line is seldom longer than what is left up to there.
@@ -181,7 +182,9 @@ def format_stack(error: BaseException, *, with_messages: bool) -> str:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether a record is no traceback of what the user can mend, which has its line already."""
+    """Tell whether a record is more than the traceback of a CairnError, which has its line."""
+    if record.exc_info and isinstance(record.exc_info[1], CairnError):
+        return False
     text = record.getMessage()
     return not (text.startswith("Traceback") and f".{CairnError.__name__}: " in text)
 
@@ -205,7 +208,8 @@ def start_logging(level: str, *, with_messages: bool, is_shared: bool = False) -
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger(ACCESS).propagate = False
-    logging.getLogger(SERVER).addFilter(is_news)
+    for name in SERVERS:
+        logging.getLogger(name).addFilter(is_news)
     logging.getLogger("bentoml").setLevel(logging.NOTSET)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(log.level, logging.WARNING))

@@ -98,10 +98,13 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ({"MODEL_URI": "models:/a/latest"}, "MODEL_URI: 'models:/a/latest'"),
         ({"MODEL_URI": "models:/a/0"}, "MODEL_URI: 'models:/a/0'"),
         ({"MODEL_URI": "models:/a/b@c"}, "MODEL_URI: 'models:/a/b@c'"),
-        ({"MODEL_URI": "models:/a@b"}, "MODEL_URI: models:/a@b is MLflow's to say; set MLFLOW_TR"),
+        (
+            {"MODEL_URI": "models:/a@b"},
+            "MODEL_URI: models:/a@b is a model of MLflow; set MLFLOW_TR",
+        ),
         (
             {"MODEL_URI": "models:/a@b", "MLFLOW_TRACKING_URI": "databricks"},
-            "MODEL_URI: models:/a@b is MLflow's to say; set MLFLOW_TRACKING_URI to its address",
+            "MODEL_URI: models:/a@b is a model of MLflow; set MLFLOW_TRACKING_URI to the address",
         ),
         (
             {"MODEL_URI": "models:/a@b", "MODEL_SHA256": "0" * 64, **MLFLOW},

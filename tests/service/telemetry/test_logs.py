@@ -104,7 +104,7 @@ try:
     float("secret")
 except ValueError:
     logging.getLogger("some.library").exception("it failed")
-log.event(logging.INFO, {"event": "request"})
+log.log_event(logging.INFO, {"event": "request"})
 log.close()
 """
 
