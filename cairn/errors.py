@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 MAX_SHOWN = 200  # characters of a key or a value that a message repeats
 MAPPINGS = (dict, Mapping)
 SEQUENCES = (list, tuple, set, frozenset)
+# Problems of keys, and not of values.
+KEY_PROBLEMS = {"missing", "extra_forbidden"}
 # What pydantic reports of a default that depends on another field, where that one is wrong.
 CONSEQUENCES = {"default_factory_not_called"}
 # The end of a location where the key of a dictionary is what is wrong, and not its value.
@@ -63,21 +65,23 @@ class Problem(NamedTuple):
         Where it is: names and list positions from the top, as the document has them.
     kind
         Pydantic's name of the problem, such as `missing`.
-    got
-        The value, as Python writes it, cut where it is long; empty where there is none.
+    value
+        What is there; of a missing key what should have it.
     allowed
         What may be there, or what to do.
     """
 
     key: Key
     kind: str
-    got: str
+    value: Any
     allowed: str
 
     @property
     def text(self) -> str:
-        """What is wrong and what is allowed, without the key."""
-        return f"got {self.got}; allowed: {self.allowed}" if self.got else self.allowed
+        """What is wrong and what is allowed, without the key; the value cut where it is long."""
+        if self.kind in KEY_PROBLEMS:
+            return self.allowed
+        return f"got {shorten(repr(self.value))}; allowed: {self.allowed}"
 
 
 def list_problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
@@ -91,7 +95,7 @@ def list_problems(error: ValidationError, model: type[BaseModel]) -> list[Proble
 def format_key(key: Key, document: str = "the file") -> str:
     """Format a key with dots, on one line and cut where it is long; `document` for the top."""
     text = ".".join(map(str, key))
-    return _cut(text if text.isprintable() else repr(text)) or document
+    return shorten(text if text.isprintable() else repr(text)) or document
 
 
 def report_problems(lines: Iterable[str], source: str) -> CairnError:
@@ -102,14 +106,16 @@ def report_problems(lines: Iterable[str], source: str) -> CairnError:
 def _translate(detail: Any, model: type[BaseModel]) -> Problem:
     """Translate one of pydantic's problems."""
     path = _follow(model, detail["loc"])
-    kind = detail["type"]
+    kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        return Problem(path.key, kind, "", f"unknown key; allowed here: {_list_keys(path.owner)}")
+        return Problem(
+            path.key, kind, value, f"unknown key; allowed here: {_list_keys(path.owner)}"
+        )
     if kind == "missing":
-        return Problem(path.key, kind, "", f"missing; add it{_example(path)}")
+        return Problem(path.key, kind, value, f"missing; add it{_example(path)}")
     has_own_words = kind == "value_error"  # ours: a validator raised it
     allowed = (not has_own_words and path.allowed) or _describe(detail, path.kind)
-    return Problem(path.key, kind, _cut(repr(detail["input"])), allowed)
+    return Problem(path.key, kind, value, allowed)
 
 
 def _describe(detail: Any, kind: Any) -> str:
@@ -132,7 +138,8 @@ def _example(path: _Path) -> str:
     return f", such as `{path.key[-1]}: {examples[0]}`" if examples else ""
 
 
-def _cut(text: str) -> str:
+def shorten(text: str) -> str:
+    """Cut a text where it is long."""
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 

@@ -71,8 +71,7 @@ def format_yaml(content: Any) -> str:
 
 def _too_deep(source: str) -> CairnError:
     return CairnError(
-        f"{source}: lists and mappings are nested more than {MAX_DEPTH} deep; "
-        f"allowed: {MAX_DEPTH}"
+        f"{source}: lists and mappings are nested more than {MAX_DEPTH} deep; allowed: {MAX_DEPTH}"
     )
 
 

@@ -20,7 +20,7 @@ LOCKFILE = "requirements.txt"
 ENGINE = {"compute.engine"}
 PLOTS = paths.PLOTS.as_posix()
 # Imported once the processes of the stage are on their way.
-WORK = {"train": Path("stages/training.py")}
+WORK = {"evaluate": Path("stages/evaluation.py")}
 
 
 def tree(module: Path) -> ast.Module:
@@ -130,7 +130,8 @@ def test_no_other_import_hides_from_the_walk() -> None:
 def test_no_stage_depends_on_the_params_of_another() -> None:
     sections = {name: f"cairn/params/{name}.py" for name in file.Params.model_fields}
     for stage in STAGES:
-        others = {path for name, path in sections.items() if name not in {stage, "compute"}}
+        read = {stage, "compute", *listed(STAGES[stage]["params"])}
+        others = {path for name, path in sections.items() if name not in read}
         assert not reached(module_of(stage)) & {*others, "cairn/params/file.py"}
         assert sections[stage] in reached(module_of(stage))
 
@@ -138,7 +139,8 @@ def test_no_stage_depends_on_the_params_of_another() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_list_each_block_that_is_read(stage: str) -> None:
     listed = set(STAGES[stage]["params"]) - ENGINE
-    assert listed == blocks(stage) - {"compute"} == {stage}
+    own = {stage, "train"} if stage == "evaluate" else {stage}
+    assert listed == blocks(stage) - {"compute"} == own
 
 
 def test_only_what_is_learned_depends_on_where_it_was_computed() -> None:
@@ -162,6 +164,15 @@ def test_every_out_is_a_file() -> None:
     assert not any(md5.endswith(".dir") for md5 in hashes.values())
 
 
+def test_no_plot_card_or_interval_reruns_the_fit() -> None:
+    code = set().union(*map(modules_of, STAGES["train"]["deps"]))
+    used = {"__init__", "leaks", "metric_table", "metrics", "sampling", "threshold"}
+    assert {path for path in code if path.startswith("cairn/evaluation/")} == {
+        f"cairn/evaluation/{name}.py" for name in used
+    }
+    assert not any(path.startswith(("cairn/releases/", "cairn/provenance")) for path in code)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_says_its_postcondition(stage: str) -> None:
     assert STAGES[stage]["desc"]
@@ -177,11 +188,11 @@ def test_every_data_dep_is_another_stages_out() -> None:
     assert needed <= made
 
 
-def test_plots_are_of_files_that_train_makes() -> None:
+def test_plots_are_of_files_that_evaluate_writes() -> None:
     files = {path for plot in DAG["plots"] for entry in plot.values() for path in entry["y"]}
     assert {Path(path).stem for path in files} == set(paths.PICTURES)
     drawn = {f"{PLOTS}/{name}.png" for name in paths.PICTURES}
-    assert files | drawn <= outs("train")
+    assert files | drawn <= outs("evaluate")
 
 
 def test_the_walk_of_imports_sees_functions_and_both_forms() -> None:

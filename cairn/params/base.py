@@ -40,6 +40,7 @@ class Section(StrictModel):
 
 First = TypeVar("First", bound=Section)
 Second = TypeVar("Second", bound=Section)
+Third = TypeVar("Third", bound=Section)
 
 
 @overload
@@ -48,8 +49,12 @@ def read_params(first: type[First], /, *, path: Path = PATH) -> First: ...
 def read_params(
     first: type[First], second: type[Second], /, *, path: Path = PATH
 ) -> tuple[First, Second]: ...
+@overload
+def read_params(
+    first: type[First], second: type[Second], third: type[Third], /, *, path: Path = PATH
+) -> tuple[First, Second, Third]: ...
 def read_params(*sections: type[Section], path: Path = PATH) -> Any:
-    """Check the whole of params.yaml, and return one section of it, or two.
+    """Check the whole of params.yaml, and return the sections that are asked for.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from cairn.params.base import ADVICE, PATH, StrictModel
 from cairn.params.compute import Compute
 from cairn.params.errors import refuse
+from cairn.params.evaluate import Evaluate
 from cairn.params.features import Features
 from cairn.params.gates import Gates
 from cairn.params.processed import Processed
@@ -25,6 +26,7 @@ class Params(StrictModel):
     processed: Processed
     features: Features
     train: Train
+    evaluate: Evaluate
     compute: Compute
     gates: Gates
 

@@ -1,18 +1,15 @@
-"""The metrics that params.yaml may name."""
+"""The metrics that params.yaml may name, from the table of metrics."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-Metric = Literal[
-    "accuracy",
-    "average_precision",
-    "balanced_accuracy",
-    "brier",
-    "f1_macro",
-    "log_loss",
-    "roc_auc",
-]
-# Metrics that are better the higher, and the lower.
-Gain = Literal["accuracy", "average_precision", "balanced_accuracy", "f1_macro", "roc_auc"]
-Loss = Literal["brier", "calibration_error", "log_loss"]
+from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES
+
+# Metrics to decide by, those that are better the higher, and those that are better the lower.
+if TYPE_CHECKING:
+    Metric: TypeAlias = str
+    Gain: TypeAlias = str
+    Loss: TypeAlias = str
+else:
+    Metric, Gain, Loss = (Literal[names] for names in (DECIDING, GAINS, OVERALL_LOSSES))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from cairn.errors import Allowed
-from cairn.params.base import Label, Name, Section, Seed, StrictModel
+from cairn.params.base import Label, Section, Seed, StrictModel
 from cairn.params.errors import refuse
 from cairn.params.metrics import Metric
 
@@ -108,14 +108,6 @@ class Search(StrictModel):
         return self
 
 
-class CrossValidation(StrictModel):
-    """How often the training rows are split to see how the scores vary."""
-
-    folds: Annotated[int, Field(ge=2, le=20)] = 5
-    repeats: Annotated[int, Field(ge=0, le=100)] = 3
-    most_rows: Annotated[int, Field(ge=0)] = 20_000
-
-
 class MaximumF1(StrictModel):
     """The threshold with the largest F1 of the class."""
 
@@ -177,8 +169,6 @@ class Train(Section):
     )
     encode: Literal["auto", "one_hot", "ordinal"] = "auto"
     rare: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    cross_validation: CrossValidation = CrossValidation()
-    slices: list[Name] = []
     example: Literal["row", "medians"] = "row"
     seed: Seed = 42
     search: Search = Search()

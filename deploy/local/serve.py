@@ -97,7 +97,8 @@ def await_ready(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Wait until the server is ready; False if it ends before."""
     where = "localhost" if host in HERE else host
     while server.poll() is None:
-        if health.problem(port, where, seconds=1) is None and port in list_ports(server.pid):
+        is_well = health.find_problem(port, where, seconds=1) is None
+        if is_well and port in list_ports(server.pid):
             return True
         time.sleep(POLL)
     return False

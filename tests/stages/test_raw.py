@@ -300,7 +300,7 @@ def test_a_password_is_a_secret_as_the_database_gets_it_too() -> None:
     assert address.hide("p@ss, p%40ss", hidden) == "***, ***"
 
 
-def test_of_a_short_password_nothing_is_told_either() -> None:
+def test_of_a_short_password_nothing_is_shown_either() -> None:
     hidden = secrets_in("postgresql://user:pw@host/db", {})
     assert address.hide('user "user", pw "pw"', hidden) == 'user "user", *** "***"'
 

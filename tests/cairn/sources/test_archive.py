@@ -119,7 +119,7 @@ def test_a_folder_without_files_is_refused(files: dict[str, bytes], tmp_path: Pa
 
 
 @pytest.mark.parametrize("now", [b"", b"1", b"123"])
-def test_a_file_that_changes_its_size_meanwhile_is_told(now: bytes, tmp_path: Path) -> None:
+def test_a_file_that_changes_its_size_meanwhile_is_an_error(now: bytes, tmp_path: Path) -> None:
     members = archive.members(make(tmp_path, a=b"12"))
     (tmp_path / "a").write_bytes(now)
     with pytest.raises(CairnError, match="a changed while it was read"):

@@ -1,4 +1,4 @@
-"""Downloads from a web server that does as it is told, with and without TLS, and from real S3."""
+"""Downloads from a web server of the test's own, with and without TLS."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_no_note_speaks_of_the_password(site: Site, into: Path) -> None:
         (418, "raw.source: the server sends no file (418 I'm a Teapot)"),
     ],
 )
-def test_what_the_server_refuses_is_told_at_once(
+def test_what_the_server_refuses_is_an_error_at_once(
     site: Site, into: Path, status: int, says: str
 ) -> None:
     site.status = status
@@ -245,11 +245,11 @@ def test_what_may_pass_is_tried_again(site: Site, into: Path, status: int) -> No
     assert fetch(site.url, into) == BYTES
 
 
-def test_what_never_gets_as_long_as_was_said_is_told_and_kept(site: Site, into: Path) -> None:
+def test_what_never_gets_as_long_as_was_said_is_an_error_and_kept(site: Site, into: Path) -> None:
     site.claims, site.ranges = len(BYTES) + 5, False
-    said = fails(site.url, into)
-    assert "the connection broke: " in said
-    assert said.endswith("; run it again to resume at 10,240 bytes")
+    message = fails(site.url, into)
+    assert "the connection broke: " in message
+    assert message.endswith("; run it again to resume at 10,240 bytes")
 
 
 def test_a_server_that_falls_silent_is_asked_again(
@@ -277,27 +277,27 @@ def test_a_server_that_stays_silent_is_given_up(
         given_up.set()
 
 
-def test_a_server_that_leads_nowhere_is_told(site: Site, into: Path) -> None:
+def test_a_server_that_leads_nowhere_is_an_error(site: Site, into: Path) -> None:
     site.status, site.headers = 302, {"Location": "/t.csv"}
     assert "redirects without an end" in fails(site.url, into)
 
 
 @pytest.mark.parametrize("url", ["https://", "http://host:port/"])
-def test_what_is_no_address_is_told(into: Path, url: str) -> None:
+def test_what_is_no_address_is_an_error(into: Path, url: str) -> None:
     assert (
         fails(url, into, plain=True) == "raw.source: not a web address; allowed: https://HOST/PATH"
     )
 
 
-def test_a_host_that_is_not_there_is_told_at_once(into: Path) -> None:
-    said = fails("https://user:hunter2@nowhere.invalid/t.csv?sig=hunter2", into)
-    assert said.startswith("raw.source: no connection to nowhere.invalid: ")
-    assert "hunter2" not in said
+def test_a_host_that_is_not_there_is_an_error_at_once(into: Path) -> None:
+    message = fails("https://user:hunter2@nowhere.invalid/t.csv?sig=hunter2", into)
+    assert message.startswith("raw.source: no connection to nowhere.invalid: ")
+    assert "hunter2" not in message
 
 
-def test_a_port_that_nobody_listens_at_is_told_at_once(into: Path) -> None:
-    said = fails(f"http://127.0.0.1:{free_ports(1)}/t.csv", into)
-    assert said.startswith("raw.source: no connection to 127.0.0.1: ")
+def test_a_port_that_nobody_listens_at_is_an_error_at_once(into: Path) -> None:
+    message = fails(f"http://127.0.0.1:{free_ports(1)}/t.csv", into)
+    assert message.startswith("raw.source: no connection to 127.0.0.1: ")
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "HTTPS_PROXY"])
@@ -305,9 +305,9 @@ def test_a_setting_that_cannot_be_used_is_named(
     into: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "ftp://user:hunter2@host")
-    said = fails("https://nowhere.invalid/", into)
-    assert said.startswith("SSL_CERT_FILE, SSL_CERT_DIR or a proxy variable cannot be used")
-    assert "hunter2" not in said
+    message = fails("https://nowhere.invalid/", into)
+    assert message.startswith("SSL_CERT_FILE, SSL_CERT_DIR or a proxy variable cannot be used")
+    assert "hunter2" not in message
 
 
 def test_plain_http_to_elsewhere_is_refused_unless_the_hash_is_known(into: Path) -> None:
@@ -345,9 +345,9 @@ def test_a_certificate_of_ones_own_authority_is_taken(
 
 
 def test_a_certificate_of_nobody_s_is_refused(secure: Site, into: Path) -> None:
-    said = fails(secure.url, into)
-    assert "CERTIFICATE_VERIFY_FAILED" in said
-    assert "set SSL_CERT_FILE" in said
+    message = fails(secure.url, into)
+    assert "CERTIFICATE_VERIFY_FAILED" in message
+    assert "set SSL_CERT_FILE" in message
     assert secure.asked == []
 
 
@@ -362,12 +362,12 @@ def test_https_does_not_lead_to_plain_http(
 def test_progress_is_said_while_it_lasts(
     site: Site, into: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = ""
+    message = ""
 
     def spoken() -> bool:
-        nonlocal said
-        said += capsys.readouterr().out
-        return bool(re.search(r"^raw: [\d,]+ of 10,240 bytes, [\d.]+ MB/s$", said, re.MULTILINE))
+        nonlocal message
+        message += capsys.readouterr().out
+        return bool(re.search(r"^raw: [\d,]+ of 10,240 bytes, [\d.]+ MB/s$", message, re.MULTILINE))
 
     monkeypatch.setattr(download, "EVERY", 0.01)
     site.pause = lambda: wait_until(spoken)

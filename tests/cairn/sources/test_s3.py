@@ -164,11 +164,11 @@ def test_an_object_that_changes_between_list_and_get_is_listed_again(
         ("s3://Bad_Bucket!/t.csv", 'Invalid bucket name "Bad_Bucket!"'),
     ],
 )
-def test_what_s3_has_not_is_told(bucket: Put, into: Path, url: str, says: str) -> None:
+def test_what_s3_has_not_is_an_error(bucket: Put, into: Path, url: str, says: str) -> None:
     del bucket
-    said = fails(url, into)
-    assert said.startswith("raw.source: ")
-    assert says in said
+    message = fails(url, into)
+    assert message.startswith("raw.source: ")
+    assert says in message
 
 
 @slow
@@ -183,14 +183,14 @@ def test_what_s3_has_not_is_told(bucket: Put, into: Path, url: str, says: str) -
         ("AWS_PROFILE=none", "The config profile (none) could not be found"),
     ],
 )
-def test_a_setting_that_s3_does_not_take_is_told(
+def test_a_setting_that_s3_does_not_take_is_an_error(
     bucket: Put, into: Path, monkeypatch: pytest.MonkeyPatch, setting: str, says: str
 ) -> None:
     bucket({"t.csv": BYTES})
     monkeypatch.setenv(*setting.split("=", 1))
-    said = fails("s3://cairn/t.csv", into)
-    assert says in said
-    assert "hunter2" not in said
+    message = fails("s3://cairn/t.csv", into)
+    assert says in message
+    assert "hunter2" not in message
 
 
 @slow

@@ -109,9 +109,9 @@ def test_more_rows_than_are_held_at_a_time_all_come_in_order(shop: Path) -> None
 )
 def test_sqlite_is_only_read(shop: Path, statement: str, url: str) -> None:
     before = Path("shop.db").read_bytes()
-    said = refused(shop, statement, url)
-    assert said.startswith("raw.query: ")
-    assert "allowed: one SELECT" in said
+    message = refused(shop, statement, url)
+    assert message.startswith("raw.query: ")
+    assert "allowed: one SELECT" in message
     assert Path("shop.db").read_bytes() == before
 
 
@@ -146,7 +146,7 @@ def test_an_sqlite_file_that_others_write_is_read(shop: Path) -> None:
         ("selec", "raw.query: the database says: near"),
     ],
 )
-def test_what_cannot_be_kept_is_told(shop: Path, statement: str, says: str) -> None:
+def test_what_cannot_be_kept_is_an_error(shop: Path, statement: str, says: str) -> None:
     assert refused(shop, statement).startswith(says)
 
 
@@ -174,7 +174,7 @@ def test_a_database_that_is_not_there_is_not_made(shop: Path) -> None:
         ),
     ],
 )
-def test_what_there_is_no_driver_for_is_told(shop: Path, url: str, says: str) -> None:
+def test_what_there_is_no_driver_for_is_an_error(shop: Path, url: str, says: str) -> None:
     assert says in refused(shop, "select 1", url)
 
 
@@ -303,7 +303,7 @@ def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Pat
         ),
     ],
 )
-def test_what_postgresql_or_json_refuses_is_told(
+def test_what_postgresql_or_json_refuses_is_an_error(
     postgres: str, statement: str, says: str, tmp_path: Path
 ) -> None:
     url = f"postgresql+psycopg://user:p%40ss%2Fw%3Ard@{postgres}"
@@ -324,23 +324,25 @@ def test_postgresql_is_only_read(postgres: str, statement: str, tmp_path: Path) 
             "create or replace function write_sale() returns int language sql"
             " as 'insert into sales values (1) returning id'"
         )
-        said = refused(tmp_path / "rows", statement, url)
-        assert "in a read-only transaction" in said
-        assert said.endswith("; Cairn only reads it; allowed: one SELECT")
+        message = refused(tmp_path / "rows", statement, url)
+        assert "in a read-only transaction" in message
+        assert message.endswith("; Cairn only reads it; allowed: one SELECT")
         assert connection.execute("select is_called from places").fetchone() == (False,)
         assert connection.execute("select count(*) from sales").fetchone() == (0,)
 
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_wrong_password_is_told_and_not_repeated(postgres: str, tmp_path: Path) -> None:
-    said = refused(tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}")
-    assert 'password authentication failed for user "user"' in said
-    assert "hunter2" not in said
+def test_a_wrong_password_is_an_error_and_not_repeated(postgres: str, tmp_path: Path) -> None:
+    message = refused(
+        tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}"
+    )
+    assert 'password authentication failed for user "user"' in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     url = f"postgresql+psycopg://user@127.0.0.1:{free_ports(1)}/db"
     assert "onnection refused" in refused(tmp_path / "rows", "select 1", url)
 
