@@ -115,9 +115,9 @@ HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy"
         ("raw", set()),
         ("processed", {"numpy", "pandas", "pyarrow"}),
         ("features", {"numpy"}),
-        ("train", set()),
-        ("training", HEAVY - {"botocore", "dask", "httpx", "matplotlib", "mlflow", "pandera",
-                              "skl2onnx", "sqlalchemy"}),
+        ("train", {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}),
+        ("evaluate", set()),
+        ("evaluation", {"bentoml", "numpy", "onnx", "pandas", "pyarrow", "scipy", "sklearn"}),
     ],
 )  # fmt: skip
 def test_a_stage_imports_what_each_of_its_runs_needs(module: str, needed: set[str]) -> None:
