@@ -554,7 +554,7 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
 )
 def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
-    end = "lambda *_: (Path('told').write_text(repr(run.stopping())), os._exit(0))"
+    end = "lambda *_: (Path('told').write_text(repr(run_folder.stopping())), os._exit(0))"
     code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
