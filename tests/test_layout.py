@@ -144,3 +144,11 @@ def test_no_address_of_a_registry_in_the_locks() -> None:
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert text.count("==") <= text.count("--hash=sha256:")
+
+
+def test_to_list_versions_needs_no_scikit_learn() -> None:
+    code = "import sys, cairn.releases.__main__; print('sklearn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
