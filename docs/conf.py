@@ -1,0 +1,31 @@
+"""How Sphinx builds the documentation; `make docs` calls it, with every warning an error."""
+
+from __future__ import annotations
+
+project = "Cairn"
+author = "the authors of Cairn"
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["README.md"]
+# So that #headings of other pages can be linked to, as on GitHub.
+myst_heading_anchors = 4
+nitpicky = True
+
+html_title = "Cairn"
+html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["cairn.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = False
+html_sidebars = {"**": ["sidebar-nav-bs"]}
+html_theme_options = {
+    "show_nav_level": 2,
+    "navigation_depth": 2,
+    "navbar_center": [],
+    "navbar_align": "left",
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": [],
+    "footer_end": [],
+    "search_bar_text": "Search the docs",
+}
