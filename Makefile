@@ -27,7 +27,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=
 TRAIN := cairn-train
 AWS := ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN REGION ENDPOINT_URL
 MLFLOW := TRACKING_URI TRACKING_USERNAME TRACKING_PASSWORD TRACKING_TOKEN EXPERIMENT_NAME
-TAG = $$(python -m service.version)
+TAG = $$(python -m service.bento.version)
 # Its command line warns of itself. Only here: what a stage warns of is for people to see.
 BENTOML := PYTHONWARNINGS=ignore::UserWarning bentoml
 
@@ -141,36 +141,36 @@ pull: install ## dvc pull
 		"then dvc push from a clone that has it whole" >&2; exit 1; }
 
 register: install ## put the model that dvc.lock names into the BentoML store, if it lacks it
-	@python -m stages.register
+	@python -m cairn.releases.bento_store
 
 report: install ## what the model has become since BASE=main, with pictures, in build/report
-	@python -m stages.release.report -- $(call quoted,$(BASE)) $(call quoted,$(URL))
+	@python -m cairn.releases.report -- $(call quoted,$(BASE)) $(call quoted,$(URL))
 
 release: install ## a version of this commit and its model, as a git tag; BUMP=major, minor, VERSION=v1.2.3
-	@python -m stages.release register --version="$$VERSION" --bump="$$BUMP"
+	@python -m cairn.releases register --version="$$VERSION" --bump="$$BUMP"
 
 promote: install ## STAGE=prod: give it to the newest version, or VERSION=v1.2.3, if it passes the gates
-	@python -m stages.release promote --stage="$$STAGE" --version="$$VERSION" --force="$$FORCE"
+	@python -m cairn.releases promote --stage="$$STAGE" --version="$$VERSION" --force="$$FORCE"
 
 rollback: install ## STAGE=prod: undo the last promotion
-	@python -m stages.release rollback --stage="$$STAGE"
+	@python -m cairn.releases rollback --stage="$$STAGE"
 
 releases: install ## the versions, the stages that they have, their models and scores
-	@python -m stages.release show
+	@python -m cairn.releases show
 
 checkout: install ## VERSION=v1.2.3: its code, data and model, together
-	@python -m stages.release checkout --version="$$VERSION"
+	@python -m cairn.releases checkout --version="$$VERSION"
 
 serve: install ## bentoml serve on :3000; STAGE=prod: the model of that stage
 	@$(port_as_asked)
-	@$(if $(STAGE),MODEL_TAG=$$(python -m stages.release tag --stage="$$STAGE") && export MODEL_TAG && \
+	@$(if $(STAGE),MODEL_TAG=$$(python -m cairn.releases tag --stage="$$STAGE") && export MODEL_TAG && \
 	)exec $(SERVE)
 
 bento: install ## bentoml build, if this model and code have no Bento yet
 	@$(BENTOML) build
 
 export: install ## the model as one file for MODEL_URI, in build/, with its SHA-256
-	@tag=$$(python -m service.model) && file=$$PWD/build/$${tag/:/-}.bentomodel && mkdir -p build && \
+	@tag=$$(python -m service.bento.store) && file=$$PWD/build/$${tag/:/-}.bentomodel && mkdir -p build && \
 	rm -f "$$file" && $(BENTOML) models export "$$tag" "$$file" >/dev/null && sha256sum "$${file#$$PWD/}"
 
 image: bento ## bentoml containerize; BACKEND=buildah, buildx, podman: by that instead of docker

@@ -23,8 +23,9 @@ import numpy as np
 from bench.machine import machine, versions
 from bench.pipeline import STAGES, clone
 from bench.server import BenchError, Server, free_port, stop, wait
-from stages import contract, inference
-from stages.paths import CONTRACT, ONNX, RAW
+from cairn import inference
+from cairn.contract import read_contract
+from cairn.paths import MODEL_CONTRACT, ONNX, RAW
 
 RUNS = 3
 RESULT = Path("bench/results/first_hour.json")
@@ -175,7 +176,7 @@ def is_right(answer: Mapping[str, object], row: Sequence[float], folder: Path) -
     """Whether the service says what the graph in data/model does."""
     graph = inference.session((folder / ONNX).read_bytes())
     said = inference.predict(graph, np.array([row], dtype=np.float32))
-    label = contract.read(folder / CONTRACT).target.classes[int(said.labels[0])]
+    label = read_contract(folder / MODEL_CONTRACT).target.classes[int(said.labels[0])]
     confidence = answer["confidence"]
     return (
         answer["prediction"] == label

@@ -209,7 +209,7 @@ def build_cairn(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
     """`make image` in the clone."""
     env = {**os.environ, **inputs.variables}
     env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    name = run(sys.executable, "-m", "service.version", folder=inputs.cairn, env=env)
+    name = run(sys.executable, "-m", "service.bento.version", folder=inputs.cairn, env=env)
     removed_at_the_end(images, name)
     logged(("make", "image"), folder / "build.log", inputs.cairn, env)
     return Built(name, official(inputs))

@@ -21,9 +21,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bench.pipeline import clone
-from stages import contract
-from stages.paths import CONTRACT, ONNX, PIPELINE, TERMS, TEST, TRAIN
-from stages.yaml_text import format_yaml, read_yaml
+from cairn.contract import read_contract
+from cairn.paths import CONTRACT, MODEL_CONTRACT, ONNX, PIPELINE, TEST, TRAIN
+from cairn.yaml_text import format_yaml, read_yaml
 
 SIZES = (1, 100, 1000)
 KEYS = ("features", "inputs")
@@ -90,7 +90,7 @@ def slow(folder: Path) -> Inputs:
     knobs["raw"]["source"] = SLOW_TABLE
     knobs["train"] |= SLOW_TRAIN
     (cairn / "params.yaml").write_text(format_yaml(knobs), encoding="utf-8")
-    (cairn / TERMS).unlink()  # of another table
+    (cairn / CONTRACT).unlink()  # of another table
     return made(cairn, folder)
 
 
@@ -105,7 +105,7 @@ def made(cairn: Path, folder: Path) -> Inputs:
             stdout=log,
             check=True,
         )
-    target = contract.read(cairn / CONTRACT).target.name
+    target = read_contract(cairn / MODEL_CONTRACT).target.name
     train, test = pd.read_parquet(cairn / TRAIN), pd.read_parquet(cairn / TEST)
     rows = numbers(test, target)
     # What the others serve is asked by position, and not by the contract.

@@ -29,8 +29,8 @@ from bench.arguments import parsed
 from bench.contenders import environment
 from bench.machine import machine, versions
 from bench.pipeline import clone
-from stages.paths import TERMS
-from stages.yaml_text import format_yaml, read_yaml
+from cairn.paths import CONTRACT
+from cairn.yaml_text import format_yaml, read_yaml
 
 ENVIRONMENTS = Path("build/bench").absolute()
 RESULT = Path("bench/results/scale.json")
@@ -150,7 +150,7 @@ def project(folder: Path, table: Path) -> Path:
     knobs["raw"]["source"] = str(table)
     knobs["train"] |= MODEL
     (into / "params.yaml").write_text(format_yaml(knobs), encoding="utf-8")
-    (into / TERMS).unlink()
+    (into / CONTRACT).unlink()
     return into
 
 

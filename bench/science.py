@@ -28,16 +28,16 @@ from sklearn.model_selection import train_test_split
 
 from bench.arguments import parsed
 from bench.machine import machine, versions
-from stages import compute, inference, params
-from stages.compute import Engine
-from stages.contract import Column, Contract, Target
-from stages.evaluation import search, validation
-from stages.evaluation.markdown import scored
-from stages.evaluation.validation import Rows
-from stages.graph import export
-from stages.model import fitting
-from stages.params import Train
-from stages.yaml_text import parse_yaml
+from cairn import inference, params
+from cairn.compute.engine import Engine, open_engine
+from cairn.contract import Column, Contract, Target
+from cairn.evaluation import cross_validation
+from cairn.evaluation.cross_validation import Rows
+from cairn.evaluation.markdown import scored
+from cairn.export.onnx import check_parity, sklearn_predictions, to_onnx
+from cairn.modeling import fitting, search
+from cairn.params import Train
+from cairn.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
 SEED, FOLDS, REPEATS = 42, 10, 10
@@ -142,11 +142,11 @@ def judged(of: Rows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
     start = time.perf_counter()
     with (
         warnings.catch_warnings(),
-        compute.engine(params.load().compute) as engine,
+        open_engine(params.load().compute) as engine,
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
-        report = validation.judge(of, block, block, engine).cross_validation or {}
+        report = cross_validation.judge(of, block, block, engine).cross_validation or {}
         onnx = in_onnx(of, block, engine)
     scores = {name: shown(report["scores"][name]) for name in ("accuracy", "roc_auc")}
     print(f"bench: {block.estimator}, {time.perf_counter() - start:.0f} s: {scores}", flush=True)
@@ -173,12 +173,12 @@ def in_onnx(of: Rows, block: Train, engine: Engine) -> dict[str, float]:
     kept, _, classes, _ = train_test_split(
         of.features, of.classes, test_size=0.2, stratify=of.classes, random_state=SEED
     )
-    best = search.best(kept, classes, of.terms, block, engine).block
-    pipeline = fitting.fit(kept, classes, of.terms, best)
-    graph = export.to_onnx(pipeline, kept.shape[1])
+    best = search.best(kept, classes, of.contract, block, engine).block
+    pipeline = fitting.fit(kept, classes, of.contract, best)
+    graph = to_onnx(pipeline, kept.shape[1])
     session = inference.session(graph)
     said = inference.predict(session, of.features)
-    gap = export.check_parity("all", export.sklearn_predictions(pipeline, of.features), said)
+    gap = check_parity("all", sklearn_predictions(pipeline, of.features), said)
     taken = median(times(session, of.features))
     return {"largest_difference": gap, "row_microseconds": round(taken * 1e6, 1)}
 

@@ -9,15 +9,16 @@ from typing import Any, get_args
 
 from prometheus_client.core import Metric
 
-from service import metrics, openapi
-from service.front import ROUTES
-from service.metrics import Layout, Metrics, _Text
-from service.settings import Settings
-from stages.contract import Column, Contract, Target
-from stages.evaluation.card import CLASS_SCORES, SCORES
-from stages.evaluation.evaluate import LOSSES
-from stages.params import Gain, Loss, Params
-from stages.params import Metric as Searched
+from cairn.contract import Column, Contract, Target
+from cairn.evaluation.card import CLASS_SCORES, SCORES
+from cairn.evaluation.metrics import LOSSES
+from cairn.params import Gain, Loss, Params
+from cairn.params import Metric as Searched
+from service.http import openapi
+from service.http.routes import ROUTES
+from service.process.settings import Settings
+from service.telemetry import metrics
+from service.telemetry.metrics import Layout, Metrics, _Text
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference"

@@ -9,11 +9,13 @@ from typing import Any
 import bentoml
 import orjson
 
-from service import front, lifecycle, logs, run, supervisor, worker
-from service.client import schema_of_client
-from service.model import NAME, chosen, packed_tag
-from service.predictor import Predictor
-from service.settings import settings
+from service.bento.client import schema_of_client
+from service.bento.store import NAME, chosen, packed_tag
+from service.http import routes
+from service.inference.predictor import Predictor
+from service.process import lifecycle, run_folder, supervisor, worker
+from service.process.settings import settings
+from service.telemetry import logs
 
 logger = logging.getLogger(NAME)
 
@@ -41,7 +43,7 @@ class Cairn:
     def __init__(self) -> None:
         told = settings()
         # In a worker every line is the log's from the first; elsewhere logging is the caller's.
-        self.log = log() if run.folder() else None
+        self.log = log() if run_folder.folder() else None
         try:
             served = chosen(told, self.model)
             self.predictor = Predictor(*served, max_rows=told.max_rows, threads=told.threads)
@@ -64,14 +66,14 @@ class Cairn:
             told,
             lifecycle.state(),
             self.log or log(),
-            routes=(*front.ROUTES, front.OTHER),
-            pages=front.pages(self.predictor, told, schema_of_client(service.schema())),
+            routes=(*routes.ROUTES, routes.OTHER),
+            pages=routes.pages(self.predictor, told, schema_of_client(service.schema())),
             place=(bentoml.server_context.worker_index or 1) - 1,
-            folder=run.folder(),
+            folder=run_folder.folder(),
         )
         self.worker.start()
         # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.state().start(told, lambda app: front.Front(app, lambda: self.worker))
+        lifecycle.state().start(told, lambda app: routes.Front(app, lambda: self.worker))
         self.worker.say("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -93,7 +95,7 @@ class Cairn:
         `features` takes the values in the order of the columns, or a list of such lists;
         `records` objects with a value for each column. A bare object with a value for each column
         is one row as well. BentoML's own client has an argument for a DataFrame besides, see
-        `service.client`.
+        `service.bento.client`.
         """
         body = {"features": features} if records is None else {"records": records}
         answer = self.predictor.predict(body, uuid.uuid4().hex)
@@ -112,4 +114,4 @@ def loaded() -> worker.Worker:
 
 
 service: Any = Cairn  # the decorator made a Service of it
-service.add_asgi_middleware(front.Front, worker=loaded)
+service.add_asgi_middleware(routes.Front, worker=loaded)

@@ -14,19 +14,19 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages import compute, console, params, parquet
-from stages.compute import Engine
-from stages.console import CairnError, say
-from stages.contract import Column, Contract
-from stages.params import Processed
-from stages.parsing import checks, contract_file, infer, profile, table
-from stages.parsing.checks import REPEATED, Held, Tally
-from stages.parsing.decide import Decision, Knobs
-from stages.parsing.infer import Proposal, Roles
-from stages.parsing.profile import Survey
-from stages.paths import PROCESSED, RAW, REPORT, TERMS
+from cairn import console, params, parquet
+from cairn.compute.engine import Engine, open_engine
+from cairn.console import CairnError, say
+from cairn.contract import Column, Contract
+from cairn.params import Processed
+from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT
+from cairn.tables import contract_file, infer, profile, reader, validate
+from cairn.tables.decide import Decision, Knobs
+from cairn.tables.infer import Proposal, Roles
+from cairn.tables.profile import Survey
+from cairn.tables.validate import REPEATED, Held, Tally
 
-ANEW = f"if this is another table, delete {TERMS} and run `dvc repro`, which makes a new one"
+ANEW = f"if this is another table, delete {CONTRACT} and run `dvc repro`, which makes a new one"
 
 EMPTY = f"{RAW}: a header and no rows; it needs rows"
 
@@ -36,25 +36,25 @@ def main() -> None:
     knobs = params.load()
     block = knobs.processed
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
-    with compute.engine(knobs.compute) as engine:
+    with open_engine(knobs.compute) as engine:
         notes, roles = beginning(block)
         for text in notes:
             say(f"processed: {text}")
-        if TERMS.exists():
-            terms = contract_file.read(TERMS)
-            fits(terms, roles, block)
-            tally = held(terms, block, engine)
+        if CONTRACT.exists():
+            contract = contract_file.read(CONTRACT)
+            fits(contract, roles, block)
+            tally = held(contract, block, engine)
         else:
-            say(f"processed: no {TERMS} yet; inferring one from {RAW}")
+            say(f"processed: no {CONTRACT} yet; inferring one from {RAW}")
             found, survey, tally = first(block, roles, engine)
-            terms = found.contract
+            contract = found.contract
             say(f"\n{infer.show(found, survey)}\n")
-            say(f"target {terms.target.name}: {', '.join(map(str, terms.target.classes))}\n")
-            contract_file.write(terms, TERMS)  # now that the rows keep it
-            for text in (*loud(found), *infer.hints(terms, survey)):
+            say(f"target {contract.target.name}: {', '.join(map(str, contract.target.classes))}\n")
+            contract_file.write(contract, CONTRACT)  # now that the rows keep it
+            for text in (*loud(found), *infer.hints(contract, survey)):
                 say(f"processed: {text}")
-            say(f"processed: wrote {TERMS}; read it, edit it, commit it")
-    for text in remarks(tally, terms, block):
+            say(f"processed: wrote {CONTRACT}; read it, edit it, commit it")
+    for text in remarks(tally, contract, block):
         say(f"processed: {text}")
     REPORT.write_text(json.dumps(tally.report(), indent=2) + "\n", encoding="utf-8")
     say(f"processed: {tally.rows - tally.aside:,} rows in {PROCESSED}, {tally.aside:,} set aside")
@@ -74,14 +74,14 @@ class Surprise(Exception):
 
 def beginning(block: Processed) -> tuple[tuple[str, ...], Roles]:
     """What was decided about the file, and its columns by their roles."""
-    with closing(table.parts(RAW, block)) as parts:  # type: ignore[type-var]
+    with closing(reader.parts(RAW, block)) as parts:  # type: ignore[type-var]
         part = next(parts, None)
     if part is None:
         raise CairnError(EMPTY)
     names = {heading.header.strip(): heading.name for heading in part.headings}
-    if part.form == "jsonl" or TERMS.exists():  # a later row may have more; the contract says it
+    if part.form == "jsonl" or CONTRACT.exists():  # a later row may have more; the contract says it
         wanted = (block.target, block.identifier, *block.drop, *block.keep, *block.formats)
-        names = {**{text: table.title(text).name for text in wanted if text}, **names}
+        names = {**{text: reader.title(text).name for text in wanted if text}, **names}
     return part.notes, _roles(names, block)
 
 
@@ -110,7 +110,7 @@ def known(text: str, key: str, names: Mapping[str, str]) -> str:
     """A column's name, given as that or as its header; a CairnError where there is none."""
     if text.strip() in names:
         return names[text.strip()]
-    for name in (text, table.title(text).name):
+    for name in (text, reader.title(text).name):
         if name in names.values():
             return name
     close = get_close_matches(text, [*names, *names.values()], n=1)
@@ -126,7 +126,7 @@ def loud(found: Proposal) -> list[str]:
         names = ", ".join(f"{c.name} ({c.reason})" for c in left)
         texts.append(
             f"left out {len(left)} column{'s' if len(left) > 1 else ''}: {names}; to learn from "
-            f"one, add it to processed.keep and delete {TERMS}"
+            f"one, add it to processed.keep and delete {CONTRACT}"
         )
     rare = found.contract.target.rare
     if rare:
@@ -155,7 +155,7 @@ def guessed(block: Processed, roles: Roles, engine: Engine) -> First:
         Where one does not, or only all rows can tell: whether a whole number is a code, a date
         has hours, a text is a number, a column is left out.
     """
-    parts = table.parts(RAW, block)
+    parts = reader.parts(RAW, block)
     beginning = next(parts, None)
     if beginning is None or beginning.form != "csv" or next(parts, None) is None:
         raise Surprise
@@ -217,7 +217,7 @@ def suggested(survey: Survey, roles: Roles, block: Processed) -> Proposal:
 
 def surveyor(
     block: Processed, roles: Roles, texts: Sequence[str] = ()
-) -> Callable[[table.Part], Survey]:
+) -> Callable[[reader.Part], Survey]:
     """What profiles the columns of a part."""
     apart = [name for name in (roles.identifier, *roles.drop) if name]
     return partial(
@@ -229,45 +229,46 @@ def surveyed(block: Processed, roles: Roles, engine: Engine, texts: list[str]) -
     """What is known of all rows."""
     survey = Survey()
     with console.Progress("processed, inferring") as progress:
-        for part in engine.map(surveyor(block, roles, texts), table.parts(RAW, block)):
+        for part in engine.map(surveyor(block, roles, texts), reader.parts(RAW, block)):
             survey += part
             progress.add(part.rows)
     return survey
 
 
-def fits(terms: Contract, roles: Roles, block: Processed) -> None:
+def fits(contract: Contract, roles: Roles, block: Processed) -> None:
     """Raise a CairnError where params.yaml speaks of other columns than the contract."""
     problems = []
-    if roles.target != terms.target.name:
+    if roles.target != contract.target.name:
         problems.append(
-            f"processed.target: got {roles.target!r}, {TERMS} has {terms.target.name!r}"
+            f"processed.target: got {roles.target!r}, {CONTRACT} has {contract.target.name!r}"
         )
-    if roles.identifier != terms.identifier:
+    if roles.identifier != contract.identifier:
         problems.append(
-            f"processed.identifier: got {roles.identifier!r}, {TERMS} has {terms.identifier!r}; "
+            f"processed.identifier: got {roles.identifier!r}, "
+            f"{CONTRACT} has {contract.identifier!r}; "
             "change one of them"
         )
     problems += [
-        f"processed.drop: {name} is in {TERMS}, too; take it out of one of them"
-        for name in sorted({*roles.drop} & {*terms.names})
+        f"processed.drop: {name} is in {CONTRACT}, too; take it out of one of them"
+        for name in sorted({*roles.drop} & {*contract.names})
     ]
-    left = {column.name for column in terms.left_out}
+    left = {column.name for column in contract.left_out}
     problems += [
-        f"processed.keep: {name} is left out by {TERMS}" for name in sorted(roles.keep & left)
+        f"processed.keep: {name} is left out by {CONTRACT}" for name in sorted(roles.keep & left)
     ]
     problems += [
-        f"processed.formats: {name}: got {text!r}, {TERMS} has {terms.column(name).format!r}"
+        f"processed.formats: {name}: got {text!r}, {CONTRACT} has {contract.column(name).format!r}"
         for name, text in roles.formats.items()
-        if name in terms.names and terms.column(name).format != text
+        if name in contract.names and contract.column(name).format != text
     ]
-    if block.missing is not None and terms.missing != tuple(block.missing):
-        problems.append(f"processed.missing: {TERMS} has {terms.missing}")
+    if block.missing is not None and contract.missing != tuple(block.missing):
+        problems.append(f"processed.missing: {CONTRACT} has {contract.missing}")
     if problems:
         raise CairnError("\n       ".join([*problems, ANEW]))
 
 
 def held(
-    terms: Contract, block: Processed, engine: Engine, look: Callable[[Held], None] | None = None
+    contract: Contract, block: Processed, engine: Engine, look: Callable[[Held], None] | None = None
 ) -> Tally:
     """Hold every row to the contract, and write those that keep it.
 
@@ -281,11 +282,11 @@ def held(
     CairnError
         Where a row breaks it and params.yaml says to fail, or no row keeps it.
     """
-    repeated = duplicates(terms, block, engine)
+    repeated = duplicates(contract, block, engine)
     tally, done = Tally(), 0
-    hold = partial(checks.hold, terms=terms)
+    hold = partial(validate.hold, contract=contract)
     with console.Progress("processed") as progress, parquet.Writer(PROCESSED) as writer:
-        for part in engine.map(hold, table.parts(RAW, block)):
+        for part in engine.map(hold, reader.parts(RAW, block)):
             if look:
                 look(part)
             again = repeated[done : done + len(part.rows)]
@@ -294,22 +295,22 @@ def held(
             tally.repeat(tally.rows + 1 + np.flatnonzero(part.good)[: len(again)][again])
             tally.add(part)
             progress.add(part.total)
-        checks.lacks(terms, tally.columns)
+        validate.lacks(contract, tally.columns)
         verdict(tally, block)
     return tally
 
 
-def duplicates(terms: Contract, block: Processed, engine: Engine) -> NDArray[np.bool_]:
+def duplicates(contract: Contract, block: Processed, engine: Engine) -> NDArray[np.bool_]:
     """Which of the rows that keep the contract are the same as one before; none if nobody asks."""
     if block.duplicates == "keep":
         return np.empty(0, dtype=bool)
-    hold = partial(_hashed, terms=terms)
-    hashes = list(engine.map(hold, table.parts(RAW, block)))
+    hold = partial(_hashed, contract=contract)
+    hashes = list(engine.map(hold, reader.parts(RAW, block)))
     return pd.Series(np.concatenate(hashes)).duplicated().to_numpy()
 
 
-def _hashed(part: table.Part, terms: Contract) -> NDArray[np.uint64]:
-    return checks.hold(part, terms, hashed=True).hashes
+def _hashed(part: reader.Part, contract: Contract) -> NDArray[np.uint64]:
+    return validate.hold(part, contract, hashed=True).hashes
 
 
 def verdict(tally: Tally, block: Processed) -> None:
@@ -317,9 +318,8 @@ def verdict(tally: Tally, block: Processed) -> None:
     if not tally.rows:
         raise CairnError(EMPTY)
     broken = tally.counts.keys() - {REPEATED}
-    mend = (
-        f"mend the source, or {TERMS if TERMS.exists() else 'put the column into processed.drop'}"
-    )
+    place = CONTRACT if CONTRACT.exists() else "put the column into processed.drop"
+    mend = f"mend the source, or {place}"
     if broken and block.bad_rows == "fail":
         raise CairnError(f"{tally.described()}; {mend}, or set processed.bad_rows: set_aside")
     if tally.broken > block.max_bad_rows * tally.rows and tally.aside < tally.rows:
@@ -335,14 +335,14 @@ def verdict(tally: Tally, block: Processed) -> None:
         raise CairnError(f"no row is left: {tally.described()}")
 
 
-def remarks(tally: Tally, terms: Contract, block: Processed) -> list[str]:
+def remarks(tally: Tally, contract: Contract, block: Processed) -> list[str]:
     """What people should know of a table that passed."""
-    dropped = {table.title(name).name for name in block.drop}
+    dropped = {reader.title(name).name for name in block.drop}
     texts = [
-        f"column {name!r} is left out: it is neither in {TERMS} nor in processed.drop"
-        for name in sorted(tally.columns - terms.headers.keys() - dropped)
+        f"column {name!r} is left out: it is neither in {CONTRACT} nor in processed.drop"
+        for name in sorted(tally.columns - contract.headers.keys() - dropped)
     ]
-    blanks = [text for text in tally.notes if text.endswith(checks.BLANKS)]
+    blanks = [text for text in tally.notes if text.endswith(validate.BLANKS)]
     if len(blanks) > 1:  # a line for each of many columns would hide the rest
         count = sum(tally.notes[text] for text in blanks)
         texts.append(f"blanks around {count:,} texts of {len(blanks)} columns taken off")

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
 
-from stages import console, params
-from stages.console import CairnError, say
-from stages.params import Raw
-from stages.paths import RAW
-from stages.source import archive, download, query
+from cairn import console, params
+from cairn.console import CairnError, say
+from cairn.params import Raw
+from cairn.paths import RAW
+from cairn.sources import archive, download, query
 
 SHIPPED = ("breast_cancer", "digits", "iris", "wine")
 ALLOWED = (

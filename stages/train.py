@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from stages import console, processes
+from cairn import console
+from cairn.compute import processes
 
 # What runs in processes of its own, beside each other.
 BESIDE = (
-    "stages.evaluation.curves",
-    "stages.evaluation.parts",
-    "stages.evaluation.pictures",
-    "stages.evaluation.validation",
+    "cairn.evaluation.curves",
+    "cairn.evaluation.slices",
+    "cairn.evaluation.plots",
+    "cairn.evaluation.cross_validation",
 )
 
 

@@ -16,59 +16,66 @@ from pandas import DataFrame
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from stages import (
-    compute,
-    contract,
-    identity,
+from cairn import (
     inference,
     params,
     parquet,
-    processes,
-    register,
-    tracking,
-    twins,
+    provenance,
 )
-from stages.compute import Engine
-from stages.console import Progress, patience, say
-from stages.contract import Contract, Threshold
-from stages.evaluation import (
+from cairn.compute import (
+    processes,
+)
+from cairn.compute.engine import Engine, open_engine
+from cairn.compute.processes import Run, here
+from cairn.console import Progress, patience, say
+from cairn.contract import Contract, Feature, Threshold, write_contract
+from cairn.evaluation import (
     card,
+    cross_validation,
     curves,
     drawing,
-    evaluate,
-    example,
     intervals,
     leaks,
-    parts,
-    search,
+    slices,
     threshold,
-    validation,
 )
-from stages.evaluation.evaluate import Scored
-from stages.evaluation.histogram import seen
-from stages.evaluation.intervals import plain
-from stages.graph import export, proof
-from stages.inference import Predictions
-from stages.model import estimator, fitting
-from stages.model.frame import FramePipeline
-from stages.params import Train
-from stages.parsing import contract_file
-from stages.paths import (
+from cairn.evaluation.intervals import plain
+from cairn.evaluation.metrics import Scored, scores
+from cairn.export import parity
+from cairn.export.onnx import to_onnx
+from cairn.inference import Predictions
+from cairn.modeling import (
+    duplicates,
+    estimators,
+    example,
+    fitting,
+    search,
+)
+from cairn.modeling.frame_pipeline import FramePipeline
+from cairn.modeling.histograms import seen
+from cairn.params import Train
+from cairn.paths import (
     CARD,
     CONTRACT,
     ENVIRONMENT,
     EVALUATION,
     METRICS,
+    MODEL_CONTRACT,
     ONNX,
     PICTURES,
     PIPELINE,
     PLOTS,
     REPORT,
-    TERMS,
     TEST,
     TRAIN,
 )
-from stages.processes import Run, here
+from cairn.releases import (
+    bento_store,
+    mlflow,
+)
+from cairn.tables import contract_file
+from cairn.transform import Engineering
+from stages import engineering
 
 # What decides the bits of the model; the rest of the environment is in requirements.txt.
 LIBRARIES = (
@@ -82,6 +89,7 @@ LIBRARIES = (
     "skl2onnx",
 )
 LIGHTGBM = ("lightgbm", "onnxmltools")
+ENGINEERING = Engineering(engineering)
 NAMED = 3  # classes that one line names
 
 Floats = NDArray[np.float32]
@@ -106,22 +114,22 @@ class Rows(NamedTuple):
 
 def main() -> None:
     """Turn data/features into data/model, and register it."""
-    knobs, terms = params.load(), contract_file.read(TERMS)
+    knobs, contract = params.load(), contract_file.read(CONTRACT)
     block = knobs.train
-    identity.git()  # what keeps it from being read is told before the work, and not after
+    provenance.git()  # what keeps it from being read is told before the work, and not after
     # More threads than one may add in another order, and the last bits would depend on that.
     with (
         threadpool_limits(1),
-        compute.engine(knobs.compute) as engine,
+        open_engine(knobs.compute) as engine,
         processes.pool() as run,
     ):
-        made = learn(block, terms, engine, run)
+        made = learn(block, contract, engine, run)
         save(made, block, run)
     say(f"train: {headline(made.metrics['test'])}")
-    chain = identity.fresh(block.model_dump(by_alias=True))
-    tag = register.register(chain)
+    chain = provenance.fresh(block.model_dump(by_alias=True))
+    tag = bento_store.register(chain)
     say(f"train: registered as {tag}")
-    tracking.track(tag, chain)
+    mlflow.track(tag, chain)
 
 
 def headline(test: dict[str, Any]) -> str:
@@ -140,7 +148,7 @@ class Made(NamedTuple):
 
     pipeline: Pipeline
     graph: bytes
-    terms: Contract
+    contract: Contract
     metrics: dict[str, Any]
     evaluation: dict[str, Any]
     points: dict[str, DataFrame]
@@ -149,78 +157,83 @@ class Made(NamedTuple):
 def save(made: Made, block: Train, run: Run = here) -> None:
     """Write data/model."""
     PLOTS.mkdir(parents=True, exist_ok=True)
-    joblib.dump(FramePipeline(made.terms, made.pipeline), PIPELINE)
+    joblib.dump(FramePipeline(made.contract, made.pipeline, ENGINEERING), PIPELINE)
     ONNX.write_bytes(made.graph)
-    contract.write(made.terms, CONTRACT)
+    write_contract(made.contract, MODEL_CONTRACT)
     write(made.metrics, METRICS)
     write(made.evaluation, EVALUATION)
     versions = {name: metadata.version(name) for name in libraries(made.pipeline)}
     write(versions, ENVIRONMENT)
-    hashes = {path.as_posix(): identity.digest(path, "md5") for path in (TERMS, TRAIN, TEST)}
-    CARD.write_text(card.card(made.terms, block, made.evaluation, versions, hashes), "utf-8")
+    hashes = {path.as_posix(): provenance.digest(path, "md5") for path in (CONTRACT, TRAIN, TEST)}
+    CARD.write_text(card.card(made.contract, block, made.evaluation, versions, hashes), "utf-8")
     for name, frame in made.points.items():
         frame.to_csv(PLOTS / f"{name}.csv", index=False, lineterminator="\n")
-    draw = partial(drawing.draw, made.points, made.evaluation, made.terms)
+    draw = partial(drawing.draw, made.points, made.evaluation, made.contract)
     for name, picture in zip(PICTURES, run(draw, PICTURES), strict=True):
         (PLOTS / f"{name}.png").write_bytes(picture)
 
 
-def learn(block: Train, terms: Contract, engine: Engine, run: Run = here) -> Made:
+def learn(block: Train, contract: Contract, engine: Engine, run: Run = here) -> Made:
     """Search, fit, convert, prove and score: the training rows first, and without them the test."""
-    check(block, terms)
-    rows = read(TRAIN, terms.target.name)
-    hashes = twins.hash_matrix(rows.features)
-    copies = twins.count(hashes, rows.classes)
+    check(block, contract)
+    rows = read(TRAIN, contract.target.name)
+    contract = name_features(contract, rows.names)
+    hashes = duplicates.hash_matrix(rows.features)
+    copies = duplicates.count(hashes, rows.classes)
     suspects = leaks.find(rows.features, rows.classes, rows.names, hashes, block.seed)
     for leak in suspects:
-        say(f"train: WARNING: {leaks.warning(leak, terms)}")
+        say(f"train: WARNING: {leaks.warning(leak, contract)}")
     del hashes
     with joblib.parallel_config("threading", n_jobs=-1):
-        found = search.best(rows.features, rows.classes, terms, block, engine)
+        found = search.best(rows.features, rows.classes, contract, block, engine)
         if found.report:
             say(f"train: the best is {found.report['best']}")
-        pipeline = fit(rows, terms, found.block, engine)
+        pipeline = fit(rows, contract, found.block, engine)
         fitting.check_converged(pipeline, rows.features, rows.classes)
         say("train: converting to ONNX")
-        graph = export.to_onnx(pipeline, rows.features.shape[1])
-        said = proof.predictions("train", pipeline, graph, rows.features)
-        judged = validation.judge(
-            validation.Rows(rows.features, rows.classes, terms), block, found.block, engine, run
+        graph = to_onnx(pipeline, rows.features.shape[1])
+        said = parity.predictions("train", pipeline, graph, rows.features)
+        judged = cross_validation.judge(
+            cross_validation.Rows(rows.features, rows.classes, contract),
+            block,
+            found.block,
+            engine,
+            run,
         )
         unsure = fitting.notes(found.block, pipeline, rows.features, rows.classes)
         notes = [note for note in (found.note, *unsure, judged.note) if note]
         for note in notes:
             say(f"train: {note}")
-        learning = learned(rows, terms, found.block, run)
-    known = complete(rows, terms, judged.threshold)
+        learning = learned(rows, contract, found.block, run)
+    known = complete(rows, contract, judged.threshold)
     if block.example == "row":
-        shown = example.example(terms, rows.features, block.seed)
+        shown = example.example(contract, rows.features, block.seed)
         known = known.model_copy(update={"example": shown})
-    count, classes = len(rows.classes), len(terms.target.classes)
-    scores = evaluate.scores(scored(rows, said, known), classes)
+    count, classes = len(rows.classes), len(contract.target.classes)
+    train_scores = scores(scored(rows, said, known), classes)
     del rows, said  # before the test rows come
-    rows = read(TEST, terms.target.name)
-    hashes = twins.hash_matrix(rows.features)
-    test = scored(rows, proof.predictions("test", pipeline, graph, rows.features), known)
+    rows = read(TEST, contract.target.name)
+    hashes = duplicates.hash_matrix(rows.features)
+    test = scored(rows, parity.predictions("test", pipeline, graph, rows.features), known)
     say("train: scoring")
     with patience("train: still scoring"):
         evaluation: dict[str, Any] = {
             "rows": {"train": count, "test": len(rows.classes)},
             "table": read_report(),
-            "duplicates": duplicates(copies, twins.count(hashes, rows.classes)),
+            "duplicates": count_copies(copies, duplicates.count(hashes, rows.classes)),
             "leaks": [leak._asdict() for leak in suspects],
-            "notes": [*notes, *untold(test, terms)],
+            "notes": [*notes, *untold(test, contract)],
             "test": plain(intervals.of_scores(test, classes, block.seed, run)),
             "cross_validation": judged.cross_validation,
-            "classes": parts.by_class(test, known, block.seed, run),
-            "slices": parts.by_slice(test, known, block.slices, block.seed, run),
+            "classes": slices.by_class(test, known, block.seed, run),
+            "slices": slices.by_slice(test, known, block.slices, block.seed, run),
             "threshold": judged.threshold,
             "search": found.report,
         }
         tried = found.report["tried"] if found.report else []
         points = curves.points(pipeline, test, known, block.seed, tried)
         evaluation["importance"] = points["importance"].to_dict("records")
-    metrics = {"train": scores, **heads(evaluation)}
+    metrics = {"train": train_scores, **heads(evaluation)}
     return Made(pipeline, graph, known, metrics, evaluation, {**points, "learning": learning})
 
 
@@ -230,7 +243,7 @@ def read_report() -> dict[str, Any]:
     return {name: report[name] for name in ("rows", "set_aside", "problems", "notes") if report}
 
 
-def duplicates(*parts: twins.Counts) -> dict[str, int]:
+def count_copies(*parts: duplicates.Counts) -> dict[str, int]:
     """What evaluation.json says of copies; no two parts share one."""
     return {
         "copies": sum(part.copies for part in parts),
@@ -238,36 +251,42 @@ def duplicates(*parts: twins.Counts) -> dict[str, int]:
     }
 
 
-def untold(test: Scored, terms: Contract) -> list[str]:
+def untold(test: Scored, contract: Contract) -> list[str]:
     """Of which classes the test rows say nothing."""
-    counts = np.bincount(test.truth, minlength=len(terms.target.classes))
-    absent = [repr(terms.target.classes[code]) for code in np.flatnonzero(counts == 0)]
+    counts = np.bincount(test.truth, minlength=len(contract.target.classes))
+    absent = [repr(contract.target.classes[code]) for code in np.flatnonzero(counts == 0)]
     if not absent:
         return []
     more = f" and {len(absent) - NAMED:,} more" if len(absent) > NAMED else ""
     return [f"no test row is of class {', '.join(absent[:NAMED])}{more}: no score counts it"]
 
 
-def check(block: Train, terms: Contract) -> None:
+def check(block: Train, contract: Contract) -> None:
     """Refuse what the table has not, before anything takes long."""
     if block.threshold:
-        threshold.place(block.threshold, terms)
-    parts.check_slices(block.slices, terms)
+        threshold.place(block.threshold, contract)
+    slices.check_slices(block.slices, contract)
 
 
-def learned(rows: Rows, terms: Contract, block: Train, run: Run) -> DataFrame:
+def learned(rows: Rows, contract: Contract, block: Train, run: Run) -> DataFrame:
     """The learning curve, where cross-validation is wanted; otherwise one without points."""
-    if not validation.wanted(block, len(rows.classes)):
+    if not cross_validation.wanted(block, len(rows.classes)):
         return curves.unlearned()
     say("train: learning from fewer rows")
     with patience("train: still learning from fewer rows"):
-        pipeline = fitting.unfitted(rows.features, terms, block)
+        pipeline = fitting.unfitted(rows.features, contract, block)
         return curves.learning(pipeline, (rows.features, rows.classes), block, run)
 
 
-def complete(rows: Rows, terms: Contract, chosen: dict[str, Any] | None) -> Contract:
+def name_features(contract: Contract, names: tuple[str, ...]) -> Contract:
+    """Add the features of data/features to the contract, the user's own after the columns'."""
+    own = tuple(Feature(name=name, column=None) for name in names[len(contract.own) :])
+    return contract.model_copy(update={"features": (*contract.own, *own)})
+
+
+def complete(rows: Rows, contract: Contract, chosen: dict[str, Any] | None) -> Contract:
     """The contract with what the model saw, and from which probability a class is predicted."""
-    known = seen(terms, rows.features, rows.classes, rows.names[len(terms.own) :])
+    known = seen(contract, rows.features, rows.classes, ENGINEERING.sha256)
     if chosen is None:
         return known
     decision = Threshold(label=chosen["label"], value=chosen["value"])
@@ -275,9 +294,9 @@ def complete(rows: Rows, terms: Contract, chosen: dict[str, Any] | None) -> Cont
     return known.model_copy(update={"target": target})
 
 
-def scored(rows: Rows, said: Predictions, terms: Contract) -> Scored:
+def scored(rows: Rows, said: Predictions, contract: Contract) -> Scored:
     """Rows with what the service says of them."""
-    labelled = inference.decided(said, terms.target.decision)
+    labelled = inference.decided(said, contract.target.decision)
     return Scored(rows.features, rows.classes, labelled)
 
 
@@ -294,17 +313,17 @@ def middles(found: dict[str, dict[str, Any]]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def fit(rows: Rows, terms: Contract, block: Train, engine: Engine) -> Pipeline:
+def fit(rows: Rows, contract: Contract, block: Train, engine: Engine) -> Pipeline:
     """The block's Pipeline, fitted to all rows."""
     count, width = rows.features.shape
     say(f"train: fitting {block.estimator} on {count:,} rows × {width} features")
     with patience("train: still fitting"):
-        return fitting.fit(rows.features, rows.classes, terms, block, engine)
+        return fitting.fit(rows.features, rows.classes, contract, block, engine)
 
 
 def libraries(pipeline: Pipeline) -> tuple[str, ...]:
     """The libraries that decide the bits of this model."""
-    return (*LIBRARIES, *(LIGHTGBM if estimator.uses_lightgbm(pipeline[-1]) else ()))
+    return (*LIBRARIES, *(LIGHTGBM if estimators.uses_lightgbm(pipeline[-1]) else ()))
 
 
 def write(content: dict[str, Any], path: Path) -> None:

@@ -56,7 +56,7 @@ def make(project: Project, target: str, *settings: str) -> None:
 def build(project: Project) -> str:
     """Build the project's Bento and its image, as the README says; returns the name of both."""
     make(project, "image")
-    return project.run("python", "-m", "service.version").stdout.strip()
+    return project.run("python", "-m", "service.bento.version").stdout.strip()
 
 
 @dataclass(frozen=True)

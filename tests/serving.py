@@ -15,7 +15,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from service import health
+from service.process import health
 from tests.conftest import Project
 from tests.ports import free_ports, listens, wait_until
 

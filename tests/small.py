@@ -26,18 +26,29 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages import contract
-from stages.contract import MISSING_TEXTS, Category, Column, Contract, Kind, Part, Target
-from stages.evaluation import intervals, parts
-from stages.evaluation.histogram import seen
-from stages.features import codes, features, matrix
-from stages.graph import export
-from stages.model import fitting
-from stages.params import Train
-from stages.paths import PICTURES
+from cairn.contract import (
+    MISSING_TEXTS,
+    Category,
+    Column,
+    Contract,
+    Feature,
+    Kind,
+    Part,
+    Target,
+    write_contract,
+)
+from cairn.evaluation import intervals, slices
+from cairn.export.onnx import to_onnx
+from cairn.modeling import fitting
+from cairn.modeling.histograms import seen
+from cairn.params import Train
+from cairn.paths import PICTURES
+from cairn.transform import Engineering, features, matrix
+from stages import engineering
+from stages.features import codes
 
 HEADER = ("area (cm2)", "depth", "count", "flag", "colour", "kind")
-TERMS = Contract(
+CONTRACT = Contract(
     columns=(
         Column(name="area", kind="number", unit="cm2"),
         Column(name="depth", kind="number", missing=True),
@@ -87,6 +98,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     },
     "compute": {"engine": "local", "scheduler": None, "workers": None, "memory": None},
 }
+ENGINEERING = Engineering(engineering)
 ROWS = 80
 PNG = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
@@ -133,13 +145,13 @@ def text(rows: list[list[Any]] | None = None) -> str:
 
 def frame() -> pd.DataFrame:
     """The table as a frame, numbers as float32."""
-    untyped = pd.DataFrame(table(), columns=[*TERMS.names, "kind"])
+    untyped = pd.DataFrame(table(), columns=[*CONTRACT.names, "kind"])
     return untyped.astype(dict.fromkeys(["area", "depth", "count"], "float32"))
 
 
 def rows() -> list[dict[str, Any]]:
     """The table as the service has it: one object a row, without the target."""
-    return [dict(zip(TERMS.names, row, strict=False)) for row in table()]
+    return [dict(zip(CONTRACT.names, row, strict=False)) for row in table()]
 
 
 class Fitted(NamedTuple):
@@ -147,7 +159,7 @@ class Fitted(NamedTuple):
 
     pipeline: Pipeline
     graph: bytes
-    terms: Contract
+    contract: Contract
     features: NDArray[np.float32]
     classes: NDArray[np.int64]
 
@@ -156,12 +168,12 @@ class Fitted(NamedTuple):
 def fitted() -> Fitted:
     """A linear model of the table."""
     made = frame()
-    columns = features({str(name): made[name] for name in made}, TERMS)
+    columns = features({str(name): made[name] for name in made}, CONTRACT, ENGINEERING)
     rows = np.column_stack(list(columns.values()))
-    classes = codes(made["kind"].tolist(), TERMS)
-    pipeline = fitting.fit(rows, classes, TERMS, LINEAR)
-    graph = export.to_onnx(pipeline, rows.shape[1])
-    return Fitted(pipeline, graph, seen(TERMS, rows, classes), rows, classes)
+    classes = codes(made["kind"].tolist(), CONTRACT)
+    pipeline = fitting.fit(rows, classes, CONTRACT, LINEAR)
+    graph = to_onnx(pipeline, rows.shape[1])
+    return Fitted(pipeline, graph, seen(CONTRACT, rows, classes), rows, classes)
 
 
 # All that a contract can say, in one: dates, codes, categories that are not listed, names of rows.
@@ -201,7 +213,8 @@ def full_rows(number: int = ROWS) -> list[dict[str, Any]]:
 @cache
 def full() -> Fitted:
     """A linear model of FULL."""
-    return fitted_to(matrix([[row[name] for name in FULL.names] for row in full_rows()], FULL))
+    rows = [[row[name] for name in FULL.names] for row in full_rows()]
+    return fitted_to(matrix(rows, FULL, ENGINEERING))
 
 
 def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fitted:
@@ -209,8 +222,10 @@ def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fi
     classes = (rows[:, 6] > 0).astype(np.int64)
     pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
     pipeline.fit(rows, classes)
-    graph = export.to_onnx(pipeline, rows.shape[1])
-    return Fitted(pipeline, graph, seen(FULL, rows, classes, engineered), rows, classes)
+    graph = to_onnx(pipeline, rows.shape[1])
+    own = [Feature(name=name, column=None) for name in engineered]
+    contract = FULL.model_copy(update={"features": (*FULL.own, *own)})
+    return Fitted(pipeline, graph, seen(contract, rows, classes, ENGINEERING.sha256), rows, classes)
 
 
 def save(folder: Path, made: Fitted | None = None) -> Path:
@@ -221,7 +236,7 @@ def save(folder: Path, made: Fitted | None = None) -> Path:
         (folder / "plots" / f"{name}.png").write_bytes(PNG)
     (folder / "evaluation.json").write_text(json.dumps({"rows": {"train": 60, "test": 20}}))
     (folder / "card.md").write_text("# small\n")
-    contract.write(made.terms, folder / "contract.json")
+    write_contract(made.contract, folder / "contract.json")
     (folder / "model.onnx").write_bytes(made.graph)
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.9}}))
     (folder / "environment.json").write_text(json.dumps({"numpy": "2"}))
@@ -232,7 +247,7 @@ def use_few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw few resamples for intervals, where a test does not ask how wide they are."""
     monkeypatch.setattr(intervals, "RESAMPLES", 20)
     monkeypatch.setattr(intervals, "LEAST_RESAMPLES", 20)
-    monkeypatch.setattr(parts, "RESAMPLES", 20)
+    monkeypatch.setattr(slices, "RESAMPLES", 20)
 
 
 @contextmanager
@@ -408,6 +423,6 @@ def _wrong_categories(column: Column) -> list[st.SearchStrategy[Any]]:
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
     """Any contract, with rows that keep it."""
-    terms = draw(contracts())
-    row = st.fixed_dictionaries({column.name: values(column) for column in terms.columns})
-    return terms, draw(st.lists(row, min_size=1, max_size=3))
+    contract = draw(contracts())
+    row = st.fixed_dictionaries({column.name: values(column) for column in contract.columns})
+    return contract, draw(st.lists(row, min_size=1, max_size=3))

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.paths import PICTURES
+from cairn.paths import PICTURES
 from tests.conftest import Project, copy
 from tests.serving import MALIGNANT, WAIT, served, shared
 
@@ -190,12 +190,12 @@ def test_a_table_of_ones_own_with_every_kind_of_column(project: Project, tmp_pat
     another_table(own)
     own.run("dvc", "repro", "processed")
     path = own.root / "data/processed/contract.yaml"
-    terms = path.read_text()
-    edited = terms.replace(
+    contract = path.read_text()
+    edited = contract.replace(
         "{name: region, kind: integer}",
         "{name: region, kind: category, categories: [0, 1, 2, 3], unknown: true}",
     ).replace("{name: balance, kind: number,", "{name: balance, kind: number, maximum: 500,")
-    assert edited != terms
+    assert edited != contract
     path.write_text(edited)
     own.run("dvc", "repro", PYTHONHASHSEED="0", OMP_NUM_THREADS="1")
     assert path.read_text() == edited
@@ -312,7 +312,7 @@ def at_once(project: Project, *command: str) -> list[str]:
 def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path: Path) -> None:
     built = copy(project, tmp_path)
     printed = at_once(built, "bentoml", "build")
-    tag = built.run("python", "-m", "service.version").stdout.strip()
+    tag = built.run("python", "-m", "service.bento.version").stdout.strip()
     assert all(f"bentoml containerize {tag}" in each for each in printed)
     assert sum(f"The store has {tag}" in each for each in printed) == 1
     listed = json.loads(built.run("bentoml", "list", "--output", "json").stdout)
@@ -327,4 +327,4 @@ def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path
     assert answer["prediction"] == 0
     path = built.root / "service" / "rows.py"
     path.write_text(path.read_text() + "# another Bento\n")
-    assert built.run("python", "-m", "service.version").stdout.strip() != tag
+    assert built.run("python", "-m", "service.bento.version").stdout.strip() != tag

@@ -14,30 +14,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.errors import Refused
-from service.rows import Reader
-from stages.contract import Column, Contract, Target
-from stages.parsing import checks, table
-from stages.parsing.table import Part
+from cairn.contract import Column, Contract, Target
+from cairn.tables import reader, validate
+from cairn.tables.reader import Part
+from service.http.errors import Refused
+from service.inference.rows import Reader
 from tests import small
 
 TARGET = Target(name="labelled", classes=("no", "yes"))
 GONE = object()
 
 
-def offline(rows: list[dict[str, Any]], terms: Contract, size: int) -> list[bool]:
+def offline(rows: list[dict[str, Any]], contract: Contract, size: int) -> list[bool]:
     """Which rows `processed` keeps, of parts of so many rows."""
     lines = [f"{json.dumps({**row, TARGET.name: 'yes'})}\n".encode() for row in rows]
     found = []
     for place in range(0, len(lines), size):
         part = Part("jsonl", b"".join(lines[place : place + size]), "table")
-        found += checks.hold(part, terms).good.tolist()
+        found += validate.hold(part, contract).good.tolist()
     return found
 
 
-def online(rows: list[dict[str, Any]], terms: Contract) -> list[bool]:
+def online(rows: list[dict[str, Any]], contract: Contract) -> list[bool]:
     """Which rows the service takes."""
-    reader = Reader(terms)
+    reader = Reader(contract)
     return [accepted(reader, row) for row in rows]
 
 
@@ -49,23 +49,23 @@ def accepted(reader: Reader, row: dict[str, Any]) -> bool:
     return True
 
 
-def columns(terms: Contract) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
+def columns(contract: Contract) -> Iterator[tuple[str, st.SearchStrategy[Any]]]:
     """Right and wrong values of each column, and none at all."""
-    for column in terms.columns:
+    for column in contract.columns:
         right, wrong = small.values(column), small.wrong(column)
         yield column.name, st.one_of(right, right, right, right, wrong, st.just(GONE))
-    if terms.identifier:
+    if contract.identifier:
         others = st.sampled_from([True, 0.5, 7.0, [], {}, 2**63, GONE])
-        yield terms.identifier, st.one_of(small.IDENTIFIERS, small.IDENTIFIERS, others)
+        yield contract.identifier, st.one_of(small.IDENTIFIERS, small.IDENTIFIERS, others)
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
     """Any contract, with rows that keep it or do not."""
-    terms = draw(small.contracts()).model_copy(update={"target": TARGET})
-    row = st.fixed_dictionaries(dict(columns(terms)))
+    contract = draw(small.contracts()).model_copy(update={"target": TARGET})
+    row = st.fixed_dictionaries(dict(columns(contract)))
     rows = draw(st.lists(row, min_size=1, max_size=6))
-    return terms, [{name: v for name, v in row.items() if v is not GONE} for row in rows]
+    return contract, [{name: v for name, v in row.items() if v is not GONE} for row in rows]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -73,11 +73,11 @@ def tables(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
 def test_the_service_takes_all_rows_that_processed_keeps(
     made: tuple[Contract, list[dict[str, Any]]], size: int
 ) -> None:
-    terms, rows = made
-    kept = offline(rows, terms, size)
-    assert [taken or not good for taken, good in zip(online(rows, terms), kept, strict=True)] == [
-        True
-    ] * len(rows)
+    contract, rows = made
+    kept = offline(rows, contract, size)
+    assert [
+        taken or not good for taken, good in zip(online(rows, contract), kept, strict=True)
+    ] == [True] * len(rows)
 
 
 NUMBER = Column(name="a", kind="number")
@@ -111,12 +111,12 @@ def test_values_at_the_borders_are_the_same_to_both(
     column: Column, right: list[Any], written: list[Any], wrong: list[Any], size: int
 ) -> None:
     """In JSON; what others write instead of it the service takes, whatever `processed` does."""
-    terms = Contract(columns=(column,), target=TARGET)
+    contract = Contract(columns=(column,), target=TARGET)
     rows = [{"a": value} for value in [*right, *wrong]]
     expected = [True] * len(right) + [False] * len(wrong)
-    assert online(rows, terms) == expected
-    assert offline(rows, terms, size) == expected
-    assert online([{"a": value} for value in written], terms) == [True] * len(written)
+    assert online(rows, contract) == expected
+    assert offline(rows, contract, size) == expected
+    assert online([{"a": value} for value in written], contract) == [True] * len(written)
 
 
 def cells(column: Column) -> st.SearchStrategy[str]:
@@ -128,12 +128,14 @@ def cells(column: Column) -> st.SearchStrategy[str]:
     return some | odd | st.text("0123456789.,-+eETZ:x ", max_size=8)
 
 
-def of_csv(texts: list[str], terms: Contract) -> list[Any]:
+def of_csv(texts: list[str], contract: Contract) -> list[Any]:
     """What `processed` reads of a column of CSV; GONE where it keeps no row."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerows([[text, "yes"] for text in texts])
-    held = checks.hold(Part("csv", file.getvalue().encode(), "table", 2, ("a", "labelled")), terms)
+    held = validate.hold(
+        Part("csv", file.getvalue().encode(), "table", 2, ("a", "labelled")), contract
+    )
     kept = iter(held.rows["a"].to_pylist())
     return [next(kept) if good else GONE for good in held.good]
 
@@ -157,10 +159,10 @@ GRADE = Column(name="a", kind="category", categories=(1, 2), missing=True, marke
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_cell_of_csv_is_the_same_value_in_a_request(column: Column, data: st.DataObject) -> None:
-    terms = Contract(columns=(column,), target=TARGET)
+    contract = Contract(columns=(column,), target=TARGET)
     texts = data.draw(st.lists(cells(column), min_size=1, max_size=20))
-    reader = Reader(terms)
-    for text, wanted in zip(texts, of_csv(texts, terms), strict=True):
+    reader = Reader(contract)
+    for text, wanted in zip(texts, of_csv(texts, contract), strict=True):
         if wanted is GONE:
             continue
         ((found,),) = reader.read(json.dumps([{"a": text}]).encode()).values
@@ -173,21 +175,21 @@ def test_a_cell_of_csv_is_the_same_value_in_a_request(column: Column, data: st.D
 
 
 def test_a_name_of_a_row_is_the_same_to_both() -> None:
-    terms = Contract(columns=(NUMBER,), identifier="id", target=TARGET)
+    contract = Contract(columns=(NUMBER,), identifier="id", target=TARGET)
     right: list[Any] = ["x", "", "2024-01-01", 7, -(2**63), 2**63 - 1, None]
     wrong: list[Any] = [True, 0.5, [], {}, 2**63]
     rows = [{"a": 1, "id": value} for value in [*right, *wrong]]
     expected = [True] * len(right) + [False] * len(wrong)
-    assert online(rows, terms) == expected
-    assert offline(rows, terms, 1) == offline(rows, terms, 99) == expected
+    assert online(rows, contract) == expected
+    assert offline(rows, contract, 1) == offline(rows, contract, 99) == expected
     names = b"".join(b'{"a":1,"id":%d,"labelled":"no"}\n' % name for name in (7, 2**63 - 1))
-    held = checks.hold(Part("jsonl", names, "table"), terms)
+    held = validate.hold(Part("jsonl", names, "table"), contract)
     assert held.rows["id"].to_pylist() == ["7", str(2**63 - 1)]
 
 
 def test_a_row_that_pydantic_never_sees_is_no_row_offline_either() -> None:
     """JSON has no NaN: a file that has some says that the value is missing."""
     part = Part("jsonl", b'{"a":NaN,"labelled":"no"}\n', "table")
-    terms = Contract(columns=(NUMBER,), target=TARGET)
-    assert not checks.hold(part, terms).good[0]
-    assert table.JSON not in [field.type for field in part.read().schema]
+    contract = Contract(columns=(NUMBER,), target=TARGET)
+    assert not validate.hold(part, contract).good[0]
+    assert reader.JSON not in [field.type for field in part.read().schema]

@@ -15,13 +15,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import science
-from service.errors import KINDS
-from service.front import ROUTES
-from service.settings import Settings
-from stages import params
-from stages.evaluation import search
-from stages.model import estimator
-from stages.parsing import contract_file
+from cairn import params
+from cairn.modeling import estimators, search
+from cairn.tables import contract_file
+from service.http.errors import KINDS
+from service.http.routes import ROUTES
+from service.process.settings import Settings
 from tests import small, workers
 from tests.conftest import ROOT, Project
 from tests.serving import MALIGNANT, shared
@@ -141,14 +140,14 @@ def test_the_params_of_the_examples_are_allowed() -> None:
     drawn = search.candidates(block)
     assert len(drawn) == block.search.candidates
     for each in drawn:
-        estimator.make(each.block, small.TERMS)
+        estimators.make(each.block, small.CONTRACT)
 
 
 def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:
     _, example, _ = blocks("yaml")
     (tmp_path / "contract.yaml").write_text(example)
-    terms = contract_file.read(tmp_path / "contract.yaml")
-    assert {column.kind for column in terms.columns} == {"integer", "category", "date"}
+    contract = contract_file.read(tmp_path / "contract.yaml")
+    assert {column.kind for column in contract.columns} == {"integer", "category", "date"}
 
 
 def test_the_scores_that_are_shown_were_measured() -> None:

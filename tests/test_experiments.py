@@ -132,7 +132,10 @@ def test_one_is_brought_whole_with_its_model(experiments: Experiments) -> None:
         scores = json.loads((own.root / METRICS).read_text())["test"]
         assert scores["log_loss"] == float(experiments.listed["logistic"]["test.log_loss"])
         # It refuses a folder whose files are not all those of dvc.lock.
-        assert "is in the BentoML store" in own.run("python", "-m", "stages.register").stdout
+        assert (
+            "is in the BentoML store"
+            in own.run("python", "-m", "cairn.releases.bento_store").stdout
+        )
     finally:
         own.git("checkout", "--quiet", "--force", "--", ".")
         own.run("dvc", "checkout")

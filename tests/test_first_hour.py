@@ -10,7 +10,7 @@ import pytest
 from bench import first_hour
 from bench.pipeline import STAGES
 from bench.server import BenchError
-from stages.paths import CONTRACT, MODEL, RAW
+from cairn.paths import MODEL, MODEL_CONTRACT, RAW
 from tests import small
 from tests.test_make import MAKEFILE
 
@@ -65,11 +65,11 @@ def test_a_command_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> N
 
 def test_only_what_the_model_says_is_right(tmp_path: Path) -> None:
     small.save(tmp_path / MODEL)
-    assert (tmp_path / CONTRACT).exists()
+    assert (tmp_path / MODEL_CONTRACT).exists()
     made = small.fitted()
     shares = made.pipeline.predict_proba(made.features[:1])[0]
     place = int(shares.argmax())
-    row, classes = made.features[0].tolist(), small.TERMS.target.classes
+    row, classes = made.features[0].tolist(), small.CONTRACT.target.classes
     right = {"prediction": classes[place], "confidence": float(shares[place])}
     assert first_hour.is_right(right, row, tmp_path)
     other = classes[1 - place]

@@ -115,7 +115,7 @@ def test_every_line_that_it_prints_is_json(served: Container) -> None:
 
 
 def test_its_first_process_is_the_supervisor_which_leaves_no_zombie(served: Container) -> None:
-    assert "service.supervisor" in served.execute("cat", "/proc/1/cmdline")
+    assert "service.process.supervisor" in served.execute("cat", "/proc/1/cmdline")
     orphan = served.execute("bash", "-c", "sleep 0.2 >/dev/null 2>&1 & echo $!")
     # A zombie keeps its place there. Others may be one for a moment, as a health check that ends.
     gone = f"test -e /proc/{orphan} || echo gone"
@@ -414,11 +414,11 @@ def base(project: Project) -> str:
 
 
 def version(project: Project) -> str:
-    return project.run("python", "-m", "service.version").stdout.strip()
+    return project.run("python", "-m", "service.bento.version").stdout.strip()
 
 
 def model_of(project: Project) -> str:
-    return project.run("python", "-m", "service.model").stdout.strip()
+    return project.run("python", "-m", "service.bento.store").stdout.strip()
 
 
 def model_sha256(project: Project) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,9 @@ TOP = {
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "Makefile",
     "pyproject.toml", "params.yaml", "dvc.yaml",
     "dvc.lock", "bentofile.yaml", "requirements.txt", "requirements-serve.txt",
-    "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "stages", "service",
-    "data", "deploy", "docs",
-    "bench", "tests", ".ci", ".dvc", ".dvcignore", ".github", ".gitignore",
-    ".pre-commit-config.yaml",
+    "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "cairn", "stages",
+    "service", "data", "deploy", "docs", "bench", "tests", ".ci", ".dvc",
+    ".dvcignore", ".github", ".gitignore", ".pre-commit-config.yaml",
 }  # fmt: skip
 
 
@@ -40,25 +40,54 @@ def test_git_holds_no_data_but_small_text() -> None:
     assert all((ROOT / name).stat().st_size < 100_000 for name in data)
 
 
-# Each imports those before it alone, and modules in no package.
-LAYERS = ("source", "parsing", "model", "graph", "evaluation", "release")
+# What each house may import of the project: the arrows of CONTRIBUTING.md's picture.
+ARROWS = {
+    "cairn": ("cairn/",),
+    "stages": ("cairn/", "stages/"),
+    "service": ("cairn/", "service/", "stages/__init__.py", "stages/engineering.py"),
+}
 
 
-def test_the_packages_of_the_stages_rest_on_one_another_in_one_direction() -> None:
-    assert {path.parent.name for path in (ROOT / "stages").glob("*/__init__.py")} == {*LAYERS}
-    for place, layer in enumerate(LAYERS):
-        modules = [path.relative_to(ROOT) for path in (ROOT / "stages" / layer).glob("*.py")]
-        used = {path.parts[1] for module in modules for path in imports(module)}
-        assert used.isdisjoint(LAYERS[place + 1 :]), layer
-
-
-def test_stages_never_import_the_service() -> None:
-    modules = (ROOT / "stages").rglob("*.py")
-    assert not any(
-        path.parts[0] != "stages"
-        for module in modules
+@pytest.mark.parametrize("house", ARROWS)
+def test_each_house_imports_what_its_arrows_point_to(house: str) -> None:
+    used = {
+        path.as_posix()
+        for module in (ROOT / house).rglob("*.py")
         for path in imports(module.relative_to(ROOT))
+    }
+    assert {path for path in used if not path.startswith(ARROWS[house])} == set()
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    modules = {
+        path.relative_to(ROOT)
+        for house in ARROWS
+        for path in (ROOT / house).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    graph = {module: imports(module) & modules for module in modules}
+    with pytest.raises(CycleError):  # else the test would hold of nothing
+        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+    TopologicalSorter(graph).prepare()
+
+
+CORE = ("console", "contract", "formats", "inference", "paths", "provenance", "transform")
+# Those that the core rests on, with what they import themselves.
+LIGHT = {"annotated_types", "numpy", "onnxruntime", "pydantic", "pydantic_core",
+         "typing_extensions", "typing_inspection"}  # fmt: skip
+
+
+def test_the_core_imports_numpy_pydantic_and_onnx_runtime_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); "  # what .pth files of the environment brought
+        f"{'; '.join(f'import cairn.{name}' for name in CORE)}; "
+        "print(*sorted({name.split('.')[0] for name in {*sys.modules} - before if 'site-packages' in "
+        "(getattr(sys.modules[name], '__file__', None) or '')}))"
     )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == LIGHT
 
 
 @pytest.mark.slow
@@ -67,7 +96,7 @@ def test_the_service_runs_without_pandas_and_scikit_learn() -> None:
     heavy = {"dask", "dvc", "lightgbm", "onnx", "pandas", "pyarrow", "skl2onnx", "sklearn",
              "sqlalchemy"}  # fmt: skip
     code = (
-        "import sys; import service.front, service.example, service.version;"
+        "import sys; import service.http.routes, service.inference.example, service.bento.version;"
         f"print(*sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -106,7 +135,7 @@ def test_the_bento_includes_what_the_service_imports() -> None:
     # What functions import is for the project; the image is tested for the rest.
     needed = reached(Path("service/service.py"), inside=False)
     assert needed <= {path.as_posix() for path in shipped}
-    assert len(needed) > len(list((ROOT / "service").glob("*.py")))
+    assert len(needed) > len(list((ROOT / "service").rglob("*.py"))) // 2
 
 
 def test_no_address_of_a_registry_in_the_locks() -> None:

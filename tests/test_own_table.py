@@ -19,16 +19,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.predictor import Predictor
-from service.rows import Reader
+from cairn.console import CairnError
+from cairn.contract import NUMBERS, Contract
+from cairn.paths import CONTRACT, MODEL, PIPELINE, RAW
+from cairn.tables import contract_file
+from service.inference.predictor import Predictor
+from service.inference.rows import Reader
 from stages import features, processed, train
-from stages.console import CairnError
-from stages.contract import NUMBERS, Contract
-from stages.parsing import contract_file
-from stages.paths import MODEL, PIPELINE, RAW, TERMS
 from tests import small
+from tests.cairn.tables.tables import as_csv, run
 from tests.conftest import ROOT, Project, copy
-from tests.stages.tables import as_csv, run
 
 CORPUS = ROOT / "tests" / "corpus"
 DOCS = (ROOT / "docs" / "own-table.md").read_text()
@@ -111,7 +111,7 @@ def test_a_table_goes_through_at_the_first_try_and_its_own_rows_are_answered(
     processed.main()
     shown = capsys.readouterr().out
     assert without_blanks(decisions(shown)) == without_blanks(documented(name))
-    contract = contract_file.read(TERMS)
+    contract = contract_file.read(CONTRACT)
     kinds = [column.kind for column in contract.columns]
     assert {kind: kinds.count(kind) for kind in kinds} == TABLES[name].kinds
     assert tuple(column.name for column in contract.left_out) == TABLES[name].left_out
@@ -254,13 +254,13 @@ def test_any_table_s_own_rows_are_requests_that_its_contract_takes(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("own"))
         try:
-            terms, kept, report = run(as_csv(rows), bad_rows="set_aside")
+            contract, kept, report = run(as_csv(rows), bad_rows="set_aside")
         except CairnError as error:
             assert re.search("no column is left|processed.formats", str(error))  # noqa: PT017
             return
     assert report["kept"] == len(kept) == size
-    read = Reader(terms).read(json.dumps({"records": rows}).encode())
-    for column, values in zip(terms.columns, zip(*read[0], strict=True), strict=True):
+    read = Reader(contract).read(json.dumps({"records": rows}).encode())
+    for column, values in zip(contract.columns, zip(*read[0], strict=True), strict=True):
         if column.kind != "date":
             ours = [None if pd.isna(value) else value for value in kept[column.name]]
             theirs = [np.float32(v) if isinstance(v, float | int) and column.kind in NUMBERS else v

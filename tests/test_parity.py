@@ -13,48 +13,50 @@ from numpy.typing import NDArray
 from sklearn import datasets
 from sklearn.pipeline import Pipeline
 
-from service.predictor import Predictor
-from service.rows import Reader
-from stages import features, inference
-from stages.console import CairnError
-from stages.contract import Column, Contract, Target
-from stages.evaluation.histogram import seen
-from stages.graph import export, proof
-from stages.model import fitting
-from stages.model.estimator import PROVED
-from stages.params import Train
-from stages.parsing import checks
-from stages.parsing.table import Part
+from cairn import inference, transform
+from cairn.console import CairnError
+from cairn.contract import Column, Contract, Target
+from cairn.export import parity
+from cairn.export.onnx import TOLERANCE, sklearn_predictions, to_onnx
+from cairn.modeling import fitting
+from cairn.modeling.estimators import PROVED
+from cairn.modeling.histograms import seen
+from cairn.params import Train
+from cairn.tables import validate
+from cairn.tables.reader import Part
+from service.inference.predictor import Predictor
+from service.inference.rows import Reader
 from tests import small, workers
+from tests.small import ENGINEERING
 
 
-def offline(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
+def offline(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float32]:
     """The features as the pipeline makes them: from a table, column by column."""
-    target = terms.target.model_copy(update={"name": "as_an_identifier"})
+    target = contract.target.model_copy(update={"name": "as_an_identifier"})
     label = {target.name: target.classes[0]}
     content = b"".join(orjson.dumps({**row, **label}) + b"\n" for row in rows)
     part = Part("jsonl", content, "table.jsonl")
-    held = checks.hold(part, terms.model_copy(update={"target": target}))
+    held = validate.hold(part, contract.model_copy(update={"target": target}))
     assert held.total == len(held.rows) == len(rows)
-    made = features.features(features.columns(held.rows, terms), terms)
+    made = transform.features(transform.columns(held.rows, contract), contract, ENGINEERING)
     return np.column_stack(list(made.values()))
 
 
-def online(rows: list[dict[str, Any]], terms: Contract) -> NDArray[np.float32]:
+def online(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float32]:
     """The features as the service makes them: from the body of a request."""
-    read = Reader(terms).read(orjson.dumps({"records": rows}))
-    return features.matrix(read.values, terms)
+    read = Reader(contract).read(orjson.dumps({"records": rows}))
+    return transform.matrix(read.values, contract, ENGINEERING)
 
 
 @pytest.mark.parametrize(
-    ("terms", "rows"), [(small.TERMS, small.rows()), (small.FULL, small.full_rows())]
+    ("contract", "rows"), [(small.CONTRACT, small.rows()), (small.FULL, small.full_rows())]
 )
 def test_features_of_a_table_are_those_of_its_rows_as_requests(
-    terms: Contract, rows: list[dict[str, Any]]
+    contract: Contract, rows: list[dict[str, Any]]
 ) -> None:
-    named = [{**row, terms.identifier: str(i)} for i, row in enumerate(rows)]
-    table = named if terms.identifier else rows
-    np.testing.assert_array_equal(offline(table, terms), online(rows, terms))
+    named = [{**row, contract.identifier: str(i)} for i, row in enumerate(rows)]
+    table = named if contract.identifier else rows
+    np.testing.assert_array_equal(offline(table, contract), online(rows, contract))
 
 
 @settings(max_examples=50)
@@ -62,8 +64,8 @@ def test_features_of_a_table_are_those_of_its_rows_as_requests(
 def test_features_of_any_table_are_those_of_its_rows_as_requests(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
-    terms, rows = request
-    np.testing.assert_array_equal(offline(rows, terms), online(rows, terms))
+    contract, rows = request
+    np.testing.assert_array_equal(offline(rows, contract), online(rows, contract))
 
 
 def unseen() -> NDArray[np.float32]:
@@ -100,12 +102,12 @@ def compared(
     fitted = small.fitted()
     truth = fitted.classes if classes is None else classes
     pipeline = fitting.fit(
-        fitted.features, truth, small.TERMS, train_block(estimator, arguments, **changes)
+        fitted.features, truth, small.CONTRACT, train_block(estimator, arguments, **changes)
     )
-    graph = export.to_onnx(pipeline, fitted.features.shape[1])
-    proof.predictions("train", pipeline, graph, fitted.features)
+    graph = to_onnx(pipeline, fitted.features.shape[1])
+    parity.predictions("train", pipeline, graph, fitted.features)
     rows = unseen()
-    said = proof.predictions("test", pipeline, graph, rows)
+    said = parity.predictions("test", pipeline, graph, rows)
     # A model that says one thing agrees with anything.
     assert set(said.labels.tolist()) == set(truth.tolist())
     session = inference.session(graph)
@@ -224,11 +226,11 @@ def shipped(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64], Contract
 def test_onnx_says_the_same_of_tables_that_people_know(
     name: str, estimator: str, arguments: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    rows, classes, terms = shipped(name)
+    rows, classes, contract = shipped(name)
     known = np.arange(len(rows)) % 4 > 0
     block = train_block(estimator, arguments, **changes)
-    pipeline = fitting.fit(rows[known], classes[known], terms, block)
-    said = proof.predictions("all", pipeline, export.to_onnx(pipeline, rows.shape[1]), rows)
+    pipeline = fitting.fit(rows[known], classes[known], contract, block)
+    said = parity.predictions("all", pipeline, to_onnx(pipeline, rows.shape[1]), rows)
     assert (said.labels[~known] == classes[~known]).mean() > 0.85
 
 
@@ -240,16 +242,16 @@ def test_predict_answers_what_scikit_learn_says(
     rows = online(records, small.FULL)
     truth = (rows[:, 6] > 0).astype(np.int64)
     pipeline = fitting.fit(rows, truth, small.FULL, train_block(estimator, arguments))
-    graph = export.to_onnx(pipeline, rows.shape[1])
+    graph = to_onnx(pipeline, rows.shape[1])
     made = small.Fitted(pipeline, graph, seen(small.FULL, rows, truth), rows, truth)
     model = Predictor(small.save(tmp_path / "model", made), "small:0123456789ab", {})
     answer = workers.predict({"records": records}, asked=workers.worker(model=model))
     assert answer.status == 200
     names = small.FULL.target.classes
-    sklearn = export.sklearn_predictions(pipeline, rows)
+    sklearn = sklearn_predictions(pipeline, rows)
     assert answer.content["predictions"] == [names[code] for code in sklearn.labels]
     said = [list(shares.values()) for shares in answer.content["probabilities"]]
-    np.testing.assert_allclose(said, sklearn.probabilities, atol=export.TOLERANCE)
+    np.testing.assert_allclose(said, sklearn.probabilities, atol=TOLERANCE)
 
 
 def test_every_estimator_that_is_promised_is_among_these() -> None:
@@ -289,12 +291,12 @@ def test_onnx_prepares_as_scikit_learn_does(
 def test_values_that_are_neighbours_in_float32_are_told_apart(
     estimator: str, arguments: dict[str, Any]
 ) -> None:
-    terms = Contract(columns=small.TERMS.columns[:1], target=small.TERMS.target)
+    contract = Contract(columns=small.CONTRACT.columns[:1], target=small.CONTRACT.target)
     first = np.float32(1) + np.arange(40, dtype=np.float32) * np.spacing(np.float32(1))
     rows = np.repeat(first, 30)[:, None]
     classes = (np.arange(40).repeat(30) % 7 > 3).astype(np.int64)
-    pipeline = fitting.fit(rows, classes, terms, train_block(estimator, arguments))
-    said = proof.predictions("train", pipeline, export.to_onnx(pipeline, 1), rows)
+    pipeline = fitting.fit(rows, classes, contract, train_block(estimator, arguments))
+    said = parity.predictions("train", pipeline, to_onnx(pipeline, 1), rows)
     assert (said.labels == classes).mean() > 0.9
 
 
@@ -302,18 +304,18 @@ def forest(**arguments: Any) -> tuple[Pipeline, bytes]:
     """A forest of the small table, and its graph."""
     fitted = small.fitted()
     block = train_block("ensemble.RandomForestClassifier", arguments)
-    pipeline = fitting.fit(fitted.features, fitted.classes, small.TERMS, block)
-    return pipeline, export.to_onnx(pipeline, fitted.features.shape[1])
+    pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, block)
+    return pipeline, to_onnx(pipeline, fitted.features.shape[1])
 
 
 @pytest.mark.parametrize("trees", [4, 10, 20, 30])
 def test_where_an_even_forest_ties_both_say_the_first_class(trees: int) -> None:
     rows = unseen()
     pipeline, graph = forest(n_estimators=trees)
-    sklearn = export.sklearn_predictions(pipeline, rows)
+    sklearn = sklearn_predictions(pipeline, rows)
     tied = sklearn.probabilities[:, 0] == sklearn.probabilities[:, 1]
     assert tied.any()
-    said = proof.predictions("test", pipeline, graph, rows)
+    said = parity.predictions("test", pipeline, graph, rows)
     np.testing.assert_array_equal(said.labels, sklearn.labels)
     assert set(said.labels[tied]) == {0}
 
@@ -348,20 +350,20 @@ def border() -> NDArray[np.float32]:
 
 def test_a_row_at_the_border_of_two_classes_is_no_difference() -> None:
     fitted, rows = small.fitted(), border()
-    sklearn = export.sklearn_predictions(fitted.pipeline, rows)
+    sklearn = sklearn_predictions(fitted.pipeline, rows)
     assert set(sklearn.labels) == {0, 1}
     assert np.abs(sklearn.probabilities - 0.5).max() < 1e-6
-    proof.predictions("test", fitted.pipeline, fitted.graph, rows)
+    parity.predictions("test", fitted.pipeline, fitted.graph, rows)
 
 
 @pytest.mark.parametrize("name", ["GradientBoostingClassifier", "HistGradientBoostingClassifier"])
 @pytest.mark.filterwarnings(BOOLEAN)
 def test_where_nothing_tells_two_classes_apart_there_is_no_difference(name: str) -> None:
-    terms = Contract(columns=small.TERMS.columns[:1], target=small.TERMS.target)
+    contract = Contract(columns=small.CONTRACT.columns[:1], target=small.CONTRACT.target)
     rows: NDArray[np.float32] = np.ones((40, 1), dtype=np.float32)
     block = train_block(f"ensemble.{name}", {})
-    pipeline = fitting.fit(rows, np.arange(40) % 2, terms, block)
-    proof.predictions("train", pipeline, export.to_onnx(pipeline, 1), rows)
+    pipeline = fitting.fit(rows, np.arange(40) % 2, contract, block)
+    parity.predictions("train", pipeline, to_onnx(pipeline, 1), rows)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import ROOT, Project, copy, environment
 
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
-REPORT = ("python", "-m", "stages.release.report")
+REPORT = ("python", "-m", "cairn.releases.report")
 JOBS: dict[str, Any] = WORKFLOW["jobs"]
 GH = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
@@ -239,14 +239,14 @@ def test_scores_of_another_target_are_not_set_against_these(
     project: Project, tmp_path: Path
 ) -> None:
     own = copy(project, tmp_path)
-    lock, terms = own.root / "dvc.lock", own.root / "data/processed/contract.yaml"
-    before = lock.read_text(), terms.read_text()
+    lock, contract = own.root / "dvc.lock", own.root / "data/processed/contract.yaml"
+    before = lock.read_text(), contract.read_text()
     outs = yaml.safe_load(before[0])["stages"]["train"]["outs"]
     [graph] = [out["md5"] for out in outs if out["path"] == "data/model/model.onnx"]
     lock.write_text(before[0].replace(graph, "f" * 32))
-    terms.write_text(before[1].replace("name: target", "name: other"))
+    contract.write_text(before[1].replace("name: target", "name: other"))
     own.git("commit", "--quiet", "--all", "--message", "another target")
-    for path, text in zip((lock, terms), before, strict=True):
+    for path, text in zip((lock, contract), before, strict=True):
         path.write_text(text)
     report = reported(own, "HEAD")
     assert re.search(r"^\| accuracy \| – \| 0\.\d+ \| – \| .* \| – \|$", report, re.MULTILINE)

@@ -34,7 +34,7 @@ def image(project: Project) -> str:
     """The image, with the SBOM that `make sbom` writes of it in the project's folder."""
     docker.require()
     docker.make(project, "sbom")
-    return project.run("python", "-m", "service.version").stdout.strip()
+    return project.run("python", "-m", "service.bento.version").stdout.strip()
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from service import front
-from service.asgi import Message, Scope
-from service.front import Front
-from service.lifecycle import Lifecycle
-from service.logs import Log
-from service.predictor import Predictor
-from service.settings import Settings
-from service.worker import Worker, build
+from service.http import routes
+from service.http.asgi import Message, Scope
+from service.http.routes import Front
+from service.inference.predictor import Predictor
+from service.process.lifecycle import Lifecycle
+from service.process.settings import Settings
+from service.process.worker import Worker, build
+from service.telemetry.logs import Log
 from tests import small
 
 VERSION = "small:0123456789ab"
@@ -52,8 +52,8 @@ def worker(log: int | None = None, model: Predictor | None = None, **settings: A
         told,
         lifecycle,
         Log(level_of(told), descriptor),
-        routes=(*front.ROUTES, front.OTHER),
-        pages=front.pages(served, told, {"name": "cairn"}),
+        routes=(*routes.ROUTES, routes.OTHER),
+        pages=routes.pages(served, told, {"name": "cairn"}),
     )
 
 

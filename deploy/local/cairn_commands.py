@@ -145,7 +145,7 @@ def show_stored(tag: str, options: Options) -> bentoml.Bento:
 
 def describe_bento(folder: Path) -> dict[str, Any]:
     """Return tag and labels of the Bento of a project's folder; exits where it has no model."""
-    command = [sys.executable, "-m", "service.version", "--json"]
+    command = [sys.executable, "-m", "service.bento.version", "--json"]
     result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
         sys.exit(result.returncode)

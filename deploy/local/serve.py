@@ -14,7 +14,7 @@ from typing import Any
 
 from deploy.local import loopback, ports
 from deploy.local.port_check import DEFAULT, parse_port
-from service import health
+from service.process import health
 
 TRIES = 100  # ports, from the first one upwards
 POLL = 0.1  # seconds
@@ -121,7 +121,7 @@ def show_example(host: str, port: int) -> None:
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
     # The proxy of the environment would be asked for this machine's own service.
     options = ["--noproxy", name] if loopback.has_proxy(os.environ) else []
-    subprocess.run([sys.executable, "-m", "service.example", url, *options], check=False)
+    subprocess.run([sys.executable, "-m", "service.inference.example", url, *options], check=False)
 
 
 if __name__ == "__main__":

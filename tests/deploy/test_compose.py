@@ -29,9 +29,9 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from service import settings
-from service.lifecycle import LINGER_SECONDS
-from service.supervisor import MARGIN_SECONDS
+from service.process import settings
+from service.process.lifecycle import LINGER_SECONDS
+from service.process.supervisor import MARGIN_SECONDS
 from tests.conftest import ROOT, Project
 from tests.deploy.test_prometheus import CONFIG, FOLDER, api, promtool
 from tests.docker import address

@@ -28,7 +28,7 @@ import httpx
 import pytest
 import yaml
 
-from service.settings import Settings
+from service.process.settings import Settings
 from tests import docker
 from tests.conftest import ROOT
 from tests.ports import PATIENCE, free_ports, listens, wait_until

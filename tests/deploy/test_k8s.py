@@ -16,9 +16,10 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from service import fetch, settings
-from service.lifecycle import LINGER_SECONDS
-from service.supervisor import MARGIN_SECONDS
+from service.bento import fetch
+from service.process import settings
+from service.process.lifecycle import LINGER_SECONDS
+from service.process.supervisor import MARGIN_SECONDS
 from tests import docker
 from tests.conftest import ROOT
 from tests.deploy.test_prometheus import CONFIG

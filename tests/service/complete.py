@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from service.predictor import Predictor
-from stages import identity
-from stages.paths import EVALUATION as EVALUATION_FILE
-from stages.paths import MODEL
+from cairn import provenance
+from cairn.paths import EVALUATION as EVALUATION_FILE
+from cairn.paths import MODEL
+from service.inference.predictor import Predictor
 from tests import small
 from tests.conftest import ROOT, Project, environment
 from tests.workers import VERSION
@@ -44,7 +44,7 @@ def engineered() -> small.Fitted:
     area, opened, born = rows[:, 6], rows[:, 0], rows[:, 4]
     made = small.fitted_to(np.column_stack([rows, area * 2, opened - born]), ("doubled", "age"))
     sha256 = hashlib.sha256(ENGINEERING.encode()).hexdigest()
-    return made._replace(terms=made.terms.model_copy(update={"engineering": sha256}))
+    return made._replace(contract=made.contract.model_copy(update={"engineering": sha256}))
 
 
 SCORES = {
@@ -99,8 +99,8 @@ def served_by(into: Path, model: small.Fitted) -> Project:
     small.save(made.root / MODEL, model)
     (made.root / EVALUATION_FILE).write_text(json.dumps(EVALUATION))
     outs = [
-        {"path": path.as_posix(), "md5": identity.digest(made.root / path, "md5")}
-        for path in identity.FILES
+        {"path": path.as_posix(), "md5": provenance.digest(made.root / path, "md5")}
+        for path in provenance.FILES
     ]
     params = {"params.yaml": {"train": {"name": "small"}}}
     lock = {"stages": {"train": {"outs": outs, "params": params}}}

@@ -10,12 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 
-from service.rows import Reader
-from stages import engineering, features, parquet, raw
-from stages.console import CairnError
-from stages.contract import Column, Contract, Target
-from stages.paths import PROCESSED
-from tests.stages.tables import run
+from cairn import parquet, transform
+from cairn.console import CairnError
+from cairn.contract import Column, Contract, Target
+from cairn.paths import PROCESSED
+from service.inference.rows import Reader
+from stages import engineering, raw
+from tests.cairn.tables.tables import run
+from tests.small import ENGINEERING
 
 ONE = Contract(
     columns=(Column(name="a", kind="number"),),
@@ -46,17 +48,20 @@ def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engineering, "engineer", engineer)
-    terms, _, _ = run(raw.shipped("breast_cancer"), target="target")
-    terms = terms.model_copy(update={"engineering": features.engineering_sha256()})
+    contract, _, _ = run(raw.shipped("breast_cancer"), target="target")
+    contract = contract.model_copy(update={"engineering": ENGINEERING.sha256})
     [group] = parquet.groups(PROCESSED)
-    offline = features.features(features.columns(group, terms), terms)
+    offline = transform.features(transform.columns(group, contract), contract, ENGINEERING)
     rows = load_breast_cancer().data.tolist()
-    reader = Reader(terms)
-    online = features.matrix(reader.check({"features": rows}).values, terms)
+    reader = Reader(contract)
+    online = transform.matrix(reader.check({"features": rows}).values, contract, ENGINEERING)
     assert list(offline)[30:] == ["roundness", "growth"]
     assert online.shape == (569, 32)
     assert np.column_stack(list(offline.values())).tobytes() == online.tobytes()
-    alone = [features.matrix(reader.check({"features": row}).values, terms) for row in rows]
+    alone = [
+        transform.matrix(reader.check({"features": row}).values, contract, ENGINEERING)
+        for row in rows
+    ]
     assert np.concatenate(alone).tobytes() == online.tobytes()
 
 
@@ -78,7 +83,7 @@ def test_what_is_not_one_number_a_row_under_a_new_name_is_refused(
 ) -> None:
     monkeypatch.setattr(engineering, "engineer", lambda _: made)
     with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
-        features.matrix([[1.0], [2.0]], ONE)
+        transform.matrix([[1.0], [2.0]], ONE, ENGINEERING)
 
 
 def writes(columns: Any) -> Any:
@@ -98,7 +103,7 @@ def test_code_that_fails_or_changes_what_it_is_given_is_named(
 ) -> None:
     monkeypatch.setattr(engineering, "engineer", engineer)
     with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
-        features.matrix([[1.0], [2.0]], ONE)
+        transform.matrix([[1.0], [2.0]], ONE, ENGINEERING)
 
 
 def test_a_feature_that_looks_at_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +112,11 @@ def test_a_feature_that_looks_at_other_rows_is_refused(monkeypatch: pytest.Monke
     )
     given = {"a": np.array([1.0, 2.0, 4.0])}
     with pytest.raises(CairnError, match=r"'b' of data row 1 is 0 by itself and -1\.33333 among"):
-        features.by_row(given, features.features(given, ONE), ONE)
+        transform.check_rows_alone(
+            given, transform.features(given, ONE, ENGINEERING), ONE, ENGINEERING
+        )
 
 
 def test_the_code_is_known_by_its_bytes() -> None:
     code = Path(str(engineering.__file__)).read_bytes()
-    assert features.engineering_sha256() == hashlib.sha256(code).hexdigest()
+    assert ENGINEERING.sha256 == hashlib.sha256(code).hexdigest()

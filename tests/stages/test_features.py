@@ -11,14 +11,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import features, parquet
-from stages.console import CairnError
-from stages.contract import Column, Contract, Part, Target
+from cairn import parquet, transform
+from cairn.console import CairnError
+from cairn.contract import Column, Contract, Part, Target
+from cairn.paths import CONTRACT, PROCESSED, TEST, TRAIN
+from cairn.tables import contract_file
+from stages import features
 from stages.features import Survey
-from stages.parsing import contract_file
-from stages.paths import PROCESSED, TERMS, TEST, TRAIN
 from tests import small
-from tests.small import PARAMS
+from tests.small import ENGINEERING, PARAMS
 
 
 def column(name: str, kind: Any, *categories: str) -> Column:
@@ -41,8 +42,10 @@ def test_each_kind_becomes_its_number() -> None:
     numbers = np.array(
         [[0.1, 3, 1, 1], [np.nan, -2, 0, np.nan], [0, np.nan, np.nan, 0]], dtype=np.float32
     )
-    of_rows = features.matrix(rows, FOUR)
-    of_columns = features.features(dict(zip("nibc", zip(*rows, strict=True), strict=True)), FOUR)
+    of_rows = transform.matrix(rows, FOUR, ENGINEERING)
+    of_columns = transform.features(
+        dict(zip("nibc", zip(*rows, strict=True), strict=True)), FOUR, ENGINEERING
+    )
     assert of_rows.dtype == np.float32
     assert [values.dtype for values in of_columns.values()] == [np.float32] * 4
     np.testing.assert_array_equal(of_rows, numbers)
@@ -51,12 +54,12 @@ def test_each_kind_becomes_its_number() -> None:
 
 def test_columns_that_the_contract_does_not_know_are_left_out() -> None:
     given = {"n": [1.0], "i": [1], "b": [True], "c": ["x"], "t": [0], "other": ["?"]}
-    assert list(features.features(given, FOUR)) == ["n", "i", "b", "c"]
+    assert list(transform.features(given, FOUR, ENGINEERING)) == ["n", "i", "b", "c"]
 
 
 def test_a_column_that_is_not_there_is_an_error() -> None:
     with pytest.raises(KeyError, match="c"):
-        features.features({"n": [1.0], "i": [1], "b": [True]}, FOUR)
+        transform.features({"n": [1.0], "i": [1], "b": [True]}, FOUR, ENGINEERING)
 
 
 @settings(max_examples=50)
@@ -64,12 +67,12 @@ def test_a_column_that_is_not_there_is_an_error() -> None:
 def test_a_row_alone_gives_what_it_gives_among_others(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
-    terms, rows = request
-    values = [tuple(row[name] for name in terms.names) for row in rows]
-    together = features.matrix(values, terms)
-    alone = [features.matrix([row], terms) for row in values]
+    contract, rows = request
+    values = [tuple(row[name] for name in contract.names) for row in rows]
+    together = transform.matrix(values, contract, ENGINEERING)
+    alone = [transform.matrix([row], contract, ENGINEERING) for row in values]
     np.testing.assert_array_equal(together, np.concatenate(alone))
-    of = [feature.column for feature in terms.own]
+    of = [feature.column for feature in contract.own]
     missing = [[row[str(name)] is None for name in of] for row in rows]
     np.testing.assert_array_equal(np.isnan(together), missing)
 
@@ -77,16 +80,16 @@ def test_a_row_alone_gives_what_it_gives_among_others(
 def test_what_was_given_is_not_changed() -> None:
     rows = small.frame()
     before = rows.copy(deep=True)
-    features.features({str(name): rows[name] for name in rows}, small.TERMS)
+    transform.features({str(name): rows[name] for name in rows}, small.CONTRACT, ENGINEERING)
     pd.testing.assert_frame_equal(rows, before)
 
 
 @settings(max_examples=50)
-@given(terms=small.contracts(), data=st.data())
-def test_codes_and_labels_go_round(terms: Contract, data: st.DataObject) -> None:
-    classes = terms.target.classes
+@given(contract=small.contracts(), data=st.data())
+def test_codes_and_labels_go_round(contract: Contract, data: st.DataObject) -> None:
+    classes = contract.target.classes
     labels = data.draw(st.lists(st.sampled_from(classes), min_size=1))
-    codes = features.codes(pd.Series(labels), terms)
+    codes = features.codes(pd.Series(labels), contract)
     assert codes.dtype == np.int64
     assert [classes[code] for code in codes] == labels
 
@@ -105,9 +108,9 @@ PARTS: dict[Part, list[float]] = {
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
 def test_parts_of_a_date_are_those_of_the_calendar(unit: str) -> None:
     wanted = list(PARTS)
-    of_texts = features.parts(DATES, wanted)
+    of_texts = transform.parts(DATES, wanted)
     times = np.array([text and text[:19] for text in DATES], dtype=f"datetime64[{unit}]")
-    of_times = features.parts(times, wanted)
+    of_times = transform.parts(times, wanted)
     for part, texts, dates in zip(wanted, of_texts, of_times, strict=True):
         assert texts.dtype == dates.dtype == np.float32
         np.testing.assert_array_equal(texts, np.array(PARTS[part], dtype=np.float32))
@@ -116,8 +119,8 @@ def test_parts_of_a_date_are_those_of_the_calendar(unit: str) -> None:
 
 def test_a_category_that_is_not_listed_has_the_place_after_the_last() -> None:
     column_ = Column(name="c", kind="category", categories=(5, 7), unknown=True, missing=True)
-    terms = Contract(columns=(column_,), target=Target(name="t", classes=(0, 1)))
-    found = features.matrix([[5], [7], [99], [None]], terms)
+    contract = Contract(columns=(column_,), target=Target(name="t", classes=(0, 1)))
+    found = transform.matrix([[5], [7], [99], [None]], contract, ENGINEERING)
     np.testing.assert_array_equal(found[:, 0], np.array([0, 1, 2, np.nan], dtype=np.float32))
 
 
@@ -216,18 +219,20 @@ def column_of(column: Column, values: list[Any]) -> pa.Array:
 def test_rows_are_hashed_by_the_features_that_the_model_takes(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
-    terms, rows = request
-    given = [[row[name] for row in rows] for name in terms.names]
-    typed = [column_of(column, values) for column, values in zip(terms.columns, given, strict=True)]
-    numbers = list(features.numbers(pa.table(typed, names=list(terms.names)), terms))
-    wanted = features.matrix(list(zip(*given, strict=True)), terms)
+    contract, rows = request
+    given = [[row[name] for row in rows] for name in contract.names]
+    typed = [
+        column_of(column, values) for column, values in zip(contract.columns, given, strict=True)
+    ]
+    numbers = list(features.numbers(pa.table(typed, names=list(contract.names)), contract))
+    wanted = transform.matrix(list(zip(*given, strict=True)), contract, ENGINEERING)
     np.testing.assert_array_equal(np.column_stack(numbers), wanted)
 
 
 def stage(rows: int, groups: int, **block: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the stage on so many rows of data/processed, in so many groups."""
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
-    contract_file.write(FOUR, TERMS)
+    contract_file.write(FOUR, CONTRACT)
     table = pa.table(
         {
             "n": pa.array(range(rows), pa.float32()),

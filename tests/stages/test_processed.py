@@ -13,14 +13,14 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cairn.console import CairnError
+from cairn.contract import Contract, Label
+from cairn.paths import CONTRACT, PROCESSED, REPORT
+from cairn.tables import contract_file, reader, validate
 from stages import processed
-from stages.console import CairnError
-from stages.contract import Contract, Label
-from stages.parsing import checks, contract_file, table
-from stages.paths import PROCESSED, REPORT, TERMS
 from tests import small
-from tests.stages import bad
-from tests.stages.tables import (
+from tests.cairn.tables import bad_rows
+from tests.cairn.tables.tables import (
     PACK,
     ROWS,
     as_csv,
@@ -39,11 +39,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def edit(change: dict[str, dict[str, Any]], **top: Any) -> None:
     """Edit the contract as people do: keys of columns by name, and others."""
-    content = yaml.safe_load(TERMS.read_text())
+    content = yaml.safe_load(CONTRACT.read_text())
     content.update(top)
     for column in content["columns"]:
         column.update(change.get(column["name"], {}))
-    TERMS.write_text(yaml.safe_dump(content))
+    CONTRACT.write_text(yaml.safe_dump(content))
 
 
 def again(content: str | bytes, **knobs: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
@@ -57,28 +57,28 @@ def refused_again(content: str | bytes, **knobs: Any) -> str:
     return refused(content, **knobs)
 
 
-@pytest.mark.parametrize("name", bad.FILES)
+@pytest.mark.parametrize("name", bad_rows.FILES)
 def test_what_is_no_table_is_refused_by_name(name: str) -> None:
-    content, says = bad.FILES[name]
+    content, says = bad_rows.FILES[name]
     error = refused(content)
     assert error.startswith("data/raw/table: ")
     assert says in error
-    assert not TERMS.exists()
+    assert not CONTRACT.exists()
 
 
-@pytest.mark.parametrize("name", bad.COLUMNS)
+@pytest.mark.parametrize("name", bad_rows.COLUMNS)
 def test_a_column_that_cannot_be_used_is_named(name: str) -> None:
-    content, says = bad.COLUMNS[name]
+    content, says = bad_rows.COLUMNS[name]
     assert says in refused(content)
-    assert not TERMS.exists()
+    assert not CONTRACT.exists()
 
 
 def test_the_small_table_suggests_its_contract() -> None:
-    terms, rows, report = run(small.text(), target="kind")
-    headed = {column.name: column for column in small.TERMS.columns}
+    contract, rows, report = run(small.text(), target="kind")
+    headed = {column.name: column for column in small.CONTRACT.columns}
     headed["area"] = headed["area"].model_copy(update={"header": "area (cm2)"})
-    assert terms == small.TERMS.model_copy(update={"columns": tuple(headed.values())})
-    assert list(rows) == [*terms.names, "kind"]
+    assert contract == small.CONTRACT.model_copy(update={"columns": tuple(headed.values())})
+    assert list(rows) == [*contract.names, "kind"]
     assert report == {"rows": 80, "kept": 80, "set_aside": 0, "problems": {}, "notes": {}}
     for place, row in enumerate(small.table()):
         for name, value in zip(list(rows), row, strict=True):
@@ -112,30 +112,30 @@ def formats(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_rows_give_the_same_contract_and_rows_in_every_format(tmp_path: Path) -> None:
-    terms, rows, report = run(as_csv(ROWS), identifier="id")
-    kinds = {column.name: (column.kind, column.missing) for column in terms.columns}
+    contract, rows, report = run(as_csv(ROWS), identifier="id")
+    kinds = {column.name: (column.kind, column.missing) for column in contract.columns}
     assert kinds == {
         "n": ("number", True), "i": ("integer", True), "b": ("boolean", True),
         "c": ("category", True), "code": ("integer", True), "day": ("date", True),
         "time": ("date", True),
     }  # fmt: skip
-    assert (terms.column("n").unit, terms.identifier) == ("cm", "id")
-    assert terms.column("time").parts == ("year", "month", "day", "weekday", "hour")
+    assert (contract.column("n").unit, contract.identifier) == ("cm", "id")
+    assert contract.column("time").parts == ("year", "month", "day", "weekday", "hour")
     assert rows["id"].tolist()[:2] == ["r1", "r2"]
     assert rows["time"][2] == pd.Timestamp("1969-12-31T23:59:58")
     assert rows["b"].tolist() == [True, None, False, True, False]
     for name, content in formats(tmp_path).items():
-        TERMS.unlink()
+        CONTRACT.unlink()
         found, same, counts = again(content, identifier="id")
-        assert (name, found, counts) == (name, terms, report)
+        assert (name, found, counts) == (name, contract, report)
         pd.testing.assert_frame_equal(same, rows)
 
 
 def test_the_same_table_gives_the_same_bytes() -> None:
     run(small.text(), target="kind")
-    before = PROCESSED.read_bytes(), TERMS.read_bytes(), REPORT.read_bytes()
+    before = PROCESSED.read_bytes(), CONTRACT.read_bytes(), REPORT.read_bytes()
     run(small.text(), target="kind")
-    assert (PROCESSED.read_bytes(), TERMS.read_bytes(), REPORT.read_bytes()) == before
+    assert (PROCESSED.read_bytes(), CONTRACT.read_bytes(), REPORT.read_bytes()) == before
 
 
 @pytest.mark.parametrize(
@@ -175,9 +175,9 @@ def test_values_suggest_the_kind_of_their_column(  # noqa: PLR0913, PLR0917
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
-    terms, _, _ = run(f"a,y\n{values[0]},0\n{values[1]},1\n")
-    (column,) = terms.columns
+    monkeypatch.setattr(reader, "BYTES", size)
+    contract, _, _ = run(f"a,y\n{values[0]},0\n{values[1]},1\n")
+    (column,) = contract.columns
     assert (column.kind, column.categories, column.missing) == (kind, categories, missing)
 
 
@@ -203,11 +203,11 @@ def test_labels_keep_the_type_that_they_have_in_the_table(
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
+    monkeypatch.setattr(reader, "BYTES", size)
     content = "a,y\n" + "".join(f"{place},{label}\n" for place, label in enumerate(labels))
-    terms, rows, report = run(content, bad_rows="set_aside")
-    assert terms.target.classes == classes
-    assert [type(label) for label in terms.target.classes] == [type(label) for label in classes]
+    contract, rows, report = run(content, bad_rows="set_aside")
+    assert contract.target.classes == classes
+    assert [type(label) for label in contract.target.classes] == [type(label) for label in classes]
     assert set(rows["y"]) == set(classes)
     assert (report["kept"], report["set_aside"]) == (kept, 3 - kept)
 
@@ -235,17 +235,17 @@ def test_no_size_of_the_parts_changes_the_contract_or_a_row(
         patch.chdir(tmp_path_factory.mktemp("size"))
         whole = outcome(as_csv(rows))
         patch.chdir(tmp_path_factory.mktemp("size"))
-        patch.setattr(table, "BYTES", size)
+        patch.setattr(reader, "BYTES", size)
         assert outcome(as_csv(rows)) == whole
 
 
 def outcome(content: bytes) -> Any:
     """The contract, rows and report, or the error."""
     try:
-        terms, rows, report = run(content, bad_rows="set_aside")
+        contract, rows, report = run(content, bad_rows="set_aside")
     except CairnError as error:
         return str(error)
-    return terms, rows.to_csv(), report
+    return contract, rows.to_csv(), report
 
 
 @pytest.mark.parametrize(
@@ -261,15 +261,15 @@ def outcome(content: bytes) -> Any:
     ],
 )
 def test_a_csv_file_may_come_from_any_program(content: bytes) -> None:
-    terms, rows, _ = run(content)
-    assert terms.names == ("a_b",)
+    contract, rows, _ = run(content)
+    assert contract.names == ("a_b",)
     assert rows["a_b"].tolist() == [1, 2]
 
 
 def test_a_decimal_comma_can_be_given() -> None:
     good, wrong = "a;i;y\n1,5;3;0\n-2;4,0;1\n", "1.5;5;0\nx;6;1\n"
-    terms, rows, _ = run(good, decimal=",")
-    assert [column.kind for column in terms.columns] == ["number", "number"]
+    contract, rows, _ = run(good, decimal=",")
+    assert [column.kind for column in contract.columns] == ["number", "number"]
     assert rows["a"].tolist() == [1.5, -2]
     _, rows, report = again(good + wrong, decimal=",", bad_rows="set_aside")
     assert rows["a"].tolist() == [1.5, -2]
@@ -279,9 +279,9 @@ def test_a_decimal_comma_can_be_given() -> None:
 def test_dropped_columns_may_be_named_as_in_the_header_or_as_in_the_contract() -> None:
     content = "id no,b (cm),c,y\nu,1,1,0\nv,2,2,1\n"
     assert run(content, drop=["id no", "b"])[0].names == ("c",)
-    TERMS.unlink()
+    CONTRACT.unlink()
     assert again(content, drop=["b (cm)"])[0].names == ("id_no", "c")
-    TERMS.unlink()
+    CONTRACT.unlink()
     assert "processed.drop: got 'd'; the columns are id no, b (cm), c, y" in refused_again(
         content, drop=["d"]
     )
@@ -289,15 +289,19 @@ def test_dropped_columns_may_be_named_as_in_the_header_or_as_in_the_contract() -
 
 def test_a_dropped_column_and_an_identifier_may_hold_anything() -> None:
     content = "n,id,a,y\ninf,7,1,0\n1,inf,2,1\n2,x,3,0\n"
-    terms, rows, report = run(content, drop=["n"], identifier="id")
-    assert (terms.names, report["kept"]) == (("a",), 3)
+    contract, rows, report = run(content, drop=["n"], identifier="id")
+    assert (contract.names, report["kept"]) == (("a",), 3)
     assert rows["id"].tolist() == ["7", "inf", "x"]
 
 
 def test_the_target_and_the_identifier_may_be_named_as_in_the_header() -> None:
-    terms, rows, _ = run("a,my label (x),my id\n1,0,007\n2,1,8\n",
+    contract, rows, _ = run("a,my label (x),my id\n1,0,007\n2,1,8\n",
                          target="my label (x)", identifier="my id")  # fmt: skip
-    assert (terms.target.name, terms.identifier, terms.names) == ("my_label", "my_id", ("a",))
+    assert (contract.target.name, contract.identifier, contract.names) == (
+        "my_label",
+        "my_id",
+        ("a",),
+    )
     assert rows["my_id"].tolist() == ["007", "8"]
 
 
@@ -315,11 +319,11 @@ def test_an_identifier_that_cannot_be_is_named(knobs: dict[str, Any], says: str)
 
 def test_of_too_many_categories_the_most_frequent_stay(capsys: pytest.CaptureFixture[str]) -> None:
     cells = ["u"] * 5 + ["v"] * 4 + ["w"] * 3
-    terms, rows, report = run(
+    contract, rows, report = run(
         "a,y\n" + "".join(f"{cell},{place % 2}\n" for place, cell in enumerate(cells)),
         max_categories=2,
     )
-    (column,) = terms.columns
+    (column,) = contract.columns
     assert (column.categories, column.unknown) == (("u", "v"), True)
     assert len(rows) == 12
     assert report["notes"] == {"a: a category that is not listed": 3}
@@ -341,7 +345,7 @@ def test_bad_rows_end_the_stage_with_each_column_and_its_rows() -> None:
     assert "'a' beyond float32 in 2 (data rows 2, 3, such as inf, 1e+300)" in (error)
     assert "'y' missing in 1 (data row 4)" in error
     assert "set processed.bad_rows: set_aside" in error
-    assert not TERMS.exists()
+    assert not CONTRACT.exists()
 
 
 def test_bad_rows_are_set_aside_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -364,7 +368,7 @@ def test_a_row_with_two_problems_is_one_bad_row() -> None:
 
 @pytest.mark.parametrize("size", [1, 2**20])
 def test_of_many_bad_rows_the_first_are_named(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
+    monkeypatch.setattr(reader, "BYTES", size)
     error = refused("a,y\n1,0\n2,1\n" + "inf,1\n" * 8)
     assert "in 8 (data rows 3, 4, 5, 6, 7, …, such as inf)" in error
 
@@ -393,8 +397,8 @@ def test_what_the_rows_that_are_kept_lack_is_named(content: str, says: str) -> N
 
 def test_a_category_and_a_gap_of_which_no_row_is_kept_are_not_allowed() -> None:
     content = "a,c,n,y\ninf,x,,0\n1,y,2,1\n2,z,3,0\n"
-    terms, rows, _ = run(content, bad_rows="set_aside")
-    _, colour, number = terms.columns
+    contract, rows, _ = run(content, bad_rows="set_aside")
+    _, colour, number = contract.columns
     assert colour.categories == ("y", "z")
     assert (number.kind, number.missing) == ("integer", False)
     assert rows["c"].tolist() == ["y", "z"]
@@ -432,7 +436,7 @@ def test_rows_that_repeat_one_before_are_kept_set_aside_or_refused(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(TWICE.replace("4,x,v,1\n", ""), identifier="id")
-    monkeypatch.setattr(table, "BYTES", size)
+    monkeypatch.setattr(reader, "BYTES", size)
     knobs = {"identifier": "id", "bad_rows": "set_aside"}
     _, rows, report = again(TWICE, **knobs)
     assert (rows["id"].tolist(), report["set_aside"]) == (["1", "2", "3", "5", "6", "7"], 1)
@@ -454,7 +458,7 @@ def test_rows_that_repeat_one_before_are_kept_set_aside_or_refused(
 def test_what_repeats_does_not_depend_on_gaps_elsewhere(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
+    monkeypatch.setattr(reader, "BYTES", size)
     lines = ["true,1,0", "false,2,1", ",3,0", *["true,1,0", "false,2,1"] * 20]
     _, rows, _ = run("b,a,y\n" + "\n".join(lines) + "\n", duplicates="set_aside")
     assert len(rows) == 3
@@ -469,11 +473,11 @@ def test_a_missing_text_is_not_the_text_nan() -> None:
 def test_dates_stay_dates_beside_a_column_of_mixed_values(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
+    monkeypatch.setattr(reader, "BYTES", size)
     ids = (7, "A1", 8, "A2")
     rows = [{"id": i, "day": f"2024-01-0{n + 1}", "y": n % 2} for n, i in enumerate(ids)]
-    terms, kept, _ = run(as_lines(rows), identifier="id", drop=[])
-    assert [column.kind for column in terms.columns] == ["date"]
+    contract, kept, _ = run(as_lines(rows), identifier="id", drop=[])
+    assert [column.kind for column in contract.columns] == ["date"]
     assert kept["id"].tolist() == ["7", "A1", "8", "A2"]
 
 
@@ -481,7 +485,7 @@ def test_dates_stay_dates_beside_a_column_of_mixed_values(
 def test_a_key_that_the_first_object_lacks_is_read_as_any_other(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
+    monkeypatch.setattr(reader, "BYTES", size)
     texts = ["2024-01-01", "x", "2024-01-02", "x"]
     run(as_lines([{"my c": text, "y": n % 2} for n, text in enumerate(texts)]))
     edit({"my_c": {"missing": True}})
@@ -502,9 +506,9 @@ def test_a_category_that_may_be_new_is_counted(capsys: pytest.CaptureFixture[str
 def test_a_code_that_begins_with_a_zero_is_a_text(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "BYTES", size)
-    terms, rows, _ = run("zip,n,y\n10115,0,0\n01067,0.5,1\n10115,10,0\n")
-    assert [column.kind for column in terms.columns] == ["category", "number"]
+    monkeypatch.setattr(reader, "BYTES", size)
+    contract, rows, _ = run("zip,n,y\n10115,0,0\n01067,0.5,1\n10115,10,0\n")
+    assert [column.kind for column in contract.columns] == ["category", "number"]
     assert rows["zip"].tolist() == ["10115", "01067", "10115"]
 
 
@@ -558,7 +562,7 @@ def test_the_first_run_shows_what_it_inferred(capsys: pytest.CaptureFixture[str]
         ["y", "target", "2"],
         ["id", "identifier"],
         ["target y: no, yes"],
-        [f"wrote {TERMS}; read it, edit it, commit it"],
+        [f"wrote {CONTRACT}; read it, edit it, commit it"],
     ):
         assert any(all(word in line for word in words) for line in said.splitlines())
 
@@ -578,29 +582,31 @@ def test_what_comes_later_suggests_as_much_as_what_comes_first(
 ) -> None:
     content = "a,c,y\n" + "\n".join([*["0.5,u,0", "1.5,v,1"] * 3, *LATER[name]]) + "\n"
     whole = run(content)
-    TERMS.unlink()
-    monkeypatch.setattr(table, "BYTES", 30)
+    CONTRACT.unlink()
+    monkeypatch.setattr(reader, "BYTES", 30)
     parted = again(content)
     assert (parted[0], parted[2]) == (whole[0], whole[2])
     pd.testing.assert_frame_equal(parted[1], whole[1])
 
 
 def test_a_table_that_goes_on_as_it_begins_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "BYTES", 30)
+    monkeypatch.setattr(reader, "BYTES", 30)
     monkeypatch.setattr(processed, "inferred", lambda *_: pytest.fail("all rows were surveyed"))
-    terms, rows, _ = run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
-    assert [column.kind for column in terms.columns] == ["number", "category"]
+    contract, rows, _ = run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
+    assert [column.kind for column in contract.columns] == ["number", "category"]
     assert len(rows) == 12
 
 
 def test_the_second_run_leaves_the_contract_as_its_user_wrote_it() -> None:
     run(as_csv(ROWS), identifier="id")
-    TERMS.write_text("# mine\n" + TERMS.read_text().replace("- {name: b", "\n# ours\n- {name: b"))
-    before = TERMS.read_bytes()
+    CONTRACT.write_text(
+        "# mine\n" + CONTRACT.read_text().replace("- {name: b", "\n# ours\n- {name: b")
+    )
+    before = CONTRACT.read_bytes()
     again(as_csv(ROWS), identifier="id")
-    assert TERMS.read_bytes() == before
+    assert CONTRACT.read_bytes() == before
     refused_again("a,y\n1,0\n", identifier="id")
-    assert TERMS.read_bytes() == before
+    assert CONTRACT.read_bytes() == before
 
 
 def test_an_edited_contract_is_honoured() -> None:
@@ -613,9 +619,9 @@ def test_an_edited_contract_is_honoured() -> None:
             "time": {"parts": ["minute", "hour"]},
         }
     )
-    terms, rows, report = again(as_csv(ROWS), identifier="id")
+    contract, rows, report = again(as_csv(ROWS), identifier="id")
     assert report["kept"] == 5
-    assert terms.column("time").parts == ("minute", "hour")
+    assert contract.column("time").parts == ("minute", "hour")
     assert rows["code"].tolist()[:4] == [10, 20, 10, 30]
     assert rows["c"][2] == "blue, dark"
     edit({"code": {"categories": [10, 20]}, "n": {"missing": False, "maximum": 1.0}})
@@ -664,8 +670,8 @@ def test_a_column_that_is_gone_is_named(write: Any) -> None:
     for gone in ("i", "y", "id"):
         rows = [{name: row[name] for name in row if name != gone} for row in ROWS]
         error = refused_again(write(rows), identifier="id", bad_rows="set_aside")
-        assert f"data/raw/table has no column '{gone}', which {TERMS} names" in error
-        assert f"delete {TERMS}" in error
+        assert f"data/raw/table has no column '{gone}', which {CONTRACT} names" in error
+        assert f"delete {CONTRACT}" in error
 
 
 def test_a_column_that_is_new_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -673,7 +679,7 @@ def test_a_column_that_is_new_is_left_out_and_said(capsys: pytest.CaptureFixture
     _, rows, _ = again("a,b,c,y\n1,5,6,0\n2,5,6,1\n", drop=["c"])
     assert list(rows) == ["a", "y"]
     said = capsys.readouterr().out
-    assert f"column 'b' is left out: it is neither in {TERMS} nor in processed.drop" in said
+    assert f"column 'b' is left out: it is neither in {CONTRACT} nor in processed.drop" in said
     assert "column 'c'" not in said
 
 
@@ -700,13 +706,13 @@ def test_params_that_speak_of_other_columns_than_the_contract_are_named(
     run(as_csv(ROWS), identifier="id")
     error = refused_again(as_csv(ROWS), **{"identifier": "id", **knobs})
     assert says in error
-    assert f"delete {TERMS} and run `dvc repro`" in error
+    assert f"delete {CONTRACT} and run `dvc repro`" in error
 
 
 def test_json_lines_may_have_other_keys_in_each_row() -> None:
     content = '{"a":1,"y":"u"}\n{"y":"v","b":true}\n{"b":null,"a":2.5,"y":"u"}\n'
-    terms, rows, _ = run(content)
-    assert [(column.name, column.kind, column.missing) for column in terms.columns] == [
+    contract, rows, _ = run(content)
+    assert [(column.name, column.kind, column.missing) for column in contract.columns] == [
         ("a", "number", True), ("b", "boolean", True),
     ]  # fmt: skip
     assert rows["a"].isna().tolist() == [False, True, False]
@@ -731,14 +737,14 @@ def test_the_report_is_json_of_numbers() -> None:
 
 def test_a_contract_that_is_wrong_ends_the_stage() -> None:
     run(as_csv(ROWS), identifier="id")
-    TERMS.write_text(TERMS.read_text().replace("kind: number", "kind: real"))
+    CONTRACT.write_text(CONTRACT.read_text().replace("kind: number", "kind: real"))
     with pytest.raises(CairnError, match="column n: kind: got 'real'; allowed: 'number', 'integ"):
-        contract_file.read(TERMS)
+        contract_file.read(CONTRACT)
     assert "column n: kind: got 'real'" in refused_again(as_csv(ROWS), identifier="id")
 
 
 def test_blanks_of_many_columns_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f" u,v ,w,{n % 2}\nx,z,w,{n % 2}\n" for n in range(9))
     _, _, report = run("a,b,c,y\n" + rows)
-    assert report["notes"] == {f"{name}: {checks.BLANKS}": 9 for name in "ab"}
+    assert report["notes"] == {f"{name}: {validate.BLANKS}": 9 for name in "ab"}
     assert "processed: blanks around 18 texts of 2 columns taken off\n" in capsys.readouterr().out

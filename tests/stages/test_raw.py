@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
+from cairn.console import CairnError
+from cairn.params import Raw
+from cairn.paths import RAW
+from cairn.sources import download
 from stages import raw
-from stages.console import CairnError
-from stages.params import Raw
-from stages.paths import RAW
-from stages.source import download
 from tests.conftest import ROOT
 from tests.ports import free_ports
 from tests.small import PARAMS

@@ -10,30 +10,31 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from stages import contract, features, inference, parquet, train, training
-from stages.console import CairnError
-from stages.contract import Column, Contract, Target
-from stages.features import matrix
-from stages.model import fitting
-from stages.parsing import contract_file
-from stages.paths import (
+from cairn import inference, parquet
+from cairn.console import CairnError
+from cairn.contract import Column, Contract, Target, Threshold, read_contract
+from cairn.modeling import fitting
+from cairn.paths import (
     CARD,
     CONTRACT,
     ENVIRONMENT,
     EVALUATION,
     METRICS,
     MODEL,
+    MODEL_CONTRACT,
     ONNX,
     PICTURES,
     PIPELINE,
     PLOTS,
     PROCESSED,
-    TERMS,
     TEST,
     TRAIN,
 )
+from cairn.tables import contract_file
+from cairn.transform import matrix
+from stages import features, train, training
 from tests import small
-from tests.small import PARAMS
+from tests.small import ENGINEERING, PARAMS
 
 GRID = {
     "method": "grid",
@@ -71,10 +72,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     small.use_few_resamples(monkeypatch)
     TRAIN.parent.mkdir(parents=True)
-    TERMS.parent.mkdir(parents=True)
-    contract_file.write(small.TERMS, TERMS)
+    CONTRACT.parent.mkdir(parents=True)
+    contract_file.write(small.CONTRACT, CONTRACT)
     fitted = small.fitted()
-    columns = dict(zip(small.TERMS.names, fitted.features.T, strict=True))
+    columns = dict(zip(small.CONTRACT.names, fitted.features.T, strict=True))
     made = pa.table({**columns, "kind": fitted.classes})
     for path, rows in ((TRAIN, made[:60]), (TEST, made[60:])):
         with parquet.Writer(path) as writer:
@@ -96,7 +97,7 @@ def test_the_stage_writes_a_model_and_registers_it(
     with small.store(folder / "bentoml") as store:
         train.main()
         (entry,) = store.list()
-        files = [CARD, CONTRACT, ENVIRONMENT, EVALUATION, METRICS, ONNX, PIPELINE]
+        files = [CARD, MODEL_CONTRACT, ENVIRONMENT, EVALUATION, METRICS, ONNX, PIPELINE]
         files += [PLOTS / f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png")]
         before = {path: path.read_bytes() for path in files}
         train.main()
@@ -114,9 +115,9 @@ def test_the_stage_writes_a_model_and_registers_it(
     assert metrics["test"]["accuracy"] == round(float((said.labels == y).mean()), 6)
     kept = joblib.load(PIPELINE)
     np.testing.assert_array_equal(kept.pipeline.predict(x), said.labels)
-    terms = contract.read(CONTRACT)
-    assert sum(terms.target.counts) == 60
-    assert [feature.name for feature in terms.features] == list(small.TERMS.names)
+    contract = read_contract(MODEL_CONTRACT)
+    assert sum(contract.target.counts) == 60
+    assert [feature.name for feature in contract.features] == list(small.CONTRACT.names)
     assert set(json.loads(ENVIRONMENT.read_bytes())) == set(training.LIBRARIES)
 
 
@@ -151,9 +152,9 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     assert [each["class"] for each in found["classes"]] == ["no", "yes"]
     assert {each["column"] for each in found["slices"]} == {"colour"}
     assert (found["threshold"], found["search"]) == (None, None)
-    assert {each["column"] for each in found["importance"]} == set(small.TERMS.names)
+    assert {each["column"] for each in found["importance"]} == set(small.CONTRACT.names)
     _, rows, _ = training.read(TRAIN, "kind")
-    shown = matrix([contract.read(CONTRACT).example], small.TERMS)
+    shown = matrix([read_contract(MODEL_CONTRACT).example], small.CONTRACT, ENGINEERING)
     assert any(np.array_equal(shown[0], row, equal_nan=True) for row in rows)
     card = CARD.read_text(encoding="utf-8")
     assert f"{found['test']['accuracy']['value']:.3f}" in card
@@ -181,15 +182,15 @@ def test_a_search_is_said_and_kept_in_the_evaluation(
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     run(folder, threshold={"class": "no", "rule": "value", "value": 0.01}, example="medians")
-    terms = contract.read(CONTRACT)
-    assert terms.example == ()
-    assert terms.target.threshold == contract.Threshold(label="no", value=0.01)
+    contract = read_contract(MODEL_CONTRACT)
+    assert contract.example == ()
+    assert contract.target.threshold == Threshold(label="no", value=0.01)
     _, x, y = training.read(TEST, "kind")
     shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities
     labels = np.where(shares[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
     assert evaluation()["classes"][0]["recall"]["value"] == 1
-    plain = inference.decided(inference.Predictions(labels, shares), terms.target.decision)
+    plain = inference.decided(inference.Predictions(labels, shares), contract.target.decision)
     np.testing.assert_array_equal(plain.labels, labels)
 
 
@@ -254,10 +255,10 @@ def test_features_that_are_engineered_reach_the_contract(folder: Path) -> None:
             writer.write(rows.append_column("twice", twice))
     with small.store(folder / "bentoml"):
         train.main()
-    terms = contract.read(CONTRACT)
-    assert [each.name for each in terms.features] == [*small.TERMS.names, "twice"]
-    assert terms.features[-1].column is None
-    assert terms.engineering == features.engineering_sha256()
+    contract = read_contract(MODEL_CONTRACT)
+    assert [each.name for each in contract.features] == [*small.CONTRACT.names, "twice"]
+    assert contract.features[-1].column is None
+    assert contract.engineering == ENGINEERING.sha256
     assert "twice" in (PLOTS / "importance.csv").read_text()
 
 
@@ -265,7 +266,7 @@ def fitted(name: str, **arguments: Any) -> Any:
     given = small.fitted()
     own = {"estimator": name, "arguments": arguments}
     block = small.LINEAR.model_copy(update=own)
-    return fitting.fit(given.features, given.classes, small.TERMS, block)
+    return fitting.fit(given.features, given.classes, small.CONTRACT, block)
 
 
 def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:
@@ -293,7 +294,7 @@ def test_copies_a_leak_and_a_class_of_one_row_are_said_and_end_no_run(
     lone = pa.table({"x": [9.0] * 5, "alive": [3.0] * 5, "kind": ["c"] * 5}).cast(table.schema)
     numbers = [Column(name=name, kind="number") for name in ("x", "alive")]
     target = Target(name="kind", classes=("a", "b", "c"))
-    contract_file.write(Contract(columns=tuple(numbers), target=target), TERMS)
+    contract_file.write(Contract(columns=tuple(numbers), target=target), CONTRACT)
     with parquet.Writer(PROCESSED) as writer:
         for part in (table, table[:30], lone):
             writer.write(part)

@@ -1,0 +1,1 @@
+"""The library that stages and service share; it imports neither."""

@@ -1,0 +1,1 @@
+"""Where the work runs: cores of this machine, or a Dask cluster."""

@@ -1,0 +1,40 @@
+"""Where each stage keeps what it makes, from the top of the repository, and where models end up."""
+
+import os
+from pathlib import Path
+
+RAW = Path("data/raw/table")
+
+PROCESSED = Path("data/processed/table.parquet")
+CONTRACT = Path("data/processed/contract.yaml")
+REPORT = Path("data/processed/report.json")
+
+TRAIN = Path("data/features/train.parquet")
+TEST = Path("data/features/test.parquet")
+
+MODEL = Path("data/model")
+PIPELINE = MODEL / "pipeline.joblib"
+ONNX = MODEL / "model.onnx"
+MODEL_CONTRACT = MODEL / "contract.json"
+METRICS = MODEL / "metrics.json"
+ENVIRONMENT = MODEL / "environment.json"
+EVALUATION = MODEL / "evaluation.json"
+CARD = MODEL / "card.md"
+PLOTS = MODEL / "plots"
+# Of each, its points as PLOTS/NAME.csv and the drawing as PLOTS/NAME.png.
+PICTURES = (
+    "confusion",
+    "roc",
+    "precision_recall",
+    "calibration",
+    "importance",
+    "learning",
+    "dependence",
+    "search",
+)
+
+
+def model_store() -> Path:
+    """The folder of the models in the BentoML store, which need not be there yet."""
+    home = os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))
+    return Path(home).expanduser() / "models"

@@ -1,0 +1,1 @@
+"""What BentoML stores and packs: models, tags, labels."""

@@ -1,0 +1,72 @@
+"""The labels of a Bento and of its image: OCI's annotations, and the chain back to the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cairn.provenance import LOCK, git_says
+from service.bento.store import NAME
+
+OCI = "org.opencontainers.image."
+
+
+def labels(
+    version: str, model: str, chain: Mapping[str, Any], files: tuple[Path, ...]
+) -> dict[str, str]:
+    """The labels of an image.
+
+    Parameters
+    ----------
+    version
+        The Bento's.
+    model, chain
+        Tag of the model in it, and where that comes from, as the model store keeps it.
+    files
+        What the Bento is made of beside the model. The image's revision is the last commit that
+        changed one of them, or dvc.lock, so that an older image of the same content says the same.
+    """
+    named = [str(path) for path in (LOCK, *files)]
+    commit, _, date = git_says("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
+    changed = "-changed" if commit and git_says("status", "--porcelain", "--", *named) else ""
+    found = {
+        f"{OCI}title": NAME,
+        f"{OCI}version": version,
+        f"{OCI}revision": f"{commit}{changed}",
+        f"{OCI}created": date,
+        f"{OCI}source": source(git_says("remote", "get-url", "origin")),
+        "cairn.model": model,
+        "cairn.model.sha256": str(chain["sha256"]),
+        "cairn.model.revision": str(chain["git"]["commit"]),
+        **{f"cairn.dvc.{path}": md5 for path, md5 in outs(chain).items()},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def outs(chain: Mapping[str, Any]) -> dict[str, str]:
+    """Path → MD5, as dvc.lock has it, of all that the stages made."""
+    return {path: md5 for stage in chain["dvc"].values() for path, md5 in stage["outs"].items()}
+
+
+def source(url: str) -> str:
+    """Address of a repository as a browser takes it; empty where it is none, without any secret.
+
+    Examples
+    --------
+    >>> source("git@github.com:you/churn.git")
+    'https://github.com/you/churn'
+    >>> source("https://you:token@example.org/you/churn.git")
+    'https://example.org/you/churn'
+    """
+    if url.startswith("git@") and ":" in url:
+        host, _, path = url.removeprefix("git@").partition(":")
+        url = f"https://{host}/{path}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    if parts.scheme not in {"https", "ssh"} or not parts.hostname or "@" in parts.path:
+        return ""
+    return f"https://{parts.hostname}{parts.path.removesuffix('.git')}"

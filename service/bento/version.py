@@ -1,0 +1,68 @@
+"""The Bento's version: made from what is in it, not from the clock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import yaml  # what BentoML reads and writes its files with
+
+from service.bento import labels
+from service.bento.store import NAME, packed_tag
+
+BENTOFILE = Path("bentofile.yaml")
+HEX = 12
+
+
+def main() -> None:
+    """Print the tag that a Bento of this folder has; with --json its labels, too."""
+    model = packed_tag()
+    if sys.argv[1:] == ["--json"]:
+        print(json.dumps(describe(model)))
+    else:
+        print(f"{NAME}:{bento_version(model)}")
+
+
+def bento_version(model: str) -> str:
+    """The version of a Bento of this model and of the code in the current folder.
+
+    Parameters
+    ----------
+    model
+        The model's tag, NAME:<hex>.
+
+    Returns
+    -------
+    str
+        The model's hex, `-`, and 12 hex of the SHA-256 of every file that the Bento is made of.
+    """
+    whole = hashlib.sha256()
+    for path in files():
+        whole.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
+    return f"{model.partition(':')[2]}-{whole.hexdigest()[:HEX]}"
+
+
+def files() -> tuple[Path, ...]:
+    """Every file that a Bento is made of, beside the model."""
+    content = yaml.safe_load(BENTOFILE.read_text(encoding="utf-8"))
+    named = (content["python"]["requirements_txt"], content["docker"]["dockerfile_template"])
+    included = (path for glob in content["include"] for path in Path().glob(glob.lstrip("/")))
+    return tuple(sorted({BENTOFILE, *map(Path, named), *included}))
+
+
+def describe(model: str) -> dict[str, Any]:
+    """Return tag and labels of a Bento of this model and of the code in the current folder."""
+    version = bento_version(model)
+    chain = bentoml.models.get(model).info.metadata
+    return {
+        "tag": f"{NAME}:{version}",
+        "labels": labels.labels(version, model, chain, files()),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""HTTP: routes, protocol, OpenAPI, errors, keys."""

@@ -1,0 +1,139 @@
+"""The few words of ASGI that the service speaks: headers, a body within limits, an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from random import getrandbits
+from typing import Any, NamedTuple
+
+from service.http.errors import Refused
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
+# Our extension of ASGI: wire.Exchange.
+WHOLE = "cairn.whole"
+RETRY = (b"retry-after", b"1")
+# How many bodies of the greatest length may be on their way at once.
+TOGETHER = 8
+SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+class Reply(NamedTuple):
+    """What a request is answered."""
+
+    status: int
+    body: bytes
+    headers: Sequence[Header] = (JSON,)
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """A request's headers; of one that comes twice the last."""
+    return dict(scope["headers"])
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> bytes:
+    """The client's X-Request-ID if it is short and plain, else one of our own."""
+    given = headers.get(b"x-request-id")
+    if given and SANE_ID.fullmatch(given):
+        return given
+    return b"%032x" % getrandbits(128)
+
+
+class Bodies:
+    """Reads the bodies of requests, within limits of size, of time and of memory.
+
+    Parameters
+    ----------
+    limit
+        The longest body, bytes.
+    seconds
+        How long one may take to come.
+    """
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self._held = 0
+
+    async def read(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The body of a request.
+
+        Raises
+        ------
+        Refused
+            413 as soon as it is known to be over the limit, 408 where it does not come in time,
+            429 where all the bodies that come just now are too much, 499 where the client goes
+            away.
+        """
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self.limit:
+            raise self._too_long()
+        exchange = whole(scope)
+        body: bytes | None = exchange.body() if exchange else None
+        if body is not None:
+            if len(body) > self.limit:
+                raise self._too_long()
+            return body
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._parts(receive)
+        except TimeoutError:
+            error = f"the body did not come within {self.seconds:g} s"
+            raise Refused(408, error, headers=(CLOSE,)) from None
+
+    async def _parts(self, receive: Receive) -> bytes:
+        """A body that comes in parts."""
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            while more:
+                message = await receive()
+                parts.append(_part(message))
+                size += len(parts[-1])
+                self._held += len(parts[-1])
+                more = message.get("more_body", False)
+                if size > self.limit:
+                    raise self._too_long()
+                if more and self._held > TOGETHER * self.limit:
+                    error = "too many long requests at once; send it again"
+                    raise Refused(429, error, headers=(CLOSE, RETRY))
+            return b"".join(parts)
+        finally:
+            self._held -= size
+
+    def _too_long(self) -> Refused:
+        # The rest of the body is not worth reading.
+        error = f"the body is over {self.limit:,} bytes; send fewer rows at once"
+        return Refused(413, error, headers=(CLOSE,))
+
+
+def _part(message: Message) -> bytes:
+    """The next part of a body."""
+    if message["type"] == "http.disconnect":
+        raise Refused(499, "the client went away")
+    return message.get("body", b"")  # type: ignore[no-any-return]
+
+
+async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None:
+    """Send an answer, with one more header beside its own."""
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), extra]
+    exchange = whole(scope)
+    if exchange and exchange.send(reply.status, headers, reply.body):
+        return
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def whole(scope: Scope) -> Any:
+    """The extension by which what is whole goes through in one piece; None where there is none."""
+    extensions = scope.get("extensions")
+    return extensions.get(WHOLE) if extensions else None

@@ -1,0 +1,200 @@
+"""uvicorn's HTTP protocol, with the four differences that the service makes to it.
+
+A request that is no HTTP gets an error body like all others. The head of a request has a limit of
+size and of time. An offer to upgrade to another protocol is ignored. And what is whole goes
+through in one piece: uvicorn sends the head and the body of an answer by two system calls, which
+take longer than the model, and has a body waited for even where it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.http.asgi import CLOSE, WHOLE, Header
+
+BAD_REQUEST = {
+    "error": "this is no HTTP/1.1, or its headers are too long; check the request line and them",
+    "detail": [],
+}
+# Bytes of a request's line and headers; uvicorn would keep whatever comes.
+MAX_HEAD = 2**16
+
+
+def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """That HTTP protocol of uvicorn with those differences; h11's with the first alone."""
+    if issubclass(protocol, HttpToolsProtocol):
+        return Http
+    return type(protocol.__name__, (Plain, protocol), {})
+
+
+class Plain:
+    """A protocol of uvicorn whose own error is like the service's."""
+
+    cycle: Any
+    transport: Any
+
+    def send_400_response(self, _: str) -> None:
+        """Refuse what is no HTTP."""
+        cycle = self.cycle
+        if cycle is not None and not (cycle.more_body or cycle.response_complete):
+            cycle.keep_alive = False  # the answer to what came before is not to be overtaken
+            self.transport.pause_reading()
+            return
+        body = orjson.dumps(BAD_REQUEST)
+        head = (
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head % len(body) + body)
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: such a request gets its answer, and whoever sends it fills no log."""
+
+
+class Http(Plain, HttpToolsProtocol):
+    """httptools' protocol, with all of the differences.
+
+    Attributes
+    ----------
+    head
+        Bytes that have come of a head that is not complete.
+    since
+        When the first of them came, or the connection was made; None while none is awaited.
+    """
+
+    head = 0
+    since: float | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a head."""
+        self.since = time.monotonic()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; refuse a head that is too long."""
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        # uvicorn makes the scope when a head begins, and the cycle when it is complete.
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.head, self.since = 0, None
+            return
+        if self.since is None:  # this may be the end of a body, too
+            self.since = time.monotonic()
+            return
+        self.head += len(data)
+        if self.head > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser; a request that offers to upgrade is parsed again without the offer.
+
+        httptools takes such a request to end with its head, whatever body follows: the body would
+        be the next request. So its head is fed to a new parser, all of it but the offer, and then
+        what follows, which that parser reads as the head says.
+        """
+        rest: bytes | memoryview = data
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    break
+                except httptools.HttpParserUpgrade as offer:
+                    rest = memoryview(rest)[offer.args[0] :]
+                    self._ignore_offer()
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _ignore_offer(self) -> None:
+        """Parse the head that has come once more, without its offer to upgrade.
+
+        Raises
+        ------
+        httptools.HttpParserError
+            The request is a CONNECT, which has no other meaning.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("this is no proxy")
+        version = self.parser.get_http_version().encode()
+        head = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
+        head += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(b"".join((*head, b"\r\n")))
+
+    def _should_upgrade(self) -> bool:
+        """Have uvicorn's callbacks pass over a head with an offer; they ask where there is one."""
+        return True
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.scope["extensions"] = {WHOLE: Exchange(cycle)}
+        super()._start_asgi_task(cycle, app)
+
+
+def end_late(connections: Iterable[Any], seconds: float) -> None:
+    """End the connections on which a head has been coming for longer."""
+    now = time.monotonic()
+    for connection in list(connections):
+        since = getattr(connection, "since", None)
+        if since is not None and now - since > seconds:
+            connection.transport.close()
+
+
+class Exchange:
+    """A request and its response as uvicorn holds them; an extension of ASGI.
+
+    Parameters
+    ----------
+    cycle
+        uvicorn's own name for them.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: Any) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """The body, if all of it is there; None where it has to be waited for."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
+
+    def send(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Send an answer; False where uvicorn's own way has to be taken.
+
+        `headers` are those beside uvicorn's own; none may have a line break in it.
+        """
+        cycle = self._cycle
+        if cycle.flow.write_paused or cycle.disconnected or cycle.response_started:
+            return False
+        # They refer to each other: left so, they would stay until the garbage collector comes.
+        del cycle.scope["extensions"]
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        content = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            content += (name, b": ", value, b"\r\n")
+        if CLOSE in headers or CLOSE in cycle.default_headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            content.append(b"connection: close\r\n")
+        content.append(b"\r\n")
+        if cycle.scope["method"] != "HEAD":
+            content.append(body)
+        cycle.transport.write(b"".join(content))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True

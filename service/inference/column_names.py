@@ -1,0 +1,146 @@
+"""Which column a key of a request names: by the contract's name, or by the table's header."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from cairn.contract import Contract
+from service.inference.problems import LISTED, LONGEST
+
+# What a byte-order mark becomes where a CSV file's first header is read with it.
+MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+# Names that an unknown key is compared with, and keys of a request that are: each pair takes 10 µs.
+COMPARED, ASKED = 300, 10
+ALIKE = 0.75  # of difflib's ratio
+
+
+class Plan(NamedTuple):
+    """What the keys of a row stand for.
+
+    Attributes
+    ----------
+    places
+        Name of a column or of the identifier → place of its key in the row.
+    unknown
+        Keys that the contract does not have.
+    twice
+        Each key that names a column which another key named before → that key.
+    missing
+        Names of columns that need a value and have no key.
+    values
+        From a row's values, and a None behind them, to those in the order of the columns.
+    """
+
+    places: dict[str, int]
+    unknown: list[str]
+    twice: dict[str, str]
+    missing: list[str]
+    values: Callable[[Sequence[Any]], Sequence[Any]]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the row has each column once, and no other."""
+        return not (self.unknown or self.twice or self.missing)
+
+
+class Names:
+    """The names of a contract, and the headers of its table.
+
+    Attributes
+    ----------
+    headers
+        Each name, those that a request may have and that are ignored too → its header.
+    columns
+        Headers of the columns, in order.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self.headers = contract.headers
+        self.columns = [self.headers[name] for name in contract.names]
+        self._columns = {column.name: column.missing for column in contract.columns}
+        self._ignored = contract.ignored
+        self._keys = {name: name for name in self.headers}
+        for header, name in contract.aliases.items():
+            self._keys.setdefault(header, name)
+        self._bare = dict[str, str]()
+        for key, name in self._keys.items():
+            self._bare.setdefault(key.strip(), name)
+        self._folded = {_fold(key): self.headers[name] for key, name in self._bare.items()}
+
+    def resolve(self, key: str) -> str | None:
+        """The name that a key stands for; None where the contract has none.
+
+        Blanks around a header, and a byte-order mark before it, are no part of it.
+        """
+        found = self._keys.get(key)
+        return self._bare.get(key.strip().lstrip(MARK).strip()) if found is None else found
+
+    def plan(self, keys: Iterable[str]) -> Plan:
+        """What the keys of a row stand for."""
+        places, first = dict[str, int](), dict[str, str]()
+        unknown, twice = list[str](), dict[str, str]()
+        for place, key in enumerate(keys):
+            name = self.resolve(key)
+            if name is None:
+                unknown.append(key)
+            elif name in first:
+                twice[key] = first[name]
+            else:
+                first[name] = key
+                if name not in self._ignored:
+                    places[name] = place
+        missing = [
+            name for name, optional in self._columns.items() if not optional and name not in places
+        ]
+        return Plan(
+            places, unknown, twice, missing, _pick([places.get(n, -1) for n in self._columns])
+        )
+
+    def planner(self) -> Callable[[dict[str, Any]], Plan]:
+        """Plan rows that come one after the other, most of them with the keys of the one before."""
+        keys: tuple[str, ...] | None = None
+        last: Plan | None = None
+
+        def plan(row: dict[str, Any]) -> Plan:
+            nonlocal keys, last
+            if last is None or tuple(row) != keys:
+                keys = tuple(row)
+                last = self.plan(keys)
+            return last
+
+        return plan
+
+    def suggestions(self) -> Callable[[str], str | None]:
+        """Find a name or header like an unknown key, for the first few keys of a request."""
+        known: dict[str, str | None] = {}
+
+        def suggest(key: str) -> str | None:
+            if key not in known:
+                known[key] = self._close(key[:LONGEST], compare=len(known) < ASKED)
+            return known[key]
+
+        return suggest
+
+    def _close(self, key: str, *, compare: bool) -> str | None:
+        folded = _fold(key)
+        if folded in self._folded or not compare:
+            return self._folded.get(folded)
+        from difflib import get_close_matches  # noqa: PLC0415 - most services never need it
+
+        some = list(self._folded)[:COMPARED]
+        close = get_close_matches(folded, some, n=1, cutoff=ALIKE)
+        return self._folded[close[0]] if close else None
+
+
+def _pick(places: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Choose values by their places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
+
+
+def _fold(key: str) -> str:
+    """A key without what people write in several ways."""
+    return "".join(filter(str.isalnum, key[: 2 * LISTED].casefold()))

@@ -1,0 +1,144 @@
+"""How far what comes differs from what the model was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cairn.contract import Column, Contract, Feature
+
+# Added to each bucket, so that one which is empty on one side gives no infinite index.
+SMOOTHING = 0.5
+MISSING = "missing"
+UNKNOWN = "unknown"
+
+
+class Buckets(NamedTuple):
+    """The buckets of a feature, as its histogram in the contract has them.
+
+    Attributes
+    ----------
+    edges
+        Inner edges of a number's buckets, ascending: bucket i holds edges[i-1] < x <= edges[i].
+        None for the other kinds, whose value in the model is the bucket's place.
+    names
+        What each bucket holds; the last is for rows without a value.
+    expected
+        Rows of the training data in each.
+    """
+
+    edges: tuple[float, ...] | None
+    names: tuple[str, ...]
+    expected: NDArray[np.float64]
+
+
+def buckets(feature: Feature, column: Column | None) -> Buckets:
+    """A feature's buckets; a number of which the contract has no histogram has one for all.
+
+    Parameters
+    ----------
+    column
+        What the feature is of; None: `stages.engineering` made it.
+    """
+    histogram = feature.histogram
+    edges: tuple[float, ...] | None = None
+    if column and column.kind == "category":
+        names = categories(column)
+    elif column and column.kind == "boolean":
+        names = ("false", "true")
+    else:
+        edges = histogram.edges if histogram else ()
+        names = tuple(_intervals(edges))
+    counts = (*histogram.counts, histogram.missing) if histogram else (0,) * (len(names) + 1)
+    return Buckets(edges, (*names, beside(MISSING, names)), np.array(counts, np.float64))
+
+
+def categories(column: Column) -> tuple[str, ...]:
+    """The buckets of a category: each that is listed, and one for the others if there may be."""
+    names = tuple(map(str, column.categories))
+    return (*names, beside(UNKNOWN, names)) if column.unknown else names
+
+
+def beside(name: str, names: Sequence[str]) -> str:
+    """A bucket's name that is none of these, which are categories: two would be one series."""
+    while name in names:
+        name += "_"
+    return name
+
+
+def _intervals(edges: Iterable[float]) -> Iterable[str]:
+    """The buckets between edges, as mathematics writes them."""
+    for low, high in pairwise([-math.inf, *edges, math.inf]):
+        yield f"({low:g}, {high:g}{')' if high == math.inf else ']'}"
+
+
+class Counter:
+    """Counts rows by feature and bucket, all features at once.
+
+    Parameters
+    ----------
+    features
+        The buckets of each feature, in order.
+    """
+
+    def __init__(self, features: Sequence[Buckets]) -> None:
+        sizes = [len(feature.names) for feature in features]
+        self.size = sum(sizes)
+        self._first = np.cumsum([0, *sizes[:-1]])
+        self._missing = np.array(sizes) - 1
+        numbers = np.array([feature.edges is not None for feature in features])
+        self._numbers, self._others = np.flatnonzero(numbers), np.flatnonzero(~numbers)
+        edges = [feature.edges for feature in features if feature.edges is not None]
+        # One row for the first edges of all numbers, one for the second, and so on.
+        most = max(map(len, edges), default=0)
+        padded = [[*some, *[math.inf] * (most - len(some))] for some in edges]
+        self._edges = np.array(padded, np.float32).T.reshape(most, len(edges))
+
+    def count(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Rows of an n × k matrix in each bucket, those of the first feature first."""
+        places = np.zeros(features.shape, np.int64)
+        places[:, self._others] = np.nan_to_num(features[:, self._others])
+        numbers = features[:, self._numbers]
+        for edges in self._edges:
+            places[:, self._numbers] += numbers > edges
+        places = np.where(np.isnan(features), self._missing, places)
+        return np.bincount((places + self._first).ravel(), minlength=self.size)
+
+
+def psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:
+    """The population stability index of two counts of the same buckets.
+
+    The sum over the buckets of (o - e) ln(o / e), o and e the shares of the rows; 0 where
+    nothing has come. Below 0.1 it is taken for no change, above 0.25 for a large one.
+
+    Source
+    ------
+    N. Siddiqi, Credit Risk Scorecards (2006).
+    """
+    if not expected.sum() or not observed.sum():
+        return 0.0
+    e, o = (_shares(counts) for counts in (expected, observed))
+    return float(np.sum((o - e) * np.log(o / e)))
+
+
+def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    smoothed = counts + SMOOTHING
+    return np.asarray(smoothed / smoothed.sum())
+
+
+def taken(contract: Contract) -> tuple[Feature, ...]:
+    """The features that the model of a contract takes, in order; before training the columns'."""
+    return contract.inputs
+
+
+def all_buckets(contract: Contract) -> tuple[Buckets, ...]:
+    """The buckets of each feature of a contract, in order."""
+    return tuple(
+        buckets(feature, contract.column(feature.column) if feature.column else None)
+        for feature in taken(contract)
+    )

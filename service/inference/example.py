@@ -1,0 +1,89 @@
+"""A row that the contract allows, to show and to try the service with."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping
+
+from cairn.contract import Category, Column, Contract, Histogram, Part, read_contract
+from cairn.paths import MODEL_CONTRACT
+from service.inference.rows import Row, timed
+
+# Of a date of which the model takes nothing else.
+PARTS: dict[Part, int] = {"year": 2000, "month": 1, "day": 1, "weekday": 0, "hour": 0, "minute": 0}
+
+Seen = Mapping[str, Histogram | None]
+Value = Category | float | None
+
+
+def main() -> None:
+    """Print how to call the service at the URL that is the first argument.
+
+    The others are options of curl.
+    """
+    url, *options = sys.argv[1:]
+    print(f"\nserving on {url}; Ctrl-C stops it. Try it:\n\n{curl(url, *options)}\n", flush=True)
+
+
+def example(contract: Contract) -> Row:
+    """The training row that the model holds, without the identifier; or else one of medians."""
+    if contract.example:
+        return dict(zip(contract.names, contract.example, strict=True))
+    seen = {feature.name: feature.histogram for feature in contract.features}
+    return {column.name: _middle(column, seen) for column in contract.columns}
+
+
+def _middle(column: Column, seen: Seen) -> Value:
+    """The median of a number and of each part of a date, the commonest of the other kinds."""
+    if column.kind == "date":
+        return _date(column, seen)
+    histogram = seen.get(column.name)
+    if column.kind in {"number", "integer"}:
+        return _number(column, histogram.edges if histogram else ())
+    # Behind the counts of the categories may be that of those which are not listed.
+    counts = histogram.counts[: len(column.categories) or None] if histogram else (1,)
+    place = counts.index(max(counts))
+    return column.categories[place] if column.kind == "category" else bool(place)
+
+
+def _number(column: Column, edges: tuple[float, ...]) -> float | None:
+    """The median; where no value has been seen none, or the nearest to 0 that is allowed."""
+    if edges:
+        middle = edges[len(edges) // 2]
+    elif column.missing:
+        return None
+    else:
+        lowest, highest = column.minimum, column.maximum
+        middle = max(0.0 if highest is None else min(0.0, highest), lowest or -math.inf)
+    return int(middle) if column.kind == "integer" else middle
+
+
+def _date(column: Column, seen: Seen) -> str:
+    """The date of the parts' medians, with a time if the model takes any of it."""
+    found = dict(PARTS)
+    for part, name in zip(column.parts, column.features, strict=True):
+        histogram = seen.get(name)
+        if histogram and histogram.edges:
+            found[part] = int(histogram.edges[len(histogram.edges) // 2])
+    year, month = found["year"], found["month"]
+    day = min(found["day"], calendar.monthrange(year, month)[1])
+    date = f"{year:04}-{month:02}-{day:02}"
+    return f"{date}T{found['hour']:02}:{found['minute']:02}" if timed(column) else date
+
+
+def curl(url: str, *options: str) -> str:
+    """The command line that sends the example to a service, with these options of curl."""
+    values = list(example(read_contract(MODEL_CONTRACT)).values())
+    body = json.dumps({"features": values})
+    header = "Content-Type: application/json"
+    return (
+        f"{shlex.join(['curl', *options, f'{url}/predict'])} -H '{header}' -d {shlex.quote(body)}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Why the body of a request is no JSON, in words that say what to send."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import jiter
+
+from service.http.errors import Problem, Refused
+from service.inference.column_names import Names
+from service.inference.problems import LISTED, short
+from service.inference.shapes import Shaped, read_shape
+
+MARK = codecs.BOM_UTF8
+# UTF-32's mark of one order begins with that of UTF-16.
+OTHERS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+# What Python's own `json.dumps` writes, and no other reader takes.
+NOT_FINITE = (b"NaN", b"Infinity")
+
+
+def reread(body: bytes, error: ValueError, names: Names, max_rows: int) -> Any:
+    """Parse once more a body that is no JSON, as one without a byte-order mark may be.
+
+    Parameters
+    ----------
+    error
+        What the parser said.
+    names, max_rows
+        Of the contract, and of a request: to say where a NaN is.
+
+    Raises
+    ------
+    Refused
+        400 with what is wrong; each NaN, up to LISTED of them, is a problem of its row.
+    """
+    if body.startswith(MARK):
+        body = body.removeprefix(MARK)
+        try:
+            return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+        except ValueError as other:
+            error = other
+    if encoding := _encoding(body):
+        raise _refused(f"{encoding}; send UTF-8")
+    if any(word in body for word in NOT_FINITE):
+        try:
+            content = jiter.from_json(body, catch_duplicate_keys=True)
+        except ValueError:
+            pass
+        else:
+            raise _not_finite(
+                read_shape(content, names, max_rows), names, has_infinity=NOT_FINITE[1] in body
+            )
+    raise _refused(str(error))
+
+
+def _refused(why: str, detail: list[Problem] | None = None) -> Refused:
+    return Refused(400, f"the body is not JSON: {why}", detail)
+
+
+def _encoding(body: bytes) -> str:
+    """What a body is encoded in that is not UTF-8; empty where it is."""
+    for mark, name in OTHERS.items():
+        if body.startswith(mark):
+            return f"it is {name}"
+    if b"\0" in body[:2]:
+        return "it is UTF-16 or UTF-32"
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start + 1:,}, 0x{body[error.start]:02x}, is no UTF-8"
+    return ""
+
+
+def _not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) -> Refused:
+    """Where the numbers are that JSON does not have."""
+    found = _described(shaped, names, has_infinity=has_infinity)
+    listed = list(islice(found, LISTED))
+    if not listed:
+        return _refused("it has NaN or Infinity; send null")
+    more = len(listed) - 1 + sum(1 for _ in found)
+    first = listed[0]
+    why = f"row {first.row}, column {first.column!r}: {first.got} is not JSON; send null"
+    return _refused(why + (f" (and {more:,} more)" if more else ""), listed)
+
+
+def _described(shaped: Shaped, names: Names, *, has_infinity: bool) -> Iterator[Problem]:
+    for place, row in enumerate(shaped[0]):
+        for key, value in _items(row, names):
+            # Infinity may be a number that is too large for float64, which JSON has.
+            if isinstance(value, float) and (
+                math.isnan(value) or (has_infinity and math.isinf(value))
+            ):
+                yield Problem(
+                    row=place,
+                    column=short(key),
+                    problem="not JSON",
+                    got=_written(value),
+                    allowed="null, or a number",
+                )
+
+
+def _items(row: Any, names: Names) -> Iterable[tuple[str, Any]]:
+    """The values of a row, each with what names it."""
+    if isinstance(row, dict):
+        return row.items()
+    return zip(names.columns, row, strict=False) if isinstance(row, list) else ()
+
+
+def _written(value: float) -> str:
+    """A number as Python's JSON has it."""
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

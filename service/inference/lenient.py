@@ -1,0 +1,208 @@
+"""Values as pandas, `json.dumps` or a CSV reader write them, turned into the contract's own.
+
+What cannot be turned is left as it came, for the strict check to refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from cairn.contract import MISSING_TEXTS, NUMBERS, Column, Contract
+from cairn.formats import LONGEST, read_date, read_date_of_number, read_number
+
+Convert = Callable[[Any], Any]
+
+# The contract's own form; the calendar says the rest. NumPy takes the same texts, and years that
+# no table has.
+DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
+)
+# What a text may be made of that `float` reads as `read_number` does.
+PLAIN = "0123456789.-+eE"
+SHORT = 30  # characters of a number, on average, up to which that way is taken
+WHOLE = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
+EXACT = 2**53  # up to here a float says which whole number it is
+BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# Dates that have other readings where a format has day and month the other way round.
+ISO_EXAMPLES = ("2001-02-03", "2001-02-03 04:05:06", "2001-02-03T04:05:06")
+
+
+def column_reader(column: Column, contract: Contract) -> Callable[[Sequence[Any]], list[Any]]:
+    """How all values of a column are converted."""
+    convert, missing = value_reader(column, contract), missing_texts(column, contract)
+    if column.kind not in NUMBERS or column.format or _numbers(missing):
+        return lambda values: _each(values, convert)
+
+    def read(values: Sequence[Any]) -> list[Any]:
+        try:
+            return _quick(values, missing)
+        except ValueError:
+            return _each(values, convert)
+
+    return read
+
+
+def _each(values: Sequence[Any], convert: Convert) -> list[Any]:
+    """Each value converted, those that are the same text once."""
+    known: dict[str, Any] = {}
+    found = []
+    for value in values:
+        if type(value) is not str:
+            found.append(convert(value))
+            continue
+        if value not in known:
+            known[value] = convert(value)
+        found.append(known[value])
+    return found
+
+
+def _quick(values: Sequence[Any], missing: frozenset[str]) -> list[Any]:
+    """Numbers in a tenth of the time; raises ValueError where some text is not plain enough."""
+    kinds = set(map(type, values))
+    texts = values
+    if kinds != {str} or not missing.isdisjoint(values):
+        texts = [value for value in values if type(value) is str and value not in missing]
+    joined = "".join(texts)
+    if len(joined) > SHORT * len(texts) or joined.strip(PLAIN):
+        raise ValueError("not plain")
+    if texts is values:
+        return list(map(float, values))
+    return [
+        value if type(value) is not str else None if value in missing else float(value)
+        for value in values
+    ]
+
+
+def value_reader(column: Column, contract: Contract) -> Convert:
+    """How one value of a column is converted: to None where it says that there is none."""
+    missing = missing_texts(column, contract)
+    if column.kind == "category":
+        if isinstance(column.categories[0], str):
+            return _text(column, missing, strip=contract.strip)
+        codes = _with_missing(_code, missing, strip=contract.strip)
+        return lambda value: codes(exact(value))
+    if column.kind == "boolean":
+        return _with_missing(lambda text: BOOLEANS.get(text.strip()), missing, strip=contract.strip)
+    if column.kind == "date":
+        return _with_date(column, missing, strip=contract.strip)
+    return _with_missing(
+        lambda text: read_number(text, column.format), missing, strip=contract.strip
+    )
+
+
+def exact(value: Any) -> Any:
+    """A float that is a whole number as that: pandas has one where values beside it miss."""
+    return int(value) if type(value) is float and _is_exact(value) else value
+
+
+def watch(column: Column, contract: Contract) -> Callable[[Any], bool] | None:
+    """Whether a value that is right as JSON may yet stand for another one; None: none may.
+
+    A text that is no known category may be one with blanks around it, or stand for a missing
+    value; so may a number; and an ISO date where the table has other ones of the same form.
+    """
+    missing = missing_texts(column, contract)
+    if column.kind == "category" and isinstance(column.categories[0], str):
+        known = frozenset((*column.categories, None))
+        return (lambda value: value not in known) if column.unknown else None
+    if column.kind == "date":
+        read = {text: read_date(text, column.format) for text in ISO_EXAMPLES}
+        if any(found != read_date(text) for text, found in read.items()):
+            return lambda value: value is not None
+        return None
+    gone = _numbers(missing) if column.kind != "boolean" else None
+    return gone.__contains__ if gone else None
+
+
+def missing_texts(column: Column, contract: Contract) -> frozenset[str]:
+    """Texts that stand for a missing value in a column."""
+    usual = MISSING_TEXTS if contract.missing is None else contract.missing
+    found = frozenset((*usual, *column.markers))
+    return found if column.kind == "category" else found | {""}
+
+
+def _numbers(missing: Iterable[str]) -> frozenset[float]:
+    """The numbers among texts that stand for a missing value, such as -999."""
+    found = (read_number(text) for text in missing)
+    return frozenset(number for number in found if number is not None)
+
+
+def _with_missing(read: Callable[[str], Any], missing: frozenset[str], *, strip: bool) -> Convert:
+    """Convert texts, and nothing else, but for numbers that stand for a missing value."""
+    gone = _numbers(missing)
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, str):
+            if (value.strip() if strip else value) in missing:
+                return None
+            found = read(value)
+            return value if found is None else found
+        if gone and type(value) in {int, float} and value in gone:
+            return None
+        return value
+
+    return convert
+
+
+def _code(text: str) -> int | None:
+    """A whole number; 3.0 is one."""
+    match = WHOLE.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    return int(match[1]) if match else None
+
+
+def _is_exact(value: float) -> bool:
+    return value.is_integer() and abs(value) < EXACT
+
+
+def _text(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
+    """Categories that are texts: without blanks around them, and numbers as the table has them."""
+    known = frozenset(column.categories)
+    is_open = column.unknown and not column.missing  # then "NA" is one that is not listed
+
+    def convert(value: Any) -> Any:
+        if type(value) in {int, float}:
+            return number(value)
+        if not isinstance(value, str) or value in known:
+            return value
+        text = value.strip() if strip else value
+        return None if text in missing and text not in known and not is_open else text
+
+    def number(value: float) -> Any:
+        texts = [repr(value)] if abs(value) < EXACT else []
+        if type(value) is float and _is_exact(value):
+            texts.append(str(int(value)))
+        found = next((text for text in reversed(texts) if text in known), None)
+        if found is not None:
+            return found
+        if not missing.isdisjoint(texts) and not is_open:
+            return None
+        return texts[-1] if column.unknown and texts else value
+
+    return convert
+
+
+def _with_date(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
+    """Dates: texts of the column's format or ISO 8601, and milliseconds as pandas has them."""
+
+    def read(text: str) -> str | None:
+        found = read_date(text, column.format)
+        if found is None or (DATE.fullmatch(text) and found == read_date(text)):
+            return text
+        return found.isoformat()
+
+    of_text = _with_missing(read, missing, strip=strip)
+
+    def convert(value: Any) -> Any:
+        value = of_text(value)
+        if type(value) not in {int, float}:
+            return value
+        found = read_date_of_number(value, column.format)
+        return value if found is None else found.isoformat()
+
+    return convert

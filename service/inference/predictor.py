@@ -1,0 +1,166 @@
+"""The model as the service uses it: rows in, an answer out."""
+
+from __future__ import annotations
+
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from pydantic import ValidationError
+
+from cairn import inference
+from cairn.console import CairnError
+from cairn.contract import Category, Contract, read_contract
+from cairn.inference import Predictions
+from cairn.paths import MODEL_CONTRACT, ONNX
+from cairn.transform import Engineering, matrix
+from service.http.errors import Problem, Refused
+from service.inference import artifacts
+from service.inference.example import example
+from service.inference.problems import Problems, refusal
+from service.inference.rows import Reader, Rows
+from service.inference.runner import Cost, Features, measure
+from service.process.settings import MAX_ROWS
+from stages import engineering
+
+ENGINEERING = Engineering(engineering)
+
+
+class Predictor:
+    """An ONNX model with its contract, loaded once.
+
+    Parameters
+    ----------
+    folder
+        Where the model's files are.
+    version
+        The model's tag, `model_version` in each answer.
+    chain
+        Where the model comes from, as `cairn.provenance` wrote it.
+    max_rows
+        Most rows of one request.
+    threads
+        Threads of one run of the model.
+
+    Raises
+    ------
+    CairnError
+        Where the model was made by other code than this.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        version: str,
+        chain: dict[str, Any],
+        max_rows: int = MAX_ROWS,
+        threads: int = 1,
+    ) -> None:
+        self.version = version
+        self.chain = chain
+        self.contract = load_contract(folder / MODEL_CONTRACT.name)
+        self.shown = artifacts.read(folder)
+        self.reader = Reader(self.contract, max_rows)
+        self._session = inference.session((folder / ONNX.name).read_bytes(), threads)
+        row = self.features(self.reader.check(example(self.contract)))
+        # A model that cannot answer must not be ready.
+        self.cost: Cost = measure(self.run, row)
+
+    def read(self, body: bytes) -> tuple[Rows, Features]:
+        """The rows of a request and their features; raises Refused as `Reader.read` does."""
+        rows = self.reader.read(body)
+        return rows, self.features(rows)
+
+    def features(self, rows: Rows) -> Features:
+        """The n × k matrix that the model takes."""
+        return matrix(rows.values, self.contract, ENGINEERING)
+
+    def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
+        """What the model says of such a matrix; `options` can end it early."""
+        said = inference.predict(self._session, features, options)
+        return inference.decided(said, self.contract.target.decision)
+
+    def answer(self, said: Predictions, rows: Rows, request_id: str) -> dict[str, Any]:
+        """What a request is answered.
+
+        Returns
+        -------
+        dict
+            For one row `prediction`, `confidence` and `probabilities` by class, for many the
+            same in the plural, a list each; floats are NumPy's float32. `identifier`, or
+            `identifiers`, where the request names its rows.
+
+        Raises
+        ------
+        Refused
+            422 where the model's numbers went beyond float32: there is no answer that JSON holds.
+        """
+        found = self._one(said, request_id) if rows.single else self._many(said, request_id)
+        if rows.identifiers:
+            found |= _named(rows.identifiers, single=rows.single)
+        return found
+
+    def _one(self, said: Predictions, request_id: str) -> dict[str, Any]:
+        target = self.contract.target
+        code, row = said.labels[0], said.probabilities[0]
+        confidence = row[code]
+        if isnan(confidence):
+            raise _unanswerable([0])
+        return {
+            "prediction": target.classes[code],
+            "confidence": confidence,
+            "probabilities": dict(zip(target.keys, row, strict=True)),
+            "model_version": self.version,
+            "request_id": request_id,
+        }
+
+    def _many(self, said: Predictions, request_id: str) -> dict[str, Any]:
+        target, confidences = self.contract.target, said.confidences
+        if np.isnan(confidences).any():
+            raise _unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
+        return {
+            "predictions": [target.classes[code] for code in said.labels.tolist()],
+            "confidences": confidences,
+            "probabilities": [
+                dict(zip(target.keys, row, strict=True)) for row in said.probabilities
+            ],
+            "model_version": self.version,
+            "request_id": request_id,
+        }
+
+    def predict(self, content: Any, request_id: str) -> dict[str, Any]:
+        """Answer a parsed body at once; raises Refused as `Reader.check` does."""
+        rows = self.reader.check(content)
+        return self.answer(self.run(self.features(rows)), rows, request_id)
+
+
+def _named(identifiers: list[Category | None], *, single: bool) -> dict[str, Any]:
+    return {"identifier": identifiers[0]} if single else {"identifiers": identifiers}
+
+
+def _unanswerable(rows: list[int]) -> Refused:
+    wanted = "values with which every number in the model stays finite"
+    return refusal(
+        Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=wanted)])
+        for row in rows
+    )
+
+
+def load_contract(path: Path) -> Contract:
+    """The contract of a model that this code made."""
+    try:
+        contract = read_contract(path)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
+        raise CairnError(
+            f"{path}: {where} is not as here; the model was trained with other code, "
+            "use that of its commit"
+        ) from None
+    if contract.engineering and contract.engineering != ENGINEERING.sha256:
+        raise CairnError(
+            f"{path}: the model was trained with another stages/engineering.py; "
+            "use the code of its commit"
+        )
+    return contract

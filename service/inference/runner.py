@@ -1,0 +1,193 @@
+"""How the model is run: at once where that takes microseconds, else in a thread, in groups.
+
+What a run costs is measured when the model is loaded. A row that takes microseconds is run where
+its request is read, and nothing is paid for the choice. A run that takes longer would hold up all
+other requests: it goes to a thread, and if the model is quicker with many rows than with each
+alone, those that wait for the thread are run as one, as many as end within the latency allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cairn.inference import Predictions
+
+Features = NDArray[np.float32]
+Run = Callable[[Features, ort.RunOptions | None], Predictions]
+
+# Seconds that a run may hold up all other requests, and what it costs to hand it to a thread: a
+# run that is longer than that and takes more rows for little is quicker there, under load.
+AT_ONCE = 0.0002
+HAND_OVER = 0.0001
+# That a run was ended is no news for ONNX Runtime's own log.
+FATAL = 4
+# Rows of the second run that is measured, and the share of their cost one by one below which
+# a group pays.
+SOME = 16
+PAYS = 0.75
+RUNS = 5
+
+
+class Cost(NamedTuple):
+    """What a run costs, seconds.
+
+    Attributes
+    ----------
+    one
+        A run of a single row.
+    row
+        Each further row of the same run.
+    """
+
+    one: float
+    row: float
+
+    def of(self, rows: int) -> float:
+        """A run of so many rows."""
+        return self.one + (rows - 1) * self.row
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a single row is run where its request is read."""
+        return self.one <= (HAND_OVER if self._pays else AT_ONCE)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether requests that wait are run as one."""
+        return self._pays and not self.at_once
+
+    @property
+    def _pays(self) -> bool:
+        return self.row <= PAYS * self.one
+
+
+def measure(run: Run, row: Features) -> Cost:
+    """What a run costs, from a 1 × k row: the median of some, after one that warms up."""
+    rows = np.repeat(row, SOME, axis=0)
+    one, some = (median([_seconds(run, many) for _ in range(RUNS + 1)][1:]) for many in (row, rows))
+    return Cost(one, max(some - one, 0.0) / (SOME - 1))
+
+
+def _seconds(run: Run, features: Features) -> float:
+    start = time.perf_counter()
+    run(features, None)
+    return time.perf_counter() - start
+
+
+class Job(NamedTuple):
+    """Rows that wait for the thread, and who waits for them."""
+
+    features: Features
+    answer: asyncio.Future[Predictions]
+
+
+class Runner:
+    """Runs a model for concurrent requests.
+
+    Parameters
+    ----------
+    run
+        The model: n × k features, and options by which the run may be ended → predictions.
+    cost
+        What a run of it costs.
+    latency
+        The longest run that is made of several requests, seconds; 0: none is.
+    """
+
+    def __init__(self, run: Run, cost: Cost, latency: float) -> None:
+        self.run = run
+        self.cost = cost
+        self.latency = latency if cost.grouped else 0.0
+        # One thread: ONNX Runtime's own are a setting, and two runs at once share the core.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._options = ort.RunOptions()
+
+    def describe(self) -> dict[str, Any]:
+        """How requests are run, and what was measured, for /model."""
+        return {
+            "requests_are_run": self._manner(),
+            "one_row_ms": round(self.cost.one * 1e3, 4),
+            "each_further_row_ms": round(self.cost.row * 1e3, 4),
+            "group_latency_ms": round(self.latency * 1e3, 4),
+        }
+
+    def _manner(self) -> str:
+        if self.cost.at_once:
+            return "at once"
+        return "in groups" if self.latency else "one by one"
+
+    def at_once(self, rows: int) -> bool:
+        """Whether so many rows may be run where their request is read."""
+        return self.cost.at_once and self.cost.of(rows) <= AT_ONCE
+
+    async def aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do other work that takes long in the same thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def predict(self, features: Features) -> Predictions:
+        """Run the model aside, with other requests where that pays."""
+        job = Job(features, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if not self._running:
+            self._next()
+        try:
+            return await job.answer
+        finally:
+            # A run that nobody waits for any more would keep others from the thread.
+            if self._running and all(other.answer.done() for other in self._running):
+                self._options.terminate = True
+
+    def _next(self) -> None:
+        """Send the thread the next group, if any request waits."""
+        group = self._running = self._group()
+        if group:
+            self._options = ort.RunOptions()
+            self._options.log_severity_level = FATAL
+            whole = np.concatenate([job.features for job in group])
+            done = asyncio.get_running_loop().run_in_executor(
+                self._thread, self.run, whole, self._options
+            )
+            done.add_done_callback(lambda future: self._share(group, future))
+
+    def _group(self) -> list[Job]:
+        """The next jobs that are run as one; those that nobody waits for any more are left out."""
+        group: list[Job] = []
+        rows = 0
+        while self._waiting:
+            job = self._waiting[0]
+            rows += len(job.features)
+            if group and self.cost.of(rows) > self.latency:
+                break
+            self._waiting.popleft()
+            if job.answer.done():
+                rows -= len(job.features)
+            else:
+                group.append(job)
+        return group
+
+    def _share(self, group: list[Job], done: asyncio.Future[Predictions]) -> None:
+        """Give each request its part of what the thread has found."""
+        error = done.exception()
+        start = 0
+        for job in group:
+            end = start + len(job.features)
+            if not job.answer.done():
+                if error:
+                    job.answer.set_exception(error)
+                else:
+                    labels, probabilities = done.result()
+                    job.answer.set_result(Predictions(labels[start:end], probabilities[start:end]))
+            start = end
+        self._next()

@@ -1,0 +1,66 @@
+"""The page at `/`: what the model is, how good it is, a form to try it, and how it does just now.
+
+One document, its style and its script within it, so that it needs no other host and no second
+request to be there. What it shows it asks this service for, as any client does.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from service.http.asgi import Header, Reply
+
+PATH = "/"
+FOLDER = Path(__file__).parent
+STYLE, SCRIPT = "/* page.css */", "/* page.js */"
+UNLOCKED = 'data-locked=""'
+
+
+def page(locked: tuple[str, ...] = ()) -> bytes:
+    """The document; its addresses are relative, so it works behind a prefix too.
+
+    Parameters
+    ----------
+    locked
+        What of `model` and `metrics` asks for a key: the page then asks for one before it asks
+        the service, which would refuse it.
+    """
+    told = f'data-locked="{" ".join(locked)}"'
+    html = _text("index.html").replace(UNLOCKED, told, 1)
+    return html.replace(STYLE, _text("page.css"), 1).replace(SCRIPT, _text("page.js"), 1).encode()
+
+
+def answer(body: bytes) -> Reply:
+    """The reply that a document of `page` is."""
+    return Reply(200, body, headers())
+
+
+@cache
+def headers() -> tuple[Header, ...]:
+    """The headers of the page: its own script alone runs, and asks no other host."""
+    policy = (
+        f"default-src 'none'; script-src '{_hash('page.js')}'; style-src '{_hash('page.css')}'; "
+        "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return (
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-cache"),
+    )
+
+
+def _hash(name: str) -> str:
+    """A file's hash as a policy has it."""
+    return f"sha256-{b64encode(sha256(_text(name).encode()).digest()).decode()}"
+
+
+@cache
+def _text(name: str) -> str:
+    """One of the page's files, read once."""
+    return (FOLDER / name).read_text(encoding="utf-8")

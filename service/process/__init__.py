@@ -1,0 +1,1 @@
+"""The processes of the service: supervisor, workers, lifecycle, settings."""

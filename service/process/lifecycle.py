@@ -1,0 +1,227 @@
+"""From ready to ended: how a worker takes up requests, and how it stops without losing one.
+
+On SIGTERM `/readyz` turns 503 at once, while requests are answered for DRAIN_SECONDS more, each
+with `connection: close`, so that clients and load balancers go elsewhere. Then the listening
+socket is closed, the requests in work get GRACEFUL_SECONDS to end, and the process ends. uvicorn
+itself stops listening at SIGTERM, and loses the connections that the kernel has taken for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import cache
+from typing import Any
+
+from uvicorn import Server
+
+from service.http import protocol
+from service.http.asgi import CLOSE
+from service.process import run_folder
+from service.process.settings import Settings
+
+CHECK_SECONDS = 1.0
+DRAIN_CHECK_SECONDS = 0.05
+SETTLE_SECONDS = 0.1  # for handshakes on their way: more than any round trip within a region
+SETTLES = 10  # how often the queue is emptied in that time
+HIGHEST = 255  # no system sends packets with a time to live as high, after a hop or without
+FAMILIES = {socket.AF_INET, socket.AF_INET6}
+_IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73  # Linux's, which Python does not name
+LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
+
+
+class Lifecycle:
+    """Where this process is between its start and its end.
+
+    Attributes
+    ----------
+    ready
+        The model is loaded and has answered once.
+    draining
+        The end has begun: requests are still answered, but no more should be sent.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, settings: Settings, front: Callable[[Any], Any] | None = None) -> None:
+        """Take up requests; called once the model is loaded, in the loop that will serve.
+
+        Outside a worker, where no uvicorn runs, it only marks the service as ready.
+
+        Parameters
+        ----------
+        settings
+            How long to drain, to wait, to keep connections.
+        front
+            What makes the application that uvicorn calls from the one that it has.
+        """
+        self.ready = True
+        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if not isinstance(server, Server):
+            return
+        configure(server, settings)
+        if front:
+            server.config.loaded_app = front(server.config.loaded_app)
+        gc.collect()
+        gc.freeze()  # what is loaded stays, so the collector need not look at it again
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, server, settings.drain_seconds)
+        self._tasks.append(loop.create_task(self._watch(server, settings)))
+        if folder := run_folder.folder():
+            longest = settings.drain_seconds + LINGER_SECONDS + settings.graceful_seconds
+            run_folder.ready_file(folder, os.getpid()).write_text(str(longest))
+        if server.should_exit:  # SIGTERM came while the model was loading
+            server.should_exit = False
+            self._on_sigterm(server, settings.drain_seconds)
+
+    def _on_sigterm(self, server: Server, seconds: float) -> None:
+        """Begin the end; where it has begun already, only a process without a supervisor ends now.
+
+        One signal may come twice, from the supervisor and from what stops all of its processes.
+        """
+        if self.draining:
+            if run_folder.folder() is None:
+                server.handle_exit(signal.SIGTERM, None)
+            return
+        self.draining = True
+        server.config.encoded_headers.append(CLOSE)  # of the answers to come
+        server.server_state.default_headers.append(CLOSE)  # of those in work
+        self._tasks.append(asyncio.get_running_loop().create_task(drain(server, seconds)))
+
+    async def _watch(self, server: Server, settings: Settings) -> None:
+        """End what is late, and all as on SIGTERM when the supervisor is gone.
+
+        Nobody would replace this process any more.
+        """
+        while not run_folder.orphaned():  # a process that is gone tells nobody
+            await asyncio.sleep(CHECK_SECONDS)
+            protocol.end_late(server.server_state.connections, settings.timeout_seconds)
+        if folder := run_folder.folder():
+            shutil.rmtree(folder, ignore_errors=True)
+        if not self.draining:
+            self._on_sigterm(server, settings.drain_seconds)
+
+
+@cache
+def state() -> Lifecycle:
+    """The lifecycle of this process."""
+    return Lifecycle()
+
+
+def configure(server: Server, settings: Settings) -> None:
+    """Give uvicorn what BentoML's command line does not; it is read at each connection."""
+    config = server.config
+    config.timeout_keep_alive = settings.keep_alive_seconds
+    config.timeout_graceful_shutdown = settings.graceful_seconds
+    config.ws_protocol_class = None
+    config.http_protocol_class = protocol.adapt(config.http_protocol_class)
+
+
+async def drain(server: Server, seconds: float) -> None:
+    """Answer for that long, stop listening, then have uvicorn end the process.
+
+    The time begins anew where the supervisor says meanwhile that all workers are to end.
+    """
+    loop = asyncio.get_running_loop()
+    told, ends = None, loop.time() + seconds
+    while loop.time() < ends:
+        if (says := run_folder.stopping()) != told:
+            told, ends = says, loop.time() + float(says or seconds)
+        await asyncio.sleep(min(DRAIN_CHECK_SECONDS, max(ends - loop.time(), 0)))
+    whole = run_folder.folder() is None or told is not None or run_folder.orphaned()
+    await stop_listening(server, whole=whole)
+    for _ in range(20):
+        if not server.server_state.connections:
+            break
+        await asyncio.sleep(LINGER_SECONDS / 20)
+    server.handle_exit(signal.SIGTERM, None)
+
+
+async def stop_listening(server: Server, *, whole: bool) -> None:
+    """Take no more connections; with `whole`, none will, so none may be left in the queue.
+
+    All workers share one queue. While any of them, or the supervisor, has it open, what waits in
+    it is theirs.
+    """
+    found = [one.fileno() for listener in server.servers for one in listener.sockets]
+    listeners = [socket.socket(fileno=os.dup(number)) for number in found]
+    loop = asyncio.get_running_loop()
+    for number in found:
+        loop.remove_reader(number)
+    await asyncio.sleep(0.01)  # asyncio makes a task of each connection, and closing breaks those
+    for one in server.servers:
+        one.close()
+    with ExitStack() as until_closed:
+        for listener in listeners:
+            until_closed.enter_context(listener)
+            listener.setblocking(False)  # noqa: FBT003, its own signature
+        if whole:
+            await take_rest(server, listeners)
+
+
+async def take_rest(server: Server, listeners: list[socket.socket]) -> None:
+    """Serve what is in the queue, and what is on its way there; the kernel lets in no more."""
+    for listener in listeners:
+        limit_ttl(listener, HIGHEST)
+    for _ in range(SETTLES):
+        await asyncio.sleep(SETTLE_SECONDS / SETTLES)
+        taken = [connection for listener in listeners for connection in waiting(listener)]
+        await asyncio.gather(*(serve(server, connection) for connection in taken))
+    for connection in server.server_state.connections:
+        # The limit that another worker set went over to those that were taken after it.
+        if peer := connection.transport.get_extra_info("socket"):
+            limit_ttl(peer, 0)
+
+
+async def serve(server: Server, connection: socket.socket) -> None:
+    """Have uvicorn serve a connection that was taken."""
+    limit_ttl(connection, 0)
+    factory: Any = server.config.http_protocol_class
+
+    def protocol() -> Any:
+        return factory(
+            config=server.config,
+            server_state=server.server_state,
+            app_state=server.lifespan.state,
+        )
+
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
+
+
+def waiting(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait in the queue of a listening socket."""
+    taken = []
+    while True:
+        try:
+            taken.append(listener.accept()[0])
+        except BlockingIOError:
+            return taken
+        except OSError:  # this one went away while it waited
+            continue
+
+
+def limit_ttl(connection: socket.socket, lowest: int) -> None:
+    """Have the kernel drop packets that have a time to live below this; 0: none.
+
+    A listening socket then lets nobody begin to connect, whose system tries again by itself, while
+    those who have begun come to their end, and hand the limit on. Between the last `accept` and
+    `close` the kernel would go on to take connections, and break them. No right is needed, as it
+    is for a packet filter in newer kernels. Where there is no such option (it is Linux's) a gap of
+    microseconds stays.
+    """
+    if connection.family in FAMILIES:
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, lowest)
+    if connection.family == socket.AF_INET6:
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, lowest)

@@ -1,0 +1,333 @@
+"""The process above the workers: it starts them, replaces those that die, and ends them in order.
+
+A worker that dies is replaced, in a container too, where BentoML would let all end: one of several
+may die while the others answer, the queue of connections outlives it here, and `bentoml serve` on a
+laptop has nobody above it to start it again. A worker that cannot start is another matter: the next
+one could not either, so the whole process ends, and says so.
+
+It imports the standard library only. `bentoml serve`, which has by then loaded all that a worker
+does, becomes this program; the image starts it at once, and so loads the model's libraries once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from service.process.run_folder import RUN, STOPPING, SUPERVISOR, ready_file
+
+CHECK_SECONDS = 0.5
+MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
+TRIES = 3
+FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+# In the command of a worker: the number of the listening socket, and its own, from 1.
+FD, NUMBER = "{fd}", "{number}"
+
+
+class Plan(NamedTuple):
+    """What to run.
+
+    Attributes
+    ----------
+    host, port
+        Where to listen.
+    workers
+        How many.
+    command
+        A worker's, with FD and NUMBER in it.
+    """
+
+    host: str
+    port: int
+    workers: int
+    command: tuple[str, ...]
+
+
+class Supervisor:
+    """Runs the workers of one listening socket.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    folder
+        The folder of the run.
+    environment
+        The workers', but for the folder.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.failed = False
+        # What BentoML says before the service's own log begins is no JSON.
+        self._environment = {**environment, RUN: str(folder), "BENTOML_QUIET": "true"}
+        self._workers: dict[int, int] = {}  # process id → number
+        self._ready: dict[int, float] = {}  # process id → seconds that its end may take
+        self._has_served = False
+        self._tries = 0
+        self._to_renew: list[int] = []
+        self._renewing = 0
+        # When what has been told to end is killed: process id → moment; and how all are to end.
+        self._kill_at: dict[int, float] = {}
+        self._stop_with: str | None = None
+        self._wait_until = 0.0
+        self._ending = False
+        self._signals = signals()
+        (folder / SUPERVISOR).write_text(str(os.getpid()))
+        # Bound, but it is left to the workers to listen, once they can answer.
+        self._listener = bound(plan.host, plan.port)
+
+    def run(self) -> None:
+        """Run until all workers have ended."""
+        for number in range(1, self.plan.workers + 1):
+            self._start(number)
+        while self._workers:
+            for number in self._came():
+                self._on_signal(number)
+            gone = list(ended())
+            self._see_ready()  # of those that are gone as well
+            for pid, code in gone:
+                self._on_end(pid, code)
+            self._renew()
+            self._end()
+            for pid, moment in self._kill_at.items():
+                if time.monotonic() > moment:
+                    os.kill(pid, signal.SIGKILL)
+
+    def _start(self, number: int) -> None:
+        """Start a worker, in a group of its own: a terminal's Ctrl-C is for the supervisor."""
+        given = {FD: str(self._listener.fileno()), NUMBER: str(number)}
+        command = [sys.executable, *(given.get(word, word) for word in self.plan.command)]
+        pid = os.posix_spawn(
+            sys.executable,
+            command,
+            self._environment,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setpgroup=0,
+        )
+        self._workers[pid] = number
+
+    def _came(self) -> Iterator[int]:
+        """The signals that came, waited for some time."""
+        if select.select([self._signals], [], [], CHECK_SECONDS)[0]:
+            yield from self._signals.recv(1024)
+
+    def _see_ready(self) -> None:
+        """Note which workers have become ready; somebody may remove what they write."""
+        for pid in self._workers.keys() - self._ready.keys():
+            with suppress(OSError, ValueError):
+                self._ready[pid] = float(ready_file(self.folder, pid).read_text())
+                if self._ending:
+                    self._terminate(pid)
+
+    def _on_signal(self, number: int) -> None:
+        """End, or renew the workers; a second signal ends them without any more waiting."""
+        if number == signal.SIGHUP:
+            self._to_renew = sorted(self._workers.values())
+        elif number in STOPS:
+            again = self._stop_with is not None
+            self._stop("0" if again or number == signal.SIGINT else "")
+            if again:
+                self._wait_until = 0.0
+
+    def _stop(self, seconds: str) -> None:
+        """Have the workers end, who answer for that long more; empty: for as long as they are told.
+
+        Where the last one is just being replaced, what waits in the queue is the next one's.
+        """
+        self._stop_with = seconds
+        if self._ending:
+            self._tell()
+        elif self._has_served and not self._ready and not self.failed:
+            self._wait_until = time.monotonic() + MARGIN_SECONDS
+
+    def _end(self) -> None:
+        """Begin the end, once it is due."""
+        due = self._ready or time.monotonic() > self._wait_until
+        if self._stop_with is None or self._ending or not due:
+            return
+        self._ending = True
+        self._tell()
+        # Whoever closes a listening socket last breaks what waits in its queue; workers do not.
+        self._listener.close()
+        for pid in self._workers:
+            self._terminate(pid)
+
+    def _tell(self) -> None:
+        """Tell the workers how long to go on; on a full disk their own settings hold."""
+        with suppress(OSError):
+            (self.folder / STOPPING).write_text(self._stop_with or "")
+
+    def _terminate(self, pid: int) -> None:
+        """Send SIGTERM to a worker, and SIGKILL after all the time that it may take."""
+        self._kill_at[pid] = time.monotonic() + self._ready.get(pid, 0.0) + MARGIN_SECONDS
+        os.kill(pid, signal.SIGTERM)
+
+    def _on_end(self, pid: int, code: int) -> None:
+        """Replace a worker that died; where it cannot start, end all."""
+        number = self._workers.pop(pid, None)
+        was_ready = self._ready.pop(pid, None) is not None
+        self._kill_at.pop(pid, None)
+        with suppress(OSError):
+            ready_file(self.folder, pid).unlink()
+        if number is None or self._ending or self.failed:
+            return
+        if self._can_start(code, was_ready=was_ready):
+            self._start(number)
+            return
+        self.failed = True
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        say(f"a worker ended before it was ready ({how}); its lines above say why")
+        self._stop("")
+
+    def _can_start(self, code: int, *, was_ready: bool) -> bool:
+        """Tell a worker that died from one that cannot start."""
+        if was_ready:
+            self._has_served = True
+            self._tries = 0
+            return True
+        self._tries += 1
+        # One that somebody, or the kernel for want of memory, killed may do better again.
+        return code in FROM_OUTSIDE and self._tries < TRIES
+
+    def _renew(self) -> None:
+        """End the next worker that is to be replaced, once the last one is, and all are ready."""
+        if not self._to_renew or self._renewing in self._workers or self._stop_with is not None:
+            return
+        if self._workers.keys() == self._ready.keys():
+            number = self._to_renew.pop(0)
+            [self._renewing] = (pid for pid, its in self._workers.items() if its == number)
+            self._terminate(self._renewing)
+
+
+def main() -> None:
+    """Run the workers that the arguments, or else the variables of an image, ask for."""
+    given = sys.argv[1:]
+    if not given:
+        defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
+        given = [os.environ.get(name, "").strip() or value for name, value in defaults]
+        given += [".", "-m", "_bentoml_impl.worker.service", os.environ["BENTO_PATH"]]
+        given += ["--fd", FD, "--worker-id", NUMBER]
+    host, port, workers, folder, *command = given
+    os.chdir(folder)
+    run(Plan(host, whole("PORT", port, 65535), whole("WORKERS", workers, 256), tuple(command)))
+
+
+def run(plan: Plan) -> None:
+    """Run until all workers have ended; ends the process with 1 if one could not start."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="cairn-"))
+    except OSError as error:
+        say(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
+        sys.exit(1)
+    try:
+        supervisor = Supervisor(plan, folder, os.environ)
+        supervisor.run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(1 if supervisor.failed else 0)
+
+
+def whole(name: str, text: str, most: int) -> int:
+    """A setting that is a whole number; where it is not, the process ends with one line."""
+    if len(text) <= len(str(most)) and text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    say(f"{name}: {text!r}: a whole number from 1 to {most} is wanted")
+    sys.exit(1)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens nowhere yet, which a worker inherits; ends the process if it cannot."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        say(f"cannot listen at {host}, port {port}: {reason}; choose another")
+        sys.exit(1)
+    listener.set_inheritable(True)
+    return listener
+
+
+def signals() -> socket.socket:
+    """A socket from which the numbers of signals are read as they come."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)  # noqa: FBT003, its own signature
+    for number in (*STOPS, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writer.detach())
+    return reader
+
+
+def ended() -> Iterator[tuple[int, int]]:
+    """Each child that has ended, those inherited as the first process of a container too."""
+    try:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            yield pid, os.waitstatus_to_exitcode(status)
+    except ChildProcessError:
+        return
+
+
+def say(error: str) -> None:
+    """Tell people what is wrong."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+class Arbiter:
+    """Stands where BentoML would have circus's, with one watcher and one socket, and takes over.
+
+    Parameters
+    ----------
+    watchers, sockets
+        What circus calls the keeper of a command's processes, and where they listen.
+    """
+
+    def __init__(self, watchers: list[Any], sockets: list[Any], **_: Any) -> None:
+        [self._watcher], [self._socket] = watchers, sockets
+        self.exit_stack = ExitStack()  # BentoML's own affairs, which end here
+
+    def start(self, **_: Any) -> None:
+        """Become this program."""
+        self.exit_stack.close()
+        sys.stdout.flush()
+        watcher, listener = self._watcher, self._socket
+        words = {f"$(circus.sockets.{listener.name})": FD, "$(CIRCUS.WID)": NUMBER}
+        place = (listener.host, str(listener.port), str(watcher.numprocesses), watcher.working_dir)
+        command = [words.get(word, word) for word in watcher.args]
+        os.environ.update(watcher.env)
+        os.chdir(Path(__file__).parents[2])  # where `-m` finds this package
+        os.execv(sys.executable, [sys.executable, "-m", __name__, *place, *command])  # noqa: S606
+
+
+def install() -> None:
+    """Have `bentoml serve` become this program; called before it makes its arbiter."""
+    from bentoml._internal.utils import circus  # noqa: PLC0415, not for the program itself
+
+    theirs = circus.Arbiter
+
+    def arbiter(*watchers: Any, **options: Any) -> Any:
+        # `--reload` watches files, which is circus's work.
+        return (theirs if options.get("plugins") else Arbiter)(*watchers, **options)
+
+    circus.Arbiter = arbiter  # type: ignore[assignment, misc]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The log: one JSON object a line on stdout, written by a thread so that no answer waits for it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from threading import Event, Lock, Thread
+from typing import Any
+
+import orjson
+from pythonjsonlogger.core import BaseJsonFormatter
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+from cairn.console import CairnError
+
+# Lines that wait for a stalled stdout; beyond, they are dropped.
+WAITING = 10_000
+# How long lines gather before they are written, and the end waits for the rest; seconds.
+EVERY = 0.1
+LAST = 1.0
+STDOUT = 1
+# uvicorn's own line of each request, which it writes if anybody might read it; and what has
+# nothing to say of a service that is well.
+ACCESS = "uvicorn.access"
+SERVER = "uvicorn.error"
+QUIET = ("circus", "uvicorn", "bentoml.serve")
+# Bytes of one write. Where several processes share a pipe, one of over 4,096 may be cut by others,
+# and a line is seldom longer than what is left up to there.
+ALONE = 2**16
+SHARED = 3584
+
+Line = Mapping[str, Any]
+LEVELS = {number: name.lower().encode() for name, number in logging.getLevelNamesMapping().items()}
+
+
+class Log:
+    """Lines on their way to a file descriptor.
+
+    Parameters
+    ----------
+    level
+        The lowest that is written, as `logging` numbers them.
+    descriptor
+        Where they go.
+    piece
+        Bytes from which on a write ends with the line.
+    """
+
+    def __init__(self, level: int, descriptor: int = STDOUT, piece: int = ALONE) -> None:
+        self.level = level
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._piece = piece
+        self._waiting: deque[bytes] = deque()
+        self._writing = Lock()
+        self._some_wait = Event()
+        Thread(target=self._run, daemon=True, name="log").start()
+
+    def event(self, level: int, line: Line) -> None:
+        """Log one event, with the time that it is now."""
+        if level >= self.level:
+            self.add(_text(time.time(), level, line))
+
+    def add(self, line: bytes) -> None:
+        """Have a line written, unless too many wait already."""
+        waiting = len(self._waiting)
+        if waiting < WAITING:
+            self._waiting.append(line)
+            if not waiting:
+                self._some_wait.set()
+        else:
+            self.dropped += 1
+
+    def taken_dropped(self) -> int:
+        """How many lines were dropped since this was last asked."""
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
+    def close(self) -> None:
+        """Write what still waits, as far as that takes no longer than LAST."""
+        last = Thread(target=self._write, daemon=True)
+        last.start()
+        last.join(LAST)
+
+    def _run(self) -> None:
+        while self._some_wait.wait():
+            self._some_wait.clear()
+            time.sleep(EVERY)
+            self._write()
+
+    def _write(self) -> None:
+        with self._writing:
+            while self._waiting:
+                some = self._some()
+                text = b"".join(some)
+                try:
+                    while text:
+                        text = text[os.write(self._descriptor, text) :]
+                except OSError:  # nobody reads any more
+                    self.dropped += len(some)
+
+    def _some(self) -> list[bytes]:
+        """Lines for one write."""
+        some = [self._waiting.popleft()]
+        size = len(some[0])
+        while self._waiting and size < self._piece:
+            some.append(self._waiting.popleft())
+            size += len(some[-1])
+        return some
+
+
+def _text(moment: float, level: int, line: Line) -> bytes:
+    """One event as a line."""
+    fields = orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    head = b'{"timestamp":"%s.%03d+00:00","level":"%s",'
+    return head % (_second(int(moment)), moment % 1 * 1000, LEVELS[level]) + fields[1:]
+
+
+@lru_cache(maxsize=1)
+def _second(moment: int) -> bytes:
+    """A second as ISO 8601 has it; to make it for each line would cost as much as the rest."""
+    return datetime.fromtimestamp(moment, UTC).isoformat()[:19].encode()
+
+
+class Handler(logging.Handler):
+    """Sends the records of Python's own logging down the same way."""
+
+    def __init__(self, log: Log, formatter: BaseJsonFormatter) -> None:
+        super().__init__(log.level)
+        self._log = log
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record."""
+        try:
+            self._log.add(self.format(record).encode() + b"\n")
+        except Exception:  # noqa: BLE001, as every handler of logging does
+            self.handleError(record)
+
+
+class Formatter(OrjsonFormatter):
+    """A record of Python's logging as the log's JSON.
+
+    Parameters
+    ----------
+    messages
+        Whether the messages of exceptions are shown: they may repeat what a client sent.
+    """
+
+    def __init__(self, *, messages: bool) -> None:
+        super().__init__(
+            "%(levelname)s %(message)s %(name)s",
+            rename_fields={
+                "levelname": "level", "message": "event", "name": "logger", "exc_info": "stack",
+            },
+        )  # fmt: skip
+        self.messages = messages
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """The time first, and levels as events have them."""
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return {"timestamp": stamp, **log_data, "level": log_data["level"].lower()}
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, logging's name
+        """The stack of an exception."""
+        return stack(ei[1], messages=self.messages)
+
+
+def stack(error: BaseException, *, messages: bool) -> str:
+    """Where an exception came from, and its name; its message only if that is allowed."""
+    if messages:
+        return "".join(traceback.format_exception(error))
+    return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a record is no traceback of what the user can mend, which has its line already."""
+    text = record.getMessage()
+    return not (text.startswith("Traceback") and f".{CairnError.__name__}: " in text)
+
+
+def start(level: str, *, messages: bool, shared: bool = False) -> Log:
+    """Have this process log here, Python's logging with it.
+
+    Parameters
+    ----------
+    level, messages
+        As in Settings and in Formatter.
+    shared
+        Whether other processes write there too.
+    """
+    piece = SHARED if shared else ALONE
+    log = Log(logging.getLevelNamesMapping()[level.upper()], piece=piece)
+    root = logging.getLogger()
+    root.handlers = [Handler(log, Formatter(messages=messages))]
+    root.setLevel(log.level)
+    for name in logging.Logger.manager.loggerDict:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    logging.getLogger(ACCESS).propagate = False
+    logging.getLogger(SERVER).addFilter(is_news)
+    logging.getLogger("bentoml").setLevel(logging.NOTSET)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(log.level, logging.WARNING))
+    logging.captureWarnings(capture=True)
+    atexit.register(log.close)
+    return log

@@ -1,0 +1,331 @@
+"""What /metrics says: counted by each worker in a row of one shared table, summed when asked.
+
+The table has one row of float64 for each worker. A worker writes its own row only, so no lock
+is needed; one that takes the place of another goes on with its counts. The series are fixed when
+the model is loaded: nothing that a client sends makes a new one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from cairn.contract import Contract
+from cairn.inference import Predictions
+from service.http.errors import KINDS
+from service.inference.drift import Counter, all_buckets, psi, taken
+
+Counts = NDArray[np.float64]
+
+STATUSES = (200, *KINDS)
+# Upper ends, seconds.
+DURATIONS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+# Rows that are counted together: alone, one would take as long as its request.
+TOGETHER = 64
+# The window moves on by this share of itself.
+STEPS = 10
+
+
+class Answered(NamedTuple):
+    """Rows that were answered: their features, and what the model said of them."""
+
+    features: NDArray[np.float32]
+    said: Predictions
+
+
+class Layout:
+    """Where in a worker's row of the table each count is.
+
+    Parameters
+    ----------
+    contract
+        The contract of the model that is served.
+    routes
+        The paths that are told apart.
+    """
+
+    def __init__(self, contract: Contract, routes: tuple[str, ...]) -> None:
+        self.contract = contract
+        self.routes = routes
+        self.names = tuple(feature.name for feature in taken(contract))
+        self.features = all_buckets(contract)
+        classes, spread = len(contract.target.classes), sum(len(f.names) for f in self.features)
+        self._sizes = {
+            "requests": len(routes) * len(STATUSES),
+            "durations": len(routes) * (len(DURATIONS) + 1),
+            "seconds": len(routes),
+            "confidences": len(CONFIDENCES) + 1,
+            "confidence": 1,
+            "errors": len(KINDS),
+            "in_progress": 1,
+            "dropped": 1,
+            "starts": 1,
+            "alive": 1,
+            # Of the rows: by class, then by feature and bucket; `base` is where the window begins.
+            "rows": classes + spread,
+            "base": classes + spread,
+        }
+        self.size = sum(self._sizes.values())
+
+    def split(self, whole: Counts) -> dict[str, Counts]:
+        """The parts of a row of the table, or of a sum of rows, by name."""
+        ends = np.cumsum(list(self._sizes.values()))
+        return dict(zip(self._sizes, np.split(whole, ends[:-1]), strict=True))
+
+    def by_feature(self, rows: Counts) -> list[Counts]:
+        """The part of `rows` or `base` after the classes, feature by feature."""
+        ends = np.cumsum([len(feature.names) for feature in self.features])
+        return np.split(rows[len(self.contract.target.classes) :], ends[:-1])
+
+
+def table(layout: Layout, workers: int, folder: Path | None) -> Counts:
+    """The table, workers × layout.size, in a file that the workers share; None: of this process."""
+    if folder is None:
+        return np.zeros((workers, layout.size))
+    size = workers * layout.size * np.dtype(np.float64).itemsize
+    file = os.open(folder / "metrics", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.ftruncate(file, size)
+        return np.frombuffer(mmap.mmap(file, size), np.float64).reshape(workers, layout.size)
+    finally:
+        os.close(file)
+
+
+class Metrics:
+    """The counts of one worker, and the text of all of them.
+
+    Parameters
+    ----------
+    layout
+        What is counted.
+    shared
+        The table of all workers, and the place of this one in it.
+    window
+        Rows that the drift gauges look back on, over all workers.
+    info
+        Labels of `cairn_model_info`.
+    """
+
+    def __init__(
+        self, layout: Layout, shared: Counts, place: int, window: int, info: Mapping[str, str]
+    ) -> None:
+        self.layout = layout
+        self._table = shared
+        self._info = dict(info)
+        self._mine = layout.split(shared[place])
+        # Plain memory: a count here takes a third of the time of one in a NumPy array.
+        self._requests, self._durations, self._seconds, self._errors, self._now = (
+            cast("memoryview[float]", self._mine[name].data)
+            for name in ("requests", "durations", "seconds", "errors", "in_progress")
+        )
+        self._routes = {route: number for number, route in enumerate(layout.routes)}
+        self._statuses = {status: number for number, status in enumerate(STATUSES)}
+        self._kinds = {kind: number for number, kind in enumerate(KINDS.values())}
+        self._counter = Counter(layout.features)
+        self._waiting: list[Answered] = []
+        self._waits = 0
+        self._step = max(1, window // STEPS // len(shared))
+        self._since = 0
+        self._mine["in_progress"][0] = 0
+        self._mine["starts"] += 1
+        self._mine["alive"][0] = 1
+        self._mine["base"][:] = self._mine["rows"]
+        self._steps = deque([self._mine["rows"].copy()], maxlen=STEPS + 1)
+
+    def began(self) -> None:
+        """A request has come."""
+        self._now[0] += 1
+
+    def ended(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered; `seconds` after it came."""
+        self._now[0] -= 1
+        number = self._routes[route]
+        self._requests[number * len(STATUSES) + self._statuses[status]] += 1
+        self._durations[number * (len(DURATIONS) + 1) + bisect_left(DURATIONS, seconds)] += 1
+        self._seconds[number] += seconds
+        if status in KINDS:
+            self._errors[self._kinds[KINDS[status]]] += 1
+
+    def answered(self, rows: Answered) -> None:
+        """Rows were answered."""
+        self._waiting.append(rows)
+        self._waits += len(rows.features)
+        if self._waits >= TOGETHER:
+            self.settle()
+
+    def dropped(self, lines: int) -> None:
+        """So many log lines were dropped in all by this process since it was last said."""
+        self._mine["dropped"] += lines
+
+    def stopped(self) -> None:
+        """Note that this worker answers no more."""
+        self.settle()
+        self._mine["alive"][0] = 0
+
+    def settle(self) -> None:
+        """Count the rows that wait for it."""
+        if not self._waiting:
+            return
+        waiting, self._waiting, self._waits = self._waiting, [], 0
+        features = np.concatenate([rows.features for rows in waiting])
+        said = Predictions(
+            np.concatenate([rows.said.labels for rows in waiting]),
+            np.concatenate([rows.said.probabilities for rows in waiting]),
+        )
+        confidences = said.confidences
+        found = np.bincount(
+            np.searchsorted(CONFIDENCES, confidences, side="left"),
+            minlength=len(CONFIDENCES) + 1,
+        )
+        self._mine["confidences"] += found
+        self._mine["confidence"] += confidences.sum(dtype=np.float64)
+        classes = np.bincount(said.labels, minlength=len(self.layout.contract.target.classes))
+        self._mine["rows"] += np.concatenate([classes, self._counter.count(features)])
+        self._move(len(features))
+
+    def _move(self, rows: int) -> None:
+        """Move the window on after so many more rows."""
+        self._since += rows
+        if self._since >= self._step:
+            self._since = 0
+            self._steps.append(self._mine["rows"].copy())
+            self._mine["base"][:] = self._steps[0]
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """What a scrape gets, and its content type: OpenMetrics for those who accept that."""
+        self.settle()
+        registry = CollectorRegistry()
+        registry.register(_Text(self.layout, self._table, self._info))
+        encode, kind = choose_encoder(accept)
+        return encode(registry), kind
+
+
+class _Text(Collector):
+    """All that is counted, as Prometheus names it."""
+
+    def __init__(self, layout: Layout, shared: Counts, info: dict[str, str]) -> None:
+        self.layout = layout
+        self.info = info
+        self.sums = layout.split(shared.sum(axis=0))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        yield from self._requests()
+        yield from self._predictions()
+        yield from self._features()
+        yield from self._process()
+
+    def _requests(self) -> Iterator[Metric]:
+        routes, sums = self.layout.routes, self.sums
+        requests = CounterMetricFamily(
+            "cairn_requests", "Requests answered.", labels=["route", "status"]
+        )
+        for route, found in zip(routes, np.split(sums["requests"], len(routes)), strict=True):
+            for status, number in zip(STATUSES, found, strict=True):
+                # Those of nothing too: a rate does not see the first count of a new series.
+                requests.add_metric([route, str(status)], number)
+        yield requests
+        duration = HistogramMetricFamily(
+            "cairn_request_duration_seconds", "From request to answer.", labels=["route"]
+        )
+        parts = np.split(sums["durations"], len(routes))
+        for route, found, seconds in zip(routes, parts, sums["seconds"], strict=True):
+            duration.add_metric([route], cumulative(DURATIONS, found), seconds)
+        yield duration
+        errors = CounterMetricFamily("cairn_errors", "Requests refused or failed.", labels=["kind"])
+        for kind, number in zip(KINDS.values(), sums["errors"], strict=True):
+            errors.add_metric([kind], number)
+        yield errors
+        yield GaugeMetricFamily(
+            "cairn_requests_in_progress", "Requests in work.", value=sums["in_progress"][0]
+        )
+
+    def _predictions(self) -> Iterator[Metric]:
+        target, sums = self.layout.contract.target, self.sums
+        classes = sums["rows"][: len(target.keys)]
+        yield CounterMetricFamily("cairn_rows", "Rows answered.", value=classes.sum())
+        predictions = CounterMetricFamily(
+            "cairn_predictions", "Rows answered, by predicted class.", labels=["class"]
+        )
+        for key, number in zip(target.keys, classes, strict=True):
+            predictions.add_metric([key], number)
+        yield predictions
+        yield HistogramMetricFamily(
+            "cairn_prediction_confidence",
+            "Probability of the predicted class.",
+            buckets=cumulative(CONFIDENCES, sums["confidences"]),
+            sum_value=sums["confidence"][0],
+        )
+
+    def _features(self) -> Iterator[Metric]:
+        layout, rows = self.layout, self.sums["rows"]
+        window = rows - self.sums["base"]
+        values = CounterMetricFamily(
+            "cairn_column_values",
+            "Values that came, by bucket of the training data's histogram.",
+            labels=["column", "bucket"],
+        )
+        index = GaugeMetricFamily(
+            "cairn_column_drift_psi",
+            "Population stability index of a feature over the window.",
+            labels=["column"],
+        )
+        whole, recent = layout.by_feature(rows), layout.by_feature(window)
+        for name, feature, found, late in zip(
+            layout.names, layout.features, whole, recent, strict=True
+        ):
+            for bucket, number in zip(feature.names, found, strict=True):
+                values.add_metric([name, bucket], number)
+            index.add_metric([name], psi(feature.expected, late))
+        yield values
+        yield index
+        target = layout.contract.target
+        expected = np.array(target.counts or [0] * len(target.classes), np.float64)
+        said = window[: len(target.classes)]
+        yield GaugeMetricFamily(
+            "cairn_target_drift_psi",
+            "Population stability index of the predicted classes over the window.",
+            value=psi(expected, said),
+        )
+        yield GaugeMetricFamily(
+            "cairn_drift_window_rows", "Rows that the window holds.", value=said.sum()
+        )
+
+    def _process(self) -> Iterator[Metric]:
+        model = GaugeMetricFamily(
+            "cairn_model_info", "The model that is served.", labels=list(self.info)
+        )
+        model.add_metric(list(self.info.values()), 1)
+        yield model
+        for name, says, part in (
+            ("cairn_log_lines_dropped", "Log lines dropped as stdout stalled.", "dropped"),
+            ("cairn_worker_starts", "How often a worker started.", "starts"),
+        ):
+            yield CounterMetricFamily(name, says, value=self.sums[part][0])
+        yield GaugeMetricFamily("cairn_workers", "Workers up.", value=self.sums["alive"][0])
+
+
+def cumulative(ends: Iterable[float], counts: Counts) -> list[tuple[str, float]]:
+    """A histogram's buckets as Prometheus wants them: each with all below it."""
+    names = [*(str(end) for end in ends), "+Inf"]
+    return list(zip(names, np.cumsum(counts).tolist(), strict=True))

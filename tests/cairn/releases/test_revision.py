@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import pytest
+
+from cairn import provenance
+from cairn.console import CairnError
+from cairn.paths import METRICS, MODEL, MODEL_CONTRACT, ONNX, TEST, TRAIN
+from cairn.releases import commands, revision
+from tests import history, small
+from tests.history import Model, dvc, git
+
+CACHE = Path(".dvc/cache")
+FILES = (MODEL_CONTRACT, METRICS, ONNX, TEST)
+
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clone that has two commits, of two models, the second one checked out."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "clone").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        history.enter(folder / "clone", patch)
+        history.begin()
+        history.commit(Model(small.fitted(), history.scores(0.9)))
+        history.commit(Model(history.worse(), history.scores(0.6)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def commits(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, ...]]:
+    """The two commits of a copy of that clone, which is the current folder."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    history.enter(tmp_path / "clone", monkeypatch)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    with small.store(tmp_path / "bentoml"):
+        yield tuple(git("rev-list", "--reverse", "HEAD").split())
+
+
+def everything() -> dict[Path, bytes]:
+    """Every file of the working tree that git or DVC has."""
+    names = git("ls-files").splitlines()
+    return {path: path.read_bytes() for path in (*(Path(name) for name in names), TEST, ONNX)}
+
+
+def test_the_files_of_a_commit_come_and_the_working_tree_stays(commits: tuple[str, ...]) -> None:
+    before = everything()
+    with revision.files(commits[0], FILES) as folder:
+        assert (folder / ONNX).read_bytes() == small.fitted().graph != ONNX.read_bytes()
+        assert b"0.9" in (folder / METRICS).read_bytes()
+    assert not folder.exists()
+    assert everything() == before
+    assert git("status", "--porcelain") == ""
+
+
+def test_what_the_cache_lacks_comes_from_the_remote(commits: tuple[str, ...]) -> None:
+    git("checkout", "--quiet", commits[0])
+    dvc("checkout", "--quiet")
+    dvc("push", "--quiet")
+    git("checkout", "--quiet", "main")
+    shutil.rmtree(CACHE)
+    with revision.files(commits[0], FILES) as folder:
+        assert (folder / ONNX).read_bytes() == small.fitted().graph
+        assert not (folder / TRAIN).exists()
+
+
+def test_what_is_nowhere_is_said(
+    commits: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(CACHE)
+    said = (
+        rf"of commit {commits[0][:7]} is not in DVC's cache, and the remote does not have it; `mak"
+    )
+    for call in (lambda: revision.kept(commits[0], {}), lambda: revision.fetch(commits[0])):
+        with pytest.raises(CairnError, match=said):
+            call()
+    capfd.readouterr()
+
+
+def test_a_damaged_file_is_not_taken(commits: tuple[str, ...]) -> None:
+    md5 = revision.outs(commits[0])[ONNX].md5
+    path = CACHE / "files/md5" / md5[:2] / md5[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    with pytest.raises(CairnError, match=r"model\.onnx of commit .* is damaged: .* is not what"):
+        revision.kept(commits[0], {})
+
+
+def test_a_file_that_the_commit_does_not_have_is_named(commits: tuple[str, ...]) -> None:
+    with (
+        pytest.raises(CairnError, match=r"^data/model/none: the dvc\.lock of commit .* no such"),
+        revision.files(commits[0], [MODEL / "none"]),
+    ):
+        pass
+
+
+def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]) -> None:
+    found = [revision.kept(commit, {}) for commit in commits]
+    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in found]
+    assert [kept.tag for kept in found] == [f"small:{kept.sha256[:12]}" for kept in found]
+    assert [each["git"] for each in metadata] == [
+        {"commit": commit, "dirty": False} for commit in commits
+    ]
+    files = provenance.files_in(provenance.lock())
+    assert found[1].sha256 == provenance.sha256(MODEL, files)
+    entry = Path(bentoml.models.get(found[0].tag).path)
+    assert provenance.sha256(entry, files) == found[0].sha256 != found[1].sha256
+    assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == {
+        Path("model.yaml"),
+        *(path.relative_to(MODEL) for path in provenance.FILES),
+    }
+
+
+def test_a_model_that_is_not_the_released_one_is_refused(commits: tuple[str, ...]) -> None:
+    facts = {"sha256": revision.kept(commits[0], {}).sha256}
+    assert revision.kept(commits[0], facts).sha256 == facts["sha256"]
+    with pytest.raises(CairnError, match=r"the model's SHA-256 is .*, and its version says"):
+        revision.kept(commits[1], facts)
+
+
+def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
+    assert commits
+    git("rm", "--quiet", "--cached", "dvc.lock")
+    git("commit", "--quiet", "--message", "none")
+    with pytest.raises(
+        CairnError, match=r"^git show: fatal: path './?dvc.lock' exists on disk|git show"
+    ):
+        revision.kept(commands.git("rev-parse", "HEAD").strip(), {})

@@ -1,0 +1,110 @@
+"""Inputs that are no table, or none that can be used, and what the error of each has to say."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+
+from tests.cairn.tables.tables import ROWS, as_csv, as_parquet, as_zstd
+
+GOOD = "a,y\n1,0\n2,1\n"
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return file.getvalue()
+
+
+ZIPPED, PARQUET, LONG = _zip(), as_parquet(ROWS), as_csv(ROWS * 500)
+
+# What is no table: the file is named, and the line where there is one.
+FILES: dict[str, tuple[str | bytes, str]] = {
+    "empty": ("", "empty; it needs a header and rows"),
+    "blank": ("\n \n\n", "empty; it needs a header and rows"),
+    "header": ("a,y\n", "a header and no rows; it needs rows"),
+    "header without end": ("a,y", "a header and no rows"),
+    "header and blank lines": ("a,y\n\n\n", "a header and no rows"),
+    "zip": (ZIPPED, "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
+    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an Excel workbook; save"),
+    "PNG": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a PNG image; give a table"),
+    "JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a JPEG image; give a table"),
+    "PDF": (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "a PDF document; give the table"),
+    "Arrow": (b"ARROW1\x00\x00", "an Arrow file; write it as Parquet"),
+    "SQLite": (b"SQLite format 3\x00", "an SQLite database; set raw.query"),
+    "NumPy": (b"\x93NUMPY\x01\x00", "a NumPy array; write it as Parquet or CSV"),
+    "LZ4": (b"\x04\x22\x4d\x18\x64", "compressed by LZ4; allowed: gz, bz2, xz, zst"),
+    "7z": (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    "ARFF": ("% iris\n\n@RELATION iris\n@ATTRIBUTE a REAL\n", "an ARFF file, as Weka has"),
+    "R": (gzip.compress(b"RDX3\nX\n\x00\x00\x00"), "data of R; write the table by write.csv"),
+    "pickle": (b"\x80\x04\x95\x00", "a pickle; write the table as Parquet"),
+    "HTML": ("<!DOCTYPE html>\n<html>a,y</html>\n", "a page of HTML or XML, not a table: <!DOC"),
+    "XML": ("\n<?xml version='1.0'?>\n<a/>\n", "a page of HTML or XML"),
+    "program": (b"\x7fELF\x02\x01\x01" + bytes(90), "line 1 has a byte 0, which no text has"),
+    "NUL": ("a,y\n1,0\nx\0,1\n", "line 3 has a byte 0, which no text has; give a table"),
+    "UTF-16": ("a,y\n1,0\n".encode("utf-16"), "line 1 is not UTF-8 text (it begins with the"),
+    "UTF-16 without mark": ("a,y\n1,0\n".encode("utf-16-le"), "for UTF-16 set processed.encod"),
+    "Latin-1 header": ("gr\xf6,y\n1,0\n".encode("latin-1"), "line 1 is not UTF-8 text (invalid"),
+    "Latin-1 text": ("a,y\n1,0\n\xf6,1\n".encode("latin-1"), "line 3 is not UTF-8 text"),
+    "Latin-1 lines": ('{"a":"\xf6","y":1}\n'.encode("latin-1"), "line 1 is not UTF-8 text"),
+    "gz cut short": (gzip.compress(LONG)[:-20], "compressed, but damaged or cut short"),
+    "gz cut at its begin": (b"\x1f\x8b\x08\x00", "compressed, but damaged or cut short"),
+    "gz damaged": (gzip.compress(LONG)[:60] + bytes(40), "compressed, but damaged or cut short"),
+    "zst cut short": (as_zstd(LONG)[:-9], "compressed, but damaged or cut short"),
+    "gz twice": (gzip.compress(gzip.compress(LONG)), "compressed twice; unpack it once"),
+    "zip in gz": (gzip.compress(ZIPPED), "a zip archive"),
+    "Parquet in gz": (gzip.compress(PARQUET), "Parquet inside a compressed file; unpack it"),
+    "Parquet cut short": (PARQUET[:-30], "Parquet, but damaged or cut short"),
+    "Parquet begun": (b"PAR1", "Parquet, but damaged or cut short"),
+    "long line": ("a,y\n1,0\n2," + "1" * 10_000_000 + "\n", "begins a record of over 4,194,304"),
+    "long header": ("a" * 10_000_000 + ",y\n1,0\n", "begins a record of over 4,194,304 bytes"),
+    "field more": ("a,y\n1,0\n2,1,3\n", "line 3 has 3 fields, the header 2; mend the line"),
+    "field more throughout": ("a,y\n1,0,5\n1,1,3\n", "line 2 has 3 fields, the header 2"),
+    "field less": ("a,b,y\n1,2,0\n\n2,1\n", "line 4 has 2 fields, the header 3"),
+    "field less after lines in quotes": ('a,b,y\n"1\n",2,0\n2\n', "line 4 has 1 field, the head"),
+    "field less after blank lines": ("\n\na,y\n1,0\n2\n", "line 5 has 1 field, the header 2"),
+    "field less, CR": ("a,y\r1,0\r2\r", "line 3 has 1 field, the header 2"),
+    "field less, CRLF": ("a,y\r\n1,0\r\n2\r\n", "line 3 has 1 field, the header 2"),
+    "field less after a long one": (f"a,y\n{'t' * 200_000},0\n2\n", "line 3 has 1 field, the hea"),
+    "no header": ("1,0\n2,1\n3,0\n", "the first row looks like data, not like a header: '1', '0'"),
+    "quote open": ('a,y\n1,0\n2,"1\n', "line 3 has a quote that is not closed; close it"),
+    "quote open early": ('a,y\n"1,0\n2,1\n', "line 2 has a quote that is not closed"),
+    "quote open and long": (f'a,y\n"1,0\n{"2,1," * 2_000_000}', "close the quote that is open"),
+    "quote open in the header": ('"a,y\n1,0\n', "close each quote"),
+    "one column": ("y\n0\n1\n", "one column only, 'y'; separate columns by one of ',' ';'"),
+    "other delimiter": ("a~y\n1~0\n2~1\n", "or set processed.delimiter"),
+    "text": ("Dear reader\nhere is\n", "one column only, 'Dear reader'"),
+    "JSON list": ('[{"a": 1, "y": 0}]\n', "a JSON list; write one object a line (JSON lines)"),
+    "JSON over lines": ('{\n"a": 1,\n"y": 0\n}\n', "line 1 is no JSON object, at character 1"),
+    "JSON cut short": ('{"a":1,"y":0}\n{"a":', "line 2 is no JSON object, at character 5: EOF"),
+    "JSON in quotes of Python": ("{'a': 1}\n", "line 1 is no JSON object, at character 2"),
+    "JSON number": ('{"a":1,"y":0}\n\n5\n', "line 3 is no JSON object, but 5; write one object"),
+    "JSON twice": ('{"a":1,"y":0,"a":2}\n', "line 1 is no JSON object, at character 18: Detect"),
+    "JSON two on a line": ('{"a":1,"y":0}{"a":1,"y":1}\n', "line 1 is no JSON object, at chara"),
+    "JSON surrogate": ('{"a":"\\ud800","y":0}\n', "line 1 is no JSON object"),
+    "JSON without a row": ("{", "line 1 is no JSON object"),
+}  # fmt: skip
+
+# Columns that cannot be used: each is named, with what to do.
+COLUMNS: dict[str, tuple[str, str]] = {
+    "no value": ("a,y\n,0\n,1\n", "no column is left beside the target 'y'"),
+    "no target": ("a,b\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, b"),
+    "nearly a target": ("a,Y\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, Y"),
+    "a target misspelled": ("a,my\n1,0\n2,1\n", "got 'y'; did you mean 'my'?"),
+    "only a target": ('{"y":0}\n{"y":1}\n', "no column is left beside the target 'y'"),
+    "one class": ("a,y\n1,1\n2,1\n", "target 'y' has only the label 1; Cairn needs two classes"),
+    "no class": ("a,y\n1,\n2,\n", "no row is left: each lacks a target"),
+    "classes of fractions": ("a,y\n1,0.5\n2,1\n", "target 'y' is a number: 2 different values, fr"),
+    "classes of dates": ("a,y\n1,2024-01-01\n2,2024-01-02\n", "name no class (dates); Cairn"),
+    "endless class": ("a,y\n1,inf\n2,1\n", "target 'y' is a number: 2 different values, from 1 to"),
+    "nested": ('{"a":{"b":1},"y":0}\n{"a":{"b":2},"y":1}\n', "a: left out: it has values of anoth"),
+    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: it has values of another ty"),
+    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: it has values of another type"),
+    "mixed target": ('{"a":1,"y":0}\n{"a":2,"y":"x"}\n', "target 'y' has values that name no cla"),
+    "names": (
+        "a,y\n" + "".join(f"t{n},{n % 2}\n" for n in range(101)),
+        "a: left out: 101 different texts in 101 rows",
+    ),
+}  # fmt: skip

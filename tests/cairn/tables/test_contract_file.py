@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from cairn.console import CairnError
+from cairn.contract import Contract
+from cairn.tables import contract_file
+from tests import small
+
+GOOD = """\
+target: {name: y, classes: [0, 1]}
+columns:
+- {name: a, kind: number}
+- {name: b, kind: category, categories: [u, v]}
+"""
+
+
+def read(text: str, folder: Path) -> Contract:
+    path = folder / "contract.yaml"
+    path.write_text(text, encoding="utf-8")
+    return contract_file.read(path)
+
+
+@settings(max_examples=100)
+@given(contract=small.contracts())
+def test_what_is_written_is_what_is_read(
+    contract: Contract, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    named = contract.target.model_copy(update={"name": "labelled"})
+    contract = contract.model_copy(update={"target": named})
+    path = tmp_path_factory.getbasetemp() / "contract.yaml"
+    contract_file.write(contract, path)
+    again = contract_file.read(path)
+    assert again == contract
+    for found, written in zip(again.columns, contract.columns, strict=True):
+        assert list(map(type, found.categories)) == list(map(type, written.categories))
+    assert list(map(type, again.target.classes)) == list(map(type, contract.target.classes))
+
+
+def test_each_column_is_a_line_under_words_that_say_what_may_stand_there(tmp_path: Path) -> None:
+    path = tmp_path / "contract.yaml"
+    contract_file.write(small.CONTRACT, path)
+    lines = path.read_text().splitlines()
+    head = [line for line in lines if line.startswith("#")]
+    assert all(any(word in line for line in head) for word in ("kind", "missing", "parts"))
+    assert lines[len(head) :] == [
+        "columns:" if line is None else line
+        for line in (
+            'target: {name: kind, classes: ["no", "yes"]}',
+            None,
+            "- {name: area, kind: number, unit: cm2}",
+            "- {name: depth, kind: number, missing: true}",
+            "- {name: count, kind: integer}",
+            "- {name: flag, kind: boolean, missing: true}",
+            '- {name: colour, kind: category, missing: true, categories: ["blue", "green", "red"]}',
+        )
+    ]
+
+
+def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "contract.yaml"
+    contract_file.write(small.CONTRACT, path)
+    assert yaml.safe_load(path.read_text())["target"]["classes"] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (GOOD, "", "the file: got None; allowed: a mapping"),
+        (GOOD, "[]", "the file: got []; allowed: a mapping"),
+        ("columns:", "columns: [", "line 3: not YAML"),
+        ("columns:", "target: 1\ncolumns:", "line 2: not YAML: found duplicate key"),
+        ("columns:", "colour: 1\ncolumns:", "colour: unknown key; take it out"),
+        ("- {name: a, kind: number}", "- 5", "column 1: got 5; allowed: a mapping"),
+        ("name: a, ", "", "column 1: name: missing; add it"),
+        ("name: a", "name: 5", "column 5: name: got 5; allowed: a valid string"),
+        ("name: a", "name: a b", "column a b: allowed in a name: letters, digits and _"),
+        ("name: a", "name: b", "'b' stands twice"),
+        ("name: a", "name: y", "'y' stands twice"),
+        ("kind: number", "kind: real", "column a: kind: got 'real'; allowed: 'number', 'integer'"),
+        ("kind: number", "kind: number, low: 1", "column a: low: unknown key; take it out"),
+        ("kind: number", "kind: date", "a: a date needs parts"),
+        (
+            "kind: number",
+            "kind: date, parts: [week]",
+            "column a: parts: 0: got 'week'; allowed: 'y",
+        ),
+        ("kind: number", "kind: number, parts: [day]", "a: parts is for the kind date"),
+        ("kind: number", "kind: boolean, minimum: 1", "a: minimum is for the kind number or integ"),
+        (
+            "kind: number",
+            "kind: number, minimum: x",
+            "column a: minimum: got 'x'; allowed: a valid",
+        ),
+        (
+            "kind: number",
+            "kind: number, maximum: .nan",
+            "column a: maximum: got nan; allowed: a number within float32",
+        ),
+        (
+            "kind: number",
+            "kind: number, minimum: 1e39",
+            "column a: minimum: got 1e+39; allowed: a number within float32",
+        ),
+        ("kind: number", "kind: number, minimum: 5, maximum: 1", "a: minimum 5 is over 1"),
+        ("kind: number", "kind: number, missing: maybe", "column a: missing: got 'maybe'; allowed"),
+        ("[u, v]", "[]", "b: a category needs categories"),
+        ("[u, v]", "[u, u]", "b: categories names one twice"),
+        ("[u, v]", "[u, 1]", "b: categories are all texts, or all whole numbers"),
+        ("[u, v]", "[u, 1.5]", "column b: categories: 1: got 1.5; allowed: texts, whole numbers"),
+        ("[0, 1]", "[0.5, 1]", "target: classes: 0: got 0.5; allowed: texts, whole numbers, bool"),
+        ("[0, 1]", "0", "target: classes: got 0; allowed: a list"),
+        ("[0, 1]", "[0]", "target: classes: got [0]; allowed: two or more, all texts"),
+        ("[0, 1]", "[0, 0]", "target: classes: got [0, 0]; allowed: two or more"),
+        ("[0, 1]", "[0, true]", "target: classes: got [0, True]; allowed: two or more"),
+    ],
+)
+def test_what_is_no_contract_is_named_by_its_column(
+    old: str, new: str, says: str, tmp_path: Path
+) -> None:
+    assert old in GOOD
+    with pytest.raises(CairnError) as error:
+        read(GOOD.replace(old, new), tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / 'contract.yaml'}: {says}")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_contract_without_columns_is_none(tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match="columns: got none; allowed: one or more"):
+        read("target: {name: y, classes: [0, 1]}\ncolumns: []\n", tmp_path)
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(CairnError) as error:
+        read(GOOD.replace("number", "real").replace("[0, 1]", "0"), tmp_path)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_without_a_contract_it_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(CairnError, match="no such file; run `dvc repro`, which makes one"):
+        contract_file.read(tmp_path / "contract.yaml")

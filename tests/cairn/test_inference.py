@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cairn import inference
+from cairn.export.onnx import to_onnx
+from cairn.modeling import fitting
+from tests import small
+
+
+def test_a_model_says_a_label_and_probabilities_of_each_row() -> None:
+    fitted = small.fitted()
+    said = inference.predict(inference.session(fitted.graph), fitted.features)
+    assert said.labels.dtype == np.int64
+    assert said.probabilities.shape == (len(fitted.features), 2)
+    np.testing.assert_array_equal(said.labels, said.probabilities.argmax(axis=1))
+    np.testing.assert_allclose(said.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (said.labels == fitted.classes).mean() > 0.9
+
+
+def test_two_sessions_say_the_same_to_the_last_bit() -> None:
+    fitted = small.fitted()
+    one, two = (
+        inference.predict(inference.session(fitted.graph), fitted.features) for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_a_session_uses_one_thread() -> None:
+    options = inference.session(small.fitted().graph).get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_no_probability_is_beyond_0_or_1() -> None:
+    # Ten trees that agree, each with a share of 0.1 in float32, add up to 1.0000001.
+    forest = {
+        "estimator": "sklearn.ensemble.RandomForestClassifier",
+        "arguments": {"n_estimators": 10},
+        "scale": False,
+    }
+    block = small.LINEAR.model_copy(update=forest)
+    fitted = small.fitted()
+    pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, block)
+    graph = to_onnx(pipeline, fitted.features.shape[1])
+    said = inference.predict(inference.session(graph), fitted.features)
+    assert said.probabilities.min() == 0
+    assert said.probabilities.max() == 1
+
+
+SHARE = st.floats(-2 * inference.TIE, 1 + 2 * inference.TIE)
+
+
+@given(shares=st.lists(SHARE, min_size=2, max_size=4), near=st.floats(-3e-6, 3e-6))
+def test_a_row_alone_gets_what_it_gets_among_others(shares: list[float], near: float) -> None:
+    row = np.array([[*shares, shares[0] + near]], np.float32)
+
+    class Model:
+        def run(self, _outputs: None, given: dict[str, Any], _options: None) -> list[Any]:
+            found = given[inference.INPUT].copy()
+            return [found.argmax(axis=1), found]
+
+    model: Any = Model()
+    alone = inference.predict(model, row)
+    many = inference.predict(model, np.repeat(row, 2, axis=0))
+    np.testing.assert_array_equal(alone.labels, many.labels[:1])
+    np.testing.assert_array_equal(alone.probabilities, many.probabilities[:1])

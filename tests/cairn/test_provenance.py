@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.utils.serialize import dump_yaml
+
+from cairn import provenance
+from cairn.console import CairnError
+from cairn.paths import MODEL, MODEL_CONTRACT, ONNX, PICTURES, PIPELINE
+from tests import small
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    small.save(MODEL)
+    return tmp_path
+
+
+def lock(**changes: Any) -> None:
+    """Write a dvc.lock that names the model in data/model."""
+    outs = [
+        {"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
+        for path in provenance.FILES
+    ]
+    stages = {
+        "raw": {
+            "outs": [{"path": "data/raw/table", "md5": "r" * 32}],
+            "params": {"params.yaml": {"raw": {"source": "t.csv", "sha256": None}}},
+        },
+        "train": {
+            "deps": [{"path": "stages/train.py", "md5": "t" * 32}],
+            "outs": outs,
+            "params": {"params.yaml": {"train": {"name": "small"}}},
+        },
+        **changes,
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_the_hash_is_that_of_the_names_and_contents() -> None:
+    before = provenance.sha256(MODEL)
+    lines = [
+        f"{hashlib.sha256((MODEL / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in (
+            "card.md",
+            "contract.json",
+            "environment.json",
+            "evaluation.json",
+            "metrics.json",
+            "model.onnx",
+            *(f"plots/{name}.png" for name in sorted(PICTURES)),
+        )
+    ]
+    assert before == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("path", provenance.FILES)
+def test_another_content_of_any_file_is_another_hash(path: Path) -> None:
+    before = provenance.sha256(MODEL)
+    path.write_bytes(path.read_bytes() + b" ")
+    assert provenance.sha256(MODEL) != before
+
+
+def test_what_the_service_does_not_read_is_not_in_the_hash() -> None:
+    before = provenance.sha256(MODEL)
+    PIPELINE.write_bytes(b"pickle")
+    assert provenance.sha256(MODEL) == before
+
+
+def test_the_same_files_elsewhere_have_the_same_hash(folder: Path) -> None:
+    shutil.copytree(MODEL, folder / "copy")
+    assert provenance.sha256(folder / "copy") == provenance.sha256(MODEL)
+
+
+@pytest.mark.parametrize("path", provenance.FILES)
+def test_a_missing_file_is_named_with_what_brings_it(path: Path) -> None:
+    lock()
+    path.unlink()
+    for call in (provenance.locked, lambda: provenance.sha256(MODEL)):
+        with pytest.raises(CairnError) as error:
+            call()
+        assert str(error.value) == (
+            f"no model: {path} is missing; run `dvc repro` to train one, or `dvc pull` to fetch it"
+        )
+
+
+def test_no_model_and_no_lock_is_no_model() -> None:
+    shutil.rmtree(MODEL)
+    with pytest.raises(CairnError, match=r"no model: .*; run `dvc repro`"):
+        provenance.locked()
+
+
+def test_a_model_without_a_lock_is_not_the_one() -> None:
+    with pytest.raises(
+        CairnError, match=r"is not the one that dvc\.lock names: run `dvc checkout`"
+    ):
+        provenance.locked()
+
+
+def test_a_lock_without_the_train_stage_names_no_model() -> None:
+    lock(train={})
+    with pytest.raises(CairnError, match=r"is not the one that dvc\.lock names"):
+        provenance.locked()
+
+
+def test_another_model_than_dvc_lock_names_is_named() -> None:
+    lock()
+    ONNX.write_bytes(b"other")
+    with pytest.raises(CairnError) as error:
+        provenance.locked()
+    assert f"{ONNX} is not the one that dvc.lock names: run `dvc checkout`" in str(error.value)
+    assert "or `dvc repro`" in str(error.value)
+
+
+def test_the_chain_goes_from_git_to_the_bytes_that_serve() -> None:
+    lock()
+    assert provenance.locked() == {
+        "sha256": provenance.sha256(MODEL),
+        "git": {"commit": "none", "dirty": False},
+        "dvc": {
+            "raw": {"deps": {}, "outs": {"data/raw/table": "r" * 32}},
+            "train": {
+                "deps": {"stages/train.py": "t" * 32},
+                "outs": {
+                    path.as_posix(): hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
+                    for path in provenance.FILES
+                },
+            },
+        },
+        "params": {"raw": {"source": "t.csv", "sha256": None}, "train": {"name": "small"}},
+        "metrics": {"test": {"accuracy": 0.9}},
+        "versions": {"numpy": "2"},
+    }
+
+
+def test_a_model_that_is_not_in_the_lock_yet_has_the_chain_of_what_came_before() -> None:
+    lock()
+    MODEL_CONTRACT.write_bytes(MODEL_CONTRACT.read_bytes() + b"\n")
+    chain = provenance.fresh(small.LINEAR.model_dump())
+    assert chain["sha256"] == provenance.sha256(MODEL)
+    assert list(chain["dvc"]) == ["raw"]
+    assert chain["params"] == {
+        "raw": {"source": "t.csv", "sha256": None},
+        "train": small.LINEAR.model_dump(),
+    }
+
+
+def test_without_a_lock_a_fresh_model_has_itself() -> None:
+    chain = provenance.fresh(small.LINEAR.model_dump())
+    assert (chain["dvc"], list(chain["params"])) == ({}, ["train"])
+    assert json.dumps(chain)
+
+
+def git(*arguments: str) -> str:
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    done = subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
+    lock = Path("dvc.lock")
+    git("init", "--quiet")
+    lock.write_text("1")
+    assert provenance.git() == {"commit": "none", "dirty": True}
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "one")
+    commit = git("rev-parse", "HEAD")
+    Path("other").write_text("1")
+    git("add", "other")
+    git("commit", "--quiet", "--message", "another file")
+    Path("other").write_text("2")
+    assert provenance.git() == {"commit": commit, "dirty": False}
+    lock.write_text("2")
+    assert provenance.git() == {"commit": commit, "dirty": True}
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    assert provenance.git() == {"commit": "none", "dirty": False}
+
+
+def make_foreign(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have git take the repository here for another user's, as git's own tests have it."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
+    monkeypatch.setenv("LANGUAGE", "de")
+
+
+def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    git("init", "--quiet")
+    Path("dvc.lock").write_text("1")
+    make_foreign(monkeypatch, folder)
+    with pytest.raises(CairnError, match="belongs to another user") as raised:
+        provenance.git()
+    [command] = re.findall(r"`(git config .*)`", str(raised.value))
+    assert "\n" not in str(raised.value)
+
+    subprocess.run(shlex.split(command), check=True)
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    assert provenance.git() == {"commit": "none", "dirty": True}
+    assert git("config", "--global", "safe.directory") == str(folder)
+
+
+def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
+    git("init", "--quiet")
+    Path("dvc.lock").write_text("1")
+    git("add", "--all")
+    (folder / ".git" / "index").write_bytes(b"no index")
+    with pytest.raises(CairnError, match=r"^git status: .*index"):
+        provenance.git()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "schema: '2.0'\n",
+        "- raw\n",
+        "stages:\n",
+        "stages: {train: 5}\n",
+    ],
+)
+def test_a_lock_that_is_none_is_refused_by_name(content: str) -> None:
+    Path("dvc.lock").write_text(content)
+    for call in (provenance.locked, lambda: provenance.fresh({})):
+        with pytest.raises(
+            CairnError, match=r"^dvc\.lock is not what DVC wrote; `git checkout HEAD -- dvc"
+        ):
+            call()
+
+
+def branches_in_conflict() -> None:
+    """Two branches whose last commits trained different models: `other`, and `main` here."""
+    git("init", "--quiet", "--initial-branch", "main")
+    write_trained("first")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    for branch, words in (("other", ("--create",)), ("main", ())):
+        git("switch", "--quiet", *words, branch)
+        write_trained(branch)
+        git("commit", "--quiet", "--all", "--message", branch)
+
+
+def write_trained(source: str) -> None:
+    """Write what a run of the pipeline leaves in git."""
+    lock(raw={"params": {"params.yaml": {"raw": {"source": source}}}})
+    Path("scores.json").write_text(json.dumps({"source": source}))
+
+
+@pytest.mark.parametrize("join", ["merge", "rebase"])
+def test_what_is_said_of_a_conflict_ends_it(
+    join: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    branches_in_conflict()
+    with pytest.raises(subprocess.CalledProcessError):
+        git(join, "other")
+    assert "<<<<<<< " in Path("dvc.lock").read_text()
+    with pytest.raises(CairnError, match=r"^dvc\.lock holds both sides of a conflict: ") as error:
+        provenance.lock()
+    assert "\n" not in str(error.value)
+    commands = re.findall(r"`((?:git|dvc) [^`]*)`", str(error.value))
+    assert [command.split()[0] for command in commands] == ["git", "dvc", "git", "git", "git"]
+    restore, _, add, commit, proceed = commands
+
+    monkeypatch.setenv("GIT_EDITOR", "true")
+    git(*shlex.split(restore)[1:])
+    assert provenance.lock()["raw"]  # one side, which `dvc repro` starts from
+    write_trained("both")
+    for command in (add, commit if join == "merge" else proceed):
+        git(*shlex.split(command)[1:])
+    assert git("status", "--porcelain", "--untracked-files=no") == ""
+    assert not (folder / ".git" / "MERGE_HEAD").exists()
+    assert not list((folder / ".git").glob("rebase-*"))
+    assert provenance.lock()["raw"]["params"]["params.yaml"]["raw"]["source"] == "both"
+
+
+def test_a_lock_that_is_damaged_comes_back_by_what_is_said() -> None:
+    git("init", "--quiet")
+    write_trained("first")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    Path("dvc.lock").write_bytes(b"\xff\n- raw")
+    with pytest.raises(CairnError) as error:
+        provenance.lock()
+    [command] = re.findall("`(.*)`", str(error.value))
+    git(*shlex.split(command)[1:])
+    assert provenance.lock()["raw"]
+
+
+def test_the_chain_has_the_params_as_dvc_wrote_them() -> None:
+    """In YAML 1.1, by which others read it, the first is a text and the second true."""
+    lock()
+    written = {"tol": 1e-05, "columns": ["Yes", "no", "on", "1e-5", "012"]}
+    block = {"train": {"name": "small", "arguments": written}}
+    path = Path("dvc.lock")
+    stages = yaml.safe_load(path.read_text())["stages"]
+    stages["train"]["params"]["params.yaml"] = block
+    dump_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
+    assert "tol: 1e-05" in path.read_text()
+    assert "- Yes" in path.read_text()
+    assert provenance.locked()["params"]["train"] == block["train"]

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+import yaml
+from bentoml._internal.models import ModelStore
+
+from cairn import provenance
+from cairn.console import CairnError
+from cairn.paths import MODEL, ONNX
+from cairn.releases import bento_store
+from service.bento.store import chain, chosen, packed_tag, read
+from service.process.settings import Settings
+from tests import small
+
+ROOT = Path(__file__).resolve().parents[3]
+CALL = "from service.bento.store import packed_tag; print(packed_tag())"
+
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStore]:
+    """A project with a model that its dvc.lock names, and an empty store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    small.save(MODEL)
+    outs = [
+        {"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
+        for path in provenance.FILES
+    ]
+    trained = {"outs": outs, "params": {"params.yaml": {"train": {"name": "small"}}}}
+    raw = {"params": {"params.yaml": {"raw": {"source": "t.csv", "sha256": None}}}}
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"raw": raw, "train": trained}}))
+    with small.store(tmp_path / "bentoml") as own:
+        yield own
+
+
+def ended() -> str:
+    """The line with which the process ends."""
+    with pytest.raises(SystemExit) as exited:
+        packed_tag()
+    line = str(exited.value.code)
+    assert line.startswith("error: ")
+    assert len(line.splitlines()) == 1
+    return line
+
+
+def test_the_model_that_dvc_lock_names_is_registered_and_served(store: ModelStore) -> None:
+    tag = packed_tag()
+    assert tag == f"small:{provenance.sha256(MODEL)[:12]}"
+    assert [str(model.tag) for model in store.list()] == [tag]
+    assert packed_tag() == tag
+
+
+def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
+    train = {"name": "small", "arguments": {"max_depth": None, "class_weight": {0: 1, 1: 2.5}}}
+    put = provenance.fresh(train)
+    stored = store.get(bento_store.register(put))
+    found = chain(stored.info.metadata)
+    weights = {"0": 1, "1": 2.5}  # a key of JSON is a text
+    arguments = {"max_depth": None, "class_weight": weights}
+    assert found == {
+        **put,
+        "params": {
+            "raw": {"source": "t.csv", "sha256": None},
+            "train": {"name": "small", "arguments": arguments},
+        },
+    }
+    assert orjson.loads(orjson.dumps(found)) == found
+
+
+def test_a_missing_model_ends_the_process_with_what_brings_it(store: ModelStore) -> None:
+    shutil.rmtree(MODEL)
+    assert "run `dvc repro` to train one, or `dvc pull` to fetch it" in ended()
+    assert store.list() == []
+
+
+def test_another_model_than_dvc_lock_names_is_not_served(store: ModelStore) -> None:
+    ONNX.write_bytes(b"other")
+    assert "is not the one that dvc.lock names: run `dvc checkout`" in ended()
+    assert store.list() == []
+
+
+def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: ModelStore) -> None:
+    packed = store.get(packed_tag())
+    assert chosen(Settings(), packed).tag == str(packed.tag)
+    other = Path(packed.path).with_name("other")
+    shutil.copytree(packed.path, other)
+    annotated = (
+        (other / "model.yaml")
+        .read_text()
+        .replace(f"version: {packed.tag.version}", "version: other")
+    )
+    (other / "model.yaml").write_text(annotated)
+    served = chosen(Settings(model_tag="small:other"), packed)
+    assert served == (other, "small:other", chain(packed.info.metadata))
+
+
+def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelStore) -> None:
+    packed = store.get(packed_tag())
+    with pytest.raises(CairnError, match=f"MODEL_TAG: no small:none in .*there: {packed.tag}$"):
+        chosen(Settings(model_tag="small:none"), packed)
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "name: a", "[]"])
+def test_a_folder_that_is_no_model_of_ours_is_told(tmp_path: Path, content: str | None) -> None:
+    if content:
+        (tmp_path / "model.yaml").write_text(content)
+    with pytest.raises(CairnError, match="holds no model of Cairn"):
+        read(tmp_path)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_bento_serves_the_model_that_it_was_built_with(tmp_path: Path) -> None:
+    source = tmp_path / "bento" / "src"
+    included = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    for path in (path for glob in included for path in ROOT.glob(glob.lstrip("/"))):
+        into = source / path.relative_to(ROOT)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, into)
+    built = {"services": [{"name": "cairn", "models": [{"tag": "small:feed"}]}]}
+    (tmp_path / "bento" / "bento.yaml").write_text(yaml.safe_dump(built))
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", CALL],
+        cwd=source,
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "small:feed\n"

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uvicorn import Server
+
+from service.http import protocol
+from service.http.protocol import MAX_HEAD
+from tests.ports import PATIENCE, until
+from tests.service.process.test_lifecycle import IMPLEMENTATIONS, REQUEST, ask, serve
+from tests.tools import missing
+
+REFUSED = b"HTTP/1.1 400 Bad Request\r\n"
+
+
+def served(use: Any) -> None:
+    serve("uvloop", "httptools", use)
+
+
+async def talk(port: int, *parts: bytes) -> bytes:
+    """Send these parts, one after the other; all that comes back until the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        return await asyncio.wait_for(reader.read(), 60)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * (MAX_HEAD + 1)],
+        [b"GET / HTTP/1.1\r\nhost: x\r\na: ", *[b"x" * 4096] * (MAX_HEAD // 4096 + 1)],
+        [b"GET / HTTP/1.1\r\nhost: x\r\n", *[b"a: b\r\n" * 1000] * (MAX_HEAD // 6000 + 1)],
+        [b"GET /", b"x" * (MAX_HEAD + 1)],
+        [b"\r\n" * (MAX_HEAD // 2 + 1)],
+    ],
+)
+def test_a_head_that_is_too_long_is_refused(parts: list[bytes]) -> None:
+    async def use(_: Server, port: int) -> None:
+        assert (await talk(port, *parts)).startswith(REFUSED)
+        assert (await ask(port)).endswith(b"ok")
+
+    served(use)
+
+
+def test_a_long_body_is_no_long_head() -> None:
+    body = b"x" * (4 * MAX_HEAD)
+    post = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    last = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+    async def use(_: Server, port: int) -> None:
+        for parts in ([post + body, last], [post, body, last], [post + body + last]):
+            assert (await talk(port, *parts)).count(b"HTTP/1.1 200 OK\r\n") == 2
+
+    served(use)
+
+
+@pytest.mark.parametrize("part", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n", b"\r\n"])
+def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
+    async def use(server: Server, port: int) -> None:
+        waits = asyncio.create_task(talk(port, part))
+        found = server.server_state.connections
+        await until(lambda: [getattr(one, "head", None) for one in found] == [len(part)])
+        await asyncio.sleep(0.05)
+        protocol.end_late(server.server_state.connections, 60)
+        assert not waits.done()
+        protocol.end_late(server.server_state.connections, 0.01)
+        assert await waits == b""
+
+    served(use)
+
+
+def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None:
+    async def use(server: Server, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        state = server.server_state
+
+        async def taken(request: int) -> None:
+            """Wait until it is in work, or on a machine that paused answered."""
+            await until(lambda: bool(state.tasks) or state.total_requests >= request)
+
+        for number in range(2):
+            writer.write(REQUEST)
+            await taken(number + 1)
+            await asyncio.sleep(0.05)  # half of what the answer takes
+            protocol.end_late(server.server_state.connections, 0.01)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+            await asyncio.sleep(0.05)
+            protocol.end_late(server.server_state.connections, 0.01)
+        writer.close()
+
+    served(use)
+
+
+def test_what_is_no_http_does_not_overtake_the_answer_to_what_came_before() -> None:
+    async def use(_: Server, port: int) -> None:
+        answer = await talk(port, REQUEST + b"rubbish\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"ok")
+
+    served(use)
+
+
+async def repeat(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the method, the path and the body of the request, in brackets."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    answer = b"[%s %s %s]" % (scope["method"].encode(), scope["raw_path"], body)
+    length = (b"content-length", b"%d" % len(answer))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": answer})
+
+
+OFFERS = [
+    b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n",
+    b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n",
+    b"connection: keep-alive, Upgrade\r\nupgrade: TLS/1.2, other/1\r\n",
+]
+# A body that is a request in itself: read as one, it would get an answer of its own.
+HIDDEN = b"GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n"
+FRAMINGS = [
+    (b"content-length: %d\r\n" % len(HIDDEN), HIDDEN),
+    (b"transfer-encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)),
+]
+LAST = b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("offer", OFFERS)
+@pytest.mark.parametrize(("framing", "body"), FRAMINGS)
+@pytest.mark.parametrize("method", [b"POST", b"GET", b"PUT", b"DELETE"])
+def test_an_offer_to_upgrade_is_ignored_and_the_body_read_by_its_framing(  # noqa: PLR0913, PLR0917
+    loop: str, http: str, offer: bytes, framing: bytes, body: bytes, method: bytes
+) -> None:
+    head = b"%s /first HTTP/1.1\r\nhost: x\r\n%s%s\r\n" % (method, offer, framing)
+    whole = head + body + LAST
+
+    async def use(_: Server, port: int) -> None:
+        for parts in (
+            [whole],
+            [head, body + LAST],
+            [head, body, LAST],
+            [whole[: len(head) - 30], whole[len(head) - 30 : -60], whole[-60:]],
+        ):
+            answer = await talk(port, *parts)
+            assert answer.count(b"HTTP/1.1 ") == 2, answer
+            assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
+            assert b"[%s /first %s]" % (method, HIDDEN) in answer
+            assert answer.endswith(b"[GET /last ]")
+
+    serve(loop, http, use, repeat)
+
+
+def test_offers_that_come_one_after_the_other_are_each_ignored() -> None:
+    head = b"POST /%d HTTP/1.1\r\nhost: x\r\n" + OFFERS[0] + b"content-length: 2\r\n\r\nok"
+    together = b"".join(head % number for number in range(9)) + LAST
+
+    async def use(_: Server, port: int) -> None:
+        for parts in ([together], [together[:100], together[100:]]):
+            answer = await talk(port, *parts)
+            assert answer.count(b"HTTP/1.1 200 OK\r\n") == 10
+            assert b"[POST /8 ok]" in answer
+
+    serve("uvloop", "httptools", use, repeat)
+
+
+def test_an_offer_by_http_1_0_ends_with_its_answer() -> None:
+    head = b"POST / HTTP/1.0\r\n" + OFFERS[0] + b"content-length: 2\r\n\r\n"
+
+    async def use(_: Server, port: int) -> None:
+        for parts in ([head + b"ok"], [head, b"ok"]):
+            answer = await talk(port, *parts)
+            assert answer.count(b"HTTP/1.1 200 OK\r\n") == 1
+            assert answer.endswith(b"[POST / ok]")
+
+    serve("uvloop", "httptools", use, repeat)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\n" + OFFERS[0] + b"transfer-encoding: other\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\n" + OFFERS[0] + b"transfer-encoding: \r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\n" + OFFERS[0] + b"content-length: \r\n\r\n",
+    ],
+)
+def test_what_has_no_framing_is_refused_with_an_offer_too(head: bytes) -> None:
+    async def use(_: Server, port: int) -> None:
+        for parts in ([head + HIDDEN], [head, HIDDEN]):
+            answer = await talk(port, *parts)
+            assert answer.startswith(REFUSED)
+            assert answer.count(b"HTTP/1.1 ") == 1
+
+    serve("uvloop", "httptools", use, repeat)
+
+
+JAVA = """
+import java.net.URI;
+import java.net.http.*;
+
+public class Post {
+    public static void main(String[] words) throws Exception {
+        HttpClient client = HttpClient.newHttpClient();
+        for (String body : new String[] {"one", "x".repeat(100_000)}) {
+            HttpRequest request = HttpRequest.newBuilder(URI.create(words[0]))
+                .POST(HttpRequest.BodyPublishers.ofString(body)).build();
+            var answer = client.send(request, HttpResponse.BodyHandlers.ofString());
+            System.out.println(answer.statusCode() + " " + answer.body().length());
+        }
+    }
+}
+"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("client", ["java", "curl"])
+def test_clients_that_offer_http_2_get_their_answers(client: str, tmp_path: Path) -> None:
+    if not shutil.which(client):
+        missing(f"no {client}; `apt-get install default-jdk-headless curl` where you are root")
+    (tmp_path / "Post.java").write_text(JAVA)
+    (tmp_path / "long").write_text("x" * 100_000)
+
+    async def use(_: Server, port: int) -> None:
+        url = f"http://127.0.0.1:{port}/"
+        curl = [
+            "curl",
+            "--silent",
+            "--max-time",
+            "60",
+            "--http2",
+            "--write-out",
+            " %{http_code} %{size_download}\n",
+        ]
+        commands = {
+            "java": ["java", str(tmp_path / "Post.java"), url],
+            "curl": [
+                *(*curl, "--data-binary", "one", "--output", str(tmp_path / "1"), url, "--next"),
+                *(*curl[1:], "--data-binary", f"@{tmp_path / 'long'}"),
+                *("--output", str(tmp_path / "2"), url),
+            ],
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            *commands[client], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        out, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
+        sizes = [f"200 {len('[POST / ]') + length}" for length in (3, 100_000)]
+        assert [line.strip() for line in out.decode().splitlines()] == sizes, errors
+
+    serve("asyncio", "httptools", use, repeat)

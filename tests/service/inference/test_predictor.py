@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cairn import inference
+from cairn.console import CairnError
+from cairn.contract import Contract, Label, Target, write_contract
+from cairn.export.onnx import sklearn_predictions
+from service.inference.predictor import Predictor
+from stages import engineering
+from tests import small
+from tests.service import complete as full
+from tests.small import ENGINEERING
+
+VERSION = "small:0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    folder = small.save(tmp_path_factory.mktemp("model") / "small")
+    return Predictor(folder, VERSION, {"sha256": "0"})
+
+
+def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None:
+    fitted = small.fitted()
+    answer = predictor.predict({"records": small.rows()}, "id")
+    said = inference.predict(inference.session(fitted.graph), fitted.features)
+    assert set(answer) == {
+        "predictions", "confidences", "probabilities", "model_version", "request_id",
+    }  # fmt: skip
+    assert answer["predictions"] == [("no", "yes")[code] for code in said.labels]
+    np.testing.assert_array_equal(
+        [[row["no"], row["yes"]] for row in answer["probabilities"]], said.probabilities
+    )
+    np.testing.assert_array_equal(answer["confidences"], said.probabilities.max(axis=1))
+    assert (answer["model_version"], answer["request_id"]) == (VERSION, "id")
+
+
+def test_they_get_what_the_fitted_pipeline_says(predictor: Predictor) -> None:
+    fitted = small.fitted()
+    answer = predictor.predict({"records": small.rows()}, "id")
+    sklearn = sklearn_predictions(fitted.pipeline, fitted.features)
+    np.testing.assert_allclose(
+        [row["yes"] for row in answer["probabilities"]], sklearn.probabilities[:, 1], atol=1e-6
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(place=st.integers(0, small.ROWS - 1))
+def test_one_row_gets_the_same_in_the_singular(predictor: Predictor, place: int) -> None:
+    row = small.rows()[place]
+    many = predictor.predict({"records": [row]}, "id")
+    one = predictor.predict(row, "id")
+    assert one == {
+        "prediction": many["predictions"][0],
+        "confidence": many["confidences"][0],
+        "probabilities": many["probabilities"][0],
+        "model_version": VERSION,
+        "request_id": "id",
+    }
+
+
+def test_a_value_left_out_is_a_value_missing(predictor: Predictor) -> None:
+    row = {name: value for name, value in small.rows()[0].items() if value is not None}
+    assert set(row) == {"area", "count"}
+    full = predictor.predict(small.rows()[0], "id")
+    assert predictor.predict(row, "id") == full
+
+
+@pytest.mark.parametrize("classes", [(False, True), (-1, 7), ("0", "1")])
+def test_labels_keep_their_type_and_probabilities_have_keys_of_json(
+    classes: tuple[Label, ...], tmp_path: Path
+) -> None:
+    folder = small.save(tmp_path / "model")
+    contract = small.fitted().contract
+    target = Target(name="y", classes=classes)
+    write_contract(Contract(columns=contract.columns, target=target), folder / "contract.json")
+    predictor = Predictor(folder, VERSION, {})
+    answer = predictor.predict({"records": small.rows()}, "id")
+    assert {type(label) for label in answer["predictions"]} == {type(classes[0])}
+    assert set(answer["predictions"]) == set(classes)
+    assert list(answer["probabilities"][0]) == list(target.keys)
+
+
+def test_a_model_that_cannot_answer_is_never_ready(tmp_path: Path) -> None:
+    folder = small.save(tmp_path / "model")
+    contract = small.fitted().contract
+    narrow = Contract(columns=contract.columns[:4], target=contract.target)
+    write_contract(narrow, folder / "contract.json")
+    with pytest.raises(Exception, match="features"):
+        Predictor(folder, VERSION, {})
+
+
+def test_an_answer_repeats_the_identifiers_that_the_request_has() -> None:
+    one, row = full.predictor(), full.ROW
+    assert one.predict({**row, "customer": "C-1"}, "id")["identifier"] == "C-1"
+    assert one.predict({"customer": 0, **row}, "id")["identifier"] == 0
+    many = one.predict({"records": [{**row, "customer": ""}, row]}, "id")
+    assert many["identifiers"] == ["", None]
+    assert "identifier" not in many
+
+
+def test_without_an_identifier_an_answer_has_none() -> None:
+    row = full.ROW
+    for content in (row, {"records": [row, row]}, {"features": list(row.values())}):
+        assert not {"identifier", "identifiers"} & full.predictor().predict(content, "id").keys()
+
+
+def test_the_identifier_changes_no_prediction() -> None:
+    plain = full.predictor().predict(full.ROW, "id")
+    named = full.predictor().predict({**full.ROW, "customer": 7}, "id")
+    assert named == {**plain, "identifier": 7}
+
+
+def test_dates_codes_and_unknown_categories_get_what_the_fitted_pipeline_says() -> None:
+    fitted = small.full()
+    answer = full.predictor().predict({"records": small.full_rows()}, "id")
+    sklearn = sklearn_predictions(fitted.pipeline, fitted.features)
+    np.testing.assert_allclose(
+        [row["yes"] for row in answer["probabilities"]], sklearn.probabilities[:, 1], atol=1e-6
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_any_row_that_the_contract_allows_gets_an_answer(data: st.DataObject) -> None:
+    row = {column.name: data.draw(small.values(column)) for column in small.FULL.columns}
+    answer = full.predictor().predict(row, "id")
+    assert answer["prediction"] in {"no", "yes"}
+
+
+def test_features_of_one_s_own_are_made_of_each_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+    exec(full.ENGINEERING, made)  # noqa: S102, it is ours
+    monkeypatch.setattr(engineering, "engineer", made["engineer"])
+    fitted = full.engineered()
+    own = fitted.contract.model_copy(update={"engineering": ENGINEERING.sha256})
+    folder = small.save(tmp_path / "model", fitted._replace(contract=own))
+    found = Predictor(folder, VERSION, {})
+    _, rows = found.read(orjson.dumps({"records": small.full_rows()}))
+    np.testing.assert_array_equal(rows, fitted.features)
+    monkeypatch.undo()
+    with pytest.raises(Exception, match="features"):
+        Predictor(folder, VERSION, {})
+
+
+def test_a_model_of_another_engineering_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = small.save(tmp_path / "model", full.engineered())
+    with pytest.raises(CairnError, match=r"another stages/engineering\.py; use the code") as error:
+        Predictor(folder, VERSION, {})
+    assert "\n" not in str(error.value)
+
+
+def test_a_contract_of_another_form_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = small.save(tmp_path / "model")
+    content = json.loads((folder / "contract.json").read_text())
+    content["columns"][2]["histogram"] = {"edges": [], "counts": [1], "missing": 0}
+    (folder / "contract.json").write_text(json.dumps(content))
+    with pytest.raises(CairnError, match=r"columns\.2\.histogram is not as here") as error:
+        Predictor(folder, VERSION, {})
+    assert "\n" not in str(error.value)

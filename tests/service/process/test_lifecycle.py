@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+import pytest
+from uvicorn import Config, Server
+
+from service.process import lifecycle
+from service.process.settings import read
+from tests.ports import until
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+SETTINGS = read({"KEEP_ALIVE_SECONDS": "7", "GRACEFUL_SECONDS": "9"})
+IMPLEMENTATIONS = pytest.mark.parametrize(
+    ("loop", "http"), [("asyncio", "h11"), ("uvloop", "httptools")]
+)
+
+
+async def _app(_scope: Any, _receive: Any, send: Any) -> None:
+    await asyncio.sleep(0.1)
+    length = (b"content-length", b"2")
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def serve(
+    loop: Any, http: Any, use: Callable[[Server, int], Awaitable[None]], app: Any = _app
+) -> None:
+    """Run uvicorn as a worker does, and something against it."""
+
+    async def main() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = Config(app, loop=loop, http=http, lifespan="off", log_config=None)
+        config.load()
+        server = Server(config)
+        lifecycle.configure(server, SETTINGS)
+        task = asyncio.create_task(server.serve([listener]))
+        await until(lambda: server.started)
+        await use(server, listener.getsockname()[1])
+        server.should_exit = True
+        await task
+
+    with asyncio.Runner(loop_factory=Config(_app, loop=loop).get_loop_factory()) as runner:
+        runner.run(main())
+
+
+async def ask(port: int, request: bytes = REQUEST) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])
+    answer = head + await reader.readexactly(length)
+    writer.close()
+    return answer
+
+
+def test_outside_a_worker_it_is_ready_once_started() -> None:
+    life = lifecycle.Lifecycle()
+    assert (life.ready, life.draining) == (False, False)
+    life.start(SETTINGS)
+    assert (life.ready, life.draining) == (True, False)
+
+
+def test_a_process_has_one_lifecycle() -> None:
+    assert lifecycle.state() is lifecycle.state()
+
+
+@IMPLEMENTATIONS
+def test_uvicorn_takes_the_settings(loop: str, http: str) -> None:
+    async def use(server: Server, port: int) -> None:
+        config = server.config
+        assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (7, 9)
+        assert (await ask(port)).endswith(b"ok")
+
+    serve(loop, http, use)
+
+
+@IMPLEMENTATIONS
+def test_what_is_no_http_gets_an_error_like_any_other(loop: str, http: str) -> None:
+    async def use(_server: Server, port: int) -> None:
+        head, _, body = (await ask(port, b"rubbish\r\n\r\n")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"\r\nconnection: close" in head
+        assert b"\r\ncontent-type: application/json\r\n" in head
+        content = orjson.loads(body)
+        assert set(content) == {"error", "detail"}
+        assert "HTTP/1.1" in content["error"]
+
+    serve(loop, http, use)
+
+
+@IMPLEMENTATIONS
+def test_a_websocket_is_a_request_like_any_other(
+    loop: str, http: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(_server: Server, port: int) -> None:
+        upgrade = REQUEST[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        assert (await ask(port, upgrade)).endswith(b"ok")
+
+    serve(loop, http, use)
+    assert "WebSocket" not in caplog.text
+
+
+@IMPLEMENTATIONS
+def test_no_connection_that_was_made_is_lost_when_listening_stops(loop: str, http: str) -> None:
+    async def use(server: Server, port: int) -> None:
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+        stopped = asyncio.create_task(lifecycle.stop_listening(server, whole=True))
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(len(clients)) as pool:
+            answers = [loop.run_in_executor(pool, _answer, client) for client in clients]
+            assert all(answer.endswith(b"ok") for answer in await asyncio.gather(*answers))
+        await stopped
+        with pytest.raises(ConnectionRefusedError):
+            await ask(port)
+
+    serve(loop, http, use)
+
+
+@IMPLEMENTATIONS
+def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http: str) -> None:
+    answered = []
+
+    def connect(port: int) -> None:
+        while True:
+            try:
+                client = socket.create_connection(("127.0.0.1", port), timeout=60)
+            except ConnectionRefusedError:
+                return
+            answered.append(_answer(client))
+
+    async def use(server: Server, port: int) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            own = asyncio.get_running_loop()
+            clients = [own.run_in_executor(pool, connect, port) for _ in range(8)]
+            await until(lambda: len(answered) >= 16 or any(one.done() for one in clients))
+            await lifecycle.stop_listening(server, whole=True)
+            await asyncio.gather(*clients)
+
+    serve(loop, http, use)
+    assert len(answered) >= 16
+    assert all(answer.endswith(b"ok") for answer in answered)
+
+
+def _answer(client: socket.socket) -> bytes:
+    with client:
+        client.sendall(REQUEST)
+        answer = client.recv(2**16)
+        return answer if answer.endswith(b"ok") else answer + client.recv(2**16)
+
+
+@IMPLEMENTATIONS
+def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str, http: str) -> None:
+    async def use(server: Server, port: int) -> None:
+        [listener] = server.servers[0].sockets
+        with socket.socket(fileno=os.dup(listener.fileno())) as other:
+            await lifecycle.stop_listening(server, whole=False)
+            other.settimeout(60)
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                taken, _ = other.accept()
+                taken.close()
+                assert client.recv(1) == b""
+
+    serve(loop, http, use)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_a_listener_that_refuses_still_has_its_queue() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = listener.getsockname()
+        with socket.create_connection(place) as early:
+            lifecycle.limit_ttl(listener, lifecycle.HIGHEST)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(place, timeout=0.3)
+            taken, _ = listener.accept()
+            with taken:
+                lifecycle.limit_ttl(taken, 0)
+                early.sendall(b"asked")
+                assert taken.recv(5) == b"asked"
+                taken.sendall(b"answered")
+                assert early.recv(8) == b"answered"

@@ -1,0 +1,539 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import pytest
+from filelock import FileLock
+
+from tests.conftest import ROOT, Project, copy
+from tests.load import REQUEST, ROWS, Load
+from tests.ports import free_ports, listens, wait_until
+from tests.serving import WAIT, ready
+
+
+@dataclass(frozen=True)
+class Served:
+    """`bentoml serve` as a process with its port and its output."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
+
+    def predict(self) -> httpx.Response:
+        return httpx.post(f"http://127.0.0.1:{self.port}/predict", json=ROWS, timeout=60)
+
+    def drains(self) -> bool:
+        return self.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE
+
+    def program(self) -> dict[str, Any]:
+        """What `bentoml serve` becomes, as Popen takes it, once it has."""
+        seen = psutil.Process(self.process.pid)
+        wait_until(lambda: "service.process.supervisor" in seen.cmdline())
+        return {"args": seen.cmdline(), "cwd": seen.cwd(), "env": seen.environ()}
+
+    def workers(self) -> list[Any]:
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it has ended
+                if "_bentoml_impl.worker.service" in child.cmdline():
+                    found.append(child)
+        return found
+
+    def wait_ready(self, workers: int = 1) -> None:
+        """Wait until so many workers are ready, and the service answers."""
+        if not ready(self.port, WAIT):
+            pytest.fail(f"not ready:\n{self.log.read_text()}")
+        wait_until(lambda: len(list(self.log.parent.glob("cairn-*/ready-*"))) == workers)
+
+    def kill(self, worker: Any) -> float:
+        """Kill a worker; returns a moment after which it takes nothing any more."""
+        worker.kill()
+        worker.wait(WAIT)
+        return time.monotonic()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(WAIT)
+
+
+@contextmanager
+def starting(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
+    """Start `bentoml serve`; when the block ends, nothing of it is left."""
+    number = int(port or free_ports(1))
+    with TemporaryDirectory() as folder:
+        command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(number)]
+        env = {**project.env, "TMPDIR": folder, **env}
+        with run(number, Path(folder, "serve.log"), args=command, cwd=project.root, env=env) as it:
+            yield it
+
+
+@contextmanager
+def run(port: int, log: Path, **program: Any) -> Iterator[Served]:
+    """Start a program that serves; when the block ends, nothing of it is left."""
+    with log.open("w") as file:
+        process = subprocess.Popen(**program, stdout=file, stderr=file, text=True)
+    seen = Served(process, port, log)
+    try:
+        yield seen
+    finally:
+        family = seen.workers() if process.poll() is None else []
+        process.kill()
+        process.wait()
+        for one in family:
+            one.kill()
+
+
+@contextmanager
+def serving(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
+    with starting(project, *arguments, port=port, **env) as served:
+        served.wait_ready(int(env.get("WORKERS", "1")))
+        yield served
+
+
+@pytest.fixture
+def program(project: Project) -> dict[str, Any]:
+    """What `bentoml serve` of the project becomes: seen once, by whichever process needs it first.
+
+    BentoML's command, which loads all that a worker does, is half of a start.
+    """
+    kept = project.root.parent / "program.json"
+    with FileLock(f"{kept}.lock"):
+        if not kept.exists():
+            with starting(project) as served:
+                kept.write_text(json.dumps(served.program()))
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> dict[str, Any]:
+    """The program with another port and folder, and with other settings."""
+    place = program["args"].index("service.process.supervisor") + 1  # host, port, workers
+    args = [*program["args"]]
+    args[place + 1 : place + 3] = str(port), env.get("WORKERS", "1")
+    return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
+
+
+@contextmanager
+def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
+    """Start what `bentoml serve` becomes with these settings; when the block ends, it is gone."""
+    port = free_ports(1)
+    with TemporaryDirectory() as folder:
+        own = elsewhere(program, port, Path(folder), **env)
+        with run(port, Path(folder, "serve.log"), **own) as served:
+            served.wait_ready(int(env.get("WORKERS", "1")))
+            yield served
+
+
+@contextmanager
+def taken_by(worker: Any, served: Served) -> Iterator[httpx.Client]:
+    """A client whose connection one worker has taken: the others are held up meanwhile."""
+    others = [other for other in served.workers() if other != worker]
+    with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=60) as client:
+        for other in others:
+            other.suspend()
+        try:
+            wait_until(lambda: {one.status() for one in others} <= {psutil.STATUS_STOPPED})
+            assert client.get("/health/ready").status_code == HTTPStatus.OK
+        finally:
+            for other in others:
+                other.resume()
+        yield client
+
+
+@pytest.mark.slow
+def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> None:
+    with serving(project, WORKERS="2", DRAIN_SECONDS="3600") as served, ExitStack() as stack:
+        clients = [stack.enter_context(taken_by(one, served)) for one in served.workers()]
+        served.process.send_signal(signal.SIGTERM)
+        # A worker ends the connection with its first 503, so this one is of each.
+        wait_until(lambda: not any(client.get("/readyz").is_success for client in clients))
+        answer = served.predict()
+        assert (answer.status_code, answer.headers["connection"]) == (HTTPStatus.OK, "close")
+        assert served.get("/livez").status_code == HTTPStatus.OK
+        assert served.get("/health/ready").status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert served.get("/docs.json").headers["connection"] == "close"
+        assert served.end() == 0
+        assert not listens(served.port)
+        assert list(served.log.parent.glob("cairn-*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["renewal", "worker", "twice"])
+def test_a_signal_that_comes_twice_loses_nothing(program: dict[str, Any], first: str) -> None:
+    """Within a renewal, to the workers as well, as systemd does it, or from an impatient person."""
+    seconds = "3600" if first == "twice" else "2"
+    with supervising(program, DRAIN_SECONDS=seconds) as served, Load(served.port) as load:
+        load.wait_for(200)
+        if first == "renewal":
+            os.kill(served.process.pid, signal.SIGHUP)
+        elif first == "worker":
+            served.workers()[0].send_signal(signal.SIGTERM)
+        else:
+            served.process.terminate()
+        wait_until(served.drains)
+        began = time.monotonic()
+        assert served.end() == 0
+        took = time.monotonic() - began
+    assert load.lost == []
+    assert first == "twice" or took >= 2
+
+
+@pytest.mark.slow
+def test_what_waits_while_the_only_worker_is_replaced_is_answered(program: dict[str, Any]) -> None:
+    with supervising(program, DRAIN_SECONDS="0.5") as served, Load(served.port) as load:
+        load.wait_for(200)
+        gone = served.kill(served.workers()[0])
+        # The next one is waited for some seconds only, so it has begun its last steps here.
+        wait_until(lambda: any("uvloop" in libraries(one) for one in served.workers()))
+        assert served.end() == 0
+    assert [error for error, begun in load.lost if begun > gone] == []
+
+
+def libraries(worker: Any) -> str:
+    """What a process has loaded; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{worker.pid}/maps").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_an_idle_connection_does_not_hold_up_the_end(program: dict[str, Any]) -> None:
+    with (
+        supervising(program, DRAIN_SECONDS="0.5", KEEP_ALIVE_SECONDS="3600") as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=60) as idle,
+    ):
+        idle.sendall(REQUEST)
+        assert idle.recv(2**16).startswith(b"HTTP/1.1 200 ")
+        assert served.end() == 0
+        assert idle.recv(2**16) == b""
+
+
+@pytest.mark.slow
+def test_a_request_in_work_at_sigterm_is_answered(program: dict[str, Any]) -> None:
+    """Its body comes slowly, and ends after the drain time."""
+    with supervising(program, DRAIN_SECONDS="0.2") as served:
+        body = httpx.Request("POST", "http://x", json=ROWS).content
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as client:
+            head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+            client.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body[:10])
+            time.sleep(0.2)
+            served.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not listens(served.port))
+            time.sleep(0.5)
+            client.sendall(body[10:])
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert served.process.wait(WAIT) == 0
+
+
+@pytest.mark.slow
+def test_a_request_without_end_ends_with_the_graceful_time(program: dict[str, Any]) -> None:
+    with (
+        supervising(
+            program, DRAIN_SECONDS="0", GRACEFUL_SECONDS="1", TIMEOUT_SECONDS="3600"
+        ) as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=60) as client,
+    ):
+        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
+        client.sendall(head + b"content-type: application/json\r\n\r\n{")
+        time.sleep(0.2)
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -> None:
+    with serving(project, DRAIN_SECONDS="3600") as served:
+        if number == signal.SIGTERM:
+            served.process.send_signal(number)
+            wait_until(served.drains)
+        assert served.end(number) == 0
+        assert "Traceback" not in served.log.read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_while_the_model_is_loading_ends_it(project: Project) -> None:
+    with starting(project, DRAIN_SECONDS="0") as served:
+        wait_until(lambda: bool(served.workers()))
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env", [{"WORKERS": "1", "BENTOML_CONTAINERIZED": "true"}, {"WORKERS": "2"}]
+)
+def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
+    project: Project, env: dict[str, str]
+) -> None:
+    with serving(project, **env) as served:
+        count = int(env["WORKERS"])
+        with Load(served.port) as load:
+            load.wait_for(500)
+            gone = served.kill(served.workers()[0])
+            wait_until(lambda: len(served.workers()) == count)
+            load.wait_for(500)
+            served.wait_ready(count)
+            load.wait_for(500)
+        # One connection has one request at a time, and what came later is another worker's.
+        assert len(load.lost) <= load.connections
+        assert {kind for kind, _ in load.lost} <= {"ConnectionResetError", "IncompleteReadError"}
+        assert all(begun < gone for _, begun in load.lost)
+        assert load.statuses == {HTTPStatus.OK}
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Project) -> None:
+    with starting(project) as served:
+        wait_until(lambda: bool(served.workers()))
+        first = served.workers()[0]
+        first.kill()
+        served.wait_ready()
+        seen = served.workers()
+        assert first not in seen
+        seen[0].kill()
+
+        def ended() -> bool:
+            for last in set(served.workers()) - set(seen):
+                last.kill()
+                seen.append(last)
+            return served.process.poll() is not None
+
+        wait_until(ended)
+        # More are started where one was ready before it was seen here.
+        assert len(seen) >= 4
+        assert served.process.returncode == 1
+        assert "error: a worker ended before it was ready (signal 9)" in served.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_cannot_start_ends_all(
+    project: Project, tmp_path: Path, workers: int
+) -> None:
+    """The model is damaged behind the back of the parent, which checked it when it started."""
+    mine = copy(project, tmp_path)
+    with serving(mine, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
+        store = Path(mine.env["HOME"], "bentoml", "models")
+        for model in (*store.glob("*/*/model.onnx"), mine.root / "data/model/model.onnx"):
+            model.unlink()
+            model.write_bytes(b"damaged")
+        served.workers()[0].kill()
+        assert served.process.wait(WAIT) == 1
+        lines = served.log.read_text().splitlines()
+        assert len([line for line in lines if line.startswith("error: a worker ended")]) == 1
+        assert "circus" not in served.log.read_text()
+        assert not listens(served.port)
+
+
+@pytest.mark.slow
+def test_workers_go_away_with_their_supervisor(program: dict[str, Any]) -> None:
+    with supervising(program, WORKERS="2", DRAIN_SECONDS="0.2") as served:
+        workers = served.workers()
+        assert len(workers) == 2
+        served.process.kill()
+        _, left = psutil.wait_procs(workers, timeout=WAIT)
+        assert left == []
+        assert list(served.log.parent.glob("cairn-*")) == []
+        assert not listens(served.port)
+
+
+@pytest.mark.slow
+def test_nothing_listens_but_the_service(project: Project) -> None:
+    with serving(project) as served:
+        family = [psutil.Process(served.process.pid), *served.workers()]
+        found = {one.laddr.port for who in family for one in who.net_connections(kind="inet")}
+        assert found == {served.port}
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        starting(project, port=str(taken.getsockname()[1])) as served,
+    ):
+        assert served.process.wait(WAIT) == 1
+        text = served.log.read_text()
+        assert text.endswith("Address already in use; choose another\n")
+        assert "Traceback" not in text
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_fifty_restarts_under_load_lose_nothing(program: dict[str, Any], tmp_path: Path) -> None:
+    """Two at a time.
+
+    A client that a busy machine keeps from running for the whole drain is told nothing of it.
+    """
+    programs = {}
+    for port in (free_ports(1), free_ports(1)):
+        (tmp_path / str(port)).mkdir()
+        programs[port] = elsewhere(program, port, tmp_path / str(port), DRAIN_SECONDS="1")
+
+    def restarted(port: int) -> Load:
+        with Load(port) as load:
+            for _ in range(25):
+                with run(port, tmp_path / str(port) / "log", **programs[port]) as again:
+                    again.wait_ready()
+                    load.wait_for(200)
+                    assert again.end() == 0
+        return load
+
+    with ThreadPoolExecutor(2) as pool:
+        loads = list(pool.map(restarted, programs))
+    assert [load.lost for load in loads] == [[], []]
+    assert [load.statuses for load in loads] == [{HTTPStatus.OK}] * 2
+    assert min(load.answered for load in loads) >= 25 * 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hangup_replaces_the_workers_and_loses_nothing(
+    program: dict[str, Any], workers: int
+) -> None:
+    with supervising(program, DRAIN_SECONDS="0.3", WORKERS=str(workers)) as served:
+        before = served.workers()
+        with Load(served.port) as load:
+            load.wait_for(200)
+            os.kill(served.process.pid, signal.SIGHUP)
+            wait_until(lambda: not set(before) & set(served.workers()))
+            served.wait_ready(workers)
+            load.wait_for(200)
+        assert load.lost == []
+
+
+@contextmanager
+def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
+    program = "import os, signal, sys, time; from pathlib import Path; from service import run; "
+    program += "run_folder, number = run.folder(), sys.argv[2]\n"
+    place = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
+    command = [sys.executable, "-m", "service.process.supervisor", *place, "-c", program + code]
+    process = subprocess.Popen(
+        [*command, "{fd}", "{number}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        family = psutil.Process(process.pid).children() if process.poll() is None else []
+        process.kill()
+        for one in family:
+            one.kill()
+        process.communicate()
+
+
+READY = "run.ready_file(run_folder, os.getpid()).write_text('0.1'); "
+MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
+
+
+def test_each_worker_has_its_number_and_a_dead_one_gives_it_on(tmp_path: Path) -> None:
+    code = MARK + READY + "time.sleep(0.2 if number == '1' else 600)"
+    with supervised(code, tmp_path, workers=2) as process:
+        wait_until(lambda: len(list(tmp_path.glob("1-*"))) >= 3)
+        wait_until(lambda: bool(list(tmp_path.glob("2-*"))))
+        assert len(list(tmp_path.glob("2-*"))) == 1
+        process.terminate()
+        assert process.wait(WAIT) == 0
+
+
+@pytest.mark.slow
+def test_a_renewal_does_not_wait_for_ever(tmp_path: Path) -> None:
+    stubborn = "any(Path().iterdir()) or signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    with supervised(stubborn + READY + MARK + "time.sleep(600)", tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        process.terminate()
+        assert process.wait(WAIT) == 0
+
+
+def test_one_that_dies_as_soon_as_it_was_ready_is_replaced(tmp_path: Path) -> None:
+    with supervised(MARK + READY + "os._exit(3)", tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) >= 5)
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_that_never_becomes_ready_ends_all_with_its_code(tmp_path: Path, workers: int) -> None:
+    """Several that end at one moment are one error all the same."""
+    all_there = f"\nwhile len(list(Path().iterdir())) < {workers}: time.sleep(0.001)\n"
+    with supervised(MARK + all_there + "sys.exit(3)", tmp_path, workers) as process:
+        assert process.wait(WAIT) == 1
+        assert process.stderr
+        assert process.stderr.read() == (
+            "error: a worker ended before it was ready (exit code 3); its lines above say why\n"
+        )
+    assert len(list(tmp_path.iterdir())) == workers
+
+
+@pytest.mark.slow
+def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + MARK + "time.sleep(600)"
+    with supervised(code, tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
+        process.terminate()
+        assert process.wait(WAIT) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
+)
+def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
+    end = "lambda *_: (Path('told').write_text(repr(run.stopping())), os._exit(0))"
+    code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
+    with supervised(code, tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
+        process.send_signal(number)
+        assert process.wait(WAIT) == 0
+    assert (tmp_path / "told").read_text() == repr(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [("PORT", "http", 65535), ("PORT", "0", 65535), ("WORKERS", "-1", 256)],
+)
+def test_the_image_s_settings_are_checked(name: str, value: str, most: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service.process.supervisor"],
+        cwd=ROOT,
+        env={**os.environ, "BENTO_PATH": ".", name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wanted = f"error: {name}: {value!r}: a whole number from 1 to {most} is wanted\n"
+    assert (done.returncode, done.stderr) == (1, wanted)
+
+
+def test_the_supervisor_needs_the_standard_library_alone() -> None:
+    """It is loaded beside each set of workers, and nothing of theirs should be."""
+    code = "import sys; before = set(sys.modules); import service.process.supervisor; "
+    code += "names = {name.split('.')[0] for name in set(sys.modules) - before}; "
+    code += "print(*sorted(names - sys.stdlib_module_names - {'service'}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
