@@ -18,10 +18,8 @@ html_css_files = ["cairn.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
-html_sidebars = {"**": ["sidebar-nav-bs"]}
+html_sidebars = {"**": ["globaltoc.html"]}  # every page: the theme lists those below a section only
 html_theme_options = {
-    "show_nav_level": 2,
-    "navigation_depth": 2,
     "navbar_center": [],
     "navbar_align": "left",
     "secondary_sidebar_items": ["page-toc"],

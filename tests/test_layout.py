@@ -79,9 +79,9 @@ LIGHT = {"annotated_types", "numpy", "onnxruntime", "pydantic", "pydantic_core",
 
 def test_the_core_imports_numpy_pydantic_and_onnx_runtime_alone() -> None:
     code = (
-        "import sys; before = set(sys.modules); "  # what .pth files of the environment brought
+        "import sys; old = set(sys.modules); "  # what .pth files of the environment brought
         f"{'; '.join(f'import cairn.{name}' for name in CORE)}; "
-        "print(*sorted({name.split('.')[0] for name in {*sys.modules} - before if 'site-packages' in "
+        "print(*sorted({name.split('.')[0] for name in {*sys.modules} - old if 'site-packages' in "
         "(getattr(sys.modules[name], '__file__', None) or '')}))"
     )
     done = subprocess.run(
