@@ -79,10 +79,10 @@ LIGHT = {"annotated_types", "numpy", "onnxruntime", "pydantic", "pydantic_core",
 
 def test_the_core_imports_numpy_pydantic_and_onnx_runtime_alone() -> None:
     code = (
-        "import sys; old = set(sys.modules); "  # what .pth files of the environment brought
+        "import sys; before = set(sys.modules); "
         f"{'; '.join(f'import cairn.{name}' for name in CORE)}; "
-        "print(*sorted({name.split('.')[0] for name in {*sys.modules} - old if 'site-packages' in "
-        "(getattr(sys.modules[name], '__file__', None) or '')}))"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before "
+        "if 'site-packages' in (getattr(sys.modules[name], '__file__', None) or '')}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -92,7 +92,7 @@ def project(into: Path) -> Project:
 def served_by(into: Path, model: small.Fitted) -> Project:
     """The same with any model, which has been evaluated."""
     made = Project(into / "project", environment(into / "home"))
-    for name in ("service", "stages"):
+    for name in ("cairn", "service", "stages"):
         shutil.copytree(ROOT / name, made.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("bentofile.yaml", "requirements-serve.txt"):
         shutil.copyfile(ROOT / name, made.root / name)

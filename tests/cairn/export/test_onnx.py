@@ -108,7 +108,7 @@ def test_the_graph_depends_on_no_order_of_a_set(tmp_path: Path) -> None:
     fitted, path = small.fitted(), tmp_path / "pipeline"
     joblib.dump(fitted.pipeline, path)
     code = (
-        "import sys, joblib; from cairn.export import export; "
+        "import sys, joblib; from cairn.export.onnx import to_onnx; "
         f"pipeline = joblib.load({str(path)!r}); "
         f"sys.stdout.buffer.write(to_onnx(pipeline, {fitted.features.shape[1]}))"
     )

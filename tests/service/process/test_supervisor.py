@@ -424,8 +424,9 @@ def test_a_hangup_replaces_the_workers_and_loses_nothing(
 @contextmanager
 def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
     """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
-    program = "import os, signal, sys, time; from pathlib import Path; from service import run; "
-    program += "run_folder, number = run.folder(), sys.argv[2]\n"
+    program = "import os, signal, sys, time; from pathlib import Path; "
+    program += "from service.process import run_folder; "
+    program += "run, number = run_folder.folder(), sys.argv[2]\n"
     place = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
     command = [sys.executable, "-m", "service.process.supervisor", *place, "-c", program + code]
     process = subprocess.Popen(
@@ -445,7 +446,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
         process.communicate()
 
 
-READY = "run.ready_file(run_folder, os.getpid()).write_text('0.1'); "
+READY = "run_folder.ready_file(run, os.getpid()).write_text('0.1'); "
 MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
