@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from prometheus_client.core import Metric
 
 from cairn.contract import Column, Contract, Target
-from cairn.evaluation.card import CLASS_SCORES, SCORES
-from cairn.evaluation.metrics import LOSSES
-from cairn.params import Gain, Loss, Params
-from cairn.params import Metric as Searched
+from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
+from cairn.params import Params
 from service.http import openapi
 from service.http.routes import ROUTES
 from service.process.settings import Settings
@@ -276,16 +274,15 @@ def render_metrics() -> str:
 
 def list_model_metrics() -> Iterator[Sequence[str]]:
     """Yield a row for each metric of a model."""
-    searched, minimum, maximum = (set(get_args(each)) for each in (Searched, Gain, Loss))
-    for name, title in {**SCORES, **CLASS_SCORES}.items():
-        gate = "minimum" if name in minimum else "maximum" if name in maximum else ""
+    gates = dict.fromkeys(GAINS, "minimum") | dict.fromkeys(OVERALL_LOSSES, "maximum")
+    for metric in TABLE:
         yield (
-            f"`{name}`",
-            title.removesuffix(", lower is better"),
-            "lower" if name in LOSSES else "higher",
-            "yes" if name in CLASS_SCORES else "",
-            "yes" if name in searched else "",
-            format_code(gate),
+            f"`{metric.name}`",
+            metric.label,
+            metric.direction,
+            "yes" if metric.per_class else "",
+            "yes" if metric.name in DECIDING else "",
+            format_code(gates.get(metric.name)),
         )
 
 
