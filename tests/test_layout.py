@@ -14,11 +14,12 @@ from tests.conftest import ROOT
 from tests.test_dag import imports, reached
 
 TOP = {
-    "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "params.yaml", "dvc.yaml",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "Makefile",
+    "pyproject.toml", "params.yaml", "dvc.yaml",
     "dvc.lock", "bentofile.yaml", "requirements.txt", "requirements-serve.txt",
     "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "cairn", "stages",
-    "service", "data", "deploy", "docs",
-    "bench", "tests", ".ci", ".dvc", ".dvcignore", ".github", ".gitignore",
+    "service", "data", "deploy", "docs", "bench", "tests", ".ci", ".dvc",
+    ".dvcignore", ".github", ".gitignore", ".pre-commit-config.yaml",
 }  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_the_docs_do_what_they_say(project: Project, tmp_path: Path) -> None:
     root = own.root
     (root / "tables").mkdir()
     (root / "tables" / "churn.csv").write_text(churn(300))
-    edits, formats = (yaml.safe_load(text) for text in blocks("yaml"))
+    edits, _, formats = (yaml.safe_load(text) for text in blocks("yaml"))
     assert set(formats["processed"]["formats"]) == {"bought", "price"}
     params = yaml.safe_load((root / "params.yaml").read_text())
     for block, keys in edits.items():
