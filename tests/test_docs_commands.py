@@ -61,8 +61,11 @@ ELSEWHERE = {
         "tests/test_docs.py::test_the_curl_line_gets_the_answer_that_is_shown",
     ),
 }  # fmt: skip
-# The same of all commands on a page for one's own table: those that README shows are among them.
-OWN_TABLE = "tests/test_own_table.py::test_the_docs_do_what_they_say"
+# The test that runs all commands of a page. Those of README for one's own table are among them.
+WHOLE = {
+    "docs/own-table.md": "tests/test_own_table.py::test_the_docs_do_what_they_say",
+    "docs/upgrade.md": "tests/test_upgrade.py::test_a_user_of_the_release_before_takes_this_one",
+}
 # Pages whose other commands run here, in a clone of their own, in the order of this list.
 RUN = (
     "docs/tutorial.md",
@@ -93,13 +96,13 @@ case $1 in version) echo 29.1.0 ;; esac
 
 
 def test_each_command_has_run_somewhere() -> None:
-    pages = [page for page in PAGES if page not in {*RUN, *PLAYED, "docs/own-table.md"}]
+    pages = [page for page in PAGES if page not in {*RUN, *PLAYED, *WHOLE}]
     known = {*ELSEWHERE, *commands("docs/own-table.md")}
     assert [each for page in pages for each in commands(page) if each not in known] == []
     assert set(ELSEWHERE) <= {line for page in PAGES for line in commands(page)}
 
 
-@pytest.mark.parametrize("place", sorted({*ELSEWHERE.values(), OWN_TABLE}))
+@pytest.mark.parametrize("place", sorted({*ELSEWHERE.values(), *WHOLE.values()}))
 def test_what_runs_a_command_is_there(place: str) -> None:
     name, _, test = place.partition("::")
     text = (ROOT / name).read_text()
@@ -183,8 +186,6 @@ def test_the_tutorial_prints_what_it_shows(own: Project) -> None:
                 continue
             lines = [line for line in block.text.splitlines() if line not in GIVEN]
             script = "\n".join(lines).replace("http://localhost:3000", address)
-            if not (ROOT / "stages" / "evaluate.py").exists():
-                script = script.replace("data/evaluation/", "data/model/")
             printed = own.run("bash", "-ec", script).stdout
             if output.language in {"text", "json"}:
                 assert masked(printed) == masked(output.text), f"after: {block.text}\n{printed}"
@@ -198,8 +199,7 @@ def lines_of(page: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.long
 def test_the_other_pages_commands_run(own: Project) -> None:
-    edit(own, "train: {arguments: {n_estimators: 50}, cross_validation: {repeats: 0, folds: 5, "
-              "most_rows: 0}}")  # fmt: skip
+    edit(own, "{train: {arguments: {n_estimators: 50}}, evaluate: {slices: [mean_area]}}")
     for page in RUN[1:]:
         for line in lines_of(page):
             if line.startswith("make serve"):
