@@ -166,11 +166,22 @@ def test_a_user_of_the_release_before_takes_this_one(tmp_path: Path) -> None:
     for stage in ("raw", "processed", "features", "train"):
         assert re.search(rf"^upgrade:   {stage} .*code changed: ", printed, re.MULTILINE), printed
 
+    assert re.search(r"^upgrade:   evaluate +new in this release$", printed, re.MULTILINE)
+    text = merged["params.yaml"]
+    train, evaluate = text[text.index("\ntrain:") :], text[text.index("\nevaluate:") :]
+    assert "repeats: 0  # we have little time\n" in evaluate
+    assert "slices" not in train.removesuffix(evaluate)
+
     [tag] = re.findall(r"MODEL_TAG=(penguins:[0-9a-f]{12}) make serve", printed)
     assert predict(project, MODEL_TAG=tag) == before
 
-    [train, _] = script("After the merge", upstream)
-    project.run("bash", "-ec", train)
+    refused = project.run("python", "-m", "service.bento.store", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "run `dvc repro` to train one" in refused.stderr
+
+    [train_again, _] = script("After the merge", upstream)
+    [stale] = re.findall(r"once `dvc repro` has run: (rm -r .*)$", printed, re.MULTILINE)
+    project.run("bash", "-ec", train_again.replace("git add", f"{stale} && git add"))
     assert project.git("status", "--porcelain") == ""
     again = project.run("bash", "-ec", make_upgrade).stdout
     assert f"{NOW} is in this branch already" in again
