@@ -82,7 +82,7 @@ def choose(rule: Threshold, hits: Hits, probabilities: Probabilities) -> float:
 
 
 def _best(rule: Threshold, counts: Counts, positives: int) -> int:
-    """The index of the best threshold; of equals the highest."""
+    """Return the index of the best threshold; of equals the highest."""
     if isinstance(rule, MinimumRecall):
         return int(np.argmax(counts.true_positives >= rule.at_least * positives))
     missed = positives - counts.true_positives

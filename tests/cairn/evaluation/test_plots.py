@@ -37,7 +37,7 @@ CHOSEN = Threshold("yes", 0.3, "largest F1", None)
 
 @cache  # nobody changes what it returns
 def usual() -> dict[str, bytes]:
-    """The pictures of the small table."""
+    """Draw the plots of the small table."""
     return drawn()
 
 
