@@ -299,20 +299,20 @@ def files_in(stages: Mapping[str, Any]) -> ModelFiles:
 
 
 def _outs(stages: Mapping[str, Any]) -> dict[Path, Mapping[str, Any]]:
-    """The entries in dvc.lock of a model's files, by their paths of today."""
+    """Return the entries in dvc.lock of a model's files, by their paths of today."""
     outs = [out for name in WRITERS for out in stages.get(name, {}).get("outs", ())]
     old = "evaluate" not in stages
     return {current_path(Path(out["path"])) if old else Path(out["path"]): out for out in outs}
 
 
 def _params(stages: Mapping[str, Any]) -> dict[str, Any]:
-    """The params with which the stages ran, by block."""
+    """Return the params with which the stages ran, by block."""
     read = (stage.get("params", {}).get(PARAMS, {}) for stage in stages.values())
-    return {name: block for blocks in read for name, block in blocks.items()}
+    return {name: params for blocks in read for name, params in blocks.items()}
 
 
 def _trace_here(stages: Mapping[str, Any], params: Mapping[str, Any]) -> Provenance:
-    """The chain of the model in this folder."""
+    """Trace the model in this folder."""
     return _trace(stages, params, Path(), ModelFiles(), git())
 
 
@@ -323,7 +323,7 @@ def _trace(
     files: ModelFiles,
     commit: Commit,
 ) -> Provenance:
-    """The chain of the model whose files are below a folder."""
+    """Trace the model whose files are below a folder."""
     return Provenance(
         sha256=tree_sha256(root, files.tagged),
         files_sha256=tree_sha256(root, files.all),
@@ -336,7 +336,7 @@ def _trace(
 
 
 def _hashes(stage: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What went into a stage and what came out, path → MD5, as dvc.lock has it."""
+    """Return what went into a stage and what came out, path → MD5, as dvc.lock has it."""
     return {
         side: {entry["path"]: entry["md5"] for entry in stage.get(side, ())}
         for side in ("deps", "outs")
