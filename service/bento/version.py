@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def make_version(model: str) -> str:
-    """The version of a Bento of this model and of the code in the current folder.
+    """Make the version of a Bento of this model and of the code in the current folder.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ def make_version(model: str) -> str:
     str
         The model's hex, `-`, and 12 hex of the SHA-256 of every file that the Bento is made of.
     """
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in list_files():
-        whole.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
-    return f"{model.partition(':')[2]}-{whole.hexdigest()[:HEX]}"
+        digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
+    return f"{model.partition(':')[2]}-{digest.hexdigest()[:HEX]}"
 
 
 def list_files() -> tuple[Path, ...]:

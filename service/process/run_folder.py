@@ -33,7 +33,7 @@ def stopping() -> str | None:
 
 
 def orphaned() -> bool:
-    """Whether the supervisor of this worker has ended."""
+    """Tell whether the supervisor of this worker has ended."""
     try:
         where = folder()
         return where is not None and os.getppid() != int((where / SUPERVISOR).read_text())

@@ -525,7 +525,7 @@ def test_the_image_s_settings_are_checked(name: str, value: str, most: int) -> N
         text=True,
         check=False,
     )
-    wanted = f"error: {name}: {value!r}: a whole number from 1 to {most} is wanted\n"
+    wanted = f"error: {name}: {value!r}; allowed: a whole number from 1 to {most}\n"
     assert (done.returncode, done.stderr) == (1, wanted)
 
 
