@@ -23,7 +23,7 @@ from cairn.compute.engine import Engine
 from cairn.console import Bar, CairnError, Unfit
 from cairn.contract import Contract
 from cairn.evaluation import metrics
-from cairn.evaluation.metrics import DIGITS, Scored
+from cairn.evaluation.metrics import DIGITS, ScoredRows
 from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import fitting
 from cairn.modeling.folds import LEAST, Folds, count_distinct, fewer, is_short
@@ -89,7 +89,7 @@ class Judge(NamedTuple):
         """The score of a fitted Pipeline on n rows."""
         with fitting.alone():
             said = sklearn_predictions(pipeline, features)
-        rows = Scored(features, truth, said)
+        rows = ScoredRows(features, truth, said)
         value = metrics.SCORES[self.metric](rows, self.classes)
         return -value if self.metric in metrics.LOSSES else value
 

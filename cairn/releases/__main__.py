@@ -82,7 +82,7 @@ def release(number: str | None = None, bump: str | None = None) -> None:
     chain = provenance.locked()
     _reproduced()
     tag = bento_store.register(chain)
-    message = f"{found.name} {wanted}\n\nmodel: {tag}\nsha256: {chain['sha256']}\n"
+    message = f"{found.name} {wanted}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"
     written = versions.add_version(found.name, wanted, message)
     say(f"release: commit {commit[:SHORT]} is {found.name} {wanted}, its model {tag}")
     for advice in (_unpushed(), f"git push origin '{written}'"):

@@ -21,8 +21,8 @@ from scipy.stats import binomtest
 from cairn import inference, parquet
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, read_contract
-from cairn.evaluation import intervals, metrics
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation import metrics, sampling
+from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
 
@@ -102,7 +102,7 @@ def load(folder: Path, number: str) -> Rival:
 def read(path: Path, contract: Contract, most: int = MOST_ROWS) -> Rows:
     """The rows of a file of data/features, or so many of them at random, always the same."""
     total = pq.ParquetFile(path).metadata.num_rows
-    chosen = intervals.drawn(total, most, np.random.default_rng(SEED))
+    chosen = sampling.sample_rows(total, most, np.random.default_rng(SEED))
     parts, start = [], 0
     for group in parquet.groups(path):
         inside = chosen[(chosen >= start) & (chosen < start + len(group))] - start
@@ -202,7 +202,7 @@ def asked(rival: Rival, features: Floats) -> Predictions:
 
 
 def difference(
-    metric: str, candidate: Scored, production: Scored, classes: int, confidence: float
+    metric: str, candidate: ScoredRows, production: ScoredRows, classes: int, confidence: float
 ) -> Difference:
     """How much one model differs from the other on the same rows, and within which bounds.
 
@@ -228,12 +228,14 @@ def difference(
     return Difference(mine, theirs, low, high)
 
 
-def mcnemar(candidate: Scored, production: Scored, confidence: float) -> tuple[float, float]:
+def mcnemar(
+    candidate: ScoredRows, production: ScoredRows, confidence: float
+) -> tuple[float, float]:
     """The bounds of the difference in accuracy, from the rows that just one model has right.
 
     An end is beyond 0 where the exact test of McNemar, one-sided, is certain of it.
     """
-    sides = [side.said.labels == side.truth for side in (candidate, production)]
+    sides = [side.predictions.labels == side.truth for side in (candidate, production)]
     gained = int(np.count_nonzero(sides[0] & ~sides[1]))
     discordant = int(np.count_nonzero(sides[0] != sides[1]))
     if not discordant:
@@ -244,16 +246,16 @@ def mcnemar(candidate: Scored, production: Scored, confidence: float) -> tuple[f
 
 
 def bootstrap(
-    metric: str, candidate: Scored, production: Scored, classes: int, resamples: int
+    metric: str, candidate: ScoredRows, production: ScoredRows, classes: int, resamples: int
 ) -> NDArray[np.float64]:
     """The difference on each of many resamples of the rows, every class with as many as there."""
     random = np.random.default_rng(SEED)
-    places = intervals.by_truth(candidate.truth)
+    places = sampling.group_by_class(candidate.truth)
     sides = [side._replace(features=side.features[:, :0]) for side in (candidate, production)]
     score = metrics.SCORES[metric]
     found = []
     for _ in range(resamples):
-        rows = intervals.resampled(places, random)
+        rows = sampling.resample(places, random)
         first, second = (float(score(side.at(rows), classes)) for side in sides)
         found.append(first - second)
     return np.array(found)

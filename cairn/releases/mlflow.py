@@ -24,7 +24,8 @@ import onnx
 
 from cairn import console, provenance
 from cairn.console import CairnError, patience, say
-from cairn.paths import EVALUATION, MODEL, ONNX
+from cairn.paths import EVALUATION, EVALUATION_FOLDER, MODEL, ONNX
+from cairn.provenance import Provenance
 from cairn.releases import bento_store
 from cairn.yaml_text import read_yaml
 
@@ -56,8 +57,8 @@ def main() -> None:
     say(f"tracking: {logged(bento_store.register(chain), chain)}")
 
 
-def track(tag: str, chain: Mapping[str, Any]) -> None:
-    """Log what `train` has just made; without a server, a warning: the model is there all the same.
+def track(tag: str, chain: Provenance) -> None:
+    """Log what `evaluate` has just made; a server that does not answer is a warning.
 
     Parameters
     ----------
@@ -69,9 +70,9 @@ def track(tag: str, chain: Mapping[str, Any]) -> None:
     if not wanted():
         return
     try:
-        say(f"train: {logged(tag, chain)}")
+        say(f"evaluate: {logged(tag, chain)}")
     except CairnError as error:
-        say(f"train: warning: {error}; once that is mended: python -m {__spec__.name}")
+        say(f"evaluate: warning: {error}; once that is mended: python -m {__spec__.name}")
 
 
 def wanted() -> bool:
@@ -79,7 +80,7 @@ def wanted() -> bool:
     return bool(os.environ.get(URI, "").strip())
 
 
-def logged(tag: str, chain: Mapping[str, Any]) -> str:
+def logged(tag: str, chain: Provenance) -> str:
     """Log one run, and make sure that its model is registered; returns what was done.
 
     Raises
@@ -89,10 +90,10 @@ def logged(tag: str, chain: Mapping[str, Any]) -> str:
         own.
     """
     uri = os.environ[URI].strip()
-    name = chain["params"]["train"]["name"]
+    name = chain.name
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would tell of every try
     try:
-        with _settings(QUIET), patience("train: still logging to MLflow"), catch_warnings():
+        with _settings(QUIET), patience("evaluate: still logging to MLflow"), catch_warnings():
             simplefilter("ignore")  # MLflow's of its own types
             with _settings(REACH):
                 # An optional extra, which reads some of its settings when it is imported.
@@ -107,18 +108,23 @@ def logged(tag: str, chain: Mapping[str, Any]) -> str:
     return f"logged to MLflow at {_shown(uri)}, version {version} of {name}"
 
 
-def _log(client: Any, experiment: str, tag: str, chain: Mapping[str, Any]) -> str:
+def _log(client: Any, experiment: str, tag: str, chain: Provenance) -> str:
     """Log a run, then its model's version, whose number is returned."""
     origin = tags(tag, chain)
     with _run(client, experiment, os.environ.get("DVC_EXP_NAME") or tag, origin) as run:
         _log_values(client, run.info.run_id, chain)
-        for path in files():
-            into = Path("model") / path.parent.relative_to(MODEL)
-            client.log_artifact(run.info.run_id, str(path), into.as_posix())
+        _log_files(client, run.info.run_id)
         with TemporaryDirectory() as folder:
-            _describe(Path(folder), chain["versions"])
+            _describe(Path(folder), chain.versions)
             client.log_artifacts(run.info.run_id, folder)
-        return _version(client, chain["params"]["train"]["name"], origin, run)
+        return _version(client, chain.name, origin, run)
+
+
+def _log_files(client: Any, run: str) -> None:
+    """Log the model's files, or replace those of a run."""
+    for path in files():
+        into = Path("model", provenance.inside(path)).parent
+        client.log_artifact(run, str(path), into.as_posix())
 
 
 def _experiment(client: Any, name: str) -> str:
@@ -127,7 +133,7 @@ def _experiment(client: Any, name: str) -> str:
     if found:
         return str(found.experiment_id)
     if _made(client.create_experiment, name):
-        say(f"train: MLflow has a new experiment, {name}")
+        say(f"evaluate: MLflow has a new experiment, {name}")
     return str(client.get_experiment_by_name(name).experiment_id)
 
 
@@ -178,13 +184,13 @@ def _run(client: Any, experiment: str, name: str, origin: Mapping[str, str]) -> 
     client.set_terminated(run.info.run_id)
 
 
-def _log_values(client: Any, run: str, chain: Mapping[str, Any]) -> None:
+def _log_values(client: Any, run: str, chain: Provenance) -> None:
     """Log params and metrics, as many at a time as MLflow takes."""
     from mlflow.entities import Metric, Param  # noqa: PLC0415
 
     now = int(time.time() * 1000)
-    scores = [Metric(name, value, now, 0) for name, value in metrics(chain["metrics"]).items()]
-    knobs = [Param(name, value) for name, value in params(chain["params"]).items()]
+    scores = [Metric(name, value, now, 0) for name, value in metrics(chain.metrics).items()]
+    knobs = [Param(name, value) for name, value in params(chain.params).items()]
     for start in range(0, max(len(scores), len(knobs)), BATCH):
         part = slice(start, start + BATCH)
         client.log_batch(run, metrics=scores[part], params=knobs[part])
@@ -199,6 +205,8 @@ def _version(client: Any, name: str, origin: Mapping[str, str], run: Any) -> str
         source = f"{run.info.artifact_uri}/model"
         return str(client.create_model_version(name, source, run.info.run_id, origin).version)
     _annotate(client, found[0], origin)
+    with suppress(Exception):  # somebody may have deleted that run
+        _log_files(client, found[0].run_id)  # its card and scores may be newer by now
     return str(found[0].version)
 
 
@@ -212,23 +220,23 @@ def _annotate(client: Any, version: Any, origin: Mapping[str, str]) -> None:
             client.delete_model_version_tag(version.name, version.version, key)
 
 
-def tags(tag: str, chain: Mapping[str, Any]) -> dict[str, str]:
+def tags(tag: str, chain: Provenance) -> dict[str, str]:
     """Where a model comes from, one tag a fact; `dvc.STAGE.deps.PATH` and `.outs.` hold MD5s."""
-    stages = {**chain["dvc"], "train": chain["dvc"].get("train") or coming()}
+    stages = {**chain.dvc, "evaluate": chain.dvc.get("evaluate") or coming()}
     hashes = {
         key(f"dvc.{stage}.{side}.{path}"): md5
         for stage, sides in stages.items()
         for side, paths in sides.items()
         for path, md5 in paths.items()
     }
-    return {"bentoml_tag": tag, "sha256": chain["sha256"], **commit(), **hashes}
+    return {"bentoml_tag": tag, "sha256": chain.sha256, **commit(), **hashes}
 
 
 def coming() -> dict[str, dict[str, str]]:
-    """What went into `train` and came out, path → MD5, as dvc.lock will have it once it ended."""
+    """What went into `evaluate` and came out, path → MD5, as dvc.lock will have it afterwards."""
     if not STAGES.is_file():
         return {}
-    stage = read_yaml(STAGES, "run from the top of the repository")["stages"]["train"]
+    stage = read_yaml(STAGES, "run from the top of the repository")["stages"]["evaluate"]
     outs = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, ())]
     return {"deps": _hashes(stage["deps"]), "outs": _hashes(outs)}
 
@@ -248,17 +256,16 @@ def commit() -> dict[str, str]:
 
 
 def files() -> list[Path]:
-    """All that data/model holds, but for git's own file."""
-    return sorted(
-        path for path in MODEL.rglob("*") if path.is_file() and not path.name.startswith(".")
-    )
+    """All that data/model and data/evaluation hold, but for git's own files."""
+    every = (path for folder in (MODEL, EVALUATION_FOLDER) for path in folder.rglob("*"))
+    return sorted(path for path in every if path.is_file() and not path.name.startswith("."))
 
 
 def params(blocks: Mapping[str, Any]) -> dict[str, str]:
     """Every knob by its dotted name, as `dvc exp run --set-param` has it.
 
-    >>> params({"train": {"seed": 42, "arguments": {"C": None}, "slices": ["plan"]}})
-    {'train.seed': '42', 'train.arguments.C': 'null', 'train.slices': '["plan"]'}
+    >>> params({"train": {"seed": 42, "arguments": {"C": None}}, "evaluate": {"slices": ["plan"]}})
+    {'train.seed': '42', 'train.arguments.C': 'null', 'evaluate.slices': '["plan"]'}
     """
     return {
         key(name): (value if isinstance(value, str) else json.dumps(value, default=str))[:VALUE]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cairn.console import patience
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation.metrics import ScoredRows
 from cairn.params import Against, Gates
 from cairn.paths import METRICS, MODEL_CONTRACT, ONNX, TEST, TRAIN
 from cairn.releases import comparison, gates, revision
@@ -40,8 +40,8 @@ class Measured(NamedTuple):
 class Sides(NamedTuple):
     """Two models' answers to the same n rows, in how many classes, and which rows they are."""
 
-    candidate: Scored
-    production: Scored
+    candidate: ScoredRows
+    production: ScoredRows
     classes: int
     note: str
 
@@ -140,8 +140,8 @@ def compared(asked: Asked, production: Rival, train: Path) -> Sides:
     _enough(rows, part, classes)
     own = comparison.inputs(part, candidate.contract, candidate.contract)
     return Sides(
-        Scored(own, part.classes, comparison.asked(candidate, own)),
-        Scored(given[new], part.classes, comparison.asked(production, given[new])),
+        ScoredRows(own, part.classes, comparison.asked(candidate, own)),
+        ScoredRows(given[new], part.classes, comparison.asked(production, given[new])),
         classes,
         _note(candidate.number, production.number, len(given), int(new.sum()), looked=looked),
     )

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 
 from cairn import provenance
 from cairn.console import CairnError
-from cairn.paths import MODEL
+from cairn.provenance import Provenance
 from cairn.releases import bento_store
 from cairn.releases.commands import git, git_bytes
 
@@ -45,16 +45,16 @@ def _place(commit: str) -> str:
 
 
 def outs(commit: str) -> dict[Path, Out]:
-    """What the stages made that the dvc.lock of a commit names."""
+    """What the stages made that the dvc.lock of a commit names, by the paths of today's code."""
     stages = provenance.stages_in(lock(commit), _place(commit))
     made = (out for stage in stages.values() for out in stage["outs"])
     found = (Out(Path(out["path"]), out["md5"], out["size"]) for out in made)
-    return {out.path: out for out in found}
+    return {provenance.current_path(out.path): out for out in found}
 
 
 @contextmanager
 def files(commit: str, paths: Iterable[Path]) -> Iterator[Path]:
-    """A folder that holds files of a commit at their paths, until the block ends.
+    """A folder that holds files of a commit at their paths of today, until the block ends.
 
     Raises
     ------
@@ -66,9 +66,9 @@ def files(commit: str, paths: Iterable[Path]) -> Iterator[Path]:
     if lacking:
         raise CairnError(f"{lacking[0]}: the dvc.lock of commit {commit[:7]} names no such file")
     with TemporaryDirectory(prefix="cairn-") as folder:
-        kept = _fetched(commit, [named[path] for path in paths])
-        for out, source in kept.items():
-            target = Path(folder, out.path)
+        wanted = {named[path]: path for path in paths}
+        for out, source in _fetched(commit, list(wanted)).items():
+            target = Path(folder, wanted[out])
             target.parent.mkdir(parents=True, exist_ok=True)
             _put(out, source, commit, target)
         yield Path(folder)
@@ -138,17 +138,17 @@ def kept(commit: str, facts: dict[str, str]) -> Kept:
     """
     text = lock(commit)
     read = provenance.files_in(provenance.stages_in(text, _place(commit)))
-    with files(commit, read) as folder:
-        chain = provenance.at(commit, text, folder / MODEL)
+    with files(commit, read.all) as folder:
+        chain = provenance.at(commit, text, folder)
         _same(chain, facts)
-        return Kept(bento_store.register(chain, folder / MODEL, read), chain["sha256"])
+        return Kept(bento_store.register(chain, folder, read), chain.sha256)
 
 
-def _same(chain: dict[str, Any], facts: dict[str, str]) -> None:
+def _same(chain: Provenance, facts: dict[str, str]) -> None:
     """Raise a CairnError where the model is not the one that was released."""
-    said = facts.get("sha256", chain["sha256"])
-    if said != chain["sha256"]:
+    said = facts.get("sha256", chain.sha256)
+    if said != chain.sha256:
         raise CairnError(
-            f"the model's SHA-256 is {chain['sha256'][:12]}…, and its version says {said[:12]}…: "
+            f"the model's SHA-256 is {chain.sha256[:12]}…, and its version says {said[:12]}…: "
             "git's tag or the repository was changed since"
         )

@@ -108,8 +108,7 @@ def find_mlflow_entry(uri: str, server: str) -> Path:
         "; run `make register` at the commit whose dvc.lock names it, or `bentoml models import`; "
         "a container reads the store that is mounted at BENTOML_HOME",
     )
-    files = [path for path in provenance.FILES if (folder / provenance.inside(path)).is_file()]
-    if provenance.sha256(folder, files) != version.sha256:
+    if not provenance.is_model(folder, version.sha256):
         raise CairnError(
             f"MODEL_URI: {uri}: {folder} is damaged: its SHA-256 is not {version.sha256}, which "
             f"MLflow has; delete it (`bentoml models delete {version.tag}`) and register it again"

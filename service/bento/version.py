@@ -25,26 +25,33 @@ def main() -> None:
     if sys.argv[1:] == ["--json"]:
         print(json.dumps(describe(model)))
     else:
-        print(f"{NAME}:{make_version(model)}")
+        print(f"{NAME}:{make_version(model, read_files_sha256(model))}")
 
 
-def make_version(model: str) -> str:
+def make_version(model: str, content: str = "") -> str:
     """Make the version of a Bento of this model and of the code in the current folder.
 
     Parameters
     ----------
     model
         The model's tag, NAME:<hex>.
+    content
+        SHA-256 of all files that travel with the model, its card and plots too, which are served.
 
     Returns
     -------
     str
         The model's hex, `-`, and 12 hex of the SHA-256 of every file that the Bento is made of.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(content.encode())
     for path in list_files():
         digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
     return f"{model.partition(':')[2]}-{digest.hexdigest()[:HEX]}"
+
+
+def read_files_sha256(model: str) -> str:
+    """Return the hash of a model's files in the store; empty where older code registered it."""
+    return str(bentoml.models.get(model).info.metadata.get("files_sha256", ""))
 
 
 def list_files() -> tuple[Path, ...]:
@@ -57,7 +64,7 @@ def list_files() -> tuple[Path, ...]:
 
 def describe(model: str) -> dict[str, Any]:
     """Return tag and labels of a Bento of this model and of the code in the current folder."""
-    version = make_version(model)
+    version = make_version(model, read_files_sha256(model))
     chain = bentoml.models.get(model).info.metadata
     return {
         "tag": f"{NAME}:{version}",

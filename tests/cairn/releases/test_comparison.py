@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from cairn import inference
 from cairn.contract import Column, Contract, Feature, Target, Threshold
-from cairn.evaluation.metrics import SCORES, Scored
+from cairn.evaluation.metrics import SCORES, ScoredRows
 from cairn.inference import Predictions
 from cairn.releases import comparison
 from cairn.releases.comparison import Incomparable, Rival, Rows
@@ -133,11 +133,13 @@ def test_rows_of_the_training_are_found_by_all_that_the_model_takes(tmp_path: Pa
     assert found.tolist() == [False, False, False, True, True]
 
 
-def scored(labels: NDArray[Any], truth: NDArray[Any], shares: NDArray[Any] | None = None) -> Scored:
+def scored(
+    labels: NDArray[Any], truth: NDArray[Any], shares: NDArray[Any] | None = None
+) -> ScoredRows:
     """What a model of two classes said of rows."""
     of_second = labels * 0.8 + 0.1 if shares is None else shares
     said = Predictions(labels, np.column_stack([1 - of_second, of_second]))
-    return Scored(np.zeros((len(truth), 1), dtype=np.float32), truth, said)
+    return ScoredRows(np.zeros((len(truth), 1), dtype=np.float32), truth, said)
 
 
 BITS = st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=1, max_size=40)
@@ -218,7 +220,7 @@ def test_a_threshold_decides() -> None:
 
 
 def test_a_model_is_read_from_its_files(tmp_path: Path) -> None:
-    small.save(tmp_path / "data/model")
+    small.save_tree(tmp_path)
     rival = comparison.load(tmp_path, "v1.0.0")
     assert (rival.number, rival.size) == ("v1.0.0", len(small.fitted().graph))
     said = comparison.asked(rival, small.fitted().features).labels
@@ -229,7 +231,7 @@ def test_a_model_is_read_from_its_files(tmp_path: Path) -> None:
 
 
 def test_a_contract_of_other_code_cannot_be_compared(tmp_path: Path) -> None:
-    small.save(tmp_path / "data/model")
+    small.save_tree(tmp_path)
     (tmp_path / "data/model/contract.json").write_text('{"columns": [], "of later code": 1}')
     with pytest.raises(Incomparable, match=r"the contract of v1\.0\.0 is not as this code has it"):
         comparison.load(tmp_path, "v1.0.0")

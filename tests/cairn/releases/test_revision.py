@@ -7,6 +7,8 @@ from typing import Any
 
 import bentoml
 import pytest
+import yaml
+from dvc.repo import Repo
 
 from cairn import provenance
 from cairn.console import CairnError
@@ -110,13 +112,12 @@ def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]
     assert [each["git"] for each in metadata] == [
         {"commit": commit, "dirty": False} for commit in commits
     ]
-    files = provenance.files_in(provenance.lock())
-    assert found[1].sha256 == provenance.sha256(MODEL, files)
+    assert found[1].sha256 == provenance.sha256(MODEL)
     entry = Path(bentoml.models.get(found[0].tag).path)
-    assert provenance.sha256(entry, files) == found[0].sha256 != found[1].sha256
+    assert provenance.sha256(entry) == found[0].sha256 != found[1].sha256
     assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == {
         Path("model.yaml"),
-        *(path.relative_to(MODEL) for path in provenance.FILES),
+        *(Path(provenance.inside(path)) for path in provenance.FILES),
     }
 
 
@@ -135,3 +136,29 @@ def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
         CairnError, match=r"^git show: fatal: path './?dvc.lock' exists on disk|git show"
     ):
         revision.kept(commands.git("rev-parse", "HEAD").strip(), {})
+
+
+def test_a_commit_of_older_code_is_read_at_the_paths_of_today(commits: tuple[str, ...]) -> None:
+    """One stage wrote everything into data/model, and the tag was made from every file."""
+    assert commits
+    for path in provenance.FILES:
+        old = MODEL / provenance.inside(path)
+        old.parent.mkdir(exist_ok=True)
+        path.rename(old)
+    outs = sorted({MODEL / provenance.inside(path) for path in provenance.FILES} | {TEST, TRAIN})
+    metrics = MODEL / METRICS.name
+    kept = [str(path) for path in outs if path != metrics]
+    train = {"cmd": "true", "params": ["train"], "outs": [*kept, {str(metrics): {"cache": False}}]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": train}}))
+    Path("dvc.lock").unlink()
+    with Repo() as repo:
+        repo.commit(force=True)
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "older code")
+    commit = git("rev-parse", "HEAD")
+    with revision.files(commit, FILES) as folder:
+        assert b"0.6" in (folder / METRICS).read_bytes()
+    kept_model = revision.kept(commit, {})
+    every = provenance.sha256(MODEL, provenance.FILES)
+    assert kept_model.sha256 == every != provenance.sha256(MODEL)
+    assert kept_model.tag == f"small:{every[:12]}"

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 
 from cairn.contract import Column, Contract, Target
 from cairn.export.onnx import to_onnx
-from cairn.modeling.histograms import seen
+from cairn.modeling.histograms import describe_rows
 from tests import browser, screenshot, serving, small
 from tests.browser import HOST, Browser
 from tests.conftest import Project
@@ -82,7 +82,7 @@ def wide() -> small.Fitted:
     classes = np.arange(60) % 3
     pipeline = make_pipeline(SimpleImputer(), LogisticRegression()).fit(rows, classes)
     graph = to_onnx(pipeline, COLUMNS)
-    return small.Fitted(pipeline, graph, seen(contract, rows, classes), rows, classes)
+    return small.Fitted(pipeline, graph, describe_rows(contract, rows, classes), rows, classes)
 
 
 def address(client: httpx.Client) -> str:
@@ -257,7 +257,7 @@ def test_it_asks_for_a_key_and_uses_it(chromium: Browser, locked: httpx.Client) 
     silent(chromium, address(locked))
     chromium.type("#key", "a-wrong-key")
     chromium.press("Enter")
-    chromium.until("document.querySelector('#key-error').textContent.includes('not know')")
+    chromium.until("document.querySelector('#key-error').textContent.includes('not accept')")
     chromium.complaints.clear()  # the refusal is one of the console's
     chromium.type("#key", KEY)
     chromium.press("Enter")
