@@ -48,7 +48,7 @@ def fetch_model(uri: str, sha256: str) -> Path:
     CairnError
         Where it cannot be fetched, or is another file, or no export.
     """
-    run = run_folder.folder() or Path(tempfile.mkdtemp(prefix="cairn-model-"))
+    run = run_folder.find_folder() or Path(tempfile.mkdtemp(prefix="cairn-model-"))
     folder = run / "model"
     with (run / "model.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -57,7 +57,7 @@ def resolve_version(uri: str, server: str) -> Version:
     CairnError
         Where MLflow does not answer, has no such version, or no model of Cairn's under it.
     """
-    run = run_folder.folder()
+    run = run_folder.find_folder()
     if run is None:
         return fetch_version(uri, server)
     kept = run / "version.json"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.bento.compat import FD, NUMBER, worker_command
-from service.process.run_folder import RUN, STOPPING, SUPERVISOR, ready_file
+from service.process.run_folder import RUN, STOPPING, SUPERVISOR, locate_ready_file
 
 CHECK_SECONDS = 0.5
 MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
@@ -128,7 +128,7 @@ class Supervisor:
         """Note which workers have become ready; somebody may remove what they write."""
         for pid in self._workers.keys() - self._ready.keys():
             with suppress(OSError, ValueError):
-                self._ready[pid] = float(ready_file(self.folder, pid).read_text())
+                self._ready[pid] = float(locate_ready_file(self.folder, pid).read_text())
                 if self._ending:
                     self._terminate(pid)
 
@@ -181,7 +181,7 @@ class Supervisor:
         was_ready = self._ready.pop(pid, None) is not None
         self._kill_at.pop(pid, None)
         with suppress(OSError):
-            ready_file(self.folder, pid).unlink()
+            locate_ready_file(self.folder, pid).unlink()
         if number is None or self._ending or self.failed:
             return
         if self._can_start(code, was_ready=was_ready):
