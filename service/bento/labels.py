@@ -16,7 +16,7 @@ OCI = "org.opencontainers.image."
 def make_labels(
     version: str, model: str, chain: Mapping[str, Any], files: tuple[Path, ...]
 ) -> dict[str, str]:
-    """The labels of an image.
+    """Return the labels of an image.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def make_labels(
     named = [str(path) for path in (LOCK, *files)]
     commit, _, date = git_says("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
     changed = "-changed" if commit and git_says("status", "--porcelain", "--", *named) else ""
-    found = {
+    values = {
         f"{OCI}title": NAME,
         f"{OCI}version": version,
         f"{OCI}revision": f"{commit}{changed}",
@@ -42,7 +42,7 @@ def make_labels(
         "cairn.model.revision": str(chain["git"]["commit"]),
         **{f"cairn.dvc.{path}": md5 for path, md5 in list_outs(chain).items()},
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def list_outs(chain: Mapping[str, Any]) -> dict[str, str]:

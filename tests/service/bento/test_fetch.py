@@ -122,7 +122,7 @@ def test_what_the_client_would_not_survive_is_refused(name: str, value: str, say
 def test_a_damaged_archive_is_told(bucket: Bucket) -> None:
     whole = packed(model=bytes(range(256)) * 99)
     sha256 = bucket.put(whole[:200] + b"damaged" + whole[207:])
-    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
 
 
@@ -135,14 +135,14 @@ def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.Monke
 
 def test_what_is_no_archive_is_told(bucket: Bucket) -> None:
     sha256 = bucket.put(b"not an archive")
-    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
     assert left(bucket) == set()
 
 
 def test_an_archive_writes_nowhere_else(bucket: Bucket) -> None:
     sha256 = bucket.put(packed(**{"..__..__outside": b"bytes"}))
-    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
     assert not (bucket.folder.parent / "outside").exists()
     assert left(bucket) == set()

@@ -164,7 +164,7 @@ def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelS
 def test_a_folder_that_is_no_model_of_ours_is_told(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "model.yaml").write_text(content)
-    with pytest.raises(CairnError, match="holds no model of Cairn"):
+    with pytest.raises(CairnError, match="holds no model that Cairn registered"):
         read_model(tmp_path)
 
 

@@ -354,7 +354,7 @@ def test_a_model_of_older_code_has_neither_card_nor_pictures(tmp_path: Path) -> 
     assert (told["evaluation"], told["card"], told["pictures"]) == (None, False, [])
     for path in ("/model/card", "/model/roc.png"):
         answer = call("GET", path, headers=[], asked=asked)
-        assert "train it anew" in refused(answer, 404)
+        assert "train it again" in refused(answer, 404)
     assert call("GET", "/", headers=[], asked=asked).status == 200
 
 

@@ -30,9 +30,9 @@ def test_what_a_model_has_is_read(tmp_path: Path) -> None:
 def test_a_model_of_older_code_has_none_of_it(tmp_path: Path) -> None:
     found = artifacts.read_artifacts(tmp_path)
     assert found.describe() == {"evaluation": None, "card": False, "pictures": []}
-    with pytest.raises(Refused, match="train it anew") as no_card:
+    with pytest.raises(Refused, match="train it again") as no_card:
         found.reply_card()
-    with pytest.raises(Refused, match="train it anew") as no_picture:
+    with pytest.raises(Refused, match="train it again") as no_picture:
         found.reply_picture("/model/search.png")
     assert no_card.value.status == no_picture.value.status == 404
 

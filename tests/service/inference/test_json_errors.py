@@ -107,7 +107,7 @@ def test_an_answer_with_the_input_is_json_all_the_same() -> None:
         (json.dumps(ROW).encode("utf-32"), "it is UTF-32; send UTF-8"),
         (json.dumps(ROW).encode("utf-16-be"), "it is UTF-16 or UTF-32; send UTF-8"),
         (json.dumps(ROW).encode("utf-16-le"), "it is UTF-16 or UTF-32; send UTF-8"),
-        ('{"größe": 1}'.encode("latin-1"), "byte 5, 0xf6, is no UTF-8; send UTF-8"),
+        ('{"größe": 1}'.encode("latin-1"), "byte 5, 0xf6, is not UTF-8; send UTF-8"),
         (codecs.BOM_UTF8 + b"{", "EOF while parsing an object at line 1 column 1"),
         (codecs.BOM_UTF8 + b'{"a": NaN}', "row 0, column 'a': NaN is not JSON; send null"),
         (b'{"a": NaN', "expected value at line 1 column 7"),

@@ -47,9 +47,7 @@ def test_what_comes_from_the_model_is_never_markup() -> None:
 
 @pytest.mark.parametrize("locked", [(), ("model",), ("model", "metrics")])
 def test_it_says_what_asks_for_a_key(locked: tuple[str, ...]) -> None:
-    assert (
-        f'<html lang="en" data-locked="{" ".join(locked)}">' in files.render_page(locked).decode()
-    )
+    assert f'<html lang="en" data-keyed="{" ".join(locked)}">' in files.render_page(locked).decode()
 
 
 def test_its_headers_say_what_it_is_and_that_nobody_keeps_it() -> None:

@@ -477,7 +477,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
     """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
     program = "import os, signal, sys, time; from pathlib import Path; "
     program += "from service.process import run_folder; "
-    program += "run, number = run_folder.folder(), sys.argv[2]\n"
+    program += "run, number = run_folder.find_folder(), sys.argv[2]\n"
     place = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
     command = [sys.executable, "-m", "service.process.supervisor", *place, "-c", program + code]
     process = subprocess.Popen(
@@ -497,7 +497,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
         process.communicate()
 
 
-READY = "run_folder.ready_file(run, os.getpid()).write_text('0.1'); "
+READY = "run_folder.locate_ready_file(run, os.getpid()).write_text('0.1'); "
 MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
@@ -554,7 +554,7 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
 )
 def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
-    end = "lambda *_: (Path('told').write_text(repr(run_folder.stopping())), os._exit(0))"
+    end = "lambda *_: (Path('told').write_text(repr(run_folder.read_stopping())), os._exit(0))"
     code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
@@ -576,7 +576,7 @@ def test_the_image_s_settings_are_checked(name: str, value: str, most: int) -> N
         text=True,
         check=False,
     )
-    wanted = f"error: {name}: {value!r}: a whole number from 1 to {most} is wanted\n"
+    wanted = f"error: {name}: {value!r}; allowed: a whole number from 1 to {most}\n"
     assert (done.returncode, done.stderr) == (1, wanted)
 
 
