@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
-from cairn.params import Params
+from cairn.params.file import Params
 from service.http.routes import LABELS, ROUTES, describe_api
 from service.process.settings import Settings
 from service.telemetry.metrics import CairnCollector, Layout, Metrics, open_table

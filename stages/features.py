@@ -77,12 +77,14 @@ class Made(NamedTuple):
 
 def main() -> None:
     """Turn data/processed into data/features."""
-    from cairn import params, parquet  # noqa: PLC0415
+    from cairn import parquet  # noqa: PLC0415
     from cairn.compute.engine import open_engine  # noqa: PLC0415
+    from cairn.params.base import read_params  # noqa: PLC0415
+    from cairn.params.compute import Compute  # noqa: PLC0415
+    from cairn.params.features import Features  # noqa: PLC0415
     from cairn.tables import contract_file  # noqa: PLC0415
 
-    knobs = params.load()
-    block, contract = knobs.features, contract_file.read(CONTRACT)
+    (block, compute), contract = read_params(Features, Compute), contract_file.read(CONTRACT)
     found = survey(contract)
     split = plan(found, block.test_size, block.seed, contract)
     for text in remarks(found, split, contract):
@@ -103,7 +105,7 @@ def main() -> None:
     del found
     TRAIN.parent.mkdir(parents=True, exist_ok=True)
     with (
-        open_engine(knobs.compute) as engine,
+        open_engine(compute) as engine,
         console.Progress("features") as progress,
         parquet.Writer(TRAIN) as train,
         parquet.Writer(TEST) as test,

@@ -14,11 +14,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cairn import console, params, parquet
+from cairn import console, parquet
 from cairn.compute.engine import Engine, open_engine
 from cairn.console import CairnError, say
 from cairn.contract import Column, Contract
-from cairn.params import Processed
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT
 from cairn.tables import contract_file, infer, profile, reader, validate
 from cairn.tables.decide import Decision, Knobs
@@ -33,10 +35,9 @@ EMPTY = f"{RAW}: a header and no rows; it needs rows"
 
 def main() -> None:
     """Turn data/raw into data/processed."""
-    knobs = params.load()
-    block = knobs.processed
+    block, compute = read_params(Processed, Compute)
     PROCESSED.parent.mkdir(parents=True, exist_ok=True)
-    with open_engine(knobs.compute) as engine:
+    with open_engine(compute) as engine:
         notes, roles = beginning(block)
         for text in notes:
             say(f"processed: {text}")

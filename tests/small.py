@@ -42,7 +42,8 @@ from cairn.evaluation import intervals, slices
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting
 from cairn.modeling.histograms import describe_rows
-from cairn.params import Evaluate, Train
+from cairn.params.evaluate import Evaluate
+from cairn.params.train import Train
 from cairn.paths import MODEL, PICTURES
 from cairn.transform import Engineering, features, matrix
 from stages import engineering

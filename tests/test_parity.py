@@ -21,7 +21,7 @@ from cairn.export.onnx import TOLERANCE, sklearn_predictions, to_onnx
 from cairn.modeling import fitting
 from cairn.modeling.estimators import PROVED
 from cairn.modeling.histograms import describe_rows
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.tables import validate
 from cairn.tables.reader import Part
 from service.inference.predictor import Predictor

@@ -13,7 +13,7 @@ from cairn.evaluation.markdown import between, code, number, prose, scored, tabl
 from cairn.evaluation.metric_table import METRICS, OVERALL, PER_CLASS
 from cairn.evaluation.records import ClassScores, Evaluation, Interval, SliceScores, TableReport
 from cairn.modeling.records import Copies, Search
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.paths import PICTURES
 
 MOST_COLUMNS = 50

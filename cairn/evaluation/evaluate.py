@@ -28,7 +28,8 @@ from cairn.modeling import fitting
 from cairn.modeling.feature_rows import FeatureRows
 from cairn.modeling.out_of_fold import TrainingRows
 from cairn.modeling.records import Threshold, Training
-from cairn.params import Evaluate, Train
+from cairn.params.evaluate import Evaluate
+from cairn.params.train import Train
 
 BLOCK = 2**13  # rows that are predicted at once, as where parity is proved
 SHOWN = 3  # classes that one line names

@@ -18,7 +18,7 @@ from cairn.contract import Contract
 from cairn.evaluation.metrics import BINARY, DIGITS, rounded
 from cairn.modeling import records
 from cairn.modeling.records import Reached
-from cairn.params import FixedValue, LowestCost, MinimumRecall, Threshold
+from cairn.params.train import FixedValue, LowestCost, MinimumRecall, Threshold
 
 Hits = NDArray[np.bool_]
 Probabilities = NDArray[np.float64]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from cairn.console import CairnError
-from cairn.params import Processed
+from cairn.params.processed import Processed
 from cairn.tables import first_row, header
 from cairn.tables.header import ROW_NAMES, title
 

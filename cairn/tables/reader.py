@@ -32,8 +32,8 @@ import pyarrow.parquet as pq
 
 from cairn.console import CairnError
 from cairn.contract import MISSING_TEXTS
-from cairn.params import Processed
-from cairn.sources.archive import hidden
+from cairn.params.processed import Processed
+from cairn.sources.archive import is_hidden
 from cairn.tables import delimiter, header, records
 from cairn.tables.columns import columns
 from cairn.tables.delimiter import COMMON, SELDOM, SEPARATOR, Layout
@@ -438,7 +438,7 @@ def _files(archive: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
     """
     is_empty = True
     for member in archive:
-        if hidden(member.name) or member.isdir():
+        if is_hidden(member.name) or member.isdir():
             continue
         if member.issym() or member.islnk():
             raise CairnError(

@@ -14,8 +14,9 @@ from cairn import parquet, transform
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target
 from cairn.paths import PROCESSED
+from cairn.sources import scikit_learn
 from service.inference.rows import Reader
-from stages import engineering, raw
+from stages import engineering
 from tests.cairn.tables.tables import run
 from tests.small import ENGINEERING
 
@@ -48,7 +49,7 @@ def test_the_same_features_are_made_of_a_table_and_of_its_rows_as_requests(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engineering, "engineer", engineer)
-    contract, _, _ = run(raw.shipped("breast_cancer"), target="target")
+    contract, _, _ = run(scikit_learn.format_table("breast_cancer"), target="target")
     contract = contract.model_copy(update={"engineering": ENGINEERING.sha256})
     [group] = parquet.groups(PROCESSED)
     offline = transform.features(transform.columns(group, contract), contract, ENGINEERING)

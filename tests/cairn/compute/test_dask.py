@@ -31,7 +31,8 @@ import cairn.compute
 from cairn.compute import dask as cluster
 from cairn.compute.engine import open_engine
 from cairn.console import CairnError
-from cairn.params import Compute, Processed
+from cairn.params.compute import Compute
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT, TEST, TRAIN
 from cairn.tables import reader
 from stages import features, processed
@@ -354,7 +355,7 @@ PROBE = """
 import sys
 from stages import probe
 from cairn.compute.engine import open_engine
-from cairn.params import Compute
+from cairn.params.compute import Compute
 block = Compute(engine="dask", scheduler=sys.argv[1], workers=None, memory=None)
 if __name__ == "__main__":
     with open_engine(block) as engine:

@@ -11,7 +11,7 @@ from cairn.contract import Column, Contract, LeftOut, Target
 from cairn.evaluation.card import _allowed, write_card
 from cairn.evaluation.records import Interval, SliceScores, TableReport
 from cairn.modeling.records import Copies, Leak, RowCounts, Threshold
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 from tests.cairn.evaluation import evaluated
 

@@ -20,7 +20,7 @@ import yaml
 
 from cairn.console import CairnError
 from cairn.contract import Contract
-from cairn.params import Processed
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT
 from cairn.sources import archive
 from cairn.tables import contract_file
