@@ -10,7 +10,7 @@ import pytest
 from bench import first_hour
 from bench.pipeline import STAGES
 from bench.server import BenchError
-from cairn.paths import MODEL, MODEL_CONTRACT, RAW
+from cairn.paths import MODEL_CONTRACT, RAW
 from tests import small
 from tests.test_make import MAKEFILE
 
