@@ -12,9 +12,9 @@ from prometheus_client.core import Metric
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
 from cairn.params import Params
-from service.http.routes import LABELS, ROUTES, Access, describe_api
+from service.http.routes import LABELS, ROUTES, describe_api
 from service.process.settings import Settings
-from service.telemetry import metrics
+from service.telemetry.metrics import CairnCollector, Layout, Metrics, open_table
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -24,9 +24,6 @@ CONTRACT = Contract(
     columns=(Column(name="age", kind="number", missing=False),),
     target=Target(name="churned", classes=("no", "yes")),
 )
-TAG = "cairn:0123456789ab"
-# Of a route that the OpenAPI document leaves out.
-UNDESCRIBED = {"summary": "For programs: not in the OpenAPI document", "responses": ["200"]}
 Json = Mapping[str, Any]
 
 
@@ -299,40 +296,40 @@ def list_service_metrics() -> Iterator[Sequence[str]]:
 
 def collect_families() -> list[Metric]:
     """Return what a service that has answered nothing counts."""
-    layout = metrics.Layout(CONTRACT, LABELS)
-    counts = metrics.open_table(layout, 1, None)
+    layout = Layout(CONTRACT, LABELS)
+    counts = open_table(layout, 1, None)
     info = {"model_version": "", "git_commit": ""}
-    metrics.Metrics(layout, counts, 0, 10_000, info)
-    return list(metrics.CairnCollector(layout, counts, info).collect())
+    Metrics(layout, counts, 0, 10_000, info)
+    return list(CairnCollector(layout, counts, info).collect())
 
 
 # Routes
 
 
-KEYS = {Access.OPEN: "", Access.KEYED: "yes", Access.METRICS: "with `METRICS_OPEN=false`"}
-
-
 def render_routes() -> str:
     """Return the page of the routes and of the statuses that each may answer with."""
-    document = describe_api(CONTRACT, TAG, max_rows=10_000, max_body_bytes=10_485_760, keys=True)
-    operations = {path: next(iter(each.values())) for path, each in document["paths"].items()}
-    rows = (
-        [
-            f"`{route.method} {route.path}`",
-            operations.get(route.path, UNDESCRIBED)["summary"],
-            KEYS[route.access],
-            ", ".join(sorted(operations.get(route.path, UNDESCRIBED)["responses"])),
-        ]
-        for route in ROUTES
+    document = describe_api(
+        CONTRACT, "cairn:0123456789ab", max_rows=10_000, max_body_bytes=10_485_760, keys=True
     )
+    rows = (
+        [f"`{method.upper()} {path}`", operation["summary"],
+         "yes" if operation.get("security") else "", ", ".join(sorted(operation["responses"]))]
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    )  # fmt: skip
+    others = [f"`{route.method} {route.path}`" for route in ROUTES if not route.describe]
     introduction = (
-        "Every route of the service. Those marked *key* ask for a key once `API_KEYS` or "
-        "`API_KEYS_FILE` is set. [The API](../api.md) explains requests, responses and statuses, "
-        "and a running service has them for its own model at `/docs`. Any other path gets 404, and "
-        "any other method 405."
+        "Every route of the service. One marked *key* asks for a key if `API_KEYS` or "
+        "`API_KEYS_FILE` is set; `/metrics` does so only with `METRICS_OPEN=false`. [The API]"
+        "(../api.md) explains requests, responses and statuses, and a running service has them for "
+        "its own model at `/docs`. Any other path gets 404, and any other method 405."
+    )
+    more = (
+        f"Not in the OpenAPI document: {', '.join(others)}, the same interface for BentoML's own "
+        "client."
     )
     heads = ("route", "what it answers", "key", "statuses")
-    return render_page("Routes", introduction, render_table(heads, rows))
+    return render_page("Routes", introduction, render_table(heads, rows), more)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
 LOGISTIC = "sklearn.linear_model.LogisticRegression"
-METRICS = "data/model/metrics.json"
+METRICS = "data/evaluation/metrics.json"
 # As the docs have them.
 QUEUE = "dvc exp run --queue --name"
 RUN = (

@@ -200,7 +200,7 @@ def build_base(project: Project, folder: Path) -> None:
     There are no two environments here: for `make repro` stands what it does in the first.
     """
     outs = yaml.safe_load(project.git("show", "main:dvc.lock"))["stages"]["train"]["outs"]
-    [roc] = [out["md5"] for out in outs if out["path"] == "data/model/plots/roc.png"]
+    [roc] = [out["md5"] for out in outs if out["path"] == "data/evaluation/plots/roc.png"]
     cache = project.root / ".dvc/cache"
     (cache / "files/md5" / roc[:2] / roc[2:]).unlink()
     shutil.rmtree(cache / "runs")
@@ -257,15 +257,15 @@ def test_scores_of_another_target_are_not_set_against_these(
 @pytest.mark.slow
 def test_pictures_that_cannot_be_had_are_said(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
-    roc = own.root / "data/model/plots/roc.png"
+    roc = own.root / "data/evaluation/plots/roc.png"
     roc.unlink()
     roc.write_bytes(b"\x89PNG another")
-    with (own.root / "data/model/metrics.json").open("a") as metrics:
+    with (own.root / "data/evaluation/metrics.json").open("a") as metrics:
         metrics.write("\n")
     subprocess.run(["rm", "-rf", own.root / ".dvc/cache"], check=True)
     own.run("dvc", "remote", "modify", "--local", "embedded", "endpointurl", "http://127.0.0.1:9")
     report = reported(own, "main")
-    assert "The pictures of main cannot be had: data/model/plots/roc.png of commit" in report
+    assert "The pictures of main cannot be had: data/evaluation/plots/roc.png of commit" in report
     assert "The two were not asked about the same rows: data/" in report
     assert "within the interval |" in report
 
