@@ -134,7 +134,7 @@ def ask(predictor: Predictor, rows: list[dict[str, Any]]) -> list[Any]:
     """What the service answers rows, each of them with all columns of the table."""
     body = json.dumps({"records": rows}).encode()
     read, matrix = predictor.read(body)
-    return predictor.answer(predictor.run(matrix), read, "id")["predictions"]  # type: ignore[no-any-return]
+    return predictor.make_answer(predictor.run(matrix), read, "id")["predictions"]  # type: ignore[no-any-return]
 
 
 def decisions(text: str) -> str:
@@ -193,7 +193,7 @@ def test_the_docs_do_what_they_say(project: Project, tmp_path: Path) -> None:
     root = own.root
     (root / "tables").mkdir()
     (root / "tables" / "churn.csv").write_text(churn(300))
-    edits, formats = (yaml.safe_load(text) for text in blocks("yaml"))
+    edits, _, formats = (yaml.safe_load(text) for text in blocks("yaml"))
     assert set(formats["processed"]["formats"]) == {"bought", "price"}
     params = yaml.safe_load((root / "params.yaml").read_text())
     for block, keys in edits.items():
