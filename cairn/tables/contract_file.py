@@ -22,18 +22,19 @@ WIDTH = 100
 CLASSES = "two or more, all texts, all integers or all booleans, none of them twice"
 ADVICE = "run `dvc repro`, which writes one"
 HEAD = """\
-# What a row is. Made from the table by the first `dvc repro`, yours from then on: edit it, commit
-# it. Every later table is held to it; without this file the next `dvc repro` makes a new one.
-#   kind        number, integer, boolean, category (texts, or whole numbers as codes) or date
-#   header      the table's own name of the column, which requests may use as well
+# What a row is. The first `dvc repro` infers this file from the table; from then on it is yours:
+# edit it and commit it. Every later table is checked against it. If you delete it, the next
+# `dvc repro` infers a new one.
+#   kind        number, integer, boolean, category (texts, or integer codes) or date
+#   header      the column's name in the table, which requests may use as well
 #   missing     true: a value may be missing
-#   markers     texts that stand for a missing value, beside the usual ones
+#   markers     texts that stand for a missing value, besides the usual ones
 #   format      how numbers or dates are written, such as "1.234,5 €" or "%d.%m.%Y"
-#   minimum, maximum   of a number; any finite one where there is none
-#   unknown     true: a category may be one that is not listed
-#   parts       of a date, what the model takes: year, month, day, weekday, hour, minute
-#   left_out    columns that the model does not see, and why; processed.keep in params.yaml brings
-#               one back when the contract is made anew
+#   minimum, maximum   the range of a number; without them any finite number is allowed
+#   unknown     true: categories that are not listed are allowed
+#   parts       what the model uses of a date: year, month, day, weekday, hour, minute
+#   left_out    columns that the model does not use, and why; to bring one back, add it to
+#               processed.keep in params.yaml and delete this file
 """
 
 

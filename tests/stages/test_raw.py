@@ -80,6 +80,14 @@ def test_another_file_than_the_one_asked_for_is_refused_and_not_kept() -> None:
     assert kept() == []
 
 
+def test_a_typo_in_the_params_of_another_stage_is_an_error_before_anything_is_fetched() -> None:
+    content = {**PARAMS, "raw": {"source": "mine.csv"}, "train": {"estimater": "x"}}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CairnError, match=r"train\.estimater: unknown key; allowed here: name, "):
+        raw.main()
+    assert not RAW.parent.exists()
+
+
 @pytest.mark.parametrize(
     "source", ["mine.csv", "none.csv", "http://127.0.0.1:1/t.csv", "sqlite:///none.db"]
 )
