@@ -14,7 +14,7 @@ from cairn.console import CairnError
 from cairn.contract import Category, Contract, read_contract
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
-from cairn.transform import Engineering, matrix
+from cairn.transform import Engineering, to_matrix
 from service.http.errors import Problem, Refused
 from service.inference import artifacts
 from service.inference.example import make_example
@@ -74,7 +74,7 @@ class Predictor:
 
     def compute_features(self, rows: RequestRows) -> Features:
         """Compute the n × k matrix that the model takes."""
-        return matrix(rows.values, self.contract, ENGINEERING)
+        return to_matrix(rows.values, self.contract, ENGINEERING)
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """Predict from such a matrix; `options` can end the run early."""
