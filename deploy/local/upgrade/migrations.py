@@ -34,6 +34,7 @@ class Move(NamedTuple):
 
 
 MOVES: tuple[Move, ...] = (
+    # 0.2.0: `evaluate` is a stage of its own.
     Move(PARAMS, "train.cross_validation", "evaluate.cross_validation"),
     Move(PARAMS, "train.slices", "evaluate.slices"),
 )
