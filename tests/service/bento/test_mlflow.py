@@ -207,7 +207,7 @@ def ready(server: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     (other / "model.yaml").write_text(
         (other / "model.yaml").read_text().replace(f"version: {number}", "version: other")
     )
-    sha256 = provenance.sha256(made.root / MODEL)
+    sha256 = provenance.hash_entry(made.root / MODEL)
     tags = (tag, f"{name}:other", f"{name}:gone")
     versions(server, "served", *({"bentoml_tag": each, "sha256": sha256} for each in tags))
     made.env["MLFLOW_TRACKING_URI"] = server
