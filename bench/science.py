@@ -16,6 +16,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,11 +33,12 @@ from cairn import inference, params
 from cairn.compute.engine import Engine, open_engine
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import cross_validation
-from cairn.evaluation.cross_validation import Rows
 from cairn.evaluation.markdown import scored
+from cairn.evaluation.records import Interval
 from cairn.export.onnx import check_parity, sklearn_predictions, to_onnx
 from cairn.modeling import fitting, search
-from cairn.params import Train
+from cairn.modeling.out_of_fold import TrainingRows
+from cairn.params import CrossValidation, Train
 from cairn.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
@@ -106,7 +108,7 @@ def main() -> None:
     """Judge each setting, print a table, and write the result."""
     arguments = parsed("bench.science", __doc__, list(SETTINGS))
     found = {
-        name: {way: judged(load(name), text, arguments.quick) for way, text in ways.items()}
+        name: {way: evaluate(load(name), text, arguments.quick) for way, text in ways.items()}
         for name, ways in SETTINGS.items()
         if name in arguments.only
     }
@@ -124,21 +126,24 @@ def main() -> None:
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def load(name: str) -> Rows:
+def load(name: str) -> TrainingRows:
     """A table that scikit-learn ships, as the pipeline has it."""
     rows, classes = getattr(datasets, f"load_{name}")(return_X_y=True)
     features = rows.astype(np.float32)
     columns = tuple(Column(name=f"x{place}", kind="number") for place in range(features.shape[1]))
     target = Target(name="target", classes=tuple(np.unique(classes).tolist()))
-    return Rows(features, classes.astype(np.int64), Contract(columns=columns, target=target))
+    return TrainingRows(
+        features, classes.astype(np.int64), Contract(columns=columns, target=target)
+    )
 
 
-def judged(of: Rows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
-    """A setting's scores with their intervals, as `train` finds them, and what it is in ONNX."""
+def evaluate(rows: TrainingRows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
+    """Score a setting with intervals, as the pipeline does, and measure what it is in ONNX."""
     settings = parse_yaml(text, "bench.science")
     # A search fits every candidate anew in each fold.
     repeats = 1 if quick or "search" in settings else REPEATS
-    block = block_of(settings, repeats)
+    block = train_params(settings)
+    folds = CrossValidation(folds=FOLDS, repeats=repeats, most_rows=1000)
     start = time.perf_counter()
     with (
         warnings.catch_warnings(),
@@ -146,26 +151,29 @@ def judged(of: Rows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
-        report = cross_validation.judge(of, block, block, engine).cross_validation or {}
-        onnx = in_onnx(of, block, engine)
-    scores = {name: shown(report["scores"][name]) for name in ("accuracy", "roc_auc")}
+        record = cross_validation.cross_validate(rows, block, folds, engine).record
+        onnx = in_onnx(rows, block, engine)
+    means = record.scores if record else {}
+    scores = {name: shown(means[name]) for name in ("accuracy", "roc_auc")}
     print(f"bench: {block.estimator}, {time.perf_counter() - start:.0f} s: {scores}", flush=True)
     return {"train": settings, "repeats": repeats, **scores, "onnx": onnx}
 
 
-def block_of(settings: dict[str, Any], repeats: int) -> Train:
-    """The train block of params.yaml with these settings, and so many repeats of all folds."""
-    folds = {"folds": FOLDS, "repeats": repeats, "most_rows": 1000}
-    own = {"seed": SEED, "cross_validation": folds, **settings}
+def train_params(settings: dict[str, Any]) -> Train:
+    """The train block of params.yaml with these settings."""
+    own = {"seed": SEED, **settings}
     return Train.model_validate({**params.load().train.model_dump(by_alias=True), **own})
 
 
-def shown(score: dict[str, Any]) -> dict[str, Any]:
+def shown(score: Interval) -> dict[str, float | None]:
     """An interval in as many digits as it is worth; its ends may be None."""
-    return {name: value if value is None else round(value, DIGITS) for name, value in score.items()}
+    return {
+        name: value if value is None else round(value, DIGITS)
+        for name, value in asdict(score).items()
+    }
 
 
-def in_onnx(of: Rows, block: Train, engine: Engine) -> dict[str, float]:
+def in_onnx(of: TrainingRows, block: Train, engine: Engine) -> dict[str, float]:
     """The largest difference of a probability over all rows, and microseconds for one row.
 
     The model is fitted to four fifths of the rows; raises CairnError where the two differ.

@@ -1,4 +1,4 @@
-"""A cluster as the README has it: its own commands and install, far from the repository."""
+"""A cluster as the docs have it: their own commands and install, far from the repository."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ import trustme
 import yaml
 
 from tests import small
-from tests.conftest import ROOT, Project, clone
+from tests.conftest import Project, clone
 from tests.dask_processes import Process, environment, spawned, started, workers_of
 from tests.hosts import listening, network
+from tests.pages import PAGES
 from tests.ports import free_ports, listens, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-README = (ROOT / "README.md").read_text()
+DOCS = PAGES["docs/scale.md"]
 OWN_FEATURES = """
 class Ratio:
     def __init__(self, columns):
@@ -61,8 +62,8 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 
 def commands(port: int, host: str = "127.0.0.1") -> list[list[str]]:
-    """What the README starts a scheduler and a worker by, with an address of ours."""
-    [block] = re.findall(r"^```console\n((?:dask .*\n)+)```$", README, re.MULTILINE)
+    """What the docs start a scheduler and a worker by, with an address of ours."""
+    [block] = re.findall(r"^```console\n((?:dask .*\n)+)```$", DOCS, re.MULTILINE)
     text = block.replace("PRIVATE_IP", host).replace("8786", str(port))
     [scheduler, worker] = [shlex.split(line) for line in text.splitlines()]
     worker[worker.index("--nworkers") + 1] = "2"
@@ -194,8 +195,8 @@ def test_an_error_of_a_users_own_features_is_one_line(
 
 
 def certificates(folder: Path) -> dict[str, str]:
-    """The variables that the README names for TLS, with certificates of a CA of our own."""
-    names = set(re.findall(r"`(?:…__TLS|DASK)_[A-Z_{},]+`", README))
+    """The variables that the docs name for TLS, with certificates of a CA of our own."""
+    names = set(re.findall(r"`(?:…__TLS|DASK)_[A-Z_{},]+`", DOCS))
     assert names == {
         "`DASK_DISTRIBUTED__COMM__TLS__CA_FILE`",
         "`…__TLS__{SCHEDULER,WORKER,CLIENT}__{CERT,KEY}`",

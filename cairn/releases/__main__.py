@@ -15,8 +15,9 @@ from typing import get_args
 from cairn import console, params, provenance
 from cairn.console import CairnError, patience, say
 from cairn.paths import METRICS
-from cairn.releases import bento_store, commands, gates, promotion, revision, versions
+from cairn.releases import bento_store, commands, revision, versions
 from cairn.releases.commands import dvc, git
+from cairn.releases.text import NONE, table
 from cairn.releases.versions import ROLLBACK, Bump, Registry, Version, shown
 
 HEADLINES = ("accuracy", "roc_auc", "log_loss")
@@ -154,6 +155,9 @@ def promote(stage: str, number: str | None = None, force: str | None = None) -> 
     CairnError
         Where a gate failed, with by how much; nothing was changed then.
     """
+    # The libraries that compare models take longer to import than other commands take.
+    from cairn.releases import gates, promotion  # noqa: PLC0415
+
     versions.check_identity()
     found = _registry()
     version, holder = found.version(number), found.holder(stage)
@@ -208,16 +212,16 @@ def rollback(stage: str) -> None:
 def listed(found: Registry) -> str:
     """The versions, newest first, with their stages, models and scores."""
     found.version()  # there is one
-    return gates.table(HEAD, [_listed(found, version) for version in reversed(found.versions)])
+    return table(HEAD, [_listed(found, version) for version in reversed(found.versions)])
 
 
 def _listed(found: Registry, version: Version) -> list[str]:
     tag = version.tag
     scores = _scores(tag.commit)
     date = datetime.fromtimestamp(tag.time, UTC).strftime("%Y-%m-%d")
-    shown = [f"{scores[name]:.4f}" if name in scores else gates.NONE for name in HEADLINES]
-    stages = ", ".join(found.stages(version)) or gates.NONE
-    model = tag.facts.get("model", gates.NONE)
+    shown = [f"{scores[name]:.4f}" if name in scores else NONE for name in HEADLINES]
+    stages = ", ".join(found.stages(version)) or NONE
+    model = tag.facts.get("model", NONE)
     return [version.number, stages, model, date, tag.commit[:SHORT], *shown]
 
 

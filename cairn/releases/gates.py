@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from cairn import inference
 from cairn.evaluation import metrics
 from cairn.params import Against, Gates
 from cairn.releases.comparison import Difference, Rival
+from cairn.releases.text import NONE, table
 
 HEAD = ("gate", "candidate", "in the stage", "difference", "wanted", "verdict")
-NONE = "–"
 WARM_UP, CALLS = 50, 1000
 MEGABYTE = 1e6
 
@@ -163,18 +163,3 @@ def report(gates: Iterable[Gate]) -> str:
 def failures(gates: Iterable[Gate]) -> list[str]:
     """Of each gate that failed, by how much."""
     return [gate.failure for gate in gates if gate.failure is not None]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows of text in columns as wide as they need to be.
-
-    >>> print(table(["a", "b"], [["one", "2"]]))
-    a    b
-    one  2
-    """
-    every = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-    lines = (zip(row, widths, strict=True) for row in every)
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in lines
-    )
