@@ -85,8 +85,8 @@ def test_another_hash_is_refused_before_it_is_opened(
         raise AssertionError("it was opened")
 
     monkeypatch.setattr(fetch, "unpack", opened)
-    found = bucket.put(packed(model=b"bytes"))
-    with pytest.raises(CairnError, match=rf"^MODEL_SHA256: {URI} is another file, {found}"):
+    actual = bucket.put(packed(model=b"bytes"))
+    with pytest.raises(CairnError, match=rf"^MODEL_SHA256: {URI} is another file, {actual}"):
         fetch.fetch_model(URI, "0" * 64)
     assert left(bucket) == set()
 
@@ -106,15 +106,15 @@ def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("AWS_ACCESS_KEY_ID", "secret\n", "AWS_ACCESS_KEY_ID has a space, a line break"),
         ("AWS_SESSION_TOKEN", "se cret", "AWS_SESSION_TOKEN has a space"),
         ("AWS_ENDPOINT_URL", "secret", "AWS_ENDPOINT_URL has to begin with http"),
     ],
 )
-def test_what_the_client_would_not_survive_is_refused(name: str, value: str, says: str) -> None:
-    with pytest.raises(CairnError, match=f"^{says}") as error:
+def test_what_the_client_would_not_survive_is_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(CairnError, match=f"^{message}") as error:
         fetch.check_environment({name: value})
     assert "secret" not in str(error.value)
 

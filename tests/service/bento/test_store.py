@@ -112,17 +112,17 @@ def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
     train = {"name": "small", "arguments": {"max_depth": None, "class_weight": {0: 1, 1: 2.5}}}
     put = provenance.trace_new({"train": train})
     stored = store.get(bento_store.register(put))
-    found = parse_chain(stored.info.metadata)
+    actual = parse_chain(stored.info.metadata)
     weights = {"0": 1, "1": 2.5}  # a key of JSON is a text
     arguments = {"max_depth": None, "class_weight": weights}
-    assert found == {
+    assert actual == {
         **put.as_dict(),
         "params": {
             "raw": {"source": "t.csv", "sha256": None},
             "train": {"name": "small", "arguments": arguments},
         },
     }
-    assert orjson.loads(orjson.dumps(found)) == found
+    assert orjson.loads(orjson.dumps(actual)) == actual
 
 
 def test_a_missing_model_ends_the_process_with_what_brings_it(store: ModelStore) -> None:

@@ -134,10 +134,10 @@ def test_the_fast_path_sends_what_uvicorn_would() -> None:
 
 
 def test_another_version_is_warned_of_with_the_range() -> None:
-    wanted = (
+    expected = (
         r"the service relies on internals of uvicorn >=0\.1,<0\.2; uvicorn [0-9.]+ is installed"
     )
-    with pytest.warns(UserWarning, match=wanted):
+    with pytest.warns(UserWarning, match=expected):
         versions.check_version("uvicorn", (0, 1), (0, 2), "the service")
 
 

@@ -175,8 +175,8 @@ def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str, http: 
             await lifecycle.stop_listening(server, is_last=False)
             other.settimeout(60)
             with socket.create_connection(("127.0.0.1", port)) as client:
-                taken, _ = other.accept()
-                taken.close()
+                accepted, _ = other.accept()
+                accepted.close()
                 assert client.recv(1) == b""
 
     serve(loop, http, use)
@@ -226,15 +226,15 @@ def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
 def test_a_listener_that_refuses_still_has_its_queue() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = listener.getsockname()
-        with socket.create_connection(place) as early:
+        address = listener.getsockname()
+        with socket.create_connection(address) as early:
             lifecycle.limit_ttl(listener, lifecycle.HIGHEST)
             with pytest.raises(TimeoutError):
-                socket.create_connection(place, timeout=0.3)
-            taken, _ = listener.accept()
-            with taken:
-                lifecycle.limit_ttl(taken, 0)
+                socket.create_connection(address, timeout=0.3)
+            accepted, _ = listener.accept()
+            with accepted:
+                lifecycle.limit_ttl(accepted, 0)
                 early.sendall(b"asked")
-                assert taken.recv(5) == b"asked"
-                taken.sendall(b"answered")
+                assert accepted.recv(5) == b"asked"
+                accepted.sendall(b"answered")
                 assert early.recv(8) == b"answered"
