@@ -173,7 +173,7 @@ def test_a_user_of_the_release_before_takes_this_one(tmp_path: Path) -> None:
         edits = [after for _, after in EDITS[name]]
         assert [after for after in edits if after.strip() not in text] == [], name
     assert "upgrade:" in (project.root / "Makefile").read_text()
-    assert "to mend" not in printed
+    assert "to fix" not in printed
     for stage in ("raw", "processed", "features", "train"):
         assert re.search(rf"^upgrade:   {stage} .*code changed: ", printed, re.MULTILINE), printed
 
@@ -191,7 +191,7 @@ def test_a_user_of_the_release_before_takes_this_one(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "run `dvc repro` to train one" in refused.stderr
 
-    [stale] = re.findall(r"once `dvc repro` has run: (rm -r .*)$", printed, re.MULTILINE)
+    [stale] = re.findall(r"after `dvc repro`, remove them: (rm -r .*)$", printed, re.MULTILINE)
     project.run("bash", "-ec", train_again.replace("git add", f"{stale} && git add"))
     assert project.git("status", "--porcelain") == ""
     again = project.run("bash", "-ec", make_upgrade).stdout
