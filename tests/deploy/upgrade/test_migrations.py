@@ -94,13 +94,8 @@ def test_the_files_of_the_release_before_load_once_they_are_migrated(
     PARAMS.write_text(f"# Ours.\n{PARAMS.read_text()}")
     shipped = (ROOT / PARAMS).read_text()
     notes = migrate_files(shipped)
-<<<<<<< HEAD
-    assert [note for note in notes if "by hand" in note or "take the old one out" in note] == []
-    migrated = load_params(PARAMS)
-=======
     assert [note for note in notes if "by hand" in note or "delete the old one" in note] == []
-    migrated = params.load(PARAMS)
->>>>>>> refs/heads/upgrade
+    migrated = load_params(PARAMS)
     assert migrated.train.arguments == values["train"]["arguments"]
     assert contract_file.read(CONTRACT).target.name == "target"
     assert PARAMS.read_text().startswith("# Ours.\n# Every knob")
