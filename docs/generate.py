@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -118,7 +119,9 @@ def format_yaml(value: object) -> str:
     """Return a default as YAML has it in a line."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False)  # which is YAML, too
+    return str(value)
 
 
 TYPES = {

@@ -271,7 +271,7 @@ def save_tree(root: Path = Path(), made: Fitted | None = None) -> Path:
     flat = save(root / MODEL, made)
     for path in provenance.FILES:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (flat / provenance.inside(path)).replace(root / path)
+        (flat / provenance.entry_name(path)).replace(root / path)
     (flat / "plots").rmdir()
     return root
 

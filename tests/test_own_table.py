@@ -196,8 +196,8 @@ def test_the_docs_do_what_they_say(project: Project, tmp_path: Path) -> None:
     edits, _, formats = (yaml.safe_load(text) for text in blocks("yaml"))
     assert set(formats["processed"]["formats"]) == {"bought", "price"}
     params = yaml.safe_load((root / "params.yaml").read_text())
-    for block, keys in edits.items():
-        params[block] |= keys
+    for section, keys in edits.items():
+        params[section] |= keys
     params["evaluate"]["cross_validation"]["repeats"] = 0
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     [commands] = blocks("console")

@@ -249,7 +249,7 @@ def test_predict_answers_what_scikit_learn_says(
     graph = to_onnx(pipeline, rows.shape[1])
     fitted = small.Fitted(pipeline, graph, describe_rows(small.FULL, rows, truth), rows, truth)
     model = Predictor(small.save(tmp_path / "model", fitted), "small:0123456789ab", {})
-    answer = workers.predict({"records": records}, asked=workers.worker(model=model))
+    answer = workers.predict({"records": records}, server=workers.worker(model=model))
     assert answer.status == 200
     names = small.FULL.target.classes
     sklearn = sklearn_predictions(pipeline, rows)

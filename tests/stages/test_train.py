@@ -108,7 +108,7 @@ def test_the_stages_write_a_model_and_register_it(
 
 
 def run_both() -> None:
-    """The two stages, one after the other."""
+    """Run the two stages, one after the other."""
     train.main()
     evaluate.main()
 
@@ -118,7 +118,7 @@ def evaluation() -> Any:
 
 
 def run(folder: Path, **changes: Any) -> None:
-    """The two stages, with these params of their own."""
+    """Run the two stages, with these params of their own."""
     write_params({}, **changes)
     with small.store(folder / "bentoml"):
         run_both()
