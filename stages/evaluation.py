@@ -51,7 +51,7 @@ def main() -> None:
     """Turn data/model into data/evaluation, and register both."""
     train, own, compute = read_params(Train, Evaluate, Compute)
     asked = Asked(train, own)
-    provenance.git()  # where it cannot be read, this fails before the work, and not after it
+    provenance.find_commit()  # if git refuses, this fails before the work, and not after it
     # More threads than one may add in another order, and the last bits would depend on that.
     with (
         threadpool_limits(1),
@@ -102,7 +102,9 @@ def save(result: Result, model: Model, train: Train, run: Run = here) -> None:
     write_json(result.metrics, METRICS)
     write_json(result.evaluation.as_json(), EVALUATION)
     versions = json.loads(ENVIRONMENT.read_bytes())
-    hashes = {path.as_posix(): provenance.digest(path, "md5") for path in (CONTRACT, TRAIN, TEST)}
+    hashes = {
+        path.as_posix(): provenance.hash_file(path, "md5") for path in (CONTRACT, TRAIN, TEST)
+    }
     text = card.write_card(model.contract, train, result.evaluation, versions, hashes)
     CARD.write_text(text, "utf-8")
     for name, frame in result.points.items():

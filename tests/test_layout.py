@@ -115,7 +115,7 @@ HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy"
     [
         ("raw", set()),
         ("processed", {"numpy", "pandas", "pyarrow"}),
-        ("features", {"numpy"}),
+        ("features", {"numpy", "pyarrow"}),
         ("train", {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}),
         ("evaluate", set()),
         ("evaluation", {"bentoml", "numpy", "onnx", "pandas", "pyarrow", "scipy", "sklearn"}),

@@ -83,7 +83,7 @@ def release(number: str | None = None, bump: str | None = None) -> None:
     if there:
         raise CairnError(f"commit {commit[:SHORT]} is {there.number} of {found.name} already")
     wanted = _number(found, number, bump)
-    chain = provenance.locked()
+    chain = provenance.trace_locked()
     _reproduced()
     tag = bento_store.register(chain)
     message = f"{found.name} {wanted}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"

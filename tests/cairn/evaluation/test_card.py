@@ -30,7 +30,7 @@ def section(text: str, title: str) -> str:
 
 
 def cells(text: str) -> list[list[str]]:
-    """The rows of the tables in a text, their headers too."""
+    """Return the rows of the tables in a text, their headers too."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
