@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cairn.provenance import LOCK, git_says
+from cairn.provenance import LOCK, ask_git
 from service.bento.store import NAME
 
 OCI = "org.opencontainers.image."
@@ -29,14 +29,14 @@ def make_labels(
         changed one of them, or dvc.lock, so that an older image of the same content says the same.
     """
     named = [str(path) for path in (LOCK, *files)]
-    commit, _, date = git_says("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
-    changed = "-changed" if commit and git_says("status", "--porcelain", "--", *named) else ""
+    commit, _, date = ask_git("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
+    changed = "-changed" if commit and ask_git("status", "--porcelain", "--", *named) else ""
     values = {
         f"{OCI}title": NAME,
         f"{OCI}version": version,
         f"{OCI}revision": f"{commit}{changed}",
         f"{OCI}created": date,
-        f"{OCI}source": normalize_url(git_says("remote", "get-url", "origin")),
+        f"{OCI}source": normalize_url(ask_git("remote", "get-url", "origin")),
         "cairn.model": model,
         "cairn.model.sha256": str(chain["sha256"]),
         "cairn.model.revision": str(chain["git"]["commit"]),

@@ -65,7 +65,7 @@ def register_packed() -> str:
     if tag := load_settings().model_tag:  # data/model may be another one, or not be there
         find_entry(tag)
         return tag
-    return bento_store.register(provenance.locked())
+    return bento_store.register(provenance.trace_locked())
 
 
 def choose_model(settings: Settings, resolve: Callable[[], bentoml.Model]) -> ServedModel:

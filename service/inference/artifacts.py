@@ -30,7 +30,7 @@ class Artifacts(NamedTuple):
     Attributes
     ----------
     evaluation
-        Scores with their intervals, by class and by slice, as `train` wrote them; None: none.
+        Scores with their intervals, by class and by slice, as `evaluate` wrote them; None: none.
     card
         The model card, Markdown in UTF-8; None: none.
     pictures

@@ -87,7 +87,9 @@ def locked_stages(root: Path = Path(), name: str = "small") -> dict[str, Any]:
     outs: dict[str, list[dict[str, str]]] = {"train": [], "evaluate": []}
     for path in provenance.FILES:
         stage = "train" if path.is_relative_to(MODEL) else "evaluate"
-        outs[stage].append({"path": path.as_posix(), "md5": provenance.digest(root / path, "md5")})
+        outs[stage].append(
+            {"path": path.as_posix(), "md5": provenance.hash_file(root / path, "md5")}
+        )
     params = {"params.yaml": {"train": {"name": name}}}
     return {
         "train": {"outs": outs["train"], "params": params},

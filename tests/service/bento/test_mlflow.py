@@ -212,7 +212,7 @@ def ready(server: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     (other / "model.yaml").write_text(
         (other / "model.yaml").read_text().replace(f"version: {number}", "version: other")
     )
-    sha256 = provenance.sha256(served_project.root / MODEL)
+    sha256 = provenance.hash_entry(served_project.root / MODEL)
     tags = (tag, f"{name}:other", f"{name}:gone")
     versions(server, "served", *({"bentoml_tag": each, "sha256": sha256} for each in tags))
     served_project.env["MLFLOW_TRACKING_URI"] = server

@@ -64,7 +64,7 @@ def ended() -> str:
 
 def test_the_model_that_dvc_lock_names_is_registered_and_served(store: ModelStore) -> None:
     tag = register_packed()
-    assert tag == f"small:{provenance.sha256(MODEL)[:12]}"
+    assert tag == f"small:{provenance.hash_entry(MODEL)[:12]}"
     assert [str(model.tag) for model in store.list()] == [tag]
     assert register_packed() == tag
 

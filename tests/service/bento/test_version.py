@@ -73,3 +73,12 @@ def test_what_is_no_part_is_not_in_the_version(other: str) -> None:
     before = make()
     Path(other).write_text("changed")
     assert make() == before
+
+
+def test_another_card_in_the_model_is_another_version() -> None:
+    before = make()
+    model = "cairn:0123456789ab"
+    changed = version.make_version(model, "c" * 64)
+    assert changed != before
+    assert changed.partition("-")[0] == before.partition("-")[0]
+    assert version.make_version(model, "d" * 64) != changed

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cairn.contract import MISSING_TEXTS, Column, Contract, LeftOut, Target
 from cairn.formats import read_date, read_number
-from cairn.transform import matrix
+from cairn.transform import to_matrix
 from service.http.errors import Refused
 from service.inference import lenient
 from service.inference.rows import Reader
@@ -230,8 +230,8 @@ def test_each_orient_of_pandas_is_read(orient: Any, date_format: Any) -> None:
     actual = READER.read(table.to_json(orient=orient, date_format=date_format).encode())
     other = list(VALUES)
     other[1], other[4], other[7] = None, "7", None
-    expected = matrix([VALUES, other], CONTRACT, ENGINEERING)
-    assert np.array_equal(matrix(actual.values, CONTRACT, ENGINEERING), expected, equal_nan=True)
+    expected = to_matrix([VALUES, other], CONTRACT, ENGINEERING)
+    assert np.array_equal(to_matrix(actual.values, CONTRACT, ENGINEERING), expected, equal_nan=True)
     assert not actual.single
 
 
@@ -239,7 +239,8 @@ def test_rows_of_a_csv_reader_have_the_features_of_those_in_json() -> None:
     rows = [TABLE] * 3
     actual = READER.read(json.dumps({"records": rows}).encode())
     assert np.array_equal(
-        matrix(actual.values, CONTRACT, ENGINEERING), matrix([VALUES] * 3, CONTRACT, ENGINEERING)
+        to_matrix(actual.values, CONTRACT, ENGINEERING),
+        to_matrix([VALUES] * 3, CONTRACT, ENGINEERING),
     )
 
 
