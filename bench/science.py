@@ -29,7 +29,7 @@ from sklearn.model_selection import train_test_split
 
 from bench.arguments import parsed
 from bench.machine import machine, versions
-from cairn import inference, params
+from cairn import inference
 from cairn.compute.engine import Engine, open_engine
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import cross_validation
@@ -38,7 +38,10 @@ from cairn.evaluation.records import Interval
 from cairn.export.onnx import check_parity, sklearn_predictions, to_onnx
 from cairn.modeling import fitting, search
 from cairn.modeling.out_of_fold import TrainingRows
-from cairn.params import CrossValidation, Train
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.evaluate import CrossValidation
+from cairn.params.train import Train
 from cairn.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
@@ -147,7 +150,7 @@ def evaluate(rows: TrainingRows, text: str, quick: bool) -> dict[str, Any]:  # n
     start = time.perf_counter()
     with (
         warnings.catch_warnings(),
-        open_engine(params.load().compute) as engine,
+        open_engine(read_params(Compute)) as engine,
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
@@ -162,7 +165,7 @@ def evaluate(rows: TrainingRows, text: str, quick: bool) -> dict[str, Any]:  # n
 def train_params(settings: dict[str, Any]) -> Train:
     """The train block of params.yaml with these settings."""
     own = {"seed": SEED, **settings}
-    return Train.model_validate({**params.load().train.model_dump(by_alias=True), **own})
+    return Train.model_validate({**read_params(Train).model_dump(by_alias=True), **own})
 
 
 def shown(score: Interval) -> dict[str, float | None]:

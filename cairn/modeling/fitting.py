@@ -21,7 +21,7 @@ from cairn.contract import Contract
 from cairn.modeling import estimators, feature_names
 from cairn.modeling.folds import LEAST, count_distinct, is_short
 from cairn.modeling.preprocessing import prepare
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.paths import TRAIN
 
 # What scikit-learn raises where an argument or the rows are not what an estimator takes.

@@ -19,10 +19,11 @@ from sklearn.pipeline import Pipeline
 
 from cairn import formats, inference
 from cairn.console import CairnError
-from cairn.contract import LARGEST, MISSING_TEXTS, NUMBERS, Category, Column, Contract
+from cairn.contract import LARGEST, NUMBERS, Category, Column, Contract
 from cairn.inference import Predictions
 from cairn.tables import header
-from cairn.transform import Engineering, features
+from cairn.tables.missing import rule_of
+from cairn.transform import Engineering, to_features
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 SECOND = re.compile(r"(.+)\.\d+")
@@ -126,11 +127,11 @@ def matrix(rows: Any, contract: Contract, engineering: Engineering) -> Floats:
     found, problems = _columns(frame, contract)
     if problems:
         raise CairnError("; ".join(problems))
-    return np.column_stack(list(features(found, contract, engineering).values()))
+    return np.column_stack(list(to_features(found, contract, engineering).values()))
 
 
 def _columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], list[str]]:
-    """The columns as `transform.features` takes them, and what is wrong with them."""
+    """The columns as `transform.to_features` takes them, and what is wrong with them."""
     named = names([str(label) for label in frame.columns], contract)
     places = {name: place for place, name in reversed(list(enumerate(named)))}
     found: dict[str, Any] = {}
@@ -194,20 +195,14 @@ def _read(values: pd.Series, column: Column, contract: Contract) -> tuple[Any, l
 
 
 def _given(values: pd.Series, column: Column, contract: Contract) -> list[Any]:
-    """The values as Python has them; None where one is missing, as pandas or the table says it."""
-    markers = {*(MISSING_TEXTS if contract.missing is None else contract.missing), *column.markers}
-    # A category may have a marker's name, and is no missing value then.
-    markers -= set(map(str, column.categories))
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, str):
-            text = value.strip() if contract.strip else value
-            return None if text in markers else text
-        return value
-
-    absent = values.isna().to_numpy()
-    listed = values.astype(object).tolist()
-    return [None if gone else plain(each) for each, gone in zip(listed, absent, strict=True)]
+    """Turn the values into Python's; None where one is missing, as pandas or the table has it."""
+    rule = rule_of(column, contract)
+    is_missing = values.isna().to_numpy()
+    listed = zip(values.astype(object).tolist(), is_missing, strict=True)
+    return [
+        None if is_none else rule.clean_text(value) if isinstance(value, str) else value
+        for value, is_none in listed
+    ]
 
 
 def _problem(values: pd.Series, places: NDArray[np.bool_], column: Column, allowed: str) -> str:

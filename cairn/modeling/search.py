@@ -18,7 +18,6 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline
 
-from cairn import params
 from cairn.compute.engine import Engine
 from cairn.console import Bar, CairnError, Unfit
 from cairn.contract import Contract
@@ -27,7 +26,7 @@ from cairn.evaluation.metrics import DIGITS, ScoredRows
 from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import fitting
 from cairn.modeling.folds import LEAST, Folds, count_distinct, fewer, is_short
-from cairn.params import Range, Space, Train
+from cairn.params.train import Range, Space, Train, parse_train
 
 PAIR = 2  # a name and its estimator
 ETA = 3  # of a halving: one in so many stays, on so many times the rows
@@ -48,8 +47,7 @@ class Candidate(NamedTuple):
     def name(self) -> str:
         """The estimator and the changes on one line.
 
-        >>> from cairn.params import load
-        >>> Candidate(load().train, {"max_depth": 4}).name
+        >>> Candidate(Train(), {"max_depth": 4}).name
         'RandomForestClassifier max_depth=4'
         """
         changes = ", ".join(f"{name}={value}" for name, value in self.changes.items())
@@ -261,7 +259,7 @@ def _candidate(block: Train, space: Space, changes: dict[str, Any], place: str) 
         "arguments": arguments,
         "search": {**block.search.model_dump(), "method": "none"},
     }
-    return Candidate(params.train(content, f"{place}.values"), changes)
+    return Candidate(parse_train(content, f"{place}.values"), changes)
 
 
 def reach(arguments: dict[str, Any], name: str, value: Any, place: str) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import get_args
 
-from cairn import console, params, provenance
+from cairn import console, provenance
 from cairn.console import CairnError, patience, say
+from cairn.params.base import read_params
+from cairn.params.gates import Gates
+from cairn.params.train import Train
 from cairn.paths import METRICS
 from cairn.releases import bento_store, commands, revision, versions
 from cairn.releases.commands import dvc, git
@@ -61,7 +64,7 @@ def _stage(given: str | None) -> str:
 
 def _registry() -> Registry:
     """The registry of the model that params.yaml names."""
-    return versions.read(params.load().train.name)
+    return versions.read(read_params(Train).name)
 
 
 def release(number: str | None = None, bump: str | None = None) -> None:
@@ -80,7 +83,7 @@ def release(number: str | None = None, bump: str | None = None) -> None:
     if there:
         raise CairnError(f"commit {commit[:SHORT]} is {there.number} of {found.name} already")
     wanted = _number(found, number, bump)
-    chain = provenance.locked()
+    chain = provenance.trace_locked()
     _reproduced()
     tag = bento_store.register(chain)
     message = f"{found.name} {wanted}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"
@@ -164,7 +167,7 @@ def promote(stage: str, number: str | None = None, force: str | None = None) -> 
     if version == holder:
         say(f"promote: {version.number} is in {stage} already")
         return
-    tried = promotion.judged(version, holder, params.load().gates)
+    tried = promotion.judged(version, holder, read_params(Gates))
     text = f"{gates.report(tried.gates)}\n{tried.note}".strip()
     print(text, flush=True)
     failed = gates.failures(tried.gates)

@@ -46,7 +46,7 @@ def _answer(command: tuple[str, ...], named: str, **env: str) -> bytes:
     told = {**os.environ, **env}
     done = subprocess.run(command, capture_output=True, check=False, env=told)
     if done.returncode:
-        first = provenance.refusal(done.stderr.decode(errors="replace"))
+        first = provenance.explain_refusal(done.stderr.decode(errors="replace"))
         first = first.removeprefix("ERROR: ").removeprefix("error: ")
         raise CairnError(f"{named}: {first}")
     return done.stdout

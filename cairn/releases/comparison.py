@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sklearn
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy.stats import binomtest
 
 from cairn import inference, parquet
@@ -94,8 +93,8 @@ def load(folder: Path, number: str) -> Rival:
     graph = (folder / ONNX).read_bytes()
     try:
         contract = read_contract(folder / MODEL_CONTRACT)
-    except ValidationError:
-        raise Incomparable(f"the contract of {number} is not as this code has it") from None
+    except CairnError:
+        raise Incomparable(f"another release of Cairn wrote the contract of {number}") from None
     return Rival(number, contract, inference.session(graph), len(graph))
 
 

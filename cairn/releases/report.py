@@ -127,13 +127,13 @@ def write(base: str, url: str = ".") -> Path:
 
 def _base(name: str) -> Base:
     """The commit of that name; the folder is empty then."""
-    provenance.git_says("rev-parse", "--git-dir")  # what keeps git from reading any is told as that
+    provenance.ask_git("rev-parse", "--git-dir")  # what keeps git from reading any is told as that
     try:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").strip()
     except CairnError:
         raise CairnError(f"git knows no commit {shown(name)}; `git fetch` may bring it") from None
     for path in (METRICS, EVALUATION, *map(_picture, PICTURES)):
-        provenance.digest(path, "md5")
+        provenance.hash_file(path, "md5")
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     return Base(commit[:SHORT] if commit.startswith(name) else name, commit)
@@ -304,7 +304,7 @@ def _lines(base: str, same: Sequence[str], new: Sequence[str], lost: str) -> Ite
 
 
 def _changed(path: Path, named: Mapping[Path, revision.Out]) -> bool:
-    return path not in named or named[path].md5 != provenance.digest(path, "md5")
+    return path not in named or named[path].md5 != provenance.hash_file(path, "md5")
 
 
 def _fetched(base: Base, names: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ def _place(commit: str) -> str:
 
 def outs(commit: str) -> dict[Path, Out]:
     """What the stages made that the dvc.lock of a commit names, by the paths of today's code."""
-    stages = provenance.stages_in(lock(commit), _place(commit))
+    stages = provenance.parse_lock(lock(commit), _place(commit))
     made = (out for stage in stages.values() for out in stage["outs"])
     found = (Out(Path(out["path"]), out["md5"], out["size"]) for out in made)
     return {provenance.current_path(out.path): out for out in found}
@@ -108,7 +108,7 @@ def _put(out: Out, source: Path | None, commit: str, target: Path) -> None:
         target.write_bytes(git_bytes("show", f"{commit}:./{out.path.as_posix()}"))
     else:
         shutil.copyfile(source, target)
-    if provenance.digest(target, "md5") != out.md5:
+    if provenance.hash_file(target, "md5") != out.md5:
         raise CairnError(
             f"{out.path} of commit {commit[:7]} is damaged: {source or 'git'} is not what dvc.lock "
             "names; delete it and fetch it again"
@@ -137,9 +137,9 @@ def kept(commit: str, facts: dict[str, str]) -> Kept:
         What the tag of its version says: where that names a `sha256`, the model must have it.
     """
     text = lock(commit)
-    read = provenance.files_in(provenance.stages_in(text, _place(commit)))
+    read = provenance.list_files(provenance.parse_lock(text, _place(commit)))
     with files(commit, read.all) as folder:
-        chain = provenance.at(commit, text, folder)
+        chain = provenance.trace_commit(commit, text, folder)
         _same(chain, facts)
         return Kept(bento_store.register(chain, folder, read), chain.sha256)
 

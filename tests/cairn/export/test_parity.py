@@ -11,7 +11,7 @@ from cairn.contract import Contract
 from cairn.export import parity
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 TREE = "sklearn.tree.DecisionTreeClassifier"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.params import Against, Gates
+from cairn.params.gates import Against, Gates
 from cairn.releases import comparison, promotion, versions
 from cairn.releases.promotion import Trial
 from cairn.releases.versions import Version

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from cairn import params
+from cairn.params.file import load_params
 from cairn.paths import CONTRACT
 from cairn.tables import contract_file
 from deploy.local.upgrade.migrations import (
@@ -95,7 +95,7 @@ def test_the_files_of_the_release_before_load_once_they_are_migrated(
     shipped = (ROOT / PARAMS).read_text()
     notes = migrate_files(shipped)
     assert [note for note in notes if "by hand" in note or "delete the old one" in note] == []
-    migrated = params.load(PARAMS)
+    migrated = load_params(PARAMS)
     assert migrated.train.arguments == values["train"]["arguments"]
     assert contract_file.read(CONTRACT).target.name == "target"
     assert PARAMS.read_text().startswith("# Ours.\n# Every knob")
