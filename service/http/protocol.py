@@ -26,8 +26,8 @@ from service.http.asgi import CLOSE, FAST_PATH
 from service.http.compat import FastPath
 
 BAD_REQUEST = {
-    "error": "this is not an HTTP/1.1 request, or its headers are too long; check the request "
-    "line and the headers",
+    "error": "the request is not HTTP/1.1, or its headers are too long; check the request line and "
+    "the headers",
     "detail": [],
 }
 # Bytes of a request's line and headers; uvicorn would keep whatever comes.
