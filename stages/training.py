@@ -185,26 +185,26 @@ def learn(block: Train, contract: Contract, engine: Engine, run: Run = here) -> 
         say(f"train: WARNING: {leaks.warning(leak, contract)}")
     del hashes
     with joblib.parallel_config("threading", n_jobs=-1):
-        found = search.best(rows.features, rows.classes, contract, block, engine)
+        found = search.choose(rows.features, rows.classes, contract, block, engine)
         if found.report:
             say(f"train: the best is {found.report['best']}")
-        pipeline = fit(rows, contract, found.block, engine)
+        pipeline = fit(rows, contract, found.params, engine)
         fitting.check_converged(pipeline, rows.features, rows.classes)
         say("train: converting to ONNX")
         graph = to_onnx(pipeline, rows.features.shape[1])
-        said = parity.predictions("train", pipeline, graph, rows.features)
+        said = parity.verify_predictions("train", pipeline, graph, rows.features)
         judged = cross_validation.judge(
             cross_validation.Rows(rows.features, rows.classes, contract),
             block,
-            found.block,
+            found.params,
             engine,
             run,
         )
-        unsure = fitting.notes(found.block, pipeline, rows.features, rows.classes)
+        unsure = fitting.collect_notes(found.params, pipeline, rows.features, rows.classes)
         notes = [note for note in (found.note, *unsure, judged.note) if note]
         for note in notes:
             say(f"train: {note}")
-        learning = learned(rows, contract, found.block, run)
+        learning = learned(rows, contract, found.params, run)
     known = complete(rows, contract, judged.threshold)
     if block.example == "row":
         shown = example.example(contract, rows.features, block.seed)
@@ -214,7 +214,7 @@ def learn(block: Train, contract: Contract, engine: Engine, run: Run = here) -> 
     del rows, said  # before the test rows come
     rows = read(TEST, contract.target.name)
     hashes = duplicates.hash_matrix(rows.features)
-    test = scored(rows, parity.predictions("test", pipeline, graph, rows.features), known)
+    test = scored(rows, parity.verify_predictions("test", pipeline, graph, rows.features), known)
     say("train: scoring")
     with patience("train: still scoring"):
         evaluation: dict[str, Any] = {
@@ -274,7 +274,7 @@ def learned(rows: Rows, contract: Contract, block: Train, run: Run) -> DataFrame
         return curves.unlearned()
     say("train: learning from fewer rows")
     with patience("train: still learning from fewer rows"):
-        pipeline = fitting.unfitted(rows.features, contract, block)
+        pipeline = fitting.build_pipeline(rows.features, contract, block)
         return curves.learning(pipeline, (rows.features, rows.classes), block, run)
 
 
@@ -323,7 +323,7 @@ def fit(rows: Rows, contract: Contract, block: Train, engine: Engine) -> Pipelin
 
 def libraries(pipeline: Pipeline) -> tuple[str, ...]:
     """The libraries that decide the bits of this model."""
-    return (*LIBRARIES, *(LIGHTGBM if estimators.uses_lightgbm(pipeline[-1]) else ()))
+    return (*LIBRARIES, *(LIGHTGBM if estimators.has_lightgbm(pipeline[-1]) else ()))
 
 
 def write(content: dict[str, Any], path: Path) -> None:

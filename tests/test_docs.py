@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench import science
 from cairn import params
-from cairn.modeling import estimators, search
+from cairn.modeling import candidates, estimators
 from cairn.tables import contract_file
 from service.http.errors import KINDS
 from service.http.routes import ROUTES
@@ -137,10 +137,10 @@ def test_the_params_of_the_examples_are_allowed() -> None:
     table, _, searched = blocks("yaml")
     assert allowed(table).train.arguments == {"C": 0.5, "class_weight": "balanced"}
     block = allowed(searched).train
-    drawn = search.candidates(block)
+    drawn = candidates.list_candidates(block)
     assert len(drawn) == block.search.candidates
     for each in drawn:
-        estimators.make(each.block, small.CONTRACT)
+        estimators.build_estimator(each.params, small.CONTRACT)
 
 
 def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:

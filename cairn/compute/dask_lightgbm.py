@@ -22,7 +22,7 @@ from cairn import parquet
 from cairn.compute import dask
 from cairn.compute.dask import ALONE_SECONDS, POLL_SECONDS, TRIES, Cluster, Lost
 from cairn.console import CairnError, say
-from cairn.modeling.estimators import STOPS
+from cairn.modeling.estimators import EARLY_STOPPING_NAMES
 
 THREADS = ("n_jobs", "num_threads", "num_thread", "nthread", "nthreads")  # LightGBM's words
 Floats = NDArray[np.float32]
@@ -75,7 +75,7 @@ def fit(
 
 def _check_stops(arguments: Mapping[str, Any]) -> None:
     """Refuse to stop early: each worker has but a part of the rows that it would be judged by."""
-    if not set(STOPS).isdisjoint(arguments):
+    if not set(EARLY_STOPPING_NAMES).isdisjoint(arguments):
         raise CairnError(
             "train.early_stopping: LightGBM on a cluster cannot stop early; set it to null, or "
             "compute.engine to local"

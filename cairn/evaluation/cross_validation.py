@@ -21,7 +21,7 @@ from cairn.evaluation.metrics import BINARY, CLASS_SCORES, SCORES, Scored
 from cairn.export.onnx import sklearn_predictions
 from cairn.inference import Predictions
 from cairn.modeling import fitting, search
-from cairn.modeling.folds import LEAST, Folds, count_distinct, fewer, is_short
+from cairn.modeling.folds import LEAST, Folds, count_distinct, is_short, limit_folds
 from cairn.params import FixedValue, Threshold, Train
 
 Floats = NDArray[np.float32]
@@ -117,7 +117,7 @@ def possible(rows: Rows, block: Train) -> Possible:
     """
     labels = [repr(rows.contract.target.classes[code]) for code in np.unique(rows.classes)]
     counts = count_distinct(rows.features, rows.classes)
-    wanted, number = block.cross_validation.folds, fewer(block.cross_validation.folds, counts)
+    wanted, number = block.cross_validation.folds, limit_folds(block.cross_validation.folds, counts)
     lone = [label for label, own in zip(labels, counts, strict=True) if own < LEAST]
     if is_short(counts):
         raise Unfit(f"class {lone[0]} has no two rows to train on that differ; add rows")
@@ -143,15 +143,15 @@ def _said(
     if block.search.method != "none":  # it is what runs side by side
         for train, test in splits:
             part = rows._replace(features=rows.features[train], classes=rows.classes[train])
-            best = search.best(*part, block, engine).block
-            pipeline = fitting.unfitted(part.features, part.contract, best)
-            with fitting.running([pipeline], f"train.search: {best.estimator}"):
+            best = search.choose(*part, block, engine).params
+            pipeline = fitting.build_pipeline(part.features, part.contract, best)
+            with fitting.guard_fit([pipeline], f"train.search: {best.estimator}"):
                 said = _ask(pipeline, part.features, part.classes, rows.features[test])
             yield said
         return
-    pipeline = fitting.unfitted(rows.features, rows.contract, block)
+    pipeline = fitting.build_pipeline(rows.features, rows.contract, block)
     fold = partial(_fold, rows.features, rows.classes, rows.contract, block)
-    with fitting.running([pipeline], f"train.estimator: {block.estimator}"):
+    with fitting.guard_fit([pipeline], f"train.estimator: {block.estimator}"):
         if isinstance(engine, Local) and fits(rows.features.nbytes):
             yield from run(fold, splits)
             return
@@ -166,14 +166,14 @@ def _fold(
     features: Floats, classes: Codes, contract: Contract, block: Train, split: Split
 ) -> NDArray[np.float64]:
     train, test = split
-    pipeline = fitting.unfitted(features[train], contract, block)
+    pipeline = fitting.build_pipeline(features[train], contract, block)
     return _ask(pipeline, features[train], classes[train], features[test])
 
 
 def _ask(unfitted: Pipeline, features: Floats, classes: Codes, test: Floats) -> NDArray[np.float64]:
     """What a Pipeline, fitted to rows, says of others."""
-    with fitting.alone():
-        pipeline = fitting.finished(fitting.fit_rows(unfitted, features, classes))
+    with fitting.limit_threads():
+        pipeline = fitting.finalize(fitting.fit_rows(unfitted, features, classes))
         said = sklearn_predictions(pipeline, test).probabilities
     shares: NDArray[np.float64] = said.astype(np.float64)
     sums: NDArray[np.float64] = shares.sum(axis=1, keepdims=True)
