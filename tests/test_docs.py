@@ -153,7 +153,7 @@ def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:
 def test_the_scores_that_are_shown_were_measured() -> None:
     measured = json.loads((ROOT / "bench" / "results" / "science.json").read_text())["tables"]
     assert table("data") == [
-        science.row(name, way, scores)
+        science.format_row(name, way, scores)
         for name, ways in measured.items()
         for way, scores in ways.items()
     ]
