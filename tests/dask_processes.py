@@ -116,31 +116,31 @@ class Processes:
         return f"tcp://127.0.0.1:{self.port}"
 
     @property
-    def block(self) -> Compute:
+    def params(self) -> Compute:
         return Compute(engine="dask", scheduler=self.address, workers=None, memory=None)
 
     def add(self, limit: str = "2GiB", **env: str) -> Process:
         """Start a worker of one thread under a nanny."""
-        place = self.folder / f"worker{len(self.workers)}"
+        index = self.folder / f"worker{len(self.workers)}"
         worker = self.stack.enter_context(
             started(
-                place, "worker", self.address, "--nthreads=1", f"--memory-limit={limit}",
+                index, "worker", self.address, "--nthreads=1", f"--memory-limit={limit}",
                 "--host=127.0.0.1", "--dashboard-address=127.0.0.1:0", **env,
             )
         )  # fmt: skip
         self.workers.append(worker)
         return worker
 
-    def kill(self, place: int) -> None:
+    def kill(self, index: int) -> None:
         """End the process of a worker, not its nanny, as the kernel does for want of memory."""
-        self.wait_for(place)
-        for process in filter(spawned, workers_of(self.workers[place])):
+        self.wait_for(index)
+        for process in filter(spawned, workers_of(self.workers[index])):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def wait_for(self, place: int) -> None:
+    def wait_for(self, index: int) -> None:
         """Wait until a worker has a process that can be killed."""
-        wait_until(lambda: any(map(spawned, workers_of(self.workers[place]))))
+        wait_until(lambda: any(map(spawned, workers_of(self.workers[index]))))
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def processes(folder: Path, workers: int = 2, limit: str = "2GiB") -> Iterator[P
             )
         )  # fmt: skip
         wait_until(lambda: listens(port))
-        found = Processes(folder, port, scheduler, [], stack)
+        result = Processes(folder, port, scheduler, [], stack)
         for _ in range(workers):
-            found.add(limit)
-        yield found
+            result.add(limit)
+        yield result
