@@ -70,7 +70,7 @@ def end(process: Process) -> None:
 
 
 def workers_of(nanny: Process) -> list[psutil.Process]:
-    """The worker of a nanny that we started, with what stands beside it."""
+    """List the processes of a nanny, with its worker."""
     if nanny.poll() is not None:
         return []
     try:
@@ -145,7 +145,7 @@ class Processes:
 
 @contextmanager
 def processes(folder: Path, workers: int = 2, limit: str = "2GiB") -> Iterator[Processes]:
-    """A scheduler and so many workers on loopback, all ended with the block."""
+    """Start a scheduler and workers on loopback, all ended with the block."""
     port = free_ports(1)
     with ExitStack() as stack:
         scheduler = stack.enter_context(

@@ -61,7 +61,7 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 
 def commands(port: int, host: str = "127.0.0.1") -> list[list[str]]:
-    """What the README starts a scheduler and a worker by, with an address of ours."""
+    """Return the README's commands for a scheduler and a worker, with an address of ours."""
     [block] = re.findall(r"^```console\n((?:dask .*\n)+)```$", README, re.MULTILINE)
     text = block.replace("PRIVATE_IP", host).replace("8786", str(port))
     [scheduler, worker] = [shlex.split(line) for line in text.splitlines()]
@@ -88,7 +88,7 @@ def address(dask: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 def small_project(folder: Path) -> Project:
-    """A clone with a small table, and features of its own."""
+    """Clone the project, with a small table and features of its own."""
     made = clone(folder)
     (made.root / "table.csv").write_text(small.text(small.table(200)))
     for name in ("contract.yaml", "report.json"):
@@ -122,7 +122,7 @@ def write_params(project: Project, block: dict[str, Any], **train: Any) -> None:
 def repro(
     project: Project, block: dict[str, Any], *targets: str, check: bool = True, **train: Any
 ) -> str:
-    """What `dvc repro` says, with compute and train as they are given."""
+    """Return the output of `dvc repro` with these params of compute and train."""
     write_params(project, block, **train)
     done = project.run("dvc", "repro", "--force", *targets, check=check)
     return done.stdout + done.stderr
@@ -136,7 +136,7 @@ def outs(project: Project) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def expected(cloned: Project) -> dict[str, str]:
-    """The outputs of this machine alone."""
+    """Return the hashes of the outputs that this machine writes by itself."""
     repro(cloned, {"engine": "local"}, search=SEARCH)
     return outs(cloned)
 
@@ -194,7 +194,7 @@ def test_an_error_of_a_users_own_features_is_one_line(
 
 
 def certificates(folder: Path) -> dict[str, str]:
-    """The variables that the README names for TLS, with certificates of a CA of our own."""
+    """Return the README's variables for TLS, with certificates of a CA of our own."""
     names = set(re.findall(r"`(?:…__TLS|DASK)_[A-Z_{},]+`", README))
     assert names == {
         "`DASK_DISTRIBUTED__COMM__TLS__CA_FILE`",

@@ -25,7 +25,7 @@ printf '%s\\n' "$*" >>"$CALLS"
 
 
 def shell(job: str, name: str) -> str:
-    """What a step of a job runs."""
+    """Return what a step of a job runs."""
     [found] = [step["run"] for step in JOBS[job]["steps"] if step.get("name") == name]
     return str(found)
 
@@ -88,13 +88,13 @@ class Runner:
         self.step("keep the pictures", head, number)
 
     def git(self, *arguments: str) -> str:
-        """What git says in the repository."""
+        """Return what git prints in the repository."""
         command = ["git", "-C", str(self.remote), *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def kept(self) -> set[str]:
-        """The pictures in the branch."""
+        """List the pictures in the branch."""
         return set(self.git("ls-tree", "-r", "--name-only", "reports").split())
 
 
@@ -167,7 +167,7 @@ def test_a_branch_that_moved_meanwhile_keeps_what_it_got(
 
 
 def overtaken(runner: Runner, commit: str, moment: str) -> Runner:
-    """The same, but at the moment of this hook of git's, once, the branch moves to a commit."""
+    """Move the branch to a commit, once, at the moment of this hook of git."""
     hook = runner.folder / "templates/hooks" / moment
     hook.parent.mkdir(parents=True)
     hook.write_text(
@@ -208,7 +208,7 @@ def test_a_change_is_reported_with_scores_params_and_pictures(
     )
     assert "113 test rows of this, none of which main was trained on" in report
     assert "| `train.arguments.n_estimators` | 100 | – |" in report
-    assert "The same in both" not in report
+    assert "Unchanged" not in report
     shown = re.findall(r"!\[[^]]*\]\(https://example\.org/7/([^)]+)\)", report)
     assert {"base-roc.png", "this-roc.png"} <= set(shown)
     for name in shown:
@@ -251,7 +251,7 @@ def test_what_the_base_has_not_is_said(project: Project, tmp_path: Path) -> None
     own.git("commit", "--quiet", "--message", "no model")
     report = reported(own, "HEAD")
     assert re.search(r"^\| accuracy \| – \| 0\.\d+ \| – \| .* \| – \|$", report, re.MULTILINE)
-    assert "HEAD has none of these: confusion, roc" in report
+    assert "HEAD does not have these: confusion, roc" in report
     assert "![roc of HEAD]" not in report
 
 
@@ -272,7 +272,7 @@ def test_scores_of_another_target_are_not_set_against_these(
         path.write_text(text)
     report = reported(own, "HEAD")
     assert re.search(r"^\| accuracy \| – \| 0\.\d+ \| – \| .* \| – \|$", report, re.MULTILINE)
-    assert "The two were not asked about the same rows" in report
+    assert "The two models could not be compared on the same rows" in report
 
 
 @pytest.mark.long
@@ -287,8 +287,8 @@ def test_pictures_that_cannot_be_had_are_said(project: Project, tmp_path: Path) 
     subprocess.run(["rm", "-rf", own.root / ".dvc/cache"], check=True)
     own.run("dvc", "remote", "modify", "--local", "embedded", "endpointurl", "http://127.0.0.1:9")
     report = reported(own, "main")
-    assert "The pictures of main cannot be had: data/model/plots/roc.png of commit" in report
-    assert "The two were not asked about the same rows: data/" in report
+    assert "The pictures of main are not available: data/model/plots/roc.png of commit" in report
+    assert "The two models could not be compared on the same rows: data/" in report
     assert "within the interval |" in report
 
 
@@ -301,8 +301,8 @@ def reported(project: Project, base: str) -> str:
 @pytest.mark.slow
 def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> None:
     report = reported(copy(project, tmp_path), "HEAD")
-    assert "None changed: it is the same model, byte for byte." in report
-    assert "The same in both: confusion, roc" in report
+    assert "The scores are unchanged: this is the same model, byte for byte." in report
+    assert "Unchanged: confusion, roc" in report
     assert "![" not in report
 
 

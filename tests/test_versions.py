@@ -70,7 +70,7 @@ def commit(project: Project, message: str) -> None:
 
 @pytest.fixture(scope="module")
 def released(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """A clone with three versions, the last one checked out; its remote is a folder."""
+    """Build a clone with three versions, the last one checked out; its remote is a folder."""
     folder = tmp_path_factory.mktemp("released")
     own = copy(project, folder)
     own.run("dvc", "remote", "add", "--local", "--default", "disk", str(folder / "remote"))
@@ -95,7 +95,7 @@ def released(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Rele
 
 
 def another(project: Project, into: Path) -> Project:
-    """The clone on another machine: neither DVC's cache nor a BentoML store."""
+    """Copy the clone to another machine, without DVC's cache and without a BentoML store."""
     shutil.copytree(project.root, into / "clone", symlinks=True)
     shutil.rmtree(into / "clone/.dvc/cache")
     (into / "home").mkdir()
@@ -108,7 +108,7 @@ def models(project: Project) -> set[str]:
 
 
 def in_prod(project: Project) -> str:
-    """The version that GTO itself finds in prod."""
+    """Return the version that GTO itself finds in prod."""
     return project.run("gto", "show", "cairn#prod", "--json").stdout
 
 
@@ -150,7 +150,7 @@ def test_a_checkout_loses_nothing(released: Released, tmp_path: Path) -> None:
 
 
 def served(project: Project) -> dict[str, Any]:
-    """What `GET /model` of `make serve STAGE=prod` says."""
+    """Return `GET /model` of `make serve STAGE=prod`."""
     port = free_ports(1)
     command = ["make", "serve", "STAGE=prod", f"PORT={port}"]
     with started(project, port, command, lambda make: os.killpg(make.pid, signal.SIGINT)) as client:

@@ -361,6 +361,10 @@ def _scheduler_error() -> CairnError:
 class _Backend(ThreadingBackend):  # type: ignore[misc]
     """joblib's threads, each of which waits for a call on the cluster.
 
+    joblib has a Dask backend of its own. With two workers both take the same CPU time (80 fits on
+    40,000 × 20: 45 to 51 s by joblib's, 49 to 52 s by this one), but after the loss of a worker
+    joblib's fails with a FutureCancelledError (joblib issues 957 and 1201), and this one goes on.
+
     Calls that do not take the shared arrays, such as those inside the final fit, have large arrays
     of their own and stay on this machine.
     """

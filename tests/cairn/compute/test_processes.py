@@ -156,7 +156,7 @@ def test_only_a_small_table_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(folder: Path, does: str, **more: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    """The script in a process of its own, and what it says."""
+    """Start the script in a process of its own, and read its output."""
     (folder / "script.py").write_text(SCRIPT)
     process = subprocess.Popen(
         [sys.executable, str(folder / "script.py"), does],

@@ -69,8 +69,8 @@ class Server:
         return list(self.client.search_model_versions(f"name='{name}'"))
 
     def runs(self, name: str) -> list[Any]:
-        found = self.client.get_experiment_by_name(name)
-        return list(self.client.search_runs([found.experiment_id]))
+        result = self.client.get_experiment_by_name(name)
+        return list(self.client.search_runs([result.experiment_id]))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStore]:
-    """A store of this test's own, data/model beside it, and nothing of the user's."""
+    """Create a store of this test's own, with data/model beside it, and nothing of the user's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     for name in OURS:
@@ -93,17 +93,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStor
 
 
 def chain(name: str = "small", **more: Any) -> dict[str, Any]:
-    block = {**small.LINEAR.model_dump(), "name": name}
+    params = {**small.LINEAR.model_dump(), "name": name}
     dvc = {"raw": {"deps": {}, "outs": {"data/raw/table": "d" * 32}}}
-    return {**provenance.fresh(block), "dvc": dvc, **more}
+    return {**provenance.fresh(params), "dvc": dvc, **more}
 
 
 def without_server(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line of a training that nothing could be logged of."""
+    """Return the one line of a training that could not be logged."""
     mlflow.track("small:tag", chain())
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("train: warning: MLFLOW_TRACKING_URI: ")
-    assert line.endswith("; once that is mended: python -m cairn.releases.mlflow")
+    assert line.endswith("; then log it by: python -m cairn.releases.mlflow")
     return str(line)
 
 
@@ -126,10 +126,10 @@ def test_without_the_client_a_warning_says_what_installs_it(
 def test_a_server_that_is_not_there_costs_a_warning_without_the_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = f"127.0.0.1:{free_ports(1)}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{place}")
+    index = f"127.0.0.1:{free_ports(1)}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{index}")
     line = without_server(capsys)
-    assert f"http://{place}: [Errno" in line
+    assert f"http://{index}: [Errno" in line
     assert "refused" in line
     assert "secret" not in line
 
@@ -138,7 +138,7 @@ def test_a_server_that_is_not_there_costs_a_warning_without_the_password(
     ("uri", "says"),
     [
         ("nonsense://x", "unsupported URI 'nonsense://x'"),
-        ("sqlite:///here.db", "the client here speaks http and https alone"),
+        ("sqlite:///here.db", "use http or https"),
     ],
 )
 def test_another_address_costs_a_warning(
@@ -171,12 +171,12 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
-    _validate_param_name(mlflow.key(f"train.arguments.{name}"))
+    _validate_param_name(mlflow.clean_key(f"train.arguments.{name}"))
 
 
 def test_params_are_as_in_params_yaml() -> None:
     blocks = {"raw": {"source": "t.csv"}, "train": {"scale": True, "search": {}, "a": {"C": None}}}
-    assert mlflow.params(blocks) == {
+    assert mlflow.flatten_params(blocks) == {
         "raw.source": "t.csv",
         "train.scale": "true",
         "train.search": "{}",
@@ -186,35 +186,38 @@ def test_params_are_as_in_params_yaml() -> None:
 
 def test_metrics_are_numbers_with_their_intervals() -> None:
     interval = {"value": 0.9, "low": 0.8, "high": 1.0}
-    said = {"test": {"accuracy": interval}, "cross_validation": {"scores": {"brier": interval}}}
-    EVALUATION.write_text(json.dumps(said))
+    text = {
+        "test": {"accuracy": interval},
+        "cross_validation": {"scores": {"brier": interval}},
+    }
+    EVALUATION.write_text(json.dumps(text))
     scores = {"test": {"accuracy": 0.9, "roc_auc": None, "best": "SVC", "done": True}}
-    assert mlflow.metrics(scores) == {
+    assert mlflow.flatten_metrics(scores) == {
         "test.accuracy": 0.9,
         "test.accuracy.low": 0.8,
         "test.accuracy.high": 1.0,
         "cross_validation.brier.low": 0.8,
         "cross_validation.brier.high": 1.0,
     }
-    EVALUATION.write_text(json.dumps({**said, "cross_validation": None}))
-    assert "cross_validation.brier.low" not in mlflow.metrics(scores)
+    EVALUATION.write_text(json.dumps({**text, "cross_validation": None}))
+    assert "cross_validation.brier.low" not in mlflow.flatten_metrics(scores)
 
 
 def test_what_train_leaves_is_hashed_as_dvc_will_have_it() -> None:
-    assert mlflow.coming() == {}
+    assert mlflow.read_train_hashes() == {}
     outs = ["data/model/model.onnx", {"data/model/contract.json": {"cache": False}}]
     stage = {"deps": ["code.py", "none.py"], "outs": outs, "metrics": ["data/model/metrics.json"]}
     Path("code.py").write_bytes(b"")
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
-    made = [MODEL / name for name in ("model.onnx", "contract.json", "metrics.json")]
-    assert mlflow.coming() == {
+    estimator = [MODEL / name for name in ("model.onnx", "contract.json", "metrics.json")]
+    assert mlflow.read_train_hashes() == {
         "deps": {"code.py": "d41d8cd98f00b204e9800998ecf8427e"},
-        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in made},
+        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in estimator},
     }
 
 
 def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_path: Path) -> None:
-    assert mlflow.commit() == {"git_commit": "none", "git_dirty": "false"}
+    assert mlflow.read_commit() == {"git_commit": "none", "git_dirty": "false"}
     user = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 
     def git(*arguments: str) -> str:
@@ -230,9 +233,9 @@ def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_p
     Path("dvc.lock").write_text("b")
     METRICS.write_text("{}")
     head = git("rev-parse", "HEAD")
-    assert mlflow.commit() == {"git_commit": head, "git_dirty": "false"}
+    assert mlflow.read_commit() == {"git_commit": head, "git_dirty": "false"}
     Path("params.yaml").write_text("b")
-    assert mlflow.commit() == {"git_commit": head, "git_dirty": "true"}
+    assert mlflow.read_commit() == {"git_commit": head, "git_dirty": "true"}
 
 
 def test_by_hand_it_wants_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,8 +292,8 @@ def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
 ) -> None:
     server.use(monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
-    paths = {f"../{place}/größe = {'x' * place}": "d" * 32 for place in range(250)}
-    knobs = {f"{place}: (größe)": "ä" * 7000 for place in range(250)}
+    paths = {f"../{index}/größe = {'x' * index}": "d" * 32 for index in range(250)}
+    knobs = {f"{index}: (größe)": "ä" * 7000 for index in range(250)}
     many = chain("many", dvc={"raw": {"deps": paths, "outs": {}}})
     many["params"] = {"train": {"name": "many", "arguments": knobs}}
     mlflow.track("many:tag", many)
@@ -323,17 +326,17 @@ def test_a_server_that_keeps_no_files_costs_a_warning_and_leaves_a_failed_run(
 def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
     server: Server, project: Project, tmp_path: Path
 ) -> None:
-    made = copy(project, tmp_path / "copy")
+    estimator = copy(project, tmp_path / "copy")
     train = ("dvc", "repro", "--force", "--single-item", "train")
     nowhere = f"http://127.0.0.1:{free_ports(1)}"
-    alone = made.run(*train, MLFLOW_TRACKING_URI=nowhere)
-    [warning] = [line for line in alone.stdout.splitlines() if "warning" in line]
+    single = estimator.run(*train, MLFLOW_TRACKING_URI=nowhere)
+    [warning] = [line for line in single.stdout.splitlines() if "warning" in line]
     assert warning.startswith(f"train: warning: MLFLOW_TRACKING_URI: {nowhere}: [Errno")
-    assert "Traceback" not in alone.stdout + alone.stderr
-    lock = (made.root / "dvc.lock").read_bytes()
+    assert "Traceback" not in single.stdout + single.stderr
+    lock = (estimator.root / "dvc.lock").read_bytes()
 
-    made.run(*train, **server.env)
-    assert (made.root / "dvc.lock").read_bytes() == lock
+    estimator.run(*train, **server.env)
+    assert (estimator.root / "dvc.lock").read_bytes() == lock
     [version] = server.versions("cairn")
     stages = yaml.safe_load(lock)["stages"]
     hashes = {
@@ -342,35 +345,35 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
         for side in ("deps", "outs")
         for entry in content.get(side, ())
     }
-    sha256 = provenance.sha256(made.root / MODEL)
+    sha256 = provenance.sha256(estimator.root / MODEL)
     assert version.tags == {
         **hashes,
         "bentoml_tag": f"cairn:{sha256[:12]}",
         "sha256": sha256,
-        "git_commit": made.git("rev-parse", "HEAD"),
+        "git_commit": estimator.git("rev-parse", "HEAD"),
         "git_dirty": "false",
     }
 
     run = server.client.get_run(version.run_id)
     assert run.data.params["train.seed"] == "42"
     assert run.data.params["features.test_size"] == "0.2"
-    said = json.loads((made.root / METRICS).read_bytes())
-    assert run.data.metrics["test.accuracy"] == said["test"]["accuracy"]
-    assert run.data.metrics["test.log_loss"] == said["test"]["log_loss"]
+    text = json.loads((estimator.root / METRICS).read_bytes())
+    assert run.data.metrics["test.accuracy"] == text["test"]["accuracy"]
+    assert run.data.metrics["test.log_loss"] == text["test"]["log_loss"]
 
     into = tmp_path / "logged"
     into.mkdir()
     folder = Path(server.client.download_artifacts(version.run_id, "model", str(into)))
-    for path in (made.root / MODEL).rglob("[!.]*"):
+    for path in (estimator.root / MODEL).rglob("[!.]*"):
         if path.is_file():
-            logged = folder / path.relative_to(made.root / MODEL)
+            logged = folder / path.relative_to(estimator.root / MODEL)
             assert logged.read_bytes() == path.read_bytes()
     rows = np.zeros((2, 30), dtype=np.float32)
-    onnx = inference.predict(inference.session((made.root / ONNX).read_bytes()), rows)
-    loaded = made.run("python", "-c", LOAD, str(folder)).stdout
+    onnx = inference.predict(inference.session((estimator.root / ONNX).read_bytes()), rows)
+    loaded = estimator.run("python", "-c", LOAD, str(folder)).stdout
     assert json.loads(loaded) == onnx.probabilities.tolist()
 
-    by_hand = made.run("python", "-m", "cairn.releases.mlflow", **server.env)
+    by_hand = estimator.run("python", "-m", "cairn.releases.mlflow", **server.env)
     assert by_hand.stdout == f"tracking: logged to MLflow at {server.uri}, version 1 of cairn\n"
     assert len(server.versions("cairn")) == 1
     assert len(server.runs("cairn")) == 2
