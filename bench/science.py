@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
-from bench.arguments import parsed
-from bench.machine import machine, versions
+from bench.arguments import parse_arguments
+from bench.machine import describe_machine, read_versions
 from cairn import inference
 from cairn.compute.engine import Engine, open_engine
 from cairn.contract import Column, Contract, Target
@@ -107,7 +107,7 @@ Floats = NDArray[np.float32]
 
 def main() -> None:
     """Evaluate each setting, print a table, and write the results."""
-    arguments = parsed("bench.science", __doc__, list(SETTINGS))
+    arguments = parse_arguments("bench.science", __doc__, list(SETTINGS))
     results = {
         name: {model: evaluate(load(name), text, arguments.quick) for model, text in models.items()}
         for name, models in SETTINGS.items()
@@ -117,8 +117,8 @@ def main() -> None:
     if arguments.quick or len(results) < len(SETTINGS):
         return
     result = {
-        "machine": machine(),
-        "versions": versions("numpy", "onnxruntime", "scikit-learn", "scipy", "skl2onnx"),
+        "machine": describe_machine(),
+        "versions": read_versions("numpy", "onnxruntime", "scikit-learn", "scipy", "skl2onnx"),
         "seed": SEED,
         "folds": FOLDS,
         "reference": REFERENCE,

@@ -187,7 +187,7 @@ def test_a_failed_gate_stops_and_changes_nothing(released: Released, tmp_path: P
     before = other.git("show-ref", "--tags")
     done = other.run("make", "promote", "STAGE=prod", check=False)
     assert done.returncode
-    assert "error: v2.0.0 does not become prod, nothing was changed: roc_auc 0.9" in done.stderr
+    assert "error: v2.0.0 is not promoted to prod, nothing has changed: roc_auc 0.9" in done.stderr
     assert " under 1.01. FORCE=" in done.stderr
     assert "FAILED" in done.stdout
     assert other.git("show-ref", "--tags") == before
