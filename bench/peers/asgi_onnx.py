@@ -42,12 +42,12 @@ def create_app() -> App:
                 "confidences": probabilities.max(axis=1),
                 "probabilities": probabilities,
             }
-        predict = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = [
             (b"content-type", b"application/json"),
-            (b"content-length", str(len(predict)).encode()),
+            (b"content-length", str(len(body)).encode()),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": predict})
+        await send({"type": "http.response.body", "body": body})
 
     return app
