@@ -20,6 +20,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 STORE := python deploy/local/store.py
 INSTALL := python deploy/install.py
+# So that the project is importable from any folder; it builds from what the lock has.
+EDITABLE := python -m pip --isolated install --quiet --no-deps --no-build-isolation --no-index --editable .
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
 # A process for each core has one thread for its sums, and byte code is kept for the next one.
@@ -90,14 +92,17 @@ widest = $(firstword $(foreach each,dev extras,$(if $(wildcard .venv/.installed-
 
 .venv/.installed: requirements.txt requirements-uv.txt | .venv/bin/python
 	@$(INSTALL) $(widest)
+	@$(EDITABLE)
 	@touch $@
 
 .venv/.installed-extras: requirements-extras.txt requirements-uv.txt | .venv/bin/python
 	@$(INSTALL) $(widest)
+	@$(EDITABLE)
 	@touch .venv/.installed $@
 
 .venv/.installed-dev: requirements-dev.txt requirements-uv.txt | .venv/bin/python
 	@$(INSTALL) $<
+	@$(EDITABLE)
 	@touch .venv/.installed .venv/.installed-extras $@
 
 .venv/bin/python:

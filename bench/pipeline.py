@@ -16,8 +16,8 @@ from bench.machine import describe_machine, read_versions
 
 RUNS = 5
 RESULT = Path("bench/results/pipeline.json")
-STAGES = ("raw", "processed", "features", "train")
-COLD, HAND, NOTHING = "dvc repro, cold", "four scripts by hand", "dvc repro, nothing to do"
+STAGES = ("raw", "processed", "features", "train", "evaluate")
+COLD, HAND, NOTHING = "dvc repro, cold", "five scripts by hand", "dvc repro, nothing to do"
 
 
 def main() -> None:

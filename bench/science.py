@@ -29,16 +29,18 @@ from sklearn.model_selection import train_test_split
 
 from bench.arguments import parse_arguments
 from bench.machine import describe_machine, read_versions
+from bench.server import BenchError
 from cairn import inference
 from cairn.compute.engine import Engine, open_engine
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import cross_validation
-from cairn.evaluation.cross_validation import Rows
 from cairn.evaluation.markdown import scored
+from cairn.evaluation.records import Interval
 from cairn.export import parity
 from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.modeling import fitting, search
-from cairn.params import Train
+from cairn.modeling.out_of_fold import TrainingRows
+from cairn.params import CrossValidation, Train
 from cairn.params import load as load_params
 from cairn.yaml_text import parse_yaml
 
@@ -127,21 +129,24 @@ def main() -> None:
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def load(name: str) -> Rows:
+def load(name: str) -> TrainingRows:
     """Load a table that scikit-learn ships, as the pipeline would have it."""
     rows, classes = getattr(datasets, f"load_{name}")(return_X_y=True)
     features = rows.astype(np.float32)
     columns = tuple(Column(name=f"x{index}", kind="number") for index in range(features.shape[1]))
     target = Target(name="target", classes=tuple(np.unique(classes).tolist()))
-    return Rows(features, classes.astype(np.int64), Contract(columns=columns, target=target))
+    return TrainingRows(
+        features, classes.astype(np.int64), Contract(columns=columns, target=target)
+    )
 
 
-def evaluate(rows: Rows, text: str, is_quick: bool) -> dict[str, Any]:  # noqa: FBT001
+def evaluate(rows: TrainingRows, text: str, is_quick: bool) -> dict[str, Any]:  # noqa: FBT001
     """Evaluate a setting: its scores with their intervals, as in the pipeline, and its ONNX."""
     settings = parse_yaml(text, "bench.science")
     # A search fits every candidate anew in each fold.
     repeats = 1 if is_quick or "search" in settings else REPEATS
-    params = build_params(settings, repeats)
+    params = build_params(settings)
+    folds = CrossValidation(folds=FOLDS, repeats=repeats, most_rows=1000)
     start = time.perf_counter()
     with (
         warnings.catch_warnings(),
@@ -149,26 +154,31 @@ def evaluate(rows: Rows, text: str, is_quick: bool) -> dict[str, Any]:  # noqa: 
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
-        report = cross_validation.judge(rows, params, params, engine).cross_validation or {}
+        result = cross_validation.cross_validate(rows, params, folds, engine)
         onnx = measure_onnx(rows, params, engine)
-    scores = {name: round_score(report["scores"][name]) for name in ("accuracy", "roc_auc")}
+    if result.record is None:
+        raise BenchError(f"{params.estimator}: {result.note}")
+    values = result.record.scores
+    scores = {name: round_score(values[name]) for name in ("accuracy", "roc_auc")}
     print(f"bench: {params.estimator}, {time.perf_counter() - start:.0f} s: {scores}", flush=True)
     return {"train": settings, "repeats": repeats, **scores, "onnx": onnx}
 
 
-def build_params(settings: dict[str, Any], repeats: int) -> Train:
-    """Build the `train` params with these settings and a number of repeats of all folds."""
-    folds = {"folds": FOLDS, "repeats": repeats, "most_rows": 1000}
-    own = {"seed": SEED, "cross_validation": folds, **settings}
+def build_params(settings: dict[str, Any]) -> Train:
+    """Build the `train` params with these settings."""
+    own = {"seed": SEED, **settings}
     return Train.model_validate({**load_params().train.model_dump(by_alias=True), **own})
 
 
-def round_score(score: dict[str, Any]) -> dict[str, Any]:
+def round_score(score: Interval) -> dict[str, float | None]:
     """Round a score and the ends of its interval, which may be None."""
-    return {name: value if value is None else round(value, DIGITS) for name, value in score.items()}
+    return {
+        name: None if value is None else round(value, DIGITS)
+        for name, value in (("value", score.value), ("low", score.low), ("high", score.high))
+    }
 
 
-def measure_onnx(rows: Rows, params: Train, engine: Engine) -> dict[str, float]:
+def measure_onnx(rows: TrainingRows, params: Train, engine: Engine) -> dict[str, float]:
     """Measure the largest difference of a probability over all rows, and µs for one row.
 
     The model is fitted to four fifths of the rows. Raises a CairnError if the two differ.

@@ -12,15 +12,20 @@ REPORT = Path("data/processed/report.json")
 TRAIN = Path("data/features/train.parquet")
 TEST = Path("data/features/test.parquet")
 
+# What `train` writes: the model, and a record of the training for `evaluate`.
 MODEL = Path("data/model")
 PIPELINE = MODEL / "pipeline.joblib"
 ONNX = MODEL / "model.onnx"
 MODEL_CONTRACT = MODEL / "contract.json"
-METRICS = MODEL / "metrics.json"
 ENVIRONMENT = MODEL / "environment.json"
-EVALUATION = MODEL / "evaluation.json"
-CARD = MODEL / "card.md"
-PLOTS = MODEL / "plots"
+TRAINING = MODEL / "training.json"
+
+# What `evaluate` writes: how good the model is, for programs and for people.
+EVALUATION_FOLDER = Path("data/evaluation")
+EVALUATION = EVALUATION_FOLDER / "evaluation.json"
+METRICS = EVALUATION_FOLDER / "metrics.json"
+CARD = EVALUATION_FOLDER / "card.md"
+PLOTS = EVALUATION_FOLDER / "plots"
 # Of each, its points as PLOTS/NAME.csv and the drawing as PLOTS/NAME.png.
 PICTURES = (
     "confusion",

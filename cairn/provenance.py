@@ -1,4 +1,14 @@
-"""Where a model comes from: the chain from git and dvc.lock to the bytes that serve."""
+"""Trace a model: the chain from git and dvc.lock to the bytes that serve.
+
+A model in the BentoML store has files of two kinds. The tag, NAME:<12 hex>, is made from the
+SHA-256 of those that serve predictions: the ONNX graph and the contract. Its card, scores, plots
+and library versions travel in the same entry and leave the tag alone: a sentence in the card makes
+no other model. `files_sha256` covers all of them, so that a store, an image or a container with an
+older card can be told apart; the Bento's version is made from it.
+
+Commits of older code kept everything in data/model, and made the tag from every file. They are
+read as they are: a dvc.lock with a stage `evaluate` has today's layout, one without it the old one.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +16,17 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cairn.console import CairnError
 from cairn.paths import (
     CARD,
     ENVIRONMENT,
     EVALUATION,
+    EVALUATION_FOLDER,
     METRICS,
     MODEL,
     MODEL_CONTRACT,
@@ -38,44 +50,151 @@ MARK = "<<<<<<< "
 # Git takes it in the middle of a merge and of a rebase too, where `git checkout FILE` fails.
 RESTORE = f"git checkout HEAD -- {LOCK}"
 TRUST = "safe.directory"  # what git's own advice sets for a repository of another user's
-# What the service reads and the tag is made from. The pickled Pipeline is for people.
+# The stages that write the files of a model.
+WRITERS = ("train", "evaluate")
+# What serves predictions, and so makes the tag.
+SERVING_FILES = (MODEL_CONTRACT, ONNX)
+# Every file that the service reads. The pickled Pipeline is for people.
 FILES = (
-    CARD,
-    MODEL_CONTRACT,
+    *SERVING_FILES,
     ENVIRONMENT,
+    CARD,
     EVALUATION,
     METRICS,
-    ONNX,
     *(PLOTS / f"{name}.png" for name in PICTURES),
 )
 
+StageHashes = Mapping[str, Mapping[str, str]]  # deps and outs: path → MD5
 
-def sha256(folder: Path, files: Iterable[Path] = FILES) -> str:
-    """SHA-256, in hex, over the names and contents of the model's files in a folder.
+
+class ModelFiles(NamedTuple):
+    """The files of a model, at their paths of today.
+
+    Attributes
+    ----------
+    tagged
+        Those that make its tag.
+    all
+        Those that the service reads, the tagged ones among them.
+    """
+
+    tagged: tuple[Path, ...] = SERVING_FILES
+    all: tuple[Path, ...] = FILES
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit, or `none`, and whether dvc.lock was changed since."""
+
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The chain of a model, as BentoML keeps it and `GET /model` answers it.
+
+    Attributes
+    ----------
+    sha256
+        Hex, over the files that serve predictions; the tag begins as it does.
+    files_sha256
+        Hex, over all files that travel with the model.
+    dvc
+        Stage → its deps and outs, path → MD5, as dvc.lock has them.
+    params
+        The blocks of params.yaml with which the stages ran.
+    metrics, versions
+        metrics.json and environment.json.
+    git
+        The commit that brought dvc.lock.
+    """
+
+    sha256: str
+    files_sha256: str
+    dvc: Mapping[str, StageHashes]
+    params: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    versions: Mapping[str, str]
+    git: Commit
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.params["train"]["name"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the chain as plain values, which JSON and BentoML's metadata hold."""
+        return asdict(self)
+
+
+def sha256(folder: Path, files: Iterable[Path] = SERVING_FILES) -> str:
+    """Hash the model's files in a flat folder, such as an entry of the BentoML store.
 
     Parameters
     ----------
     files
-        Which files those are, as in data/model. Models of older code have fewer.
+        Which files those are, at their paths in the repository.
+
+    Returns
+    -------
+    str
+        SHA-256, in hex, over their names and contents.
 
     Raises
     ------
     CairnError
         Where one is missing.
     """
-    whole = hashlib.sha256()
-    for name in sorted(map(inside, files)):
-        whole.update(f"{digest(folder / name, 'sha256')}  {name}\n".encode())
-    return whole.hexdigest()
+    return _hash_files({name: folder / name for name in map(inside, files)})
+
+
+def tree_sha256(root: Path, files: Iterable[Path]) -> str:
+    """Hash as `sha256` the model's files at their paths below the top of a repository."""
+    return _hash_files({inside(path): root / path for path in files})
+
+
+def _hash_files(paths: Mapping[str, Path]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(paths):
+        total.update(f"{digest(paths[name], 'sha256')}  {name}\n".encode())
+    return total.hexdigest()
+
+
+def is_model(folder: Path, expected: str) -> bool:
+    """Tell whether an entry's folder holds the model of a SHA-256, of today's code or of older.
+
+    Older code hashed every file of the model.
+    """
+    every = [path for path in FILES if (folder / inside(path)).is_file()]
+    return expected in {sha256(folder, SERVING_FILES), sha256(folder, every)}
 
 
 def inside(path: Path) -> str:
-    """The name of a file of data/model in any folder that holds a model."""
-    return path.relative_to(MODEL).as_posix()
+    """Return the name of a model's file in a flat folder that holds a model.
+
+    >>> inside(CARD), inside(ONNX)
+    ('card.md', 'model.onnx')
+    """
+    top = EVALUATION_FOLDER if path.is_relative_to(EVALUATION_FOLDER) else MODEL
+    return path.relative_to(top).as_posix()
+
+
+def current_path(path: Path) -> Path:
+    """Return where today's code has a file that a commit names.
+
+    >>> current_path(Path("data/model/card.md")).as_posix()
+    'data/evaluation/card.md'
+    """
+    if not path.is_relative_to(MODEL):
+        return path
+    moved = EVALUATION_FOLDER / path.relative_to(MODEL)
+    is_moved = moved in {CARD, EVALUATION, METRICS} or moved.parent == PLOTS
+    return moved if is_moved else path
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """A file's hash in hex; a CairnError where there is no file."""
+    """Return a file's hash in hex; raise a CairnError where there is no file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
@@ -85,14 +204,20 @@ def digest(path: Path, algorithm: str) -> str:
         ) from None
 
 
-def fresh(block: dict[str, Any]) -> dict[str, Any]:
-    """The chain of what `train` has just made with this block, before it is in dvc.lock."""
-    before = {name: stage for name, stage in lock().items() if name != "train"}
-    return _chain(before, {**_params(before), "train": block})
+def trace_new(params: Mapping[str, Any]) -> Provenance:
+    """Trace the model that `evaluate` has just described, before that is in dvc.lock.
+
+    Parameters
+    ----------
+    params
+        The blocks of params.yaml that the last two stages read.
+    """
+    before = {name: stage for name, stage in lock().items() if name != "evaluate"}
+    return _trace_here(before, {**_params(before), **params})
 
 
-def locked() -> dict[str, Any]:
-    """The chain of the model in data/model, which must be the one that dvc.lock names.
+def locked() -> Provenance:
+    """Trace the model of this folder, which must be the one that dvc.lock names.
 
     Raises
     ------
@@ -100,18 +225,18 @@ def locked() -> dict[str, Any]:
         Where there is none, or another one.
     """
     stages = lock()
-    named = {out["path"]: out["md5"] for out in stages.get("train", {}).get("outs", ())}
+    hashes = {path.as_posix(): out["md5"] for path, out in _outs(stages).items()}
     for path in FILES:
-        if named.get(path.as_posix()) != digest(path, "md5"):
+        if hashes.get(path.as_posix()) != digest(path, "md5"):
             raise CairnError(
                 f"{path} is not the one that dvc.lock names: run `dvc checkout` for the model of "
                 "this commit, or `dvc repro` to train it anew"
             )
-    return _chain(stages, _params(stages))
+    return _trace_here(stages, _params(stages))
 
 
 def lock() -> dict[str, Any]:
-    """The stages of dvc.lock, by name; none where there is no such file."""
+    """Read the stages of dvc.lock, by name; none where there is no such file."""
     if not LOCK.is_file():
         return {}
     text = LOCK.read_text(encoding="utf-8", errors="replace")
@@ -136,65 +261,81 @@ def has_conflict(text: str) -> bool:
     return any(line.startswith(MARK) for line in text.splitlines())
 
 
-def stages_in(text: str, place: str) -> dict[str, Any]:
-    """The stages of the text of a dvc.lock, by name; a CairnError names its place if it is none."""
+def stages_in(text: str, name: str) -> dict[str, Any]:
+    """Parse the text of a dvc.lock into its stages, by name; `name` is what errors call it."""
     # No container has a dvc.lock, nor what reads it.
     from cairn.yaml_text import parse_yaml  # noqa: PLC0415
 
     try:
-        content = parse_yaml(text, place)
+        content = parse_yaml(text, name)
         return {str(name): dict(stage) for name, stage in content["stages"].items()}
     except (CairnError, AttributeError, KeyError, TypeError, ValueError):
-        raise CairnError(f"{place} is not what DVC wrote") from None
+        raise CairnError(f"{name} is not what DVC wrote") from None
 
 
-def at(commit: str, text: str, folder: Path) -> dict[str, Any]:
-    """The chain of a commit's model.
+def at(commit: str, text: str, root: Path) -> Provenance:
+    """Trace a commit's model.
 
     Parameters
     ----------
     commit, text
         The commit and its dvc.lock.
-    folder
-        Where the files of its model are, `files_in` its dvc.lock.
+    root
+        A folder with the files of its model, `files_in` its dvc.lock, at their paths of today.
     """
     stages = stages_in(text, f"the {LOCK} of commit {commit[:7]}")
-    brought = git_says("log", "-1", "--format=%H", commit, "--", str(LOCK))
-    chain = _content(stages, _params(stages), folder, files_in(stages))
-    return {**chain, "git": {"commit": brought or "none", "dirty": False}}
+    origin = git_says("log", "-1", "--format=%H", commit, "--", str(LOCK))
+    commit_of_lock = Commit(origin or "none", dirty=False)
+    return _trace(stages, _params(stages), root, files_in(stages), commit_of_lock)
 
 
-def files_in(stages: dict[str, Any]) -> tuple[Path, ...]:
-    """What the service reads of the model that these stages made: older code made fewer files."""
-    named = {out["path"] for out in stages.get("train", {}).get("outs", ())}
-    return tuple(path for path in FILES if path.as_posix() in named)
+def files_in(stages: Mapping[str, Any]) -> ModelFiles:
+    """Return the files of the model that these stages wrote: older code wrote fewer."""
+    named = _outs(stages)
+    every = tuple(path for path in FILES if path in named)
+    if "evaluate" not in stages:
+        return ModelFiles(every, every)
+    return ModelFiles(tuple(path for path in SERVING_FILES if path in named), every)
 
 
-def _params(stages: dict[str, Any]) -> dict[str, Any]:
+def _outs(stages: Mapping[str, Any]) -> dict[Path, Mapping[str, Any]]:
+    """The entries in dvc.lock of a model's files, by their paths of today."""
+    outs = [out for name in WRITERS for out in stages.get(name, {}).get("outs", ())]
+    old = "evaluate" not in stages
+    return {current_path(Path(out["path"])) if old else Path(out["path"]): out for out in outs}
+
+
+def _params(stages: Mapping[str, Any]) -> dict[str, Any]:
     """The params with which the stages ran, by block."""
     read = (stage.get("params", {}).get(PARAMS, {}) for stage in stages.values())
     return {name: block for blocks in read for name, block in blocks.items()}
 
 
-def _chain(stages: dict[str, Any], blocks: dict[str, Any]) -> dict[str, Any]:
-    """The chain, as BentoML keeps it and `GET /model` answers it."""
-    return {**_content(stages, blocks, MODEL, FILES), "git": git()}
+def _trace_here(stages: Mapping[str, Any], params: Mapping[str, Any]) -> Provenance:
+    """The chain of the model in this folder."""
+    return _trace(stages, params, Path(), ModelFiles(), git())
 
 
-def _content(
-    stages: dict[str, Any], blocks: dict[str, Any], folder: Path, files: Iterable[Path]
-) -> dict[str, Any]:
-    """The chain, but for git, of the model whose files are in a folder."""
-    return {
-        "sha256": sha256(folder, files),
-        "dvc": {name: _hashes(stage) for name, stage in stages.items()},
-        "params": blocks,
-        "metrics": json.loads((folder / METRICS.name).read_bytes()),
-        "versions": json.loads((folder / ENVIRONMENT.name).read_bytes()),
-    }
+def _trace(
+    stages: Mapping[str, Any],
+    params: Mapping[str, Any],
+    root: Path,
+    files: ModelFiles,
+    commit: Commit,
+) -> Provenance:
+    """The chain of the model whose files are below a folder."""
+    return Provenance(
+        sha256=tree_sha256(root, files.tagged),
+        files_sha256=tree_sha256(root, files.all),
+        dvc={name: _hashes(stage) for name, stage in stages.items()},
+        params=params,
+        metrics=json.loads((root / METRICS).read_bytes()),
+        versions=json.loads((root / ENVIRONMENT).read_bytes()),
+        git=commit,
+    )
 
 
-def _hashes(stage: dict[str, Any]) -> dict[str, dict[str, str]]:
+def _hashes(stage: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What went into a stage and what came out, path → MD5, as dvc.lock has it."""
     return {
         side: {entry["path"]: entry["md5"] for entry in stage.get(side, ())}
@@ -202,17 +343,17 @@ def _hashes(stage: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def git() -> dict[str, Any]:
-    """The commit that brought the dvc.lock which is checked out, and whether it was changed since.
+def git() -> Commit:
+    """Find the commit that brought the dvc.lock which is checked out, and if it was changed since.
 
     Not HEAD: a later commit that leaves dvc.lock alone makes no other model.
     """
     commit = git_says("log", "-1", "--format=%H", "--", str(LOCK))
-    return {"commit": commit or "none", "dirty": bool(git_says("status", "--porcelain", str(LOCK)))}
+    return Commit(commit or "none", dirty=bool(git_says("status", "--porcelain", str(LOCK))))
 
 
 def git_says(*arguments: str) -> str:
-    """What git answers; empty outside a repository, without git, or where it has no such thing.
+    """Ask git; empty outside a repository, without git, or where it has no such thing.
 
     Raises
     ------
@@ -222,18 +363,18 @@ def git_says(*arguments: str) -> str:
     # In English, so that its reasons can be told apart.
     english = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", *arguments], capture_output=True, text=True, check=False, env=english
         )
     except FileNotFoundError:
         return ""
-    if done.returncode and not any(reason in done.stderr for reason in NOTHING_THERE):
-        raise CairnError(f"git {arguments[0]}: {refusal(done.stderr)}")
-    return "" if done.returncode else done.stdout.strip()
+    if result.returncode and not any(reason in result.stderr for reason in NOTHING_THERE):
+        raise CairnError(f"git {arguments[0]}: {refusal(result.stderr)}")
+    return "" if result.returncode else result.stdout.strip()
 
 
 def refusal(text: str) -> str:
-    """One line of what git says where it fails, with the command that helps where there is one.
+    """Shorten what git prints where it fails to one line, with the command that helps, if any.
 
     Examples
     --------

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A machine under load is no failure.
 settings.register_profile("cairn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cairn")
+FIRST_HOME = "first-home"  # beside the run's project
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
@@ -75,12 +77,18 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the slow tests and the groups begin first: none of them is then the last to end."""
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("slow") is None and group(item.nodeid) == item.nodeid
-        )
-    )
+    """Have the groups and the slow tests begin first: none of them is then the last to end.
+
+    The largest group goes before all others: one process alone has the whole of it to do. Besides,
+    most groups do without the project, so that the processes do not all begin by waiting for it.
+    """
+    sizes = Counter(group(item.nodeid) for item in items)
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        size = sizes[group(item.nodeid)]
+        return size == 1 and item.get_closest_marker("slow") is None, -size
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -193,11 +201,21 @@ def adopt_environment(folder: Path) -> None:
 
 
 def copy(project: Project, into: Path) -> Project:
-    """A copy of a project, its data and home with it, to change at will; the store is shared."""
-    ignore = shutil.ignore_patterns(".store")
-    shutil.copytree(project.root, into / "clone", symlinks=True, ignore=ignore)
-    shutil.copytree(project.env["HOME"], into / "home", symlinks=True)
+    """A copy of a project, its data and home with it, to change at will; the store is shared.
+
+    Of the run's own project the home is as it was first: a test of another process may be using it.
+    """
+    shutil.copytree(project.root, into / "clone", symlinks=True, ignore=_passing)
+    first = project.root.parent / FIRST_HOME
+    home = first if first.exists() else project.env["HOME"]
+    shutil.copytree(home, into / "home", symlinks=True)
     return Project(into / "clone", {**project.env, "HOME": str(into / "home")})
+
+
+def _passing(folder: str, names: list[str]) -> set[str]:
+    """What is the project's own, or may be gone before it is copied: others read it meanwhile."""
+    own = {"tmp"} if Path(folder).name == ".dvc" else {".store", "index.lock"}
+    return {name for name in names if name in own or ".pyc." in name}
 
 
 def use_port(project: Project, port: int) -> None:
@@ -230,6 +248,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             checkout.run("python", "deploy/local/store.py", "start")
             checkout.run("dvc", "repro")
             checkout.run("dvc", "push")
+            shutil.copytree(checkout.env["HOME"], shared / FIRST_HOME, symlinks=True)
             users.touch()
         elif not users.read_text():
             checkout.run("python", "deploy/local/store.py", "start")

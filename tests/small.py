@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cairn import provenance
 from cairn.contract import (
     MISSING_TEXTS,
     Category,
@@ -40,9 +41,9 @@ from cairn.contract import (
 from cairn.evaluation import intervals, slices
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting
-from cairn.modeling.histograms import seen
-from cairn.params import Train
-from cairn.paths import PICTURES
+from cairn.modeling.histograms import describe_rows
+from cairn.params import Evaluate, Train
+from cairn.paths import MODEL, PICTURES
 from cairn.transform import Engineering, features, matrix
 from stages import engineering
 from stages.features import codes
@@ -89,12 +90,14 @@ PARAMS: dict[str, dict[str, Any]] = {
             "folds": 3,
             "over": [],
         },
-        "cross_validation": {"folds": 3, "repeats": 1, "most_rows": 1000},
-        "slices": [],
         "scale": True,
         "encode": "auto",
         "rare": 0.0,
         "seed": 42,
+    },
+    "evaluate": {
+        "cross_validation": {"folds": 3, "repeats": 1, "most_rows": 1000},
+        "slices": [],
     },
     "compute": {"engine": "local", "scheduler": None, "workers": None, "memory": None},
 }
@@ -112,6 +115,7 @@ LINEAR = Train.model_validate(
         "seed": 0,
     }
 )
+EVALUATE = Evaluate.model_validate(PARAMS["evaluate"])
 
 
 def table(rows: int = ROWS) -> list[list[Any]]:
@@ -173,7 +177,7 @@ def fitted() -> Fitted:
     classes = codes(made["kind"].tolist(), CONTRACT)
     pipeline = fitting.fit(rows, classes, CONTRACT, LINEAR)
     graph = to_onnx(pipeline, rows.shape[1])
-    return Fitted(pipeline, graph, seen(CONTRACT, rows, classes), rows, classes)
+    return Fitted(pipeline, graph, describe_rows(CONTRACT, rows, classes), rows, classes)
 
 
 # All that a contract can say, in one: dates, codes, categories that are not listed, names of rows.
@@ -225,11 +229,13 @@ def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fi
     graph = to_onnx(pipeline, rows.shape[1])
     own = [Feature(name=name, column=None) for name in engineered]
     contract = FULL.model_copy(update={"features": (*FULL.own, *own)})
-    return Fitted(pipeline, graph, seen(contract, rows, classes, ENGINEERING.sha256), rows, classes)
+    return Fitted(
+        pipeline, graph, describe_rows(contract, rows, classes, ENGINEERING.sha256), rows, classes
+    )
 
 
 def save(folder: Path, made: Fitted | None = None) -> Path:
-    """Write what the service reads of a model, as `train` does."""
+    """Write what the service reads of a model, as the BentoML store has it."""
     made = made or fitted()
     (folder / "plots").mkdir(parents=True)
     for name in PICTURES:
@@ -241,6 +247,16 @@ def save(folder: Path, made: Fitted | None = None) -> Path:
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.9}}))
     (folder / "environment.json").write_text(json.dumps({"numpy": "2"}))
     return folder
+
+
+def save_tree(root: Path = Path(), made: Fitted | None = None) -> Path:
+    """Write what the service reads of a model below a folder, as `train` and `evaluate` do."""
+    flat = save(root / MODEL, made)
+    for path in provenance.FILES:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (flat / provenance.inside(path)).replace(root / path)
+    (flat / "plots").rmdir()
+    return root
 
 
 def use_few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,6 +325,6 @@ def test_the_bento_is_named_by_its_content_and_serves(project: Project, tmp_path
     with served(replace(built, root=tmp_path), tag) as client:
         answer = client.post("/predict", json={"features": MALIGNANT}).json()
     assert answer["prediction"] == 0
-    path = built.root / "service" / "rows.py"
+    path = built.root / "service" / "inference" / "rows.py"
     path.write_text(path.read_text() + "# another Bento\n")
     assert built.run("python", "-m", "service.bento.version").stdout.strip() != tag

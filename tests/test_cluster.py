@@ -243,7 +243,11 @@ def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_it
             arguments={"n_estimators": 20, "min_child_samples": 3},
             search={**SEARCH, "over": [{"values": {"learning_rate": [0.01, 0.1]}}]},
         )
+        # A busy machine takes its time: the scheduler would give all the work to the other one.
+        logs = [tmp_path / name / "log" for name in ("one", "two")]
+        wait_until(lambda: all("Registered to:" in log.read_text() for log in logs))
         text = ""
+        killed: list[Any] = []
         with subprocess.Popen(
             [*hosts["client"].enter, "dvc", "repro", "--force"],
             cwd=cloned.root,
@@ -255,9 +259,11 @@ def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_it
             assert stage.stdout
             for line in stage.stdout:
                 text += line
-                if line.startswith("train: fitting lightgbm"):
-                    for each in filter(spawned, workers_of(nannies[0])):
+                if line.startswith("train: fitting lightgbm") and not killed:
+                    killed = list(filter(spawned, workers_of(nannies[0])))
+                    for each in killed:
                         each.kill()
         assert stage.returncode == 0, text
-    assert "Restarting worker" in (tmp_path / "one" / "log").read_text()
+        assert len(killed) == 1, text
+        wait_until(lambda: "Restarting worker" in logs[0].read_text())
     assert "train: ONNX agrees on 40 test rows" in text

@@ -18,7 +18,7 @@ LOCKFILE = "requirements.txt"
 ENGINE = {"compute.engine"}
 PLOTS = paths.PLOTS.as_posix()
 # Imported once the processes of the stage are on their way.
-WORK = {"train": Path("stages/training.py")}
+WORK = {"evaluate": Path("stages/evaluation.py")}
 
 
 def tree(module: Path) -> ast.Module:
@@ -50,11 +50,12 @@ def reached(module: Path, *, inside: bool = True) -> set[str]:
 
 
 def blocks(stage: str) -> set[str]:
-    """The blocks of params.yaml that a stage reads: X in `params.load().X` and `knobs.X`."""
+    """The blocks of params.yaml that a stage reads: X in `params.load().X` and `settings.X`."""
     return {
         node.attr
         for node in ast.walk(tree(work_of(stage)))
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"params.load()", "knobs"}
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) in {"params.load()", "knobs", "settings"}
     }
 
 
@@ -100,7 +101,8 @@ def test_deps_list_each_module_that_runs_and_the_lock_of_the_environment(stage: 
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_list_each_block_that_is_read(stage: str) -> None:
     listed = set(STAGES[stage]["params"]) - ENGINE
-    assert listed == blocks(stage) - {"compute"} == {stage}
+    own = {stage, "train"} if stage == "evaluate" else {stage}
+    assert listed == blocks(stage) - {"compute"} == own
 
 
 def test_only_what_is_learned_depends_on_where_it_was_computed() -> None:
@@ -124,6 +126,15 @@ def test_every_out_is_a_file() -> None:
     assert not any(md5.endswith(".dir") for md5 in hashes.values())
 
 
+def test_no_plot_card_or_interval_reruns_the_fit() -> None:
+    code = set().union(*map(modules_of, STAGES["train"]["deps"]))
+    used = {"__init__", "leaks", "metric_table", "metrics", "sampling", "threshold"}
+    assert {path for path in code if path.startswith("cairn/evaluation/")} == {
+        f"cairn/evaluation/{name}.py" for name in used
+    }
+    assert not any(path.startswith(("cairn/releases/", "cairn/provenance")) for path in code)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_says_its_postcondition(stage: str) -> None:
     assert STAGES[stage]["desc"]
@@ -139,11 +150,11 @@ def test_every_data_dep_is_another_stages_out() -> None:
     assert needed <= made
 
 
-def test_plots_are_of_files_that_train_makes() -> None:
+def test_plots_are_of_files_that_evaluate_writes() -> None:
     files = {path for plot in DAG["plots"] for entry in plot.values() for path in entry["y"]}
     assert {Path(path).stem for path in files} == set(paths.PICTURES)
     drawn = {f"{PLOTS}/{name}.png" for name in paths.PICTURES}
-    assert files | drawn <= outs("train")
+    assert files | drawn <= outs("evaluate")
 
 
 def test_the_walk_of_imports_sees_functions_and_both_forms() -> None:

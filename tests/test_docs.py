@@ -29,7 +29,7 @@ from tests.test_make import MAKEFILE
 README = (ROOT / "README.md").read_text()
 EXAMPLES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for folder in ("stages", "service")
+    for folder in ("cairn", "stages", "service")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in path.read_text()
 ]

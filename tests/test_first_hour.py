@@ -10,7 +10,7 @@ import pytest
 from bench import first_hour
 from bench.pipeline import STAGES
 from bench.server import BenchError
-from cairn.paths import MODEL, MODEL_CONTRACT, RAW
+from cairn.paths import MODEL_CONTRACT, RAW
 from tests import small
 from tests.test_make import MAKEFILE
 
@@ -64,7 +64,7 @@ def test_a_command_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> N
 
 
 def test_only_what_the_model_says_is_right(tmp_path: Path) -> None:
-    small.save(tmp_path / MODEL)
+    small.save_tree(tmp_path)
     assert (tmp_path / MODEL_CONTRACT).exists()
     made = small.fitted()
     shares = made.pipeline.predict_proba(made.features[:1])[0]

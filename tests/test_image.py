@@ -40,7 +40,7 @@ MB = 1_000_000
 BENTO = "home/bentoml/bento"
 # All that may be in the layers on top of the base: of what is ours, and of what goes.
 OURS = re.compile(
-    rf"(app/\.venv|{BENTO}/(src/(service|stages)|apis|models/cairn))(/.*)?"
+    rf"(app/\.venv|{BENTO}/(src/(cairn|service|stages)|apis|models/cairn))(/.*)?"
     rf"|{BENTO}(/src|/models|/bento\.yaml|/README\.md)?|home(/bentoml)?|app"
     r"|usr(/local)?(/bin|/lib|/share)?|usr/(local/)?lib/python3[^/]*(/site-packages)?"
     r"|(.*/)?\.wh\.[^/]+|(etc|proc|sys|dev|run|tmp)/?"
@@ -155,7 +155,7 @@ def test_every_file_on_top_of_the_base_is_meant_to_be_there(project: Project, im
     shipped = yaml.safe_load((project.root / "bentofile.yaml").read_text())["include"]
     paths = [path for glob in shipped for path in project.root.glob(glob.lstrip("/"))]
     wanted = {str(path.relative_to(project.root)) for path in paths}
-    wanted = {name for name in wanted if name.startswith(("service/", "stages/"))}
+    wanted = {name for name in wanted if name.startswith(("cairn/", "service/", "stages/"))}
     assert {name for name in modules if not name.startswith("app/")} == wanted
 
 

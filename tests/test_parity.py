@@ -21,7 +21,7 @@ from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.export.parity import TOLERANCE
 from cairn.modeling import fitting
 from cairn.modeling.estimators import SUPPORTED
-from cairn.modeling.histograms import seen
+from cairn.modeling.histograms import describe_rows
 from cairn.params import Train
 from cairn.tables import validate
 from cairn.tables.reader import Part
@@ -244,7 +244,7 @@ def test_predict_answers_what_scikit_learn_says(
     truth = (rows[:, 6] > 0).astype(np.int64)
     pipeline = fitting.fit(rows, truth, small.FULL, train_block(estimator, arguments))
     graph = to_onnx(pipeline, rows.shape[1])
-    made = small.Fitted(pipeline, graph, seen(small.FULL, rows, truth), rows, truth)
+    made = small.Fitted(pipeline, graph, describe_rows(small.FULL, rows, truth), rows, truth)
     model = Predictor(small.save(tmp_path / "model", made), "small:0123456789ab", {})
     answer = workers.predict({"records": records}, asked=workers.worker(model=model))
     assert answer.status == 200

@@ -38,6 +38,7 @@ from dvc.config import Config
 from dvc.fs import get_cloud_fs
 
 from deploy.local import keep, loopback, store
+from tests import forks
 from tests.ports import PATIENCE, free_ports, listens, wait_until
 
 HERE = Path(__file__).resolve().parents[1]
@@ -63,23 +64,28 @@ class Project:
     environment: dict[str, str]
 
     def run(self, *words: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        env = {**self.environment, **more}
         done = subprocess.run(
-            words,
-            cwd=self.root,
-            env={**self.environment, **more},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
+            words, cwd=self.root, env=env, capture_output=True, text=True, timeout=600, check=False
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
+    def python(
+        self, *words: str, check: bool = True, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        env = {**self.environment, **more}
+        if not forks.is_possible(env):
+            return self.run(sys.executable, *words, check=check, **more)
+        done = forks.run(words, self.root, env)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
     def store(self, command: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, str(SCRIPT), command, **more)
+        return self.python(str(SCRIPT), command, **more)
 
     def dvc(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *words, **more)
+        return self.python("-m", "dvc", *words, **more)
 
     def modify(self, remote: str, option: str, value: str, *, local: bool = True) -> None:
         """Write what `dvc remote modify` does, without half a second of DVC."""
@@ -237,7 +243,7 @@ def lines(text: str) -> list[str]:
 
 
 def test_first_start_makes_keys_and_bucket(project: Project) -> None:
-    said = project.store("start").stdout
+    said = project.run(sys.executable, str(SCRIPT), "start").stdout
 
     assert said == f"store: remote storage (s3://cairn/dvc at {project.endpoint}) is up\n"
     assert mode(project.home) == 0o700
@@ -315,8 +321,9 @@ def test_stop_with_nothing_running_is_fine(project: Project) -> None:
     assert not project.home.exists()
 
 
-def test_server_outlives_what_started_it(started: Project) -> None:
-    assert os.getsid(started.pid) == started.pid
+def test_server_outlives_what_started_it(project: Project) -> None:
+    project.run(sys.executable, str(SCRIPT), "start")
+    assert os.getsid(project.pid) == project.pid
 
 
 def test_listens_on_loopback_only_and_nowhere_else(shared: Project) -> None:

@@ -1,12 +1,18 @@
-"""The model card: what the model is, how good, and where its limits are, for people to read."""
+"""Write the model card: what the model is, how good, and where its limits are, for people to read.
+
+Not a Jinja2 template: most of the card is sentences whose form depends on the facts, which are
+functions here that mypy checks. It saw, for one, an interval that may be absent.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from cairn.contract import NUMBERS, REASONS, Column, Contract
-from cairn.evaluation.markdown import NONE, between, code, number, prose, scored, table
+from cairn.evaluation.markdown import between, code, number, prose, scored, table
+from cairn.evaluation.metric_table import METRICS, OVERALL, PER_CLASS
+from cairn.evaluation.records import ClassScores, Evaluation, Interval, SliceScores, TableReport
+from cairn.modeling.records import Copies, Search
 from cairn.params import Train
 from cairn.paths import PICTURES
 
@@ -18,72 +24,51 @@ FEW_ROWS = 100  # of the test, with which intervals are wide
 FEW_OF_A_CLASS = 30
 FEW_TO_CALIBRATE = 2000
 UNEVEN = 5  # times as many rows in the largest class as in the smallest
-SCORES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1_macro": "F1, mean of the classes",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss (nats), lower is better",
-    "brier": "Brier score, lower is better",
-    "calibration_error": "calibration error, lower is better",
-}
-CLASS_SCORES = {
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "calibration_error": "calibration error",
-}
-SEEN = {
-    "confusion": "What is true of the test rows and what was predicted",
+CAPTIONS = {
+    "confusion": "The true and the predicted class of the test rows",
     "roc": "ROC, each class against the rest",
     "precision_recall": "Precision and recall, each class against the rest",
-    "calibration": "Share observed for the probability predicted",
-    "importance": "Growth of the log loss when a column is shuffled",
+    "calibration": "Observed fraction for each predicted probability",
+    "importance": "Increase of the log loss when a column is shuffled",
     "learning": "Log loss by the number of training rows",
-    "dependence": "Mean probability, were a column the same in every row",
+    "dependence": "Mean probability if a column had the same value in every row",
     "search": "The candidates of the search",
 }
-Evaluation = Mapping[str, Any]
 
 
-def card(
+def write_card(
     contract: Contract,
-    block: Train,
+    params: Train,
     evaluation: Evaluation,
     versions: Mapping[str, str],
     hashes: Mapping[str, str],
 ) -> str:
-    """The model card in Markdown, whose pictures are those in `plots` beside it.
+    """Write the model card in Markdown; its pictures are those in `plots` beside it.
 
     Parameters
     ----------
     contract
         As shipped: with the counts of the classes and the histograms of the training rows.
-    evaluation
-        What data/model/evaluation.json holds.
+    params
+        The block `train` of params.yaml.
     versions
         Library → version, as data/model/environment.json.
     hashes
         Path → MD5 of the files that the model was made from, as dvc.lock has them.
     """
     sections = {
-        f"Model card of {code(block.name)}": _summary(contract, evaluation),
+        f"Model card of {code(params.name)}": _summary(contract, evaluation),
         "What it predicts": _target(contract),
-        "From what": _columns(contract),
+        "Inputs": _columns(contract),
         "Data": _data(contract, evaluation, hashes),
-        "How it was made": _made(block, contract, evaluation),
-        "How good it is": _scores(evaluation),
-        "Each class": _classes(evaluation),
-        "Parts of the test rows": _slices(evaluation),
-        "Pictures": _pictures(),
-        "Limits": _limits(contract, evaluation),
-        "Made with": _versions(versions),
-        "Where it comes from": _origin(),
+        "Training": _training(params, contract, evaluation),
+        "Scores": _scores(evaluation),
+        "Scores by class": _classes(evaluation),
+        "Scores by slice": _slices(evaluation),
+        "Plots": _plots(),
+        "Limits": _bullets(_limits(contract, evaluation)),
+        "Library versions": _versions(versions),
+        "Provenance": _provenance(),
     }
     marks = ["#", *["##"] * (len(sections) - 1)]
     parts = [
@@ -94,32 +79,35 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
-def share(value: float) -> str:
-    """A share as a percentage.
+def percent(value: float) -> str:
+    """Write a fraction as a percentage.
 
-    >>> share(0.9561)
+    >>> percent(0.9561)
     '95.6 %'
     """
     return f"{100 * value:.1f} %"
 
 
 def _summary(contract: Contract, evaluation: Evaluation) -> str:
-    score, rows = evaluation["test"]["accuracy"], evaluation["rows"]
-    auc = evaluation["test"]["roc_auc"]
-    ends = "" if auc["low"] is None else f" (95 % interval {between(auc)})"
-    ranked = "" if auc["value"] is None else f"its ROC AUC is {number(auc['value'])}{ends}, and "
+    rows, auc = evaluation.rows, evaluation.test["roc_auc"]
+    ends = f" (95 % interval {between(auc)})" if auc.ends else ""
+    ranked = "" if auc.value is None else f"Its ROC AUC is {number(auc.value)}{ends}. "
     return (
-        f"It predicts {code(contract.target.name)} from "
-        f"{_count(len(contract.columns), 'column')}. On "
-        f"{_count(rows['test'], 'test row')} that it has not learned from, {ranked}"
-        f"{_right(score)} are predicted right."
+        f"This model predicts {code(contract.target.name)} from "
+        f"{_count(len(contract.columns), 'column')}. {ranked}"
+        f"It predicts the right class for {_percent_between(evaluation.test['accuracy'])} of "
+        f"{_count(rows.test, 'test row')}, none of which it has learned from."
     )
 
 
-def _right(score: Mapping[str, float | None]) -> str:
-    """A share with its interval, as far as it can be said."""
-    value, low, high = (share(score[name] or 0) for name in ("value", "low", "high"))
-    return value if score["low"] is None else f"{value} ({low} to {high})"
+def _percent_between(score: Interval) -> str:
+    """A fraction with its interval, as far as there are any.
+
+    >>> _percent_between(Interval(0.95, 0.9, 1.0)), _percent_between(Interval(1.0))
+    ('95.0 % (90.0 % to 100.0 %)', '100.0 %')
+    """
+    value = percent(score.value or 0)
+    return f"{value} ({' to '.join(map(percent, score.ends))})" if score.ends else value
 
 
 def _count(number: int, thing: str) -> str:
@@ -133,45 +121,47 @@ def _count(number: int, thing: str) -> str:
 
 def _target(contract: Contract) -> str:
     counts = contract.target.counts or (0,) * len(contract.target.classes)
-    whole = max(1, sum(counts))
+    total = max(1, sum(counts))
     rows = [
-        (code(key), f"{count:,}", share(count / whole))
+        (code(key), f"{count:,}", percent(count / total))
         for key, count in zip(contract.target.keys, counts, strict=True)
     ]
     return (
-        f"{code(contract.target.name)}: one of {len(rows)} classes, and the probability of each."
-        "\n\n" + table(("class", "training rows", "share"), rows)
+        f"{code(contract.target.name)}: one of {len(rows)} classes, with a probability for each."
+        "\n\n" + table(("class", "training rows", "fraction"), rows)
     )
 
 
 def _columns(contract: Contract) -> str:
     rows = [
         (code(column.header or column.name), column.kind, code(column.unit) if column.unit else "",
-         _allowed(column), _seen(contract, column), _missing(contract, column))
+         _allowed(column), _range(contract, column), _missing(contract, column))
         for column in contract.columns[:MOST_COLUMNS]
     ]  # fmt: skip
     header = ("column", "kind", "unit", "allowed", "80 % of training rows", "missing")
     more = len(contract.columns) - len(rows)
-    said = [table(header, rows), f"And {more:,} more, in `contract.json`." if more > 0 else ""]
-    made = sum(feature.column is None for feature in contract.features)
-    if made:
-        said.append(f"{_count(made, 'feature')} more made by `stages/engineering.py`.")
-    if contract.identifier:
-        said.append(f"{code(contract.identifier)} names a row; the model does not see it.")
-    if contract.left_out:
-        said.append(_left_out(contract))
-    return "\n\n".join(filter(None, said))
+    engineered = sum(feature.column is None for feature in contract.features)
+    texts = [
+        table(header, rows),
+        f"{_count(more, 'more column')}: see `contract.json`." if more > 0 else "",
+        f"`stages/engineering.py` adds {_count(engineered, 'feature')}." if engineered else "",
+        f"{code(contract.identifier)} identifies a row; the model does not use it."
+        if contract.identifier
+        else "",
+        _left_out(contract) if contract.left_out else "",
+    ]
+    return "\n\n".join(filter(None, texts))
 
 
 def _left_out(contract: Contract) -> str:
-    """Which columns of the table the model does not see, and why."""
-    listed = [
+    """Which columns of the table the model does not use, and why."""
+    columns = [
         f"{code(column.header or column.name)} ({REASONS[column.reason]})"
         for column in contract.left_out[:MOST_COLUMNS]
     ]
-    more = len(contract.left_out) - len(listed)
+    more = len(contract.left_out) - len(columns)
     others = f", and {more:,} more" if more > 0 else ""
-    return f"Columns of the table that are not used: {', '.join(listed)}{others}."
+    return f"Columns of the table that the model does not use: {', '.join(columns)}{others}."
 
 
 def _allowed(column: Column) -> str:
@@ -182,7 +172,7 @@ def _allowed(column: Column) -> str:
         others = ", or any other" if column.unknown else ""
         return some + (f" and {more} more" if more > 0 else "") + others
     if column.kind == "date":
-        return f"a date; used: {', '.join(column.parts)}"
+        return f"a date; the model uses {', '.join(column.parts)}"
     if column.kind not in NUMBERS:
         return "true, false"
     low, high = column.minimum, column.maximum
@@ -192,7 +182,7 @@ def _allowed(column: Column) -> str:
     return " ".join(ends)
 
 
-def _seen(contract: Contract, column: Column) -> str:
+def _range(contract: Contract, column: Column) -> str:
     """The first and the ninth decile of a number, in its unit."""
     feature = next((each for each in contract.features if each.column == column.name), None)
     histogram = feature.histogram if feature else None
@@ -205,106 +195,106 @@ def _missing(contract: Contract, column: Column) -> str:
     """Whether a value may be missing, and in how many training rows it is."""
     feature = next((each for each in contract.features if each.column == column.name), None)
     if not column.missing:
-        return "no"
-    return (
-        f"may be; is in {feature.histogram.missing:,}"
-        if feature and feature.histogram
-        else "may be"
-    )
+        return "not allowed"
+    known = feature and feature.histogram
+    return f"allowed; {known.missing:,} rows" if known else "allowed"
 
 
 def _data(contract: Contract, evaluation: Evaluation, hashes: Mapping[str, str]) -> str:
-    rows = evaluation["rows"]
+    rows = evaluation.rows
     return (
-        f"It was fitted to {rows['train']:,} rows, and {rows['test']:,} more, each class in "
-        "proportion, were held out to test it. How they were split stands in `params.yaml`, block "
-        f"`features`, of the same commit. {_copies(evaluation['duplicates'])}"
-        f"{_set_aside(evaluation.get('table') or {}, contract)}\n\n"
+        f"The model was fitted to {rows.train:,} rows. Another {rows.test:,} rows, with each class "
+        "in the same proportion, were held out for the test. The block `features` of "
+        f"`params.yaml`, in the same commit, defines the split. {_copies(evaluation.duplicates)}"
+        f"{_set_aside(evaluation.table, contract)}\n\n"
         + table(("file", "MD5"), [(code(path), code(md5)) for path, md5 in hashes.items()])
     )
 
 
-def _set_aside(report: Mapping[str, Any], contract: Contract) -> str:
-    """Which rows of the table were not used, and what was taken for missing."""
-    if not report:
+def _set_aside(report: TableReport | None, contract: Contract) -> str:
+    """Which rows of the table were not used, and what was read as missing."""
+    if report is None:
         return ""
-    said = []
-    if report["set_aside"]:
-        problems = "; ".join(f"{code(what)} in {n:,}" for what, n in report["problems"].items())
-        said.append(
-            f"Of {report['rows']:,} rows of the table {report['set_aside']:,} were set aside: "
+    texts = []
+    if report.set_aside:
+        problems = "; ".join(f"{code(what)} in {n:,}" for what, n in report.problems.items())
+        texts.append(
+            f"Of the {report.rows:,} rows of the table, {report.set_aside:,} were set aside: "
             f"{problems}."
         )
     if contract.target.rare:
         labels = ", ".join(code(str(label)) for label in contract.target.rare[:MOST_CATEGORIES])
-        said.append(f"Classes with too few rows are not predicted: {labels}.")
-    said += [f"{code(what)} in {n:,} rows." for what, n in report["notes"].items()]
-    return "".join(f"\n\n{text}" for text in said)
+        texts.append(f"These classes have too few rows and are not predicted: {labels}.")
+    texts += [f"{code(what)} in {n:,} rows." for what, n in report.notes.items()]
+    return "".join(f"\n\n{text}" for text in texts)
 
 
-def _copies(duplicates: Mapping[str, int]) -> str:
+def _copies(duplicates: Copies) -> str:
     """How many rows are copies of another, and what that means."""
-    copies, contradicting = duplicates["copies"], duplicates["contradicting"]
+    copies, contradicting = duplicates.copies, duplicates.contradicting
     if not copies:
-        return "No two rows are alike in every feature."
-    said = (
-        f"{_count(copies, 'row')} {'is a copy' if copies == 1 else 'are copies'} of another in "
-        "every feature; a row and its copies are on one side, in the folds too."
+        return "No two rows have the same features."
+    text = (
+        f"{_count(copies, 'row')} {'has' if copies == 1 else 'have'} the same features as another "
+        "row; a row and its copies are on the same side of the split, and in the same fold."
     )
     if not contradicting:
-        return said
+        return text
     return (
-        f"{said} {contradicting:,} rows have the features of another row and a different label: no "
-        "model can get all of them right."
+        f"{text} {_count(contradicting, 'row')} {'has' if contradicting == 1 else 'have'} the same "
+        "features as another row but a different label, so no model can predict all of them right."
     )
 
 
-def _made(block: Train, contract: Contract, evaluation: Evaluation) -> str:
-    said = [
-        _fitted(block, evaluation["search"]),
-        _prepared(block, evaluation["search"]),
-        _decided(evaluation, contract),
+def _training(params: Train, contract: Contract, evaluation: Evaluation) -> str:
+    texts = [
+        _estimator(params, evaluation.search),
+        _preparation(params, evaluation.search),
+        _decision(evaluation, contract),
+        f"Seed: {params.seed}",
     ]
-    return "\n".join(f"- {each}" for each in said if each) + f"\n- Seed: {block.seed}"
+    return _bullets(text for text in texts if text)
 
 
-def _fitted(block: Train, search: Mapping[str, Any] | None) -> str:
+def _estimator(params: Train, search: Search | None) -> str:
     if not search:
-        arguments = ", ".join(f"{name}={value}" for name, value in block.arguments.items())
-        return f"{code(block.estimator)}, {code(arguments) if arguments else 'as it comes'}"
-    tried = len({each["candidate"] for each in search["tried"]})
+        arguments = ", ".join(f"{name}={value}" for name, value in params.arguments.items())
+        return (
+            f"Estimator: {code(params.estimator)}, "
+            f"{code(arguments) if arguments else 'default arguments'}"
+        )
+    candidates = len({trial.candidate for trial in search.tried})
     return (
-        f"{code(search['best'])} ({code(search['estimator'])}), by a search: {search['method']}, "
-        f"{_count(tried, 'candidate')}, chosen by {SCORES[search['metric']].partition(',')[0]}, in "
-        f"{block.search.folds} folds of the training rows"
+        f"Estimator: {code(search.best)} ({code(search.estimator)}), the best of "
+        f"{_count(candidates, 'candidate')} by {METRICS[search.metric].title} in "
+        f"{params.search.folds} folds of the training rows; search method: {search.method}"
     )
 
 
-def _prepared(block: Train, search: Mapping[str, Any] | None) -> str:
-    """What stands around the estimator, where params.yaml says more than `auto` and `none`."""
-    changed = search["changes"] if search else ()  # they stand in the candidate's name
-    said = {
-        "scale": "" if block.scale == "auto" else str(block.scale).lower(),
-        "encode": "" if block.encode == "auto" else block.encode,
-        "rare": f"{block.rare:g}" if block.rare else "",
-        "calibration": "" if block.calibration == "none" else block.calibration,
-        "early_stopping": str(block.early_stopping) if block.early_stopping else "",
+def _preparation(params: Train, search: Search | None) -> str:
+    """What stands around the estimator, where params.yaml has more than `auto` and `none`."""
+    changed = search.changes if search else {}  # they are in the candidate's name
+    settings = {
+        "scale": "" if params.scale == "auto" else str(params.scale).lower(),
+        "encode": "" if params.encode == "auto" else params.encode,
+        "rare": f"{params.rare:g}" if params.rare else "",
+        "calibration": "" if params.calibration == "none" else params.calibration,
+        "early_stopping": str(params.early_stopping) if params.early_stopping else "",
     }
     return ", ".join(
-        f"{name}: {value}" for name, value in said.items() if value and name not in changed
+        f"{name}: {value}" for name, value in settings.items() if value and name not in changed
     )
 
 
-def _decided(evaluation: Evaluation, contract: Contract) -> str:
-    chosen = evaluation["threshold"]
-    if not chosen:
-        return "The class with the largest probability is predicted"
+def _decision(evaluation: Evaluation, contract: Contract) -> str:
+    threshold = evaluation.threshold
+    if not threshold:
+        return "Decision: the class with the highest probability"
     first, second = contract.target.classes
-    other = first if chosen["label"] == second else second
+    other = first if threshold.label == second else second
     return (
-        f"{_key(contract, chosen['label'])} is predicted where its probability is at least "
-        f"{chosen['value']:g}, and {_key(contract, other)} otherwise; the rule: "
-        f"{code(chosen['rule'])}"
+        f"Decision: {_key(contract, threshold.label)} where its probability is at least "
+        f"{threshold.value:g}, otherwise {_key(contract, other)}; rule: {code(threshold.rule)}"
     )
 
 
@@ -313,147 +303,177 @@ def _key(contract: Contract, label: object) -> str:
 
 
 def _scores(evaluation: Evaluation) -> str:
-    test, validation = evaluation["test"], evaluation["cross_validation"]
-    names = [name for name in SCORES if name in test]
+    test, validation = evaluation.test, evaluation.cross_validation
+    names = [name for name in OVERALL if name in test]
     header = ["score", "test rows", "95 % interval"]
-    rows = [[SCORES[name], number(test[name]["value"]), between(test[name])] for name in names]
+    rows = [
+        [METRICS[name].description, number(test[name].value), between(test[name])] for name in names
+    ]
     if not validation:
         return table(header, rows)
     header += ["cross-validation", "95 % interval"]
-    found = [validation["scores"].get(name) for name in names]
-    beside = [[number(own["value"]), between(own)] if own else [NONE, NONE] for own in found]
-    rows = [[*row, *more] for row, more in zip(rows, beside, strict=True)]
-    nested = ", the search in each of them" if validation["nested"] else ""
+    folds = [validation.scores.get(name, Interval(None)) for name in names]
+    rows = [
+        [*row, number(score.value), between(score)] for row, score in zip(rows, folds, strict=True)
+    ]
+    nested = ", each with a search of its own" if validation.nested else ""
     return table(header, rows) + (
-        f"\n\nCross-validation: {validation['folds']} folds of the training rows, "
-        f"{_count(validation['repeats'], 'time')}{nested}. Of several classes, ROC AUC and average "
-        "precision are means, each class against the rest."
+        f"\n\nCross-validation: {validation.folds} folds of the training rows, repeated "
+        f"{_count(validation.repeats, 'time')}{nested}. With more than two classes, ROC AUC and "
+        "average precision are means over the classes, each against the rest."
     )
 
 
 def _classes(evaluation: Evaluation) -> str:
-    said = ["Each against the rest, with 95 % intervals, on the test rows:"]
-    said.append(_by_class(evaluation["classes"], {"rows": "test rows"}))
-    if evaluation["cross_validation"]:
-        said += ["By cross-validation:", _by_class(evaluation["cross_validation"]["classes"], {})]
-    more = len(evaluation["classes"]) - MOST_CLASSES
-    return "\n\n".join([*said, *([f"And {more} more, in `evaluation.json`."] if more > 0 else [])])
-
-
-def _by_class(classes: Sequence[Mapping[str, Any]], counts: Mapping[str, str]) -> str:
-    """A row a class: its counts, such as of its rows, and its scores."""
-    rows = [
-        [code(each["class"]), *(f"{each[name]:,}" for name in counts),
-         *(scored(each[name]) for name in CLASS_SCORES)]
-        for each in classes[:MOST_CLASSES]
+    header = ["class", *(METRICS[name].title for name in PER_CLASS)]
+    texts = [
+        "Each class against the rest, with 95 % intervals, on the test rows:",
+        table(
+            ["class", "test rows", *header[1:]],
+            [[code(each.key), f"{each.rows or 0:,}", *_of_class(each)]
+             for each in evaluation.classes[:MOST_CLASSES]],
+        ),
     ]  # fmt: skip
-    return table(["class", *counts.values(), *CLASS_SCORES.values()], rows)
+    if evaluation.cross_validation:
+        folds = evaluation.cross_validation.classes[:MOST_CLASSES]
+        rows = [[code(each.key), *_of_class(each)] for each in folds]
+        texts += ["By cross-validation:", table(header, rows)]
+    more = len(evaluation.classes) - MOST_CLASSES
+    return "\n\n".join(
+        [*texts, *([f"{more} more classes: see `evaluation.json`."] if more > 0 else [])]
+    )
+
+
+def _of_class(of: ClassScores) -> list[str]:
+    return [scored(of.scores[name]) for name in PER_CLASS]
 
 
 def _slices(evaluation: Evaluation) -> str:
     """The scores where a column has a value; nothing where no column was asked for."""
-    slices = evaluation["slices"]
+    slices = evaluation.slices
     if not slices:
         return ""
-    names = [name for name in SCORES if name in slices[0]]
+    names = [name for name in OVERALL if name in slices[0].scores]
     rows = [
-        [code(each["column"]), _value(each["value"]), f"{each['rows']:,}",
-         *(scored(each[name]) for name in names)]
+        [code(each.column), code(each.value), f"{each.rows:,}",
+         *(scored(each.scores[name]) for name in names)]
         for each in slices[:MOST_SLICES]
     ]  # fmt: skip
-    header = ["column", "value", "test rows", *(SCORES[name].partition(",")[0] for name in names)]
+    header = ["column", "value", "test rows", *(METRICS[name].label for name in names)]
     more = len(slices) - len(rows)
-    return table(header, rows) + (f"\n\nAnd {more} more." if more > 0 else "")
+    return table(header, rows) + (
+        f"\n\n{more} more slices: see `evaluation.json`." if more > 0 else ""
+    )
 
 
-def _value(value: object) -> str:
-    """A value of a column, which may be missing, as the table has it."""
-    if value is None:
-        return "missing"
-    return code(str(value).lower() if isinstance(value, bool) else value)
+def _plots() -> str:
+    return "\n\n".join(f"![{CAPTIONS[name]}](plots/{name}.png)" for name in PICTURES)
 
 
-def _pictures() -> str:
-    return "\n\n".join(f"![{SEEN[name]}](plots/{name}.png)" for name in PICTURES)
+def _bullets(texts: Iterator[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
 
 
-def _limits(contract: Contract, evaluation: Evaluation) -> str:
-    return "\n".join(f"- {each}" for each in _limit(contract, evaluation))
+def _limits(contract: Contract, evaluation: Evaluation) -> Iterator[str]:
+    """What the facts say against too much trust, one item each."""
+    yield from _leaks(contract, evaluation)
+    yield (
+        "Use it for rows like those that it was trained on. For rows from another source, or after "
+        "things have changed, these scores mean little; the service measures how far the rows that "
+        "it receives have drifted from the training rows."
+    )
+    yield (
+        "It finds correlations in the data, not causes. It must not make decisions by itself that "
+        "a person could not undo."
+    )
+    for note in evaluation.notes:
+        yield f"{prose(note[:1].upper() + note[1:])}."
+    yield from _few_rows(evaluation)
+    yield from _uneven_classes(contract)
+    yield from _worst_class(evaluation)
+    yield from _worst_slice(evaluation)
+    yield (
+        "It knows the classes above and no others: a row of another class gets one of these, "
+        "possibly with a high probability."
+    )
 
 
-def _limit(contract: Contract, evaluation: Evaluation) -> Iterator[str]:
-    """What the facts say against too much trust, one sentence each."""
-    rows, score = evaluation["rows"], evaluation["test"]["accuracy"]
-    for leak in evaluation["leaks"]:
+def _leaks(contract: Contract, evaluation: Evaluation) -> Iterator[str]:
+    for leak in evaluation.leaks:
         yield (
-            f"**{code(leak['feature'])} alone tells {code(contract.target.name)} almost perfectly "
-            f"(AUC {leak['auc']:.3f}).** It looks like the target in another form. If it is not "
-            "known at the time of prediction, every score here is too good: add it to "
+            f"**{code(leak.feature)} by itself predicts {code(contract.target.name)} almost "
+            f"perfectly (AUC {leak.auc:.3f}).** It looks like the target in another form. If its "
+            "value is not known at the time of prediction, every score here is too good: add it to "
             "`processed.drop` and train again."
         )
-    yield (
-        "It is for rows like those that it was trained on. Where they come from elsewhere, or "
-        "things have changed since, these scores say little; the service counts how far the rows "
-        "that it gets have drifted from the training rows."
-    )
-    yield (
-        "It finds what goes together in the data, and not what causes what. It must not decide by "
-        "itself what a person could not undo."
-    )
-    for note in evaluation["notes"]:
-        yield f"{prose(note[:1].upper() + note[1:])}."
-    if rows["test"] < FEW_ROWS and score["low"] is not None:
+
+
+def _few_rows(evaluation: Evaluation) -> Iterator[str]:
+    rows, accuracy = evaluation.rows.test, evaluation.test["accuracy"]
+    if rows < FEW_ROWS and accuracy.ends:
+        low, high = map(percent, accuracy.ends)
         yield (
-            f"The test has just {_count(rows['test'], 'row')}: an accuracy from "
-            f"{share(score['low'])} to {share(score['high'])} would go with it as well."
+            f"The test has only {_count(rows, 'row')}: the true accuracy may be anywhere from "
+            f"{low} to {high}."
         )
-    if rows["test"] < FEW_TO_CALIBRATE:
+    if rows < FEW_TO_CALIBRATE:
         yield (
-            "A calibration error of so few rows comes out too large, for chance alone moves each "
-            "bin; the lower end of its interval on the test rows allows for that."
+            "With so few test rows the calibration error comes out too high, because chance alone "
+            "moves each bin; the lower end of its interval allows for that."
         )
-    told = [each for each in evaluation["classes"] if each["rows"]]
-    rare = [each for each in told if each["rows"] < FEW_OF_A_CLASS]
+    rare = [each for each in _known_classes(evaluation) if (each.rows or 0) < FEW_OF_A_CLASS]
     if rare:
-        least = min(rare, key=lambda each: each["rows"])
+        least = min(rare, key=lambda each: each.rows or 0)
         yield (
-            f"Of {len(rare)} of the {len(evaluation['classes'])} classes there are fewer than "
-            f"{FEW_OF_A_CLASS} test rows, of {code(least['class'])} just {least['rows']}: what is "
-            "said of such a class alone is rough."
+            f"{len(rare)} of the {len(evaluation.classes)} classes have fewer than "
+            f"{FEW_OF_A_CLASS} test rows ({code(least.key)} has {least.rows}), so their scores by "
+            "class are rough."
         )
+
+
+def _known_classes(evaluation: Evaluation) -> list[ClassScores]:
+    """The classes that some test row has."""
+    return [each for each in evaluation.classes if each.rows]
+
+
+def _uneven_classes(contract: Contract) -> Iterator[str]:
     counts = contract.target.counts
     if counts and max(counts) >= UNEVEN * max(1, min(counts)):
         yield (
-            f"The classes are uneven: accuracy alone flatters, for who always says the largest "
-            f"is right in {share(max(counts) / sum(counts))} of the training rows. See balanced "
-            "accuracy and each class."
+            "The classes are imbalanced: a model that always predicts the largest class has an "
+            f"accuracy of {percent(max(counts) / sum(counts))} on the training rows. Look at "
+            "balanced accuracy and at the scores by class instead."
         )
-    worst = min(told, key=lambda each: each["recall"]["value"])
+
+
+def _worst_class(evaluation: Evaluation) -> Iterator[str]:
+    classes: Sequence[ClassScores] = _known_classes(evaluation)
+    if not classes:
+        return
+    worst = min(classes, key=lambda each: each.scores["recall"].value or 0)
     yield (
-        f"Of the class {code(worst['class'])} it finds the least: "
-        f"{share(worst['recall']['value'])} of "
-        f"{_count(worst['rows'], 'test row')}."
-    )
-    yield from _worst_slice(evaluation)
-    yield (
-        "It knows no other class than those above: a row of another gets one of them, and may get "
-        "it with a high probability."
+        f"It misses {code(worst.key)} most often: it finds "
+        f"{percent(worst.scores['recall'].value or 0)} of {_count(worst.rows or 0, 'test row')} "
+        "of this class."
     )
 
 
 def _worst_slice(evaluation: Evaluation) -> Iterator[str]:
-    said = [each for each in evaluation["slices"] if each.get("accuracy") is not None]
-    if said:
-        worst = min(said, key=lambda each: each["accuracy"]["value"])
+    def accuracy(part: SliceScores) -> float:
+        score = part.scores.get("accuracy")
+        return 1.0 if score is None or score.value is None else score.value
+
+    if evaluation.slices:
+        worst = min(evaluation.slices, key=accuracy)
         yield (
-            f"Of the parts above it is worst where {code(worst['column'])} is "
-            f"{_value(worst['value'])}: {share(worst['accuracy']['value'])} of "
-            f"{_count(worst['rows'], 'test row')} right."
+            f"Of the slices above, it is worst where {code(worst.column)} is "
+            f"{code(worst.value)}: it predicts the right class for {percent(accuracy(worst))} of "
+            f"{_count(worst.rows, 'test row')}."
         )
     else:
         yield (
-            "Whether it is as good for each group of people or things has not been looked at: "
-            "`train.slices` names no column."
+            "Nobody has checked whether it is equally good for every group of people or things: "
+            "`evaluate.slices` names no column."
         )
 
 
@@ -461,10 +481,10 @@ def _versions(versions: Mapping[str, str]) -> str:
     return table(("library", "version"), [(code(k), code(v)) for k, v in versions.items()])
 
 
-def _origin() -> str:
+def _provenance() -> str:
     return (
-        "`GET /model` of the service tells the whole chain of the model that answers: git commit, "
-        "the hashes of data and stages in `dvc.lock`, parameters, scores and library versions. "
-        "`git checkout` of that commit and `dvc pull` bring all of it, and `dvc repro` makes it "
-        "again, bit by bit."
+        "`GET /model` of the service returns the full provenance of the model that answers: git "
+        "commit, hashes of data and stages from `dvc.lock`, parameters, scores and library "
+        "versions. To get all of it, check out that commit with `git checkout` and run `dvc pull`; "
+        "`dvc repro` rebuilds the model bit for bit."
     )

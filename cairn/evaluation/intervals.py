@@ -1,10 +1,16 @@
-"""Between what a score lies: on other rows like these, and with other training rows."""
+"""Estimate the interval of a score: on other rows like these, and with other training rows.
+
+Not SciPy's `bootstrap`: it has no draws within groups, which keep every class in each of them, asks
+for one statistic at a time (ours takes all scores of a draw together) and forks no processes. Nor
+would its BCa interval help for a perfect score, where every draw says the same. Measured in the
+commit that says so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import sklearn
@@ -14,74 +20,53 @@ from scipy.special import expit, logit
 
 from cairn.compute.processes import Run, here
 from cairn.evaluation import metrics
-from cairn.evaluation.metrics import (
-    BINARY,
-    LOSSES,
-    OF_ALL_CLASSES,
-    SCORES,
-    Labels,
-    Scored,
-    rounded,
-)
+from cairn.evaluation.metric_table import LOSSES, METRICS, NEED_ALL_CLASSES, OVERALL
+from cairn.evaluation.metrics import Labels, ScoredRows, rounded
+from cairn.evaluation.records import Interval
+from cairn.evaluation.sampling import group_by_class, resample
 
 LEVEL = 0.95  # of every interval
 RESAMPLES = 300
 LEAST_RESAMPLES = 100  # where each has many classes to go through
 RESAMPLED_ROWS = 10_000
-BATCH = 20  # that are measured at a time: they take some tenths of a second
-NOTHING = 1e-6  # of an error: that all rows drawn say the same, but for the last bits
+BATCH = 20  # draws that are measured at a time: they take some tenths of a second
+NO_ERROR = 1e-6  # a standard error below it: all draws agree, but for the last bits
 
 Values = NDArray[np.float64]
-Measure = Callable[[Scored], Values]
+Measure = Callable[[ScoredRows], Values]
 
 
-class Interval(NamedTuple):
-    """A score, and between what it lies with the confidence LEVEL.
-
-    Attributes
-    ----------
-    value
-        NaN where the rows do not tell it.
-    low, high
-        None where nothing tells them.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-class Resampled(NamedTuple):
+class Bootstrap(NamedTuple):
     """The scores of rows, and of other rows like these.
 
     Attributes
     ----------
-    values, part, again
+    values, part, draws
         s of all rows, s of those that were drawn from, and repeats × s.
-    narrower
-        By what an interval shrinks, as only a part of the rows was drawn from.
+    shrinkage
+        The factor by which an interval shrinks, as only a part of the rows was drawn from.
     """
 
     values: Values
     part: Values
-    again: Values
-    narrower: float
+    draws: Values
+    shrinkage: float
 
 
-def of_scores(rows: Scored, classes: int, seed: int, run: Run = here) -> dict[str, Interval]:
-    """Each score with its interval."""
+def measure_all(rows: ScoredRows, classes: int, seed: int, run: Run = here) -> dict[str, Interval]:
+    """Measure each overall metric with its interval."""
     repeats = max(LEAST_RESAMPLES, RESAMPLES // max(1, classes - 1))
-    return of_some(SCORES, rows, classes, (seed, repeats), run)
+    return measure_some(OVERALL, rows, classes, (seed, repeats), run)
 
 
-def of_some(
+def measure_some(
     names: Iterable[str],
-    rows: Scored,
+    rows: ScoredRows,
     classes: int,
     draws: tuple[int, int],
     run: Run = here,
 ) -> dict[str, Interval]:
-    """Some of the SCORES with their intervals.
+    """Measure some overall metrics with their intervals.
 
     Parameters
     ----------
@@ -89,106 +74,109 @@ def of_some(
         A seed, and how often the rows are drawn anew.
     """
     wanted = tuple(names)
-    measure = partial(metrics.values, classes=classes, names=wanted)
-    found = resample(rows, measure, *draws, run)
-    few = effective([len(each) for each in by_truth(rows.truth)])
-    counts = [few if name in OF_ALL_CLASSES else len(rows.truth) for name in wanted]
+    measure = partial(metrics.measure, classes=classes, names=wanted)
+    result = bootstrap(rows, measure, *draws, run)
+    few = effective_rows([len(group) for group in group_by_class(rows.truth)])
+    counts = [few if name in NEED_ALL_CLASSES else len(rows.truth) for name in wanted]
     return {
-        name: interval(name, found, place, counts[place], classes)
-        for place, name in enumerate(wanted)
+        name: interval(name, result, index, counts[index], classes)
+        for index, name in enumerate(wanted)
     }
 
 
-def effective(counts: Sequence[int]) -> float:
-    """As how many rows those of several classes count, in a mean over the classes.
+def effective_rows(counts: Sequence[int]) -> float:
+    """Return as how many rows those of several classes count, in a mean over the classes.
 
-    >>> effective([50, 50]), round(effective([3, 97]), 1), effective([0, 9])
+    >>> effective_rows([50, 50]), round(effective_rows([3, 97]), 1), effective_rows([0, 9])
     (100.0, 11.6, 0.0)
     """
     return float(len(counts) ** 2 / np.sum(1 / np.array(counts))) if all(counts) else 0.0
 
 
-def resample(rows: Scored, measure: Measure, seed: int, repeats: int, run: Run = here) -> Resampled:
-    """A bootstrap: other rows, so many of each class.
+def bootstrap(
+    rows: ScoredRows, measure: Measure, seed: int, repeats: int, run: Run = here
+) -> Bootstrap:
+    """Measure rows that are drawn anew, so many of each class.
 
-    Of many rows a part is drawn anew, whose interval is wider by the root of how much smaller it
+    Of many rows a part is drawn from, whose interval is wider by the root of how much smaller it
     is.
     """
     random = np.random.default_rng(seed)
     featureless = rows._replace(features=rows.features[:, :0])
-    part = featureless.at(_some_of_each(rows.truth, random))
-    places = by_truth(part.truth)
+    part = featureless.at(_sample_each_class(rows.truth, random))
+    groups = group_by_class(part.truth)
     # All are drawn before one is measured, so that it matters to none where another is.
-    draws = [resampled(places, random) for _ in range(repeats)]
+    draws = [resample(groups, random) for _ in range(repeats)]
     batches = [draws[start : start + BATCH] for start in range(0, repeats, BATCH)]
-    again = [each for batch in run(partial(_measured, measure, part), batches) for each in batch]
-    narrower = float(np.sqrt(len(part.truth) / len(rows.truth)))
-    whole = measure(featureless)
-    own = whole if len(part.truth) == len(rows.truth) else measure(part)
-    return Resampled(whole, own, np.array(again), narrower)
+    measured = [each for batch in run(partial(_measure, measure, part), batches) for each in batch]
+    shrinkage = float(np.sqrt(len(part.truth) / len(rows.truth)))
+    values = measure(featureless)
+    own = values if len(part.truth) == len(rows.truth) else measure(part)
+    return Bootstrap(values, own, np.array(measured), shrinkage)
 
 
-def _measured(measure: Measure, rows: Scored, draws: Iterable[Labels]) -> list[Values]:
-    """What the rows measure, of each of these draws of them."""
+def _measure(measure: Measure, rows: ScoredRows, draws: Iterable[Labels]) -> list[Values]:
+    """Measure each of these draws of the rows."""
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         return [measure(rows.at(draw)) for draw in draws]
 
 
-def _some_of_each(truth: Labels, random: np.random.Generator) -> Labels:
-    """The places of RESAMPLED_ROWS at most, or a few more: each class in proportion, and there."""
+def _sample_each_class(truth: Labels, random: np.random.Generator) -> Labels:
+    """Draw RESAMPLED_ROWS at most, or a few more: each class in proportion, and at least once."""
     if len(truth) <= RESAMPLED_ROWS:
         return np.arange(len(truth))
-    share = RESAMPLED_ROWS / len(truth)
+    fraction = RESAMPLED_ROWS / len(truth)
     parts = [
-        random.choice(each, max(1, round(share * len(each))), replace=False)
-        for each in by_truth(truth)
+        random.choice(group, max(1, round(fraction * len(group))), replace=False)
+        for group in group_by_class(truth)
     ]
     return np.sort(np.concatenate(parts))
 
 
-def interval(name: str, found: Resampled, place: int, rows: float, classes: int) -> Interval:
-    """The score at a place, with its interval.
+def interval(name: str, result: Bootstrap, index: int, rows: float, classes: int) -> Interval:
+    """Return the score at an index, with its interval.
 
     Parameters
     ----------
     rows
-        Of how many it is a share, if it is one.
+        Of how many rows it is a fraction, if it is one.
     """
-    value, again = float(found.values[place]), found.again[:, place]
+    value, draws = float(result.values[index]), result.draws[:, index]
     if np.isnan(value):
-        return Interval(np.nan, None, None)
+        return Interval(None)
     if name not in LOSSES:
-        error = float(again.std(ddof=1)) * found.narrower
-        return within(name, value, *_of_a_share(value, error, rows), classes=classes)
-    low, high = _of_a_loss(value, again, found.narrower)
+        error = float(draws.std(ddof=1)) * result.shrinkage
+        return clipped(name, value, *_interval_of_fraction(value, error, rows), classes=classes)
+    low, high = _interval_of_loss(value, draws, result.shrinkage)
     if name == "calibration_error":
-        low = min(low, _less_chance(value, float(found.part[place]), again, found.narrower))
-    return within(name, value, low, high, classes=classes)
+        own = float(result.part[index])
+        low = min(low, _low_without_chance(value, own, draws, result.shrinkage))
+    return clipped(name, value, low, high, classes=classes)
 
 
-def _of_a_loss(value: float, again: Values, narrower: float) -> tuple[float, float]:
-    """Percentiles, moved to where the loss is: what is drawn twice looks worse calibrated."""
-    ends = np.quantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - again.mean()
-    return value + ends[0] * narrower, value + ends[1] * narrower
+def _interval_of_loss(value: float, draws: Values, shrinkage: float) -> tuple[float, float]:
+    """Percentiles, moved to the loss: rows that are drawn twice look worse calibrated."""
+    ends = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - draws.mean()
+    return value + ends[0] * shrinkage, value + ends[1] * shrinkage
 
 
-def _less_chance(value: float, own: float, again: Values, narrower: float) -> float:
+def _low_without_chance(value: float, own: float, draws: Values, shrinkage: float) -> float:
     """The lower end of a calibration error, which is too large where there are few rows.
 
-    Chance alone moves every bin. How much, rows drawn anew say: their error's square exceeds that
-    of the rows that they were drawn from by as much as this one exceeds the true one.
+    Chance alone moves every bin. Rows drawn anew show by how much: their error's square exceeds
+    that of the rows that they were drawn from by as much as this one exceeds the true one.
     """
-    most = float(np.quantile(again, (1 + LEVEL) / 2))
-    return float(np.sqrt(max(0.0, value**2 - (most**2 - own**2) * narrower**2)))
+    most = float(np.quantile(draws, (1 + LEVEL) / 2))
+    return float(np.sqrt(max(0.0, value**2 - (most**2 - own**2) * shrinkage**2)))
 
 
-def _of_a_share(value: float, error: float, rows: float) -> tuple[float, float]:
+def _interval_of_fraction(value: float, error: float, rows: float) -> tuple[float, float]:
     """By the standard error on the scale of log odds, on which there is no end at 1.
 
-    Where none of the rows drawn says otherwise, as Wilson has it for so many rows.
+    Where every draw gives the same value, Wilson's interval for so many rows.
     """
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    if 0 < value < 1 and error > NOTHING:
+    if 0 < value < 1 and error > NO_ERROR:
         half = z * error / (value * (1 - value))
         return float(expit(logit(value) - half)), float(expit(logit(value) + half))
     middle, spare = value + z**2 / (2 * rows), z**2 / rows
@@ -196,23 +184,23 @@ def _of_a_share(value: float, error: float, rows: float) -> tuple[float, float]:
     return (middle - half) / (1 + spare), (middle + half) / (1 + spare)
 
 
-def over_folds(
+def average_folds(
     names: Iterable[str], values: Values, folds: int, classes: int
 ) -> dict[str, Interval]:
-    """The means of m folds' scores, m × s, and where they lie.
+    """Return the means of m folds' scores, m × s, with their intervals.
 
     The folds share training rows, so that they differ less than those of other tables would; the
     variance is corrected for that (C. Nadeau and Y. Bengio, Inference for the generalization
     error, Machine Learning 52, 2003).
     """
-    parts = [_over_folds(values[:, place], folds) for place in range(values.shape[1])]
+    parts = [_average(values[:, index], folds) for index in range(values.shape[1])]
     return {
-        name: within(name, *part, classes=classes) for name, part in zip(names, parts, strict=True)
+        name: clipped(name, *part, classes=classes) for name, part in zip(names, parts, strict=True)
     }
 
 
-def _over_folds(values: Values, folds: int) -> tuple[float, float, float]:
-    """The mean of the folds that tell a score, and its interval; NaN where too few do."""
+def _average(values: Values, folds: int) -> tuple[float, float, float]:
+    """The mean of the folds that define a score, and its ends; NaN where too few do."""
     known = values[~np.isnan(values)]
     number = len(known)
     mean = float(known.mean()) if number else np.nan
@@ -223,41 +211,16 @@ def _over_folds(values: Values, folds: int) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def within(name: str, value: float, low: float, high: float, *, classes: int) -> Interval:
-    """An interval that goes no further than the score can; none where nothing varied."""
+def clipped(name: str, value: float, low: float, high: float, *, classes: int) -> Interval:
+    """Clip an interval to the range of its metric; drop it where nothing varied.
+
+    >>> clipped("recall", float("nan"), 0, 1, classes=2)
+    Interval(value=None, low=None, high=None)
+    """
     if np.isnan(value):
-        return Interval(np.nan, None, None)
+        return Interval(None)
     # The rows are too few, or the model too sure.
     if np.isnan(low) or rounded(low) == rounded(high):
-        return Interval(rounded(value), None, None)
-    most = {"log_loss": np.inf, "brier": 1 if classes == BINARY else 2}.get(name, 1)
+        return Interval(rounded(value))
+    most = METRICS[name].limit(classes)
     return Interval(*(rounded(np.clip(each, 0, most)) for each in (value, low, high)))
-
-
-def plain(found: dict[str, Interval]) -> dict[str, dict[str, Any]]:
-    """Intervals as JSON has them, None where there is no value.
-
-    >>> plain({"recall": Interval(float("nan"), None, None)})
-    {'recall': {'value': None, 'low': None, 'high': None}}
-    """
-    return {
-        name: each._asdict() | {"value": None if np.isnan(each.value) else each.value}
-        for name, each in found.items()
-    }
-
-
-def by_truth(truth: Labels) -> list[Labels]:
-    """The places of the rows of each class that there is."""
-    return [np.flatnonzero(truth == code) for code in np.unique(truth)]
-
-
-def resampled(places: Iterable[Labels], random: np.random.Generator) -> Labels:
-    """The places of as many rows of each class, some of them twice."""
-    return np.concatenate([random.choice(each, len(each)) for each in places])
-
-
-def drawn(rows: int, most: int, random: np.random.Generator) -> Labels:
-    """The places of so many rows at most, at random and in order."""
-    if rows <= most:
-        return np.arange(rows)
-    return np.sort(random.choice(rows, most, replace=False, shuffle=False))

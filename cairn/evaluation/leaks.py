@@ -1,6 +1,6 @@
-"""Columns that tell the target by themselves: it in another form, as a rule.
+"""Find columns that predict the target by themselves: as a rule, it in another form.
 
-Of each feature alone, rows are ranked for each class by the share that the class has among other
+By each feature in turn, rows are ranked for each class by the fraction of the class among other
 rows with the same value, a number's values in bins. So a number needs no order, a category with
 many values gains nothing from that, and a value that is missing counts as one. The other rows are
 those of other folds; where few rows share a value, a row and its copies are in one fold.
@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cairn.contract import Contract
-from cairn.evaluation.intervals import drawn
 from cairn.evaluation.metrics import rounded
+from cairn.evaluation.sampling import sample_rows
 from cairn.modeling import duplicates
+from cairn.modeling.records import Leak
 
 # The best column of the tables that scikit-learn ships has 0.967 (breast cancer) and 0.983 (iris)
 # for the class that it tells worst; one that is the target has 1.
 LEAST_AUC = 0.99
 MOST_ROWS = 200_000
-MOST_CELLS = 2**24  # rows × features: a wide table is judged by fewer rows
+MOST_CELLS = 2**24  # rows × features: of a wide table fewer rows are looked at
 LEAST_ROWS = 50  # by fewer, chance alone would find a column
 LEAST_OF_A_CLASS = 5
 FOLDS = 5
@@ -35,26 +36,11 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
 
-class Leak(NamedTuple):
-    """A feature that tells every class.
-
-    Attributes
-    ----------
-    feature
-        Its name.
-    auc
-        Area under the ROC curve, of the class that it tells worst, against the rest.
-    """
-
-    feature: str
-    auc: float
-
-
 class Folds(NamedTuple):
-    """The fold of each row, and the classes that folds can tell."""
+    """The fold of each row, and the classes with rows enough to be ranked."""
 
     of: Codes
-    asked: Codes
+    classes: Codes
 
 
 def find(
@@ -78,24 +64,26 @@ def find(
     """
     most = min(MOST_ROWS, MOST_CELLS // max(1, len(names)))
     random = np.random.default_rng(seed)
-    rows = drawn(len(classes), most, random)
+    rows = sample_rows(len(classes), most, random)
     truth = classes[rows]
     if len(rows) < LEAST_ROWS:
         return []
     _, first = np.unique(hashes[rows], return_index=True)
-    together = Folds((hashes[rows] >> np.uint64(32)).astype(np.int64) % FOLDS, _asked(truth[first]))
-    apart = Folds(random.integers(0, FOLDS, len(rows)), _asked(truth))
-    found = []
-    for place, name in enumerate(names):
-        binned = bins(features[rows, place])
+    together = Folds(
+        (hashes[rows] >> np.uint64(32)).astype(np.int64) % FOLDS, _rankable(truth[first])
+    )
+    apart = Folds(random.integers(0, FOLDS, len(rows)), _rankable(truth))
+    leaks = []
+    for index, name in enumerate(names):
+        binned = bins(features[rows, index])
         many = len(rows) >= MANY_OF_A_BIN * (int(binned.max()) + 1)
         auc = worst_auc(binned, truth, apart if many else together)
-        found.append(Leak(name, rounded(auc)))
-    return sorted((leak for leak in found if leak.auc >= LEAST_AUC), key=lambda leak: -leak.auc)
+        leaks.append(Leak(name, rounded(auc)))
+    return sorted((leak for leak in leaks if leak.auc >= LEAST_AUC), key=lambda leak: -leak.auc)
 
 
-def _asked(truth: Codes) -> Codes:
-    """The classes that have rows enough to be told."""
+def _rankable(truth: Codes) -> Codes:
+    """The classes that have rows enough to be ranked."""
     return np.flatnonzero(np.bincount(truth) >= LEAST_OF_A_CLASS)
 
 
@@ -111,31 +99,31 @@ def bins(values: Floats) -> Codes:
     if len(edges) > most:
         edges = np.unique(known[np.arange(most) * len(known) // most])
     # The last edge that is not above; NaN is after all of them.
-    found = np.searchsorted(edges, values, side="right") - 1
-    return np.where(np.isnan(values), len(edges), found)
+    index = np.searchsorted(edges, values, side="right") - 1
+    return np.where(np.isnan(values), len(edges), index)
 
 
-def worst_auc(places: Codes, truth: Codes, folds: Folds) -> float:
-    """The least of the classes' AUC, each row ranked by the rows of other folds in its bin."""
-    if len(folds.asked) <= 1:
+def worst_auc(bins: Codes, truth: Codes, folds: Folds) -> float:
+    """Return the least of the classes' AUC, each row ranked by those of other folds in its bin."""
+    if len(folds.classes) <= 1:
         return 0.0
-    width, classes = int(places.max()) + 1, int(truth.max()) + 1
-    cells = (places * FOLDS + folds.of) * classes + truth
+    width, classes = int(bins.max()) + 1, int(truth.max()) + 1
+    cells = (bins * FOLDS + folds.of) * classes + truth
     counts = np.bincount(cells, minlength=width * FOLDS * classes).reshape(width, FOLDS, classes)
     others = counts.sum(axis=1, keepdims=True) - counts
     rest = others.sum(axis=2)
     prior = others.sum(axis=0) / others.sum(axis=(0, 2))[:, None].clip(1)
-    shares = (others + prior) / (rest + 1)[:, :, None]
+    fractions = (others + prior) / (rest + 1)[:, :, None]
     worst = 1.0
-    for code in folds.asked:
-        worst = min(worst, _auc(shares[:, :, code], counts, int(code)))
+    for code in folds.classes:
+        worst = min(worst, _auc(fractions[:, :, code], counts, int(code)))
         if worst < LEAST_AUC:
             break
     return worst
 
 
-def _auc(shares: NDArray[np.float64], counts: Codes, code: int) -> float:
-    """The AUC of a class, of rows that are counted by bin and fold, each with the class's share.
+def _auc(fractions: NDArray[np.float64], counts: Codes, code: int) -> float:
+    """The AUC of a class, of rows that are counted by bin and fold and ranked by fractions.
 
     Pairs are of one fold: the other folds of two have more rows of a class where they have less.
     """
@@ -143,7 +131,7 @@ def _auc(shares: NDArray[np.float64], counts: Codes, code: int) -> float:
     for fold in range(FOLDS):
         own = counts[:, fold, code]
         rest = counts[:, fold].sum(axis=1) - own
-        _, at = np.unique(shares[:, fold], return_inverse=True)
+        _, at = np.unique(fractions[:, fold], return_inverse=True)
         hits, others = np.bincount(at, own), np.bincount(at, rest)
         below = np.cumsum(others) - others
         right += float((hits * (below + others / 2)).sum())
@@ -152,13 +140,13 @@ def _auc(shares: NDArray[np.float64], counts: Codes, code: int) -> float:
 
 
 def warning(leak: Leak, contract: Contract) -> str:
-    """What people are to look at, and what to do.
+    """Say what to look at, and what to do.
 
     >>> from cairn.contract import Column, Target
     >>> target = Target(name="survived", classes=(0, 1))
     >>> contract = Contract(columns=(Column(name="alive", kind="boolean"),), target=target)
-    >>> warning(Leak("alive", 1.0), contract)[:65]
-    "column 'alive' alone tells survived almost perfectly (AUC 1.000):"
+    >>> warning(Leak("alive", 1.0), contract)[:74]
+    "column 'alive' by itself predicts survived almost perfectly (AUC 1.000):"
     """
     columns = {feature.name: feature.column for feature in contract.own}
     column = columns.get(leak.feature)
@@ -169,7 +157,7 @@ def warning(leak: Leak, contract: Contract) -> str:
         else "take it out of stages/engineering.py"
     )
     return (
-        f"{of} {leak.feature!r} alone tells {contract.target.name} almost perfectly (AUC "
+        f"{of} {leak.feature!r} by itself predicts {contract.target.name} almost perfectly (AUC "
         f"{leak.auc:.3f}): it looks like the target in another form; if it is not known at the "
         f"time of prediction, {remedy}"
     )

@@ -1,4 +1,4 @@
-"""How good the model is on rows that it has not seen: every score, of all classes and of each."""
+"""Measure how good predictions are: every metric of the table, of all classes and of each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 from sklearn import metrics
 
+from cairn.evaluation.metric_table import BINARY, LOSSES, OVERALL, PER_CLASS
 from cairn.inference import Predictions
+
+__all__ = ["BINARY", "CLASS_SCORES", "DIGITS", "LOSSES", "SCORES", "ScoredRows"]
 
 # A last digit may depend on the processor's vector width, and git and dvc.lock must not.
 DIGITS = 6
-BINARY = 2
 BLOCK = 2**17  # rows whose probabilities are in float64 at a time
 # As many as C. Guo et al., On calibration of modern neural networks, 2017.
 CALIBRATION_BINS = 15
@@ -23,174 +25,228 @@ Labels = NDArray[np.int64]
 Score = Callable[..., float]
 
 
-class Scored(NamedTuple):
-    """Rows with what is true of them and what was said: n × k, n, and n of both."""
+class ScoredRows(NamedTuple):
+    """Rows with their labels and predictions.
+
+    Attributes
+    ----------
+    features
+        n × k.
+    truth
+        n codes of the classes that they have.
+    predictions
+        n labels and n × classes probabilities.
+    """
 
     features: NDArray[np.float32]
     truth: Labels
-    said: Predictions
+    predictions: Predictions
 
-    def at(self, rows: NDArray[Any]) -> Scored:
-        """Some of the rows, by place or by a mask."""
-        said = Predictions(self.said.labels[rows], self.said.probabilities[rows])
-        return Scored(self.features[rows], self.truth[rows], said)
+    def at(self, rows: NDArray[Any]) -> ScoredRows:
+        """Select some of the rows, by index or by a mask."""
+        labels, probabilities = self.predictions
+        return ScoredRows(
+            self.features[rows], self.truth[rows], Predictions(labels[rows], probabilities[rows])
+        )
 
 
-def scores(rows: Scored, classes: int) -> dict[str, float]:
-    """The scores of what was said; several classes are averaged, each against the rest.
+class OneClass(NamedTuple):
+    """One class against the rest, n rows.
 
-    Those are left out that the rows cannot tell.
+    Attributes
+    ----------
+    truth, predicted
+        Which rows are of the class, and which are predicted to be.
+    probabilities
+        Of the class, float64.
     """
-    found = zip(SCORES, values(rows, classes), strict=True)
-    known = {name: rounded(value) for name, value in found if not np.isnan(value)}
+
+    truth: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
+
+
+def scores(rows: ScoredRows, classes: int) -> dict[str, float]:
+    """Measure the overall metrics; leave out those that are undefined for these rows."""
+    values = dict(zip(SCORES, measure(rows, classes), strict=True))
+    known = {name: rounded(value) for name, value in values.items() if not np.isnan(value)}
     return {"rows": len(rows.truth), **known}
 
 
 def rounded(value: float) -> float:
-    """As many digits as are the same on every machine."""
+    """Round to as many digits as are the same on every machine."""
     return round(float(value), DIGITS)
 
 
-def _counts(rows: Scored, classes: int) -> NDArray[np.int64]:
-    """How many rows are of a class, classes × classes, and are said to be of another."""
-    pairs = rows.truth * classes + rows.said.labels
+def _confusion(rows: ScoredRows, classes: int) -> NDArray[np.int64]:
+    """Count the rows, classes × classes, by true and by predicted class."""
+    pairs = rows.truth * classes + rows.predictions.labels
     counts: NDArray[np.int64] = np.bincount(pairs, minlength=classes**2)
     return counts.reshape(classes, classes)
 
 
-def _accuracy(rows: Scored, _: int) -> float:
-    return float(np.mean(rows.truth == rows.said.labels))
+def _accuracy(rows: ScoredRows, _: int) -> float:
+    return float(np.mean(rows.truth == rows.predictions.labels))
 
 
-def _balanced_accuracy(rows: Scored, classes: int) -> float:
-    """The mean recall of the classes that there are."""
-    counts = _counts(rows, classes)
+def _balanced_accuracy(rows: ScoredRows, classes: int) -> float:
+    """The mean recall of the classes that occur."""
+    counts = _confusion(rows, classes)
     of_each = counts.sum(axis=1)
     return float(np.mean((counts.diagonal() / of_each.clip(1))[of_each > 0]))
 
 
-def _f1_macro(rows: Scored, classes: int) -> float:
-    counts = _counts(rows, classes)
-    said_or_true = counts.sum(axis=0) + counts.sum(axis=1)
-    # A class that no row has, and that is never said, is neither right nor wrong.
-    return float(np.mean((2 * counts.diagonal() / said_or_true.clip(1))[said_or_true > 0]))
+def _f1_macro(rows: ScoredRows, classes: int) -> float:
+    counts = _confusion(rows, classes)
+    predicted_or_true = counts.sum(axis=0) + counts.sum(axis=1)
+    # A class that no row has, and that is never predicted, is neither right nor wrong.
+    f1 = 2 * counts.diagonal() / predicted_or_true.clip(1)
+    return float(np.mean(f1[predicted_or_true > 0]))
 
 
-def _each(score: Score) -> Score:
-    """The mean of a score of one class against the rest; of two classes, of the second.
+def _mean_over_classes(score: Score) -> Score:
+    """Average a score of one class against the rest; of two classes, take the second.
 
-    Of a class that none or all of the rows have there is none; NaN where that is so of each.
+    A class that none or all of the rows have is left out; NaN where that is so of each.
     """
 
-    def scored(rows: Scored, classes: int) -> float:
-        shares = rows.said.probabilities
-        places = [1] if classes == BINARY else range(classes)
-        hits = [(rows.truth == place, shares[:, place]) for place in places]
-        found = [score(hit, share) for hit, share in hits if is_told_apart(hit)]
-        return float(np.mean(found)) if found else np.nan
+    def averaged(rows: ScoredRows, classes: int) -> float:
+        probabilities = rows.predictions.probabilities
+        codes = [1] if classes == BINARY else range(classes)
+        pairs = [(rows.truth == code, probabilities[:, code]) for code in codes]
+        values = [score(hits, column) for hits, column in pairs if has_both(hits)]
+        return float(np.mean(values)) if values else np.nan
 
-    return scored
+    return averaged
 
 
-def is_told_apart(hits: NDArray[np.bool_]) -> bool:
-    """Whether some rows are of a class, and some are not."""
+def has_both(hits: NDArray[np.bool_]) -> bool:
+    """Tell whether some rows are of a class, and some are not."""
     return bool(hits.any() and not hits.all())
 
 
-def _mean(loss: Score) -> Score:
-    """The mean of a loss over blocks of rows, which it takes to float64 or to a matrix."""
+def _mean_over_rows(loss: Score) -> Score:
+    """Average a loss over blocks of rows, which it takes to float64 or to a matrix."""
 
-    def scored(rows: Scored, _: int) -> float:
-        truth, shares = rows.truth, rows.said.probabilities
+    def averaged(rows: ScoredRows, _: int) -> float:
+        truth, probabilities = rows.truth, rows.predictions.probabilities
         starts = range(0, len(truth), BLOCK)
-        blocks = [(truth[start : start + BLOCK], shares[start : start + BLOCK]) for start in starts]
-        sums = [len(each) * loss(each, said) for each, said in blocks]
+        blocks = [
+            (truth[start : start + BLOCK], probabilities[start : start + BLOCK]) for start in starts
+        ]
+        sums = [len(codes) * loss(codes, part) for codes, part in blocks]
         return float(np.sum(sums) / len(truth))
 
-    return scored
+    return averaged
 
 
-def log_loss(truth: Labels, shares: NDArray[Any]) -> float:
-    """The mean negative logarithm of the true class's share, of n × classes.
+def log_loss(truth: Labels, probabilities: NDArray[Any]) -> float:
+    """Return the mean negative logarithm of the true class's probability, of n × classes.
 
-    What a share of 0 costs depends on its type: that of the service, whoever said it.
+    The cost of a probability of 0 depends on its type: float32, as the service answers.
     """
     least = np.finfo(np.float32).eps
-    own = shares[np.arange(len(truth)), truth].astype(np.float32)
+    own = probabilities[np.arange(len(truth)), truth].astype(np.float32)
     return float(-xlogy(np.float32(1), own.clip(least, 1 - least)).mean())
 
 
-def _brier(truth: Labels, shares: NDArray[Any]) -> float:
-    """The mean squared distance from n × classes shares to the truth; of two classes, half of it.
+def _brier(truth: Labels, probabilities: NDArray[Any]) -> float:
+    """The mean squared distance from n × classes probabilities to the truth; of two, half of it.
 
-    As scikit-learn has it, which takes a hundred times as long to look at what it was given: the
-    bootstrap asks for every score hundreds of times.
+    As scikit-learn has it, which takes a hundred times as long to check its input: the bootstrap
+    asks for every score hundreds of times.
     """
-    hit = np.zeros_like(shares)
+    hit = np.zeros_like(probabilities)
     hit[np.arange(len(truth)), truth] = 1
-    distance = float(np.square(hit - shares).sum(axis=1).mean())
-    return distance / 2 if shares.shape[1] == BINARY else distance
+    distance = float(np.square(hit - probabilities).sum(axis=1).mean())
+    return distance / 2 if probabilities.shape[1] == BINARY else distance
 
 
-def _calibration_error(rows: Scored, _: int) -> float:
+def _calibration_error(rows: ScoredRows, _: int) -> float:
     """By how much the probability of the likeliest class misses how often it is the true one.
 
     The mean over bins of that probability, weighted by their rows: the expected calibration error.
     """
-    shares = rows.said.probabilities
-    best = shares.argmax(axis=1)
-    confidence = shares[np.arange(len(best)), best].astype(np.float64)
-    return _miscalibrated(confidence, best == rows.truth)
+    probabilities = rows.predictions.probabilities
+    best = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(best)), best].astype(np.float64)
+    return _expected_calibration_error(confidence, best == rows.truth)
 
 
-def _miscalibrated(shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
-    """By how much n probabilities miss the share of hits, in the mean over bins of them."""
-    bins = np.minimum((shares * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    return float(np.abs(np.bincount(bins, shares - hits)).sum() / len(hits))
+def _expected_calibration_error(
+    probabilities: NDArray[np.float64], hits: NDArray[np.bool_]
+) -> float:
+    """By how much n probabilities miss the fraction of hits, in the mean over bins of them."""
+    bins = np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    return float(np.abs(np.bincount(bins, probabilities - hits)).sum() / len(hits))
 
 
-SCORES: dict[str, Score] = {
+def _precision(one: OneClass) -> float:
+    return float((one.truth & one.predicted).sum() / max(1, one.predicted.sum()))
+
+
+def _recall(one: OneClass) -> float:
+    hits = (one.truth & one.predicted).sum()
+    return float(hits / one.truth.sum()) if one.truth.any() else np.nan
+
+
+def _f1(one: OneClass) -> float:
+    hits, rows = (one.truth & one.predicted).sum(), one.truth.sum() + one.predicted.sum()
+    return float(2 * hits / rows) if one.truth.any() else np.nan
+
+
+def _ranking(score: Score) -> Callable[[OneClass], float]:
+    """Take a score of scikit-learn's, where some rows are of the class and some are not."""
+    return lambda one: float(score(one.truth, one.probabilities)) if has_both(one.truth) else np.nan
+
+
+def _log_loss_of_class(one: OneClass) -> float:
+    both = np.column_stack([1 - one.probabilities, one.probabilities])
+    return log_loss(one.truth.astype(np.int64), both)
+
+
+def _brier_of_class(one: OneClass) -> float:
+    return float(np.square(one.probabilities - one.truth).mean())
+
+
+_OVERALL: dict[str, Score] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "f1_macro": _f1_macro,
-    "roc_auc": _each(metrics.roc_auc_score),
-    "average_precision": _each(metrics.average_precision_score),
-    "log_loss": _mean(log_loss),
-    "brier": _mean(_brier),
+    "roc_auc": _mean_over_classes(metrics.roc_auc_score),
+    "average_precision": _mean_over_classes(metrics.average_precision_score),
+    "log_loss": _mean_over_rows(log_loss),
+    "brier": _mean_over_rows(_brier),
     "calibration_error": _calibration_error,
 }
-CLASS_SCORES = (
-    "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss", "brier",
-    "calibration_error",
-)  # fmt: skip
-# They say nothing of rows that lack a class.
-OF_ALL_CLASSES = {"balanced_accuracy", "f1_macro", "roc_auc", "average_precision"}
-# The smaller, the better.
-LOSSES = {"log_loss", "brier", "calibration_error"}
+_PER_CLASS: dict[str, Callable[[OneClass], float]] = {
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+    "roc_auc": _ranking(metrics.roc_auc_score),
+    "average_precision": _ranking(metrics.average_precision_score),
+    "log_loss": _log_loss_of_class,
+    "brier": _brier_of_class,
+    "calibration_error": lambda one: _expected_calibration_error(one.probabilities, one.truth),
+}
+# In the order of the table, whose names they are.
+SCORES = {name: _OVERALL[name] for name in OVERALL}
+CLASS_SCORES = {name: _PER_CLASS[name] for name in PER_CLASS}
 
 
-def values(rows: Scored, classes: int, names: Iterable[str] = SCORES) -> NDArray[np.float64]:
-    """Some of the SCORES, in that order."""
+def measure(rows: ScoredRows, classes: int, names: Iterable[str] = OVERALL) -> NDArray[np.float64]:
+    """Measure some overall metrics, in that order; NaN where one is undefined."""
     return np.array([SCORES[name](rows, classes) for name in names])
 
 
-def of_class(rows: Scored, place: int) -> NDArray[np.float64]:
-    """The scores of the class at this place against the rest, in the order of CLASS_SCORES.
+def measure_class(rows: ScoredRows, code: int) -> NDArray[np.float64]:
+    """Measure a class against the rest by each of CLASS_SCORES, in their order.
 
-    NaN where the rows cannot tell: recall without a row of the class, say.
+    NaN where the rows leave a metric undefined: recall without a row of the class, say.
     """
-    truth, said = rows.truth == place, rows.said.labels == place
-    shares = rows.said.probabilities[:, place].astype(np.float64)
-    hits, there, both = (truth & said).sum(), truth.any(), is_told_apart(truth)
-    return np.array(
-        [
-            hits / max(1, said.sum()),
-            hits / truth.sum() if there else np.nan,
-            2 * hits / (truth.sum() + said.sum()) if there else np.nan,
-            metrics.roc_auc_score(truth, shares) if both else np.nan,
-            metrics.average_precision_score(truth, shares) if both else np.nan,
-            log_loss(truth.astype(np.int64), np.column_stack([1 - shares, shares])),
-            np.square(shares - truth).mean(),
-            _miscalibrated(shares, truth),
-        ]
+    one = OneClass(
+        rows.truth == code,
+        rows.predictions.labels == code,
+        rows.predictions.probabilities[:, code].astype(np.float64),
     )
+    return np.array([score(one) for score in CLASS_SCORES.values()])

@@ -1,7 +1,7 @@
-"""The evaluation as pictures: PNG files whose bytes depend on the points alone.
+"""Draw the evaluation as PNG files, whose bytes depend on the points and nothing else.
 
-No window, no pyplot, no date, no setting of the user's; the colours are those of Okabe and Ito
-(2008), which people tell apart who see few of them.
+No window, no pyplot, no date, no settings of the user's; the colors are those of Okabe and Ito
+(2008), which people with color blindness can distinguish.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cairn.contract import Contract
-from cairn.evaluation.markdown import number
-from cairn.evaluation.metrics import BINARY
+from cairn.evaluation.markdown import between, number
+from cairn.evaluation.metric_table import BINARY, METRICS
+from cairn.evaluation.records import Evaluation, Interval
+from cairn.modeling.records import Threshold
 
 PALETTE = 128  # colours of a PNG
 INCHES, DPI = (4.0, 3.0), 200  # 800 × 600 pixels, of which a phone shows 300 in width
@@ -71,19 +73,8 @@ BOTH = 5  # classes up to which a cell of the confusion has room for count and s
 COUNTS = 15  # and for a count
 TICKS = 20  # labels along an axis
 BINS = 10  # of the calibration
-HIGHER = ("accuracy", "average_precision", "balanced_accuracy", "f1_macro", "roc_auc")
-SCORES = {
-    "accuracy": "accuracy",
-    "average_precision": "average precision",
-    "balanced_accuracy": "balanced accuracy",
-    "brier": "Brier score",
-    "f1_macro": "F1, mean of the classes",
-    "log_loss": "log loss (nats)",
-    "roc_auc": "ROC AUC",
-}
 SCORED = ":\N{NO-BREAK SPACE}"  # between a class and its score, and in no name as `short` makes it
 Points = Mapping[str, pd.DataFrame]
-Evaluation = Mapping[str, Any]
 
 
 def draw(points: Points, evaluation: Evaluation, contract: Contract, name: str) -> bytes:
@@ -94,7 +85,7 @@ def draw(points: Points, evaluation: Evaluation, contract: Contract, name: str) 
     points
         As `curves.points` makes them; what has no rows is drawn as a sentence that says why.
     evaluation
-        What data/model/evaluation.json holds.
+        What data/evaluation/evaluation.json holds.
     """
     with style():
         return png(DRAWN[name](points, evaluation, contract))
@@ -179,12 +170,12 @@ def _sentence(title: str, text: str) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, score: Mapping[str, float | None]) -> None:
+def _interval(axes: Axes, score: Interval) -> None:
     """The interval of the score in the title, in a line of its own below it, if there is one."""
-    if score["low"] is None:
+    if score.ends is None:
         return
     axes.set_title(
-        f"95 % interval {score['low']:.3f} to {score['high']:.3f}",
+        f"95 % interval {between(score)}",
         fontsize=9,
         fontweight="normal",
     )
@@ -211,7 +202,7 @@ def _confusion(points: Points, evaluation: Evaluation, contract: Contract) -> Fi
     counts = np.zeros((len(keys), len(keys)), dtype=np.int64)
     np.add.at(counts, (frame["actual"].map(places), frame["predicted"].map(places)), 1)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-    total = evaluation["rows"]["test"]
+    total = evaluation.rows.test
     of = f"the {total:,}" if len(frame) == total else f"{len(frame):,} of the {total:,}"
     figure, axes = _figure(f"Confusion on {of} test rows", "predicted", "actual")
     shown = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
@@ -261,13 +252,13 @@ def _cells(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -
 def _roc(points: Points, evaluation: Evaluation, contract: Contract) -> Figure:
     title = f"ROC: {_area(evaluation, 'roc_auc', 'AUC')}"
     figure, axes = _figure(title, "false positive rate", "true positive rate")
-    _interval(axes, evaluation["test"]["roc_auc"])
+    _interval(axes, evaluation.test["roc_auc"])
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, gid="chance")
     named = _named(evaluation, contract, "roc_auc")
     _lines(axes, points["roc"], ("false_positive_rate", "true_positive_rate"), named)
-    decided = _decided(points, evaluation, contract)
-    if decided:
-        _mark(axes, decided["false"], decided["recall"], evaluation)
+    rates = _rates(points, evaluation, contract)
+    if evaluation.threshold:
+        _mark(axes, rates["false"], rates["recall"], evaluation.threshold)
     _legend(figure, axes, "lower right", _scored(contract, "AUC"))
     return figure
 
@@ -280,15 +271,15 @@ def _scored(contract: Contract, score: str) -> str | None:
 def _precision_recall(points: Points, evaluation: Evaluation, contract: Contract) -> Figure:
     title = _area(evaluation, "average_precision", "average precision")
     figure, axes = _figure(f"{title[0].upper()}{title[1:]}", "recall", "precision")
-    _interval(axes, evaluation["test"]["average_precision"])
+    _interval(axes, evaluation.test["average_precision"])
     if len(contract.target.keys) == BINARY:
-        share = evaluation["classes"][1]["rows"] / evaluation["rows"]["test"]
+        share = (evaluation.classes[1].rows or 0) / evaluation.rows.test
         axes.axhline(share, color=GREY, linestyle="--", linewidth=1.2, gid="chance")
     named = _named(evaluation, contract, "average_precision")
     _lines(axes, points["precision_recall"], ("recall", "precision"), named)
-    decided = _decided(points, evaluation, contract)
-    if decided:
-        _mark(axes, decided["recall"], decided["precision"], evaluation)
+    rates = _rates(points, evaluation, contract)
+    if evaluation.threshold:
+        _mark(axes, rates["recall"], rates["precision"], evaluation.threshold)
     axes.set_ylim(-0.03, 1.03)
     _legend(figure, axes, "lower left", _scored(contract, "average"))
     return figure
@@ -296,13 +287,13 @@ def _precision_recall(points: Points, evaluation: Evaluation, contract: Contract
 
 def _area(evaluation: Evaluation, name: str, shown: str) -> str:
     """The score of the picture, which is a mean where there are several classes."""
-    several = "mean " if len(evaluation["classes"]) > BINARY else ""
-    return f"{several}{shown} {number(evaluation['test'][name]['value'])}"
+    several = "mean " if len(evaluation.classes) > BINARY else ""
+    return f"{several}{shown} {number(evaluation.test[name].value)}"
 
 
 def _named(evaluation: Evaluation, contract: Contract, score: str) -> dict[str, str | None]:
     """Class → what the legend calls it; with many classes those alone that do worst, and first."""
-    values = {each["class"]: each[score]["value"] for each in evaluation["classes"]}
+    values = {each.key: each.scores[score].value for each in evaluation.classes}
     keys = contract.target.keys
     if len(keys) == BINARY:
         return {keys[1]: f"class {short(keys[1])}"}
@@ -332,24 +323,23 @@ def _lines(
         axes.plot([], [], color=GREY, linewidth=0.7, gid=f"{rest} others, better")
 
 
-def _decided(points: Points, evaluation: Evaluation, contract: Contract) -> dict[str, float]:
+def _rates(points: Points, evaluation: Evaluation, contract: Contract) -> dict[str, float]:
     """The rates of the second class with the threshold, on the test rows; empty without one."""
-    if not evaluation["threshold"]:
+    if not evaluation.threshold:
         return {}
     frame, key = points["confusion"], contract.target.keys[1]
-    actual, said = frame["actual"] == key, frame["predicted"] == key
-    hits = int((actual & said).sum())
+    actual, predicted = frame["actual"] == key, frame["predicted"] == key
+    hits = int((actual & predicted).sum())
     return {
         "recall": hits / max(1, int(actual.sum())),
-        "precision": hits / int(said.sum()) if said.any() else 1.0,
-        "false": int((said & ~actual).sum()) / max(1, int((~actual).sum())),
+        "precision": hits / int(predicted.sum()) if predicted.any() else 1.0,
+        "false": int((predicted & ~actual).sum()) / max(1, int((~actual).sum())),
     }
 
 
-def _mark(axes: Axes, x: float, y: float, evaluation: Evaluation) -> None:
+def _mark(axes: Axes, x: float, y: float, threshold: Threshold) -> None:
     """The point where the threshold decides."""
-    chosen = evaluation["threshold"]
-    name = f"class {short(json_key(chosen['label']), 12)} from {chosen['value']:.3g}"
+    name = f"class {short(json_key(threshold.label), 12)} from {threshold.value:.3g}"
     axes.plot(
         [x], [y], "o", color=RED, markersize=8, markeredgecolor="white", gid=name, clip_on=False,
         zorder=5,
@@ -367,20 +357,20 @@ def json_key(label: object) -> str:
 
 def _calibration(points: Points, evaluation: Evaluation, contract: Contract) -> Figure:
     frame = points["calibration"]
-    error = evaluation["test"].get("calibration_error")
+    error = evaluation.test.get("calibration_error", Interval(None))
     figure = Figure(INCHES, layout="constrained")
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[3.2, 1])
-    _title(figure, f"Calibration: error {error['value']:.3f}" if error else "Calibration")
-    if error:
-        _interval(upper, error)
+    known = error.value is not None
+    _title(figure, f"Calibration: error {number(error.value)}" if known else "Calibration")
+    _interval(upper, error)
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, gid="exact")
     named = _named(evaluation, contract, "roc_auc")
-    alone = {key: name.partition(SCORED)[0] for key, name in named.items() if name}
-    _lines(upper, frame, ("predicted", "observed"), alone)
+    unscored = {key: name.partition(SCORED)[0] for key, name in named.items() if name}
+    _lines(upper, frame, ("predicted", "observed"), unscored)
     for line in upper.lines:
         line.set(marker="o" if line.get_color() in COLOURS else "", markersize=4)
     upper.set(ylabel="share observed", ylim=(-0.03, 1.03))
-    _legend(figure, upper, "upper left", "lowest AUC" if len(named) > len(alone) else None)
+    _legend(figure, upper, "upper left", "lowest AUC" if len(named) > len(unscored) else None)
     bins = np.ceil(frame["predicted"].to_numpy() * BINS).clip(1, BINS).astype(np.int64) - 1
     rows = np.bincount(bins, weights=frame["rows"], minlength=BINS)
     lower.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.9 / BINS, color=SKY)
@@ -417,8 +407,8 @@ def _learning(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
         return _sentence(
             title,
             "Not measured: a class has too few rows for it."
-            if evaluation["cross_validation"]
-            else "Not measured: train.cross_validation leaves it out.",
+            if evaluation.cross_validation
+            else "Not measured: evaluate.cross_validation is off, or the rows are too many for it.",
         )
     figure, axes = _figure(title, "training rows", "log loss (nats)")
     for part, colour in (("training", BLUE), ("validation", RED)):
@@ -426,7 +416,7 @@ def _learning(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
         rows, loss, spread = own["rows"], own["log_loss"], own["deviation"]
         low = (loss - spread).clip(lower=0)
         axes.fill_between(rows, low, loss + spread, color=colour, alpha=0.18, linewidth=0)
-        name = "on these rows" if part == "training" else "on rows aside, by folds"
+        name = "on these rows" if part == "training" else "on held-out rows, by folds"
         axes.plot(rows, loss, marker="o", markersize=5, color=colour, label=name)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(_ticks(6, integer=True))
@@ -521,15 +511,15 @@ def _caption(name: str, contract: Contract) -> str:
 
 
 def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
-    frame, search = points["search"].dropna(subset=["value"]), evaluation["search"]
+    frame, search = points["search"].dropna(subset=["value"]), evaluation.search
     if frame.empty or not search:
-        return _sentence("Search", "There was none: train.search.method is none.")
-    metric = search["metric"]
-    order = _ranked(frame, up=metric in HIGHER, best=search["best"])
+        return _sentence("Search", "There was no search: train.search.method is none.")
+    metric = METRICS[search.metric]
+    order = _rank(frame, up=not metric.is_loss, best=search.best)
     shown = order[:CANDIDATES][::-1]
     some = f"the best {len(shown)} of {len(order)}" if len(order) > len(shown) else f"{len(order)}"
-    figure, axes = _figure(f"Search, {search['method']}: {some} candidates"[:44], "", "")
-    _below(figure, f"{SCORES.get(metric, metric)}, mean of the folds ± standard deviation")
+    figure, axes = _figure(f"Search, {search.method}: {some} candidates"[:44], "", "")
+    _below(figure, f"{metric.label}, mean of the folds ± standard deviation")
     rungs = sorted(set(frame["rows"]))
     colours = [BLUE] if len(rungs) == 1 else [SHADES(0.25 + 0.75 * i / (len(rungs) - 1))
                                               for i in range(len(rungs))]  # fmt: skip
@@ -552,7 +542,7 @@ def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
     return figure
 
 
-def _ranked(frame: pd.DataFrame, *, up: bool, best: str) -> list[str]:
+def _rank(frame: pd.DataFrame, *, up: bool, best: str) -> list[str]:
     """The candidates: the chosen one, then those that reached the most rows, the better first."""
     last = frame.sort_values("rows", kind="stable").groupby("candidate", sort=False).last()
     last = last.assign(loss=-last["value"] if up else last["value"], rest=last.index != best)

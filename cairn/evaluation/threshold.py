@@ -1,4 +1,10 @@
-"""From which probability a class is predicted, by the rule that params.yaml names."""
+"""Choose from which probability a class is predicted, by the rule that params.yaml names.
+
+Not scikit-learn's TunedThresholdClassifierCV: it tries 100 evenly spaced thresholds, where this
+looks at each one that matters, cannot ask for the highest threshold with a given recall, ignores
+that copies of a row belong in one fold, and wraps the estimator, which the export to ONNX would
+have to unwrap.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,12 @@ from numpy.typing import NDArray
 from cairn.console import CairnError
 from cairn.contract import Contract
 from cairn.evaluation.metrics import BINARY, DIGITS, rounded
+from cairn.modeling import records
+from cairn.modeling.records import Reached
 from cairn.params import FixedValue, LowestCost, MinimumRecall, Threshold
 
 Hits = NDArray[np.bool_]
-Shares = NDArray[np.float64]
+Probabilities = NDArray[np.float64]
 
 
 class Counts(NamedTuple):
@@ -22,18 +30,18 @@ class Counts(NamedTuple):
     Attributes
     ----------
     values
-        m thresholds, each half-way between two probabilities that came.
-    found, wrong
+        m thresholds, each half-way between two probabilities that occur.
+    true_positives, false_positives
         Rows of the class, and others, that reach it.
     """
 
-    values: Shares
-    found: NDArray[np.int64]
-    wrong: NDArray[np.int64]
+    values: Probabilities
+    true_positives: NDArray[np.int64]
+    false_positives: NDArray[np.int64]
 
 
-def place(rule: Threshold, contract: Contract) -> int:
-    """The class of the rule, by its place.
+def class_code(rule: Threshold, contract: Contract) -> int:
+    """Return the code of the rule's class.
 
     Raises
     ------
@@ -42,8 +50,8 @@ def place(rule: Threshold, contract: Contract) -> int:
     """
     classes = contract.target.classes
     # 1 is True to Python, and no label is both.
-    places = [at for at, label in enumerate(classes) if (label, type(label)) == _typed(rule.label)]
-    if not places:
+    codes = [at for at, label in enumerate(classes) if (label, type(label)) == _typed(rule.label)]
+    if not codes:
         raise CairnError(
             f"train.threshold.class: got {rule.label!r}; the classes are "
             f"{', '.join(map(repr, classes))}"
@@ -52,57 +60,59 @@ def place(rule: Threshold, contract: Contract) -> int:
         raise CairnError(
             f"train.threshold: for a target of two classes, not of {len(classes)}; set it to null"
         )
-    return places[0]
+    return codes[0]
 
 
 def _typed(label: Any) -> tuple[Any, type[Any]]:
     return label, type(label)
 
 
-def chosen(rule: Threshold, hits: Hits, shares: Shares) -> float:
-    """The threshold that the rule wants.
+def choose(rule: Threshold, hits: Hits, probabilities: Probabilities) -> float:
+    """Choose the threshold by the rule.
 
     Parameters
     ----------
-    hits, shares
+    hits, probabilities
         n: which rows are of the class, and its probability by models that had not seen the row.
     """
     if isinstance(rule, FixedValue):
         return rule.value
-    counts = _counts(hits, shares)
+    counts = _counts(hits, probabilities)
     return float(counts.values[_best(rule, counts, int(hits.sum()))])
 
 
-def _best(rule: Threshold, counts: Counts, all_of_it: int) -> int:
-    """The place of the best threshold; of equals the highest."""
+def _best(rule: Threshold, counts: Counts, positives: int) -> int:
+    """The index of the best threshold; of equals the highest."""
     if isinstance(rule, MinimumRecall):
-        return int(np.argmax(counts.found >= rule.at_least * all_of_it))
-    missed = all_of_it - counts.found
+        return int(np.argmax(counts.true_positives >= rule.at_least * positives))
+    missed = positives - counts.true_positives
     if isinstance(rule, LowestCost):
-        return int(np.argmin(rule.false_positive * counts.wrong + rule.false_negative * missed))
-    return int(np.argmax(2 * counts.found / (2 * counts.found + counts.wrong + missed)))
+        cost = rule.false_positive * counts.false_positives + rule.false_negative * missed
+        return int(np.argmin(cost))
+    twice = 2 * counts.true_positives
+    return int(np.argmax(twice / (twice + counts.false_positives + missed)))
 
 
-def _counts(hits: Hits, shares: Shares) -> Counts:
-    came, at = np.unique(shares, return_inverse=True)
-    found = _from_above(np.bincount(at, hits))
-    every = _from_above(np.bincount(at))
-    values = came[::-1]
+def _counts(hits: Hits, probabilities: Probabilities) -> Counts:
+    ascending, at = np.unique(probabilities, return_inverse=True)
+    true_positives = _from_above(np.bincount(at, hits))
+    rows = _from_above(np.bincount(at))
+    values = ascending[::-1]
     below = np.append(values[1:], 0)
     middles = ((values + below) / 2).round(DIGITS)
     # With fewer digits it may be none between the two any more.
-    kept = np.where((below < middles) & (middles <= values), middles, values)
-    every_one = Counts(kept, found, every - found)
-    # Of a probability of 1 there is none above that no row reaches.
-    return every_one if values[0] >= 1 else _and_none(every_one, values[0])
+    thresholds = np.where((below < middles) & (middles <= values), middles, values)
+    counts = Counts(thresholds, true_positives, rows - true_positives)
+    # Above a probability of 1 there is no threshold that no row reaches.
+    return counts if values[0] >= 1 else _with_empty(counts, values[0])
 
 
-def _and_none(counts: Counts, highest: float) -> Counts:
-    """The thresholds with one that no row reaches before them."""
+def _with_empty(counts: Counts, highest: float) -> Counts:
+    """Put a threshold that no row reaches before the others."""
     scale = 10**DIGITS
-    none = np.ceil((1 + highest) / 2 * scale) / scale
+    empty = np.ceil((1 + highest) / 2 * scale) / scale
     return Counts(
-        *(np.append(first, each) for first, each in zip((none, 0, 0), counts, strict=True))
+        *(np.append(first, each) for first, each in zip((empty, 0, 0), counts, strict=True))
     )
 
 
@@ -110,19 +120,24 @@ def _from_above(counts: NDArray[Any]) -> NDArray[np.int64]:
     return counts[::-1].cumsum().astype(np.int64)
 
 
-def reached(value: float, hits: Hits, shares: Shares) -> dict[str, float]:
-    """Recall, precision and F1 of the class at a threshold."""
-    said = shares >= value
-    both = int((said & hits).sum())
-    return {
-        "recall": rounded(both / max(1, hits.sum())),
-        "precision": rounded(both / max(1, said.sum())),
-        "f1": rounded(2 * both / max(1, said.sum() + hits.sum())),
-    }
+def measure(value: float, hits: Hits, probabilities: Probabilities) -> Reached:
+    """Measure recall, precision and F1 of the class at a threshold."""
+    predicted = probabilities >= value
+    both = int((predicted & hits).sum())
+    return Reached(
+        recall=rounded(both / max(1, hits.sum())),
+        precision=rounded(both / max(1, predicted.sum())),
+        f1=rounded(2 * both / max(1, predicted.sum() + hits.sum())),
+    )
 
 
-def words(rule: Threshold) -> str:
-    """The rule as people say it."""
+def record(rule: Threshold, value: float, reached: Reached | None) -> records.Threshold:
+    """Return what evaluation.json holds of a threshold."""
+    return records.Threshold(rule.label, value, describe(rule), reached)
+
+
+def describe(rule: Threshold) -> str:
+    """Put a rule into words."""
     if isinstance(rule, FixedValue):
         return "a given value"
     if isinstance(rule, MinimumRecall):

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cairn.contract import Column, Contract, Part, Value
-from cairn.evaluation.intervals import drawn
 from cairn.evaluation.metrics import DIGITS
+from cairn.evaluation.sampling import sample_rows
 
 ROWS = 2**14  # that are held to each other
 NUMBERS = 2**24  # in those, at most
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 Distances = NDArray[np.float64]
 
 
-def example(contract: Contract, features: Floats, seed: int) -> tuple[Value, ...]:
+def find_example(contract: Contract, features: Floats, seed: int) -> tuple[Value, ...]:
     """Find the medoid of the training rows, as a request has it.
 
     It is the row with the least sum of distances to the others, by Gower's distance (1971) on
@@ -47,19 +47,19 @@ def example(contract: Contract, features: Floats, seed: int) -> tuple[Value, ...
         contract does not list, for the features do not tell which.
     """
     most = min(ROWS, max(LEAST, NUMBERS // max(1, features.shape[1])))
-    rows = drawn(len(features), most, np.random.default_rng(seed))
-    of = [contract.column(str(feature.column)) for feature in contract.own]
+    rows = sample_rows(len(features), most, np.random.default_rng(seed))
+    columns = [contract.column(str(feature.column)) for feature in contract.own]
     known = np.ones(len(rows), dtype=bool)
     total = np.zeros(len(rows))
-    for place, column in enumerate(of):
-        values = features[rows, place]
+    for index, column in enumerate(columns):
+        values = features[rows, index]
         if column.kind == "category":
             known &= ~(values >= len(column.categories))
         total += distances(values, is_number=column.kind not in {"category", "boolean"})
     if not known.any():
         return ()
     # To so many digits: the last ones depend on the processor, and the row must not.
-    total = np.where(known, (total / len(of) / len(rows)).round(DIGITS), np.inf)
+    total = np.where(known, (total / len(columns) / len(rows)).round(DIGITS), np.inf)
     return values_of(features[rows[total.argmin()]], contract)
 
 
@@ -76,29 +76,29 @@ def distances(values: Floats, *, is_number: bool) -> Distances:
     """
     missing = np.isnan(values)
     present = values[~missing].astype(np.float64)
-    found = np.zeros(len(values))
-    own = _of_numbers(present) if is_number else _of_categories(present)
+    sums = np.zeros(len(values))
+    own = _rank_distances(present) if is_number else _category_distances(present)
     mean = own.sum() / max(1, len(own)) ** 2
-    found[~missing] = (own / mean if mean else own) + missing.sum()
-    found[missing] = len(present)
-    return found
+    sums[~missing] = (own / mean if mean else own) + missing.sum()
+    sums[missing] = len(present)
+    return sums
 
 
-def _of_numbers(values: Distances) -> Distances:
+def _rank_distances(values: Distances) -> Distances:
     """Return the sums of the differences in rank, from the values in order, not from all pairs."""
     order = np.argsort(values, kind="stable")
     ascending = values[order]
     left, right = (np.searchsorted(ascending, ascending, side) for side in ("left", "right"))
     rank = (left + right) / 2
-    place = np.arange(len(values))
+    index = np.arange(len(values))
     before = np.cumsum(rank) - rank
     after = np.cumsum(rank[::-1])[::-1] - rank
-    found = np.empty(len(values))
-    found[order] = place * rank - before + after - place[::-1] * rank
-    return found
+    sums = np.empty(len(values))
+    sums[order] = index * rank - before + after - index[::-1] * rank
+    return sums
 
 
-def _of_categories(values: Distances) -> Distances:
+def _category_distances(values: Distances) -> Distances:
     """Return for each value how many are not the same."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (len(values) - counts[group]).astype(np.float64)
@@ -109,13 +109,13 @@ def values_of(row: Floats, contract: Contract) -> tuple[Value, ...]:
 
     A category that the contract does not list has none.
     """
-    found: list[Value] = []
+    values: list[Value] = []
     start = 0
     for column in contract.columns:
         end = start + len(column.features)
-        found.append(_value(column, row[start:end]))
+        values.append(_value(column, row[start:end]))
         start = end
-    return tuple(found)
+    return tuple(values)
 
 
 def _value(column: Column, features: Floats) -> Value:
@@ -142,10 +142,10 @@ def _date(parts: Mapping[Part, int]) -> str:
     >>> _date({"year": 2024, "weekday": 3, "hour": 9})
     '2024-01-04T09:00'
     """
-    found = next(day for day in _days(parts) if parts.get("weekday") in {None, day.weekday()})
+    first = next(day for day in _days(parts) if parts.get("weekday") in {None, day.weekday()})
     if not {"hour", "minute"} & parts.keys():
-        return found.isoformat()
-    return f"{found.isoformat()}T{parts.get('hour', 0):02}:{parts.get('minute', 0):02}"
+        return first.isoformat()
+    return f"{first.isoformat()}T{parts.get('hour', 0):02}:{parts.get('minute', 0):02}"
 
 
 def _days(parts: Mapping[Part, int]) -> Iterator[date]:

@@ -1,4 +1,4 @@
-"""How the training rows are distributed: what drift is measured against."""
+"""Count how the training rows are distributed: what drift is measured against."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cairn.contract import Column, Contract, Histogram
 from cairn.modeling.preprocessing import list_columns
 
 BUCKETS = 10
-CLOSE = 20  # from the least to the greatest of whole numbers that are listed
+CLOSE = 20  # from the least to the greatest of integers that are listed
 Floats = NDArray[np.float32]
 
 
-def seen(
+def describe_rows(
     contract: Contract, features: Floats, classes: NDArray[np.int64], engineering: str | None = None
 ) -> Contract:
-    """The contract with the histograms of what the model was trained on.
+    """Add the histograms and class counts of the training rows to a contract.
 
     Parameters
     ----------
@@ -30,26 +30,26 @@ def seen(
     engineering
         SHA-256 of the code that makes the user's own features.
     """
-    named = contract.inputs
-    of = list_columns(contract, features.shape[1])
+    inputs = contract.inputs
+    of_columns = list_columns(contract, features.shape[1])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        histograms = pool.map(histogram, features.T, of)
-    found = tuple(
+        histograms = pool.map(histogram, features.T, of_columns)
+    described = tuple(
         feature.model_copy(update={"histogram": each})
-        for feature, each in zip(named, histograms, strict=True)
+        for feature, each in zip(inputs, histograms, strict=True)
     )
     counts = np.bincount(classes, minlength=len(contract.target.classes)).tolist()
     return contract.model_copy(
         update={
-            "features": found,
+            "features": described,
             "target": contract.target.model_copy(update={"counts": tuple(counts)}),
-            "engineering": engineering if len(named) > len(contract.own) else None,
+            "engineering": engineering if len(inputs) > len(contract.own) else None,
         }
     )
 
 
 def histogram(values: Floats, column: Column | None) -> Histogram:
-    """Rows per bucket: deciles of a number, each value of a boolean or a category."""
+    """Count rows per bucket: deciles of a number, each value of a boolean or a category."""
     present = np.sort(values[~np.isnan(values)])
     edges: Floats = np.empty(0, dtype=np.float32)
     if column is None or column.kind in {"number", "integer", "date"}:
@@ -63,14 +63,14 @@ def histogram(values: Floats, column: Column | None) -> Histogram:
         edges=tuple(float(str(edge)) for edge in edges),  # as short as float32 is exact
         counts=tuple(counts.tolist()),
         missing=len(values) - len(present),
-        values=close(present) if column and column.kind == "integer" else (),
+        values=list_close(present) if column and column.kind == "integer" else (),
     )
 
 
-def close(ordered: Floats) -> tuple[int, ...]:
-    """The distinct ones of ascending whole numbers, where they are close together; else none.
+def list_close(ordered: Floats) -> tuple[int, ...]:
+    """List the distinct values of ascending integers where they are close together; else none.
 
-    >>> close(np.float32([0, 0, 1])), close(np.float32([0, 99]))
+    >>> list_close(np.float32([0, 0, 1])), list_close(np.float32([0, 99]))
     ((0, 1), ())
     """
     if not len(ordered) or float(ordered[-1]) - float(ordered[0]) > CLOSE:
@@ -79,6 +79,6 @@ def close(ordered: Floats) -> tuple[int, ...]:
 
 
 def deciles(ordered: Floats) -> Floats:
-    """Values that split ascending ones into ten parts, as evenly as they can; fewer if alike."""
+    """Find values that split ascending ones into ten parts, as evenly as can be; fewer if alike."""
     ranks = -(-len(ordered) * np.arange(1, BUCKETS) // BUCKETS) - 1
     return np.unique(ordered[ranks]) if len(ordered) else ordered

@@ -16,7 +16,7 @@ from cairn.compute.engine import Engine
 from cairn.console import Bar, CairnError, Unfit
 from cairn.contract import Contract
 from cairn.evaluation import metrics
-from cairn.evaluation.metrics import DIGITS, Scored
+from cairn.evaluation.metrics import DIGITS, ScoredRows
 from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import compat, fitting
 from cairn.modeling.candidates import Candidate, list_candidates
@@ -69,7 +69,7 @@ class Scorer(NamedTuple):
         """Score a fitted Pipeline on n rows."""
         with fitting.limit_threads():
             predictions = sklearn_predictions(pipeline, features)
-        rows = Scored(features, truth, predictions)
+        rows = ScoredRows(features, truth, predictions)
         value = metrics.SCORES[self.metric](rows, self.classes)
         return -value if self.metric in metrics.LOSSES else value
 

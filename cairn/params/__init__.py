@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from cairn.console import CairnError
+from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES
 from cairn.yaml_text import read_yaml
 
 PATH = Path("params.yaml")
@@ -67,18 +69,13 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(min_length=1)]
 Cost = Annotated[float, Field(gt=0, le=1e12)]  # many of them are added up
 Label = bool | int | str
-Metric = Literal[
-    "accuracy",
-    "average_precision",
-    "balanced_accuracy",
-    "brier",
-    "f1_macro",
-    "log_loss",
-    "roc_auc",
-]
-# Metrics that are better the higher, and the lower.
-Gain = Literal["accuracy", "average_precision", "balanced_accuracy", "f1_macro", "roc_auc"]
-Loss = Literal["brier", "calibration_error", "log_loss"]
+# Metrics to decide by, and those that are better the higher, and the lower: see the table.
+if TYPE_CHECKING:
+    Metric = Gain = Loss = str
+else:
+    Metric, Gain, Loss = (Literal[names] for names in (DECIDING, GAINS, OVERALL_LOSSES))
+# Keys of older code → the block in which they are today.
+_MOVED = {("train", "cross_validation"): "evaluate", ("train", "slices"): "evaluate"}
 
 
 class Block(BaseModel):
@@ -190,9 +187,9 @@ class Search(Block):
 class CrossValidation(Block):
     """How often the training rows are split to see how the scores vary."""
 
-    folds: Annotated[int, Field(ge=2, le=20)]
-    repeats: Annotated[int, Field(ge=0, le=100)]
-    most_rows: Annotated[int, Field(ge=0)]
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    repeats: Annotated[int, Field(ge=0, le=100)] = 3
+    most_rows: Annotated[int, Field(ge=0)] = 20_000
 
 
 class MaximumF1(Block):
@@ -253,10 +250,15 @@ class Train(Block):
     encode: Literal["auto", "one_hot", "ordinal"]
     rare: Annotated[float, Field(ge=0, lt=1)]
     search: Search
-    cross_validation: CrossValidation
-    slices: list[Name]
     example: Literal["row", "medians"] = "row"
     seed: Seed
+
+
+class Evaluate(Block):
+    """How the model is scored, beside the scores on the test rows."""
+
+    cross_validation: CrossValidation = CrossValidation()
+    slices: list[Name] = []
 
 
 class Compute(Block):
@@ -302,6 +304,7 @@ class Params(Block):
     processed: Processed
     features: Features
     train: Train
+    evaluate: Evaluate = Evaluate()
     compute: Compute
     gates: Gates = Gates()
 
@@ -339,6 +342,12 @@ def _problem(problem: dict[str, Any], *block: str) -> str:
     location = (*block, *problem["loc"])
     *parents, last = location or ("the file",)
     key = _key(".".join(_said(location)[len(block) :])) or "the file"
+    if problem["type"] == "extra_forbidden" and (moved := _MOVED.get(location)):
+        value = _cut(json.dumps(problem["input"], default=str))
+        return (
+            f"{key}: this key is in the block `{moved}` now; delete it here and add, at the top "
+            f"level of the file, `{moved}:` with the line `  {last}: {value}`"
+        )
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed here: {', '.join(_keys(parents))}"
     if problem["type"] == "missing":

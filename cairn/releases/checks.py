@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cairn.console import patience
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation.metrics import ScoredRows
 from cairn.params import Against, Gates
 from cairn.paths import METRICS, MODEL_CONTRACT, ONNX, TEST, TRAIN
 from cairn.releases import comparison, gates, revision
@@ -48,8 +48,8 @@ class Candidate(NamedTuple):
 class Comparison(NamedTuple):
     """Two models' predictions for the same n rows, the number of classes, and which rows."""
 
-    candidate: Scored
-    production: Scored
+    candidate: ScoredRows
+    production: ScoredRows
     classes: int
     note: str
 
@@ -148,8 +148,8 @@ def compare(candidate: Candidate, production: Model, train: Path) -> Comparison:
     own = comparison.build_inputs(unseen, model.contract, model.contract)
     theirs = inputs[is_unseen]
     return Comparison(
-        Scored(own, unseen.classes, comparison.predict(model, own)),
-        Scored(theirs, unseen.classes, comparison.predict(production, theirs)),
+        ScoredRows(own, unseen.classes, comparison.predict(model, own)),
+        ScoredRows(theirs, unseen.classes, comparison.predict(production, theirs)),
         classes,
         _describe_rows(
             (model.number, production.number), len(inputs), len(theirs), is_searched=is_searched

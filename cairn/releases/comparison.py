@@ -21,8 +21,8 @@ from scipy.stats import binomtest
 from cairn import inference, parquet
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, read_contract
-from cairn.evaluation import intervals, metrics
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation import metrics, sampling
+from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
 
@@ -102,7 +102,7 @@ def load_model(folder: Path, number: str) -> Model:
 def read_rows(path: Path, contract: Contract, max_rows: int = MAX_ROWS) -> LabeledRows:
     """Read the rows of a file of data/features, or a random sample of them, always the same."""
     total = pq.ParquetFile(path).metadata.num_rows
-    chosen = intervals.drawn(total, max_rows, np.random.default_rng(SEED))
+    chosen = sampling.sample_rows(total, max_rows, np.random.default_rng(SEED))
     parts, start = [], 0
     for group in parquet.groups(path):
         inside = chosen[(chosen >= start) & (chosen < start + len(group))] - start
@@ -206,7 +206,7 @@ def predict(model: Model, features: Floats) -> Predictions:
 
 
 def compute_difference(
-    metric: str, candidate: Scored, production: Scored, classes: int, confidence: float
+    metric: str, candidate: ScoredRows, production: ScoredRows, classes: int, confidence: float
 ) -> ScoreDifference:
     """Compute the difference of a score between two models on the same rows, and its bounds.
 
@@ -233,13 +233,13 @@ def compute_difference(
 
 
 def compute_mcnemar_bounds(
-    candidate: Scored, production: Scored, confidence: float
+    candidate: ScoredRows, production: ScoredRows, confidence: float
 ) -> tuple[float, float]:
     """Compute bounds of the difference in accuracy from the rows that only one model has right.
 
     An end is beyond 0 if the one-sided exact test of McNemar rejects equality.
     """
-    sides = [side.said.labels == side.truth for side in (candidate, production)]
+    sides = [side.predictions.labels == side.truth for side in (candidate, production)]
     gained = int(np.count_nonzero(sides[0] & ~sides[1]))
     discordant = int(np.count_nonzero(sides[0] != sides[1]))
     if not discordant:
@@ -250,16 +250,16 @@ def compute_mcnemar_bounds(
 
 
 def bootstrap_differences(
-    metric: str, candidate: Scored, production: Scored, classes: int, resamples: int
+    metric: str, candidate: ScoredRows, production: ScoredRows, classes: int, resamples: int
 ) -> NDArray[np.float64]:
     """Compute the difference on many stratified resamples of the rows."""
     random = np.random.default_rng(SEED)
-    rows_by_class = intervals.by_truth(candidate.truth)
+    rows_by_class = sampling.group_by_class(candidate.truth)
     sides = [side._replace(features=side.features[:, :0]) for side in (candidate, production)]
     score = metrics.SCORES[metric]
     result = []
     for _ in range(resamples):
-        rows = intervals.resampled(rows_by_class, random)
+        rows = sampling.resample(rows_by_class, random)
         first, second = (float(score(side.at(rows), classes)) for side in sides)
         result.append(first - second)
     return np.array(result)

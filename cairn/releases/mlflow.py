@@ -24,7 +24,8 @@ import onnx
 
 from cairn import console, provenance
 from cairn.console import CairnError, patience, say
-from cairn.paths import EVALUATION, MODEL, ONNX
+from cairn.paths import EVALUATION, EVALUATION_FOLDER, MODEL, ONNX
+from cairn.provenance import Provenance
 from cairn.releases import bento_store
 from cairn.yaml_text import read_yaml
 
@@ -56,7 +57,7 @@ def main() -> None:
     say(f"tracking: {log_model(bento_store.register(chain), chain)}")
 
 
-def track(tag: str, chain: Mapping[str, Any]) -> None:
+def track(tag: str, chain: Provenance) -> None:
     """Log a training that has just ended; print a warning if no server answers.
 
     Parameters
@@ -69,9 +70,9 @@ def track(tag: str, chain: Mapping[str, Any]) -> None:
     if not is_configured():
         return
     try:
-        say(f"train: {log_model(tag, chain)}")
+        say(f"evaluate: {log_model(tag, chain)}")
     except CairnError as error:
-        say(f"train: warning: {error}; then log it by: python -m {__spec__.name}")
+        say(f"evaluate: warning: {error}; then log it by: python -m {__spec__.name}")
 
 
 def is_configured() -> bool:
@@ -79,7 +80,7 @@ def is_configured() -> bool:
     return bool(os.environ.get(URI, "").strip())
 
 
-def log_model(tag: str, chain: Mapping[str, Any]) -> str:
+def log_model(tag: str, chain: Provenance) -> str:
     """Log one run, and register its model; return a summary.
 
     Raises
@@ -88,10 +89,14 @@ def log_model(tag: str, chain: Mapping[str, Any]) -> str:
         For any failure: MLflow's client, its plugins and a server each raise errors of their own.
     """
     uri = os.environ[URI].strip()
-    name = chain["params"]["train"]["name"]
+    name = chain.name
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would log each attempt
     try:
-        with _set_variables(SILENCE), patience("train: still logging to MLflow"), catch_warnings():
+        with (
+            _set_variables(SILENCE),
+            patience("evaluate: still logging to MLflow"),
+            catch_warnings(),
+        ):
             simplefilter("ignore")  # MLflow warns about its own types
             with _set_variables(PROBE_LIMITS):
                 # An optional extra, which reads some of its settings when it is imported.
@@ -108,18 +113,23 @@ def log_model(tag: str, chain: Mapping[str, Any]) -> str:
     return f"logged to MLflow at {_hide_password(uri)}, version {version} of {name}"
 
 
-def _log(client: Any, experiment: str, tag: str, chain: Mapping[str, Any]) -> str:
+def _log(client: Any, experiment: str, tag: str, chain: Provenance) -> str:
     """Log a run and its model's version; return the number of the version."""
     origin = build_tags(tag, chain)
     with _open_run(client, experiment, os.environ.get("DVC_EXP_NAME") or tag, origin) as run:
         _log_values(client, run.info.run_id, chain)
-        for path in list_files():
-            into = Path("model") / path.parent.relative_to(MODEL)
-            client.log_artifact(run.info.run_id, str(path), into.as_posix())
+        _log_files(client, run.info.run_id)
         with TemporaryDirectory() as folder:
-            _write_mlflow_model(Path(folder), chain["versions"])
+            _write_mlflow_model(Path(folder), chain.versions)
             client.log_artifacts(run.info.run_id, folder)
-        return _register_version(client, chain["params"]["train"]["name"], origin, run)
+        return _register_version(client, chain.name, origin, run)
+
+
+def _log_files(client: Any, run: str) -> None:
+    """Log the model's files, or replace those of a run."""
+    for path in list_files():
+        into = Path("model", provenance.inside(path)).parent
+        client.log_artifact(run, str(path), into.as_posix())
 
 
 def _get_experiment(client: Any, name: str) -> str:
@@ -128,7 +138,7 @@ def _get_experiment(client: Any, name: str) -> str:
     if existing:
         return str(existing.experiment_id)
     if _create(client.create_experiment, name):
-        say(f"train: MLflow has a new experiment, {name}")
+        say(f"evaluate: MLflow has a new experiment, {name}")
     return str(client.get_experiment_by_name(name).experiment_id)
 
 
@@ -179,15 +189,13 @@ def _open_run(client: Any, experiment: str, name: str, origin: Mapping[str, str]
     client.set_terminated(run.info.run_id)
 
 
-def _log_values(client: Any, run: str, chain: Mapping[str, Any]) -> None:
+def _log_values(client: Any, run: str, chain: Provenance) -> None:
     """Log params and metrics, as many at a time as MLflow takes."""
     from mlflow.entities import Metric, Param  # noqa: PLC0415
 
     now = int(time.time() * 1000)
-    scores = [
-        Metric(name, value, now, 0) for name, value in flatten_metrics(chain["metrics"]).items()
-    ]
-    params = [Param(name, value) for name, value in flatten_params(chain["params"]).items()]
+    scores = [Metric(name, value, now, 0) for name, value in flatten_metrics(chain.metrics).items()]
+    params = [Param(name, value) for name, value in flatten_params(chain.params).items()]
     for start in range(0, max(len(scores), len(params)), MAX_BATCH):
         part = slice(start, start + MAX_BATCH)
         client.log_batch(run, metrics=scores[part], params=params[part])
@@ -202,6 +210,8 @@ def _register_version(client: Any, name: str, origin: Mapping[str, str], run: An
         source = f"{run.info.artifact_uri}/model"
         return str(client.create_model_version(name, source, run.info.run_id, origin).version)
     _update_tags(client, existing[0], origin)
+    with suppress(Exception):  # somebody may have deleted that run
+        _log_files(client, existing[0].run_id)  # its card and scores may be newer by now
     return str(existing[0].version)
 
 
@@ -215,23 +225,23 @@ def _update_tags(client: Any, version: Any, origin: Mapping[str, str]) -> None:
             client.delete_model_version_tag(version.name, version.version, key)
 
 
-def build_tags(tag: str, chain: Mapping[str, Any]) -> dict[str, str]:
+def build_tags(tag: str, chain: Provenance) -> dict[str, str]:
     """Build the tags of a model's provenance; `dvc.STAGE.deps.PATH` and `.outs.` hold MD5s."""
-    stages = {**chain["dvc"], "train": chain["dvc"].get("train") or read_train_hashes()}
+    stages = {**chain.dvc, "evaluate": chain.dvc.get("evaluate") or read_new_hashes()}
     hashes = {
         clean_key(f"dvc.{stage}.{side}.{path}"): md5
         for stage, sides in stages.items()
         for side, paths in sides.items()
         for path, md5 in paths.items()
     }
-    return {"bentoml_tag": tag, "sha256": chain["sha256"], **read_commit(), **hashes}
+    return {"bentoml_tag": tag, "sha256": chain.sha256, **read_commit(), **hashes}
 
 
-def read_train_hashes() -> dict[str, dict[str, str]]:
-    """Read the MD5s of `train`'s deps and outs, as dvc.lock will have them when it has ended."""
+def read_new_hashes() -> dict[str, dict[str, str]]:
+    """Compute the MD5s of `evaluate`'s deps and outs, as dvc.lock will have them afterwards."""
     if not STAGES.is_file():
         return {}
-    stage = read_yaml(STAGES, "run from the top of the repository")["stages"]["train"]
+    stage = read_yaml(STAGES, "run from the top of the repository")["stages"]["evaluate"]
     outs = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, ())]
     return {"deps": _hash_files(stage["deps"]), "outs": _hash_files(outs)}
 
@@ -251,17 +261,16 @@ def read_commit() -> dict[str, str]:
 
 
 def list_files() -> list[Path]:
-    """List the files of data/model, except git's own."""
-    return sorted(
-        path for path in MODEL.rglob("*") if path.is_file() and not path.name.startswith(".")
-    )
+    """List the files of data/model and data/evaluation, except git's own."""
+    files = (path for folder in (MODEL, EVALUATION_FOLDER) for path in folder.rglob("*"))
+    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
 def flatten_params(params: Mapping[str, Any]) -> dict[str, str]:
     """Flatten params to dotted names, as `dvc exp run --set-param` has them.
 
-    >>> flatten_params({"train": {"seed": 42, "arguments": {"C": None}, "slices": ["plan"]}})
-    {'train.seed': '42', 'train.arguments.C': 'null', 'train.slices': '["plan"]'}
+    >>> flatten_params({"train": {"seed": 42, "tol": None}, "evaluate": {"slices": ["plan"]}})
+    {'train.seed': '42', 'train.tol': 'null', 'evaluate.slices': '["plan"]'}
     """
     return {
         clean_key(name): (value if isinstance(value, str) else json.dumps(value, default=str))[

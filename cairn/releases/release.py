@@ -42,7 +42,7 @@ def release(number: str | None = None, bump: str | None = None) -> None:
     chain = provenance.locked()
     working_tree.check_reproduced()
     tag = bento_store.register(chain)
-    message = f"{registry.name} {wanted}\n\nmodel: {tag}\nsha256: {chain['sha256']}\n"
+    message = f"{registry.name} {wanted}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"
     written = versions.add_version(registry.name, wanted, message)
     say(f"release: commit {commit[:SHORT]} is {registry.name} {wanted}, its model {tag}")
     for advice in (working_tree.describe_unpushed(), f"git push origin '{written}'"):

@@ -58,8 +58,9 @@ class Base(NamedTuple):
     def scores(self) -> dict[str, Any]:
         """Its metrics.json; empty if the commit has no such file."""
         try:
-            return dict(json.loads(git("show", f"{self.commit}:./{METRICS.as_posix()}")))
-        except CairnError:
+            path = self.outs[METRICS].path.as_posix()
+            return dict(json.loads(git("show", f"{self.commit}:./{path}")))
+        except (CairnError, LookupError):
             return {}
 
     @property

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from cairn import provenance
 from cairn.console import CairnError
-from cairn.paths import MODEL
 from cairn.releases import bento_store
 from cairn.releases.commands import git, git_bytes
 from cairn.releases.compat import Cache
@@ -43,16 +42,16 @@ def _name_lock(commit: str) -> str:
 
 
 def list_outs(commit: str) -> dict[Path, Out]:
-    """List the outputs of the stages in the dvc.lock of a commit, by path."""
+    """List the outputs of the stages in the dvc.lock of a commit, by the paths of today's code."""
     stages = provenance.stages_in(read_lock(commit), _name_lock(commit))
     entries = (out for stage in stages.values() for out in stage["outs"])
     outs = (Out(Path(entry["path"]), entry["md5"], entry["size"]) for entry in entries)
-    return {out.path: out for out in outs}
+    return {provenance.current_path(out.path): out for out in outs}
 
 
 @contextmanager
 def open_files(commit: str, paths: Iterable[Path]) -> Iterator[Path]:
-    """Open a folder with files of a commit at their paths, until the block ends.
+    """Open a folder with files of a commit at their paths of today, until the block ends.
 
     Raises
     ------
@@ -64,9 +63,9 @@ def open_files(commit: str, paths: Iterable[Path]) -> Iterator[Path]:
     if missing:
         raise CairnError(f"{missing[0]}: the dvc.lock of commit {commit[:7]} names no such file")
     with TemporaryDirectory(prefix="cairn-") as folder:
-        sources = _locate(commit, [outs[path] for path in paths])
-        for out, source in sources.items():
-            target = Path(folder, out.path)
+        targets = {outs[path]: path for path in paths}
+        for out, source in _locate(commit, list(targets)).items():
+            target = Path(folder, targets[out])
             target.parent.mkdir(parents=True, exist_ok=True)
             _copy(out, source, commit, target)
         yield Path(folder)
@@ -137,11 +136,10 @@ def store_model(commit: str, facts: dict[str, str]) -> StoredModel:
     """
     text = read_lock(commit)
     paths = provenance.files_in(provenance.stages_in(text, _name_lock(commit)))
-    with open_files(commit, paths) as folder:
-        chain = provenance.at(commit, text, folder / MODEL)
-        _check_sha256(chain["sha256"], facts)
-        tag = bento_store.register(chain, folder / MODEL, paths)
-        return StoredModel(tag, chain["sha256"])
+    with open_files(commit, paths.all) as folder:
+        chain = provenance.at(commit, text, folder)
+        _check_sha256(chain.sha256, facts)
+        return StoredModel(bento_store.register(chain, folder, paths), chain.sha256)
 
 
 def _check_sha256(sha256: str, facts: dict[str, str]) -> None:

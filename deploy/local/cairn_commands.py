@@ -94,7 +94,7 @@ def run_build(original: Callable[..., Any], options: Options) -> Any:
     # BentoML takes a service in the folder's place.
     folder = Path(options["build_ctx"])
     folder = folder if folder.is_dir() else Path()
-    if options["bentofile"] or not (folder / "service" / "version.py").is_file():
+    if options["bentofile"] or not (folder / "service" / "bento" / "version.py").is_file():
         return original(**options)
     description = describe_bento(folder)
     tag = description["tag"]

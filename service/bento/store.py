@@ -101,8 +101,7 @@ def of_mlflow(uri: str, server: str) -> Path:
         "; bring it by `make register` at the commit whose dvc.lock has it, or by `bentoml models "
         "import`; a container has the store that is mounted at BENTOML_HOME",
     )
-    there = [path for path in provenance.FILES if (folder / provenance.inside(path)).is_file()]
-    if provenance.sha256(folder, there) != version.sha256:
+    if not provenance.is_model(folder, version.sha256):
         raise CairnError(
             f"MODEL_URI: {uri}: {folder} is damaged: its SHA-256 is not MLflow's {version.sha256}; "
             f"bentoml models delete {version.tag} removes it"

@@ -24,26 +24,33 @@ def main() -> None:
     if sys.argv[1:] == ["--json"]:
         print(json.dumps(describe(model)))
     else:
-        print(f"{NAME}:{bento_version(model)}")
+        print(f"{NAME}:{bento_version(model, files_sha256(model))}")
 
 
-def bento_version(model: str) -> str:
+def bento_version(model: str, content: str = "") -> str:
     """The version of a Bento of this model and of the code in the current folder.
 
     Parameters
     ----------
     model
         The model's tag, NAME:<hex>.
+    content
+        SHA-256 of all files that travel with the model, its card and plots too, which are served.
 
     Returns
     -------
     str
         The model's hex, `-`, and 12 hex of the SHA-256 of every file that the Bento is made of.
     """
-    whole = hashlib.sha256()
+    whole = hashlib.sha256(content.encode())
     for path in files():
         whole.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
     return f"{model.partition(':')[2]}-{whole.hexdigest()[:HEX]}"
+
+
+def files_sha256(model: str) -> str:
+    """The hash of a model's files in the store; empty where older code registered it."""
+    return str(bentoml.models.get(model).info.metadata.get("files_sha256", ""))
 
 
 def files() -> tuple[Path, ...]:
@@ -56,7 +63,7 @@ def files() -> tuple[Path, ...]:
 
 def describe(model: str) -> dict[str, Any]:
     """Return tag and labels of a Bento of this model and of the code in the current folder."""
-    version = bento_version(model)
+    version = bento_version(model, files_sha256(model))
     chain = bentoml.models.get(model).info.metadata
     return {
         "tag": f"{NAME}:{version}",

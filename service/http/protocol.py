@@ -9,8 +9,13 @@ take longer than the model, and has a body waited for even where it is there.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import socket
+import termios
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -37,8 +42,17 @@ def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
 class Plain:
     """A protocol of uvicorn whose own error is like the service's."""
 
+    conn: Any
     cycle: Any
     transport: Any
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for long, but for what has come on it."""
+        close_unless_used(self.transport)
+
+    def has_part(self) -> bool:
+        """Whether a part of a request's head has come."""
+        return bool(self.conn.trailing_data[0])
 
     def send_400_response(self, _: str) -> None:
         """Refuse what is no HTTP."""
@@ -72,6 +86,10 @@ class Http(Plain, HttpToolsProtocol):
 
     head = 0
     since: float | None = None
+
+    def has_part(self) -> bool:
+        """Whether a part of a request's head has come."""
+        return self.since is not None and (self.head > 0 or self.cycle is not None)
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a head."""
@@ -144,8 +162,36 @@ def end_late(connections: Iterable[Any], seconds: float) -> None:
     now = time.monotonic()
     for connection in list(connections):
         since = getattr(connection, "since", None)
+        # The rest of it may have come while this process did not run.
         if since is not None and now - since > seconds:
-            connection.transport.close()
+            close_unless_used(connection.transport)
+
+
+def end_idle(connections: Iterable[Any]) -> None:
+    """Close the connections that no request is on; have the others close after their answer."""
+    for connection in list(connections):
+        cycle = connection.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.response_started and CLOSE not in cycle.default_headers:
+                cycle.default_headers = [*cycle.default_headers, CLOSE]
+        elif not connection.has_part():
+            close_unless_used(connection.transport)
+
+
+def close_unless_used(transport: Any) -> None:
+    """Close a connection, unless bytes of it are in the kernel, to be read or to be sent.
+
+    The client sees the end at once: a transport closes when the event loop comes to it, and what is
+    sent until then is lost.
+    """
+    if transport.is_closing() or transport.get_write_buffer_size():
+        return
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+        if any(fcntl.ioctl(peer, termios.FIONREAD, bytes(4))):
+            return
+        with suppress(OSError):  # the client is gone
+            peer.shutdown(socket.SHUT_WR)
+    transport.close()
 
 
 class Exchange:

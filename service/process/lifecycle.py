@@ -4,6 +4,9 @@ On SIGTERM `/readyz` turns 503 at once, while requests are answered for DRAIN_SE
 with `connection: close`, so that clients and load balancers go elsewhere. Then the listening
 socket is closed, the requests in work get GRACEFUL_SECONDS to end, and the process ends. uvicorn
 itself stops listening at SIGTERM, and loses the connections that the kernel has taken for it.
+
+A busy machine may keep a worker from running until its time is over. So a connection is closed only
+where the kernel holds nothing that came on it, and only time in which the worker ran counts.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ SETTLES = 10  # how often the queue is emptied in that time
 HIGHEST = 255  # no system sends packets with a time to live as high, after a hop or without
 FAMILIES = {socket.AF_INET, socket.AF_INET6}
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73  # Linux's, which Python does not name
-LINGER_SECONDS = 1.0  # for the request of a connection that was taken last
+LINGER_SECONDS = 1.0  # for the next request of a connection, once nobody can connect any more
+LINGER_CHECK_SECONDS = 0.05
 
 
 class Lifecycle:
@@ -138,12 +142,32 @@ async def drain(server: Server, seconds: float) -> None:
             told, ends = says, loop.time() + float(says or seconds)
         await asyncio.sleep(min(DRAIN_CHECK_SECONDS, max(ends - loop.time(), 0)))
     whole = run_folder.folder() is None or told is not None or run_folder.orphaned()
+    before = loop.time()
     await stop_listening(server, whole=whole)
-    for _ in range(20):
-        if not server.server_state.connections:
-            break
-        await asyncio.sleep(LINGER_SECONDS / 20)
+    # What a client sends while `take_rest` limits its connection is dropped. Its system sends it
+    # again, but doubles the pause each time: the next time comes within as long as it was held up.
+    await end_connections(server, LINGER_SECONDS + loop.time() - before)
+    if server.server_state.connections or server.server_state.tasks:
+        server.config.timeout_graceful_shutdown = 0  # they have had that time
     server.handle_exit(signal.SIGTERM, None)
+
+
+async def end_connections(server: Server, linger: float) -> None:
+    """Answer what is in work, and what comes within `linger` seconds; close what is idle then.
+
+    uvicorn would close connections without a look at what has come on them. All of it ends with
+    the graceful time, which begins after the usual linger.
+    """
+    graceful = server.config.timeout_graceful_shutdown or 0
+    loop, ran = asyncio.get_running_loop(), 0.0
+    state, last = server.server_state, loop.time()
+    while (state.connections or state.tasks) and ran < LINGER_SECONDS + graceful:
+        await asyncio.sleep(LINGER_CHECK_SECONDS)
+        now = loop.time()
+        # No more than a pause and its usual delay: the rest of it, this process did not run.
+        ran, last = ran + min(now - last, 2 * LINGER_CHECK_SECONDS), now
+        if ran >= linger:
+            protocol.end_idle(state.connections)
 
 
 async def stop_listening(server: Server, *, whole: bool) -> None:

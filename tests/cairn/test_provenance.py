@@ -15,23 +15,30 @@ from dvc.utils.serialize import dump_yaml
 
 from cairn import provenance
 from cairn.console import CairnError
-from cairn.paths import MODEL, MODEL_CONTRACT, ONNX, PICTURES, PIPELINE
+from cairn.paths import EVALUATION_FOLDER, MODEL, MODEL_CONTRACT, ONNX, PIPELINE
+from cairn.provenance import Commit
 from tests import small
+
+PARAMS = {"train": small.LINEAR.model_dump()}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    small.save(MODEL)
+    small.save_tree()
     return tmp_path
 
 
 def lock(**changes: Any) -> None:
-    """Write a dvc.lock that names the model in data/model."""
-    outs = [
-        {"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
-        for path in provenance.FILES
-    ]
+    """Write a dvc.lock that names the model here."""
+    outs = {
+        stage: [
+            {"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
+            for path in provenance.FILES
+            if path.is_relative_to(folder)
+        ]
+        for stage, folder in {"train": MODEL, "evaluate": EVALUATION_FOLDER}.items()
+    }
     stages = {
         "raw": {
             "outs": [{"path": "data/raw/table", "md5": "r" * 32}],
@@ -39,42 +46,38 @@ def lock(**changes: Any) -> None:
         },
         "train": {
             "deps": [{"path": "stages/train.py", "md5": "t" * 32}],
-            "outs": outs,
+            "outs": outs["train"],
             "params": {"params.yaml": {"train": {"name": "small"}}},
         },
+        "evaluate": {"outs": outs["evaluate"]},
         **changes,
     }
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
-def test_the_hash_is_that_of_the_names_and_contents() -> None:
+def test_the_hash_is_that_of_the_names_and_contents_of_what_serves() -> None:
     before = provenance.sha256(MODEL)
     lines = [
         f"{hashlib.sha256((MODEL / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in (
-            "card.md",
-            "contract.json",
-            "environment.json",
-            "evaluation.json",
-            "metrics.json",
-            "model.onnx",
-            *(f"plots/{name}.png" for name in sorted(PICTURES)),
-        )
+        for name in ("contract.json", "model.onnx")
     ]
     assert before == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("path", provenance.FILES)
-def test_another_content_of_any_file_is_another_hash(path: Path) -> None:
-    before = provenance.sha256(MODEL)
-    path.write_bytes(path.read_bytes() + b" ")
-    assert provenance.sha256(MODEL) != before
+def test_another_content_of_any_file_is_another_hash_of_files(path: Path) -> None:
+    before = provenance.trace_new(PARAMS)
+    text = path.read_bytes()
+    path.write_bytes(text + b" ")
+    after = provenance.trace_new(PARAMS)
+    assert after.files_sha256 != before.files_sha256
+    assert (after.sha256 != before.sha256) == (path in provenance.SERVING_FILES)
 
 
-def test_what_the_service_does_not_read_is_not_in_the_hash() -> None:
-    before = provenance.sha256(MODEL)
+def test_what_the_service_does_not_read_is_in_no_hash() -> None:
+    before = provenance.trace_new(PARAMS)
     PIPELINE.write_bytes(b"pickle")
-    assert provenance.sha256(MODEL) == before
+    assert provenance.trace_new(PARAMS) == before
 
 
 def test_the_same_files_elsewhere_have_the_same_hash(folder: Path) -> None:
@@ -86,7 +89,7 @@ def test_the_same_files_elsewhere_have_the_same_hash(folder: Path) -> None:
 def test_a_missing_file_is_named_with_what_brings_it(path: Path) -> None:
     lock()
     path.unlink()
-    for call in (provenance.locked, lambda: provenance.sha256(MODEL)):
+    for call in (provenance.locked, lambda: provenance.trace_new(PARAMS)):
         with pytest.raises(CairnError) as error:
             call()
         assert str(error.value) == (
@@ -108,7 +111,7 @@ def test_a_model_without_a_lock_is_not_the_one() -> None:
 
 
 def test_a_lock_without_the_train_stage_names_no_model() -> None:
-    lock(train={})
+    lock(train={}, evaluate={})
     with pytest.raises(CairnError, match=r"is not the one that dvc\.lock names"):
         provenance.locked()
 
@@ -124,16 +127,28 @@ def test_another_model_than_dvc_lock_names_is_named() -> None:
 
 def test_the_chain_goes_from_git_to_the_bytes_that_serve() -> None:
     lock()
-    assert provenance.locked() == {
+    md5s = {
+        path: hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
+        for path in provenance.FILES
+    }
+    assert provenance.locked().as_dict() == {
         "sha256": provenance.sha256(MODEL),
+        "files_sha256": provenance.tree_sha256(Path(), provenance.FILES),
         "git": {"commit": "none", "dirty": False},
         "dvc": {
             "raw": {"deps": {}, "outs": {"data/raw/table": "r" * 32}},
             "train": {
                 "deps": {"stages/train.py": "t" * 32},
                 "outs": {
-                    path.as_posix(): hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
-                    for path in provenance.FILES
+                    path.as_posix(): md5s[path] for path in md5s if path.is_relative_to(MODEL)
+                },
+            },
+            "evaluate": {
+                "deps": {},
+                "outs": {
+                    path.as_posix(): md5s[path]
+                    for path in md5s
+                    if path.is_relative_to(EVALUATION_FOLDER)
                 },
             },
         },
@@ -146,19 +161,16 @@ def test_the_chain_goes_from_git_to_the_bytes_that_serve() -> None:
 def test_a_model_that_is_not_in_the_lock_yet_has_the_chain_of_what_came_before() -> None:
     lock()
     MODEL_CONTRACT.write_bytes(MODEL_CONTRACT.read_bytes() + b"\n")
-    chain = provenance.fresh(small.LINEAR.model_dump())
-    assert chain["sha256"] == provenance.sha256(MODEL)
-    assert list(chain["dvc"]) == ["raw"]
-    assert chain["params"] == {
-        "raw": {"source": "t.csv", "sha256": None},
-        "train": small.LINEAR.model_dump(),
-    }
+    chain = provenance.trace_new(PARAMS)
+    assert chain.sha256 == provenance.sha256(MODEL)
+    assert list(chain.dvc) == ["raw", "train"]
+    assert chain.params == {"raw": {"source": "t.csv", "sha256": None}, **PARAMS}
 
 
 def test_without_a_lock_a_fresh_model_has_itself() -> None:
-    chain = provenance.fresh(small.LINEAR.model_dump())
-    assert (chain["dvc"], list(chain["params"])) == ({}, ["train"])
-    assert json.dumps(chain)
+    chain = provenance.trace_new(PARAMS)
+    assert (chain.dvc, list(chain.params)) == ({}, ["train"])
+    assert json.dumps(chain.as_dict())
 
 
 def git(*arguments: str) -> str:
@@ -171,7 +183,7 @@ def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
     lock = Path("dvc.lock")
     git("init", "--quiet")
     lock.write_text("1")
-    assert provenance.git() == {"commit": "none", "dirty": True}
+    assert provenance.git() == Commit("none", dirty=True)
     git("add", "dvc.lock")
     git("commit", "--quiet", "--message", "one")
     commit = git("rev-parse", "HEAD")
@@ -179,14 +191,14 @@ def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
     git("add", "other")
     git("commit", "--quiet", "--message", "another file")
     Path("other").write_text("2")
-    assert provenance.git() == {"commit": commit, "dirty": False}
+    assert provenance.git() == Commit(commit, dirty=False)
     lock.write_text("2")
-    assert provenance.git() == {"commit": commit, "dirty": True}
+    assert provenance.git() == Commit(commit, dirty=True)
 
 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("PATH", str(folder))
-    assert provenance.git() == {"commit": "none", "dirty": False}
+    assert provenance.git() == Commit("none", dirty=False)
 
 
 def make_foreign(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -209,7 +221,7 @@ def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
 
     subprocess.run(shlex.split(command), check=True)
     monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
-    assert provenance.git() == {"commit": "none", "dirty": True}
+    assert provenance.git() == Commit("none", dirty=True)
     assert git("config", "--global", "safe.directory") == str(folder)
 
 
@@ -234,7 +246,7 @@ def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
 )
 def test_a_lock_that_is_none_is_refused_by_name(content: str) -> None:
     Path("dvc.lock").write_text(content)
-    for call in (provenance.locked, lambda: provenance.fresh({})):
+    for call in (provenance.locked, lambda: provenance.trace_new({})):
         with pytest.raises(
             CairnError, match=r"^dvc\.lock is not what DVC wrote; `git checkout HEAD -- dvc"
         ):
@@ -310,4 +322,36 @@ def test_the_chain_has_the_params_as_dvc_wrote_them() -> None:
     dump_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
     assert "tol: 1e-05" in path.read_text()
     assert "- Yes" in path.read_text()
-    assert provenance.locked()["params"]["train"] == block["train"]
+    assert provenance.locked().params["train"] == block["train"]
+
+
+def test_a_model_of_older_code_has_every_file_in_its_hash(folder: Path) -> None:
+    """It kept them all in data/model, and had no stage `evaluate`."""
+    outs = [MODEL / provenance.inside(path) for path in provenance.FILES]
+    stages = {"train": {"outs": [{"path": path.as_posix(), "md5": "0"} for path in outs]}}
+    files = provenance.files_in(stages)
+    assert set(files.tagged) == set(files.all) == set(provenance.FILES)
+    entry = small.save(folder / "entry")
+    old = provenance.sha256(entry, files.tagged)
+    assert old == provenance.tree_sha256(Path(), files.all) != provenance.sha256(entry)
+    assert provenance.is_model(entry, old)
+    assert provenance.is_model(entry, provenance.sha256(entry))
+    assert not provenance.is_model(entry, "0" * 64)
+
+
+def test_a_lock_with_both_stages_names_what_makes_the_tag() -> None:
+    lock()
+    assert provenance.files_in(provenance.lock()) == provenance.ModelFiles()
+
+
+@pytest.mark.parametrize(
+    ("path", "current"),
+    [
+        ("data/model/card.md", "data/evaluation/card.md"),
+        ("data/model/plots/roc.csv", "data/evaluation/plots/roc.csv"),
+        ("data/model/model.onnx", "data/model/model.onnx"),
+        ("data/features/test.parquet", "data/features/test.parquet"),
+    ],
+)
+def test_a_path_of_older_code_is_found_where_it_is_today(path: str, current: str) -> None:
+    assert provenance.current_path(Path(path)) == Path(current)

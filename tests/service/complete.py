@@ -82,6 +82,19 @@ EVALUATION = {
 }  # fmt: skip
 
 
+def locked_stages(root: Path = Path(), name: str = "small") -> dict[str, Any]:
+    """The stages of a dvc.lock that names the model below a folder."""
+    outs: dict[str, list[dict[str, str]]] = {"train": [], "evaluate": []}
+    for path in provenance.FILES:
+        stage = "train" if path.is_relative_to(MODEL) else "evaluate"
+        outs[stage].append({"path": path.as_posix(), "md5": provenance.digest(root / path, "md5")})
+    params = {"params.yaml": {"train": {"name": name}}}
+    return {
+        "train": {"outs": outs["train"], "params": params},
+        "evaluate": {"outs": outs["evaluate"]},
+    }
+
+
 def project(into: Path) -> Project:
     """The service's code with that model in data/model, as a pull has it, and no pipeline."""
     made = served_by(into, engineered())
@@ -92,17 +105,11 @@ def project(into: Path) -> Project:
 def served_by(into: Path, model: small.Fitted) -> Project:
     """The same with any model, which has been evaluated."""
     made = Project(into / "project", environment(into / "home"))
-    for name in ("service", "stages"):
+    for name in ("cairn", "service", "stages"):
         shutil.copytree(ROOT / name, made.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("bentofile.yaml", "requirements-serve.txt"):
         shutil.copyfile(ROOT / name, made.root / name)
-    small.save(made.root / MODEL, model)
+    small.save_tree(made.root, model)
     (made.root / EVALUATION_FILE).write_text(json.dumps(EVALUATION))
-    outs = [
-        {"path": path.as_posix(), "md5": provenance.digest(made.root / path, "md5")}
-        for path in provenance.FILES
-    ]
-    params = {"params.yaml": {"train": {"name": "small"}}}
-    lock = {"stages": {"train": {"outs": outs, "params": params}}}
-    (made.root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    (made.root / "dvc.lock").write_text(yaml.safe_dump({"stages": locked_stages(made.root)}))
     return made

@@ -13,12 +13,14 @@ import yaml
 from cairn import inference, parquet
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold, read_contract
-from cairn.modeling import fitting
+from cairn.modeling import training
+from cairn.modeling.feature_rows import read_rows
 from cairn.paths import (
     CARD,
     CONTRACT,
     ENVIRONMENT,
     EVALUATION,
+    EVALUATION_FOLDER,
     METRICS,
     MODEL,
     MODEL_CONTRACT,
@@ -29,10 +31,11 @@ from cairn.paths import (
     PROCESSED,
     TEST,
     TRAIN,
+    TRAINING,
 )
 from cairn.tables import contract_file
 from cairn.transform import matrix
-from stages import features, train, training
+from stages import evaluate, features, train
 from tests import small
 from tests.small import ENGINEERING, PARAMS
 
@@ -43,26 +46,6 @@ GRID = {
     "folds": 3,
     "over": [{"values": {"C": [0.001, 1.0]}}],
 }
-
-
-def test_a_part_is_read_group_by_group_in_the_order_of_its_columns(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "b": np.array([1.5, 2.5, np.nan], dtype=np.float32),
-            "y": np.array([1, 0, 2]),
-            "a": np.array([3.5, np.nan, 4.5], dtype=np.float32),
-        }
-    )
-    with parquet.Writer(tmp_path / "part.parquet") as writer:
-        writer.write(table[:2])
-        writer.write(table[2:])
-    found = training.read(tmp_path / "part.parquet", "y")
-    assert found.names == ("b", "a")
-    assert found.features.flags["C_CONTIGUOUS"]
-    expected = np.array([[1.5, 3.5], [2.5, np.nan], [np.nan, 4.5]], dtype=np.float32)
-    np.testing.assert_array_equal(found.features, expected)
-    assert found.features.dtype == np.float32
-    assert found.classes.tolist() == [1, 0, 2]
 
 
 @pytest.fixture
@@ -86,28 +69,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_params(arguments: dict[str, Any], engine: str = "local", **changes: Any) -> None:
     own = {**small.LINEAR.model_dump(by_alias=True), "arguments": arguments, **changes}
+    scored = {name: own.pop(name, before) for name, before in PARAMS["evaluate"].items()}
     cluster = {"engine": engine, "scheduler": None, "workers": 2, "memory": None}
-    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "train": own, "compute": cluster}))
+    blocks = {"train": own, "evaluate": scored, "compute": cluster}
+    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, **blocks}))
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
-def test_the_stage_writes_a_model_and_registers_it(
+def test_the_stages_write_a_model_and_register_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with small.store(folder / "bentoml") as store:
-        train.main()
+        run_both()
         (entry,) = store.list()
-        files = [CARD, MODEL_CONTRACT, ENVIRONMENT, EVALUATION, METRICS, ONNX, PIPELINE]
+        files = [CARD, MODEL_CONTRACT, ENVIRONMENT, EVALUATION, METRICS, ONNX, PIPELINE, TRAINING]
         files += [PLOTS / f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png")]
         before = {path: path.read_bytes() for path in files}
-        train.main()
+        run_both()
         assert [model.tag for model in store.list()] == [entry.tag]
     assert {path: path.read_bytes() for path in files} == before
-    assert sorted(path for path in MODEL.rglob("*") if path.is_file()) == sorted(files)
+    every = (path for top in (MODEL, EVALUATION_FOLDER) for path in top.rglob("*"))
+    assert sorted(path for path in every if path.is_file()) == sorted(files)
     out = capsys.readouterr().out
     assert f"registered as {entry.tag}" in out
     assert f"accuracy {json.loads(METRICS.read_bytes())['test']['accuracy']:.3f}" in out
-    _, x, y = training.read(TEST, "kind")
+    _, x, y = read_rows("test", TEST, "kind")
     said = inference.predict(inference.session(ONNX.read_bytes()), x)
     metrics = json.loads(METRICS.read_bytes())
     assert set(metrics) == {"train", "test", "cross_validation"}
@@ -121,15 +107,21 @@ def test_the_stage_writes_a_model_and_registers_it(
     assert set(json.loads(ENVIRONMENT.read_bytes())) == set(training.LIBRARIES)
 
 
+def run_both() -> None:
+    """The two stages, one after the other."""
+    train.main()
+    evaluate.main()
+
+
 def evaluation() -> Any:
     return json.loads(EVALUATION.read_bytes())
 
 
 def run(folder: Path, **changes: Any) -> None:
-    """The stage, with these knobs of its own."""
+    """The two stages, with these params of their own."""
     write_params({}, **changes)
     with small.store(folder / "bentoml"):
-        train.main()
+        run_both()
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
@@ -153,7 +145,7 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     assert {each["column"] for each in found["slices"]} == {"colour"}
     assert (found["threshold"], found["search"]) == (None, None)
     assert {each["column"] for each in found["importance"]} == set(small.CONTRACT.names)
-    _, rows, _ = training.read(TRAIN, "kind")
+    _, rows, _ = read_rows("test", TRAIN, "kind")
     shown = matrix([read_contract(MODEL_CONTRACT).example], small.CONTRACT, ENGINEERING)
     assert any(np.array_equal(shown[0], row, equal_nan=True) for row in rows)
     card = CARD.read_text(encoding="utf-8")
@@ -185,7 +177,7 @@ def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     contract = read_contract(MODEL_CONTRACT)
     assert contract.example == ()
     assert contract.target.threshold == Threshold(label="no", value=0.01)
-    _, x, y = training.read(TEST, "kind")
+    _, x, y = read_rows("test", TEST, "kind")
     shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities
     labels = np.where(shares[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
@@ -202,19 +194,37 @@ def test_a_large_table_is_not_cross_validated(folder: Path) -> None:
     assert len((PLOTS / "learning.csv").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"threshold": {"class": "maybe", "rule": "f1"}}, r"train\.threshold\.class: got 'maybe'"),
-        ({"slices": ["size"]}, r"train\.slices: no column 'size'"),
-    ],
-)
-def test_what_the_table_has_not_is_refused_before_anything_is_fitted(
-    changes: dict[str, Any], says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+def test_a_class_that_the_table_does_not_have_is_refused_before_the_fit(
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(CairnError, match=says):
-        run(folder, **changes)
+    with pytest.raises(CairnError, match=r"train\.threshold\.class: got 'maybe'"):
+        run(folder, threshold={"class": "maybe", "rule": "f1"})
     assert "fitting" not in capsys.readouterr().out
+
+
+def test_a_slice_that_the_table_does_not_have_is_refused_before_any_score(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CairnError, match=r"evaluate\.slices: no column 'size'"):
+        run(folder, slices=["size"])
+    assert "scoring" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+def test_another_evaluation_of_a_model_keeps_its_tag_and_brings_its_card(folder: Path) -> None:
+    with small.store(folder / "bentoml") as store:
+        run_both()
+        (first,) = store.list()
+        before = Path(first.path, "card.md").read_text("utf-8")
+        content = yaml.safe_load(Path("params.yaml").read_text())
+        content["evaluate"]["slices"] = ["colour"]
+        Path("params.yaml").write_text(yaml.safe_dump(content))
+        evaluate.main()
+        (entry,) = store.list()
+    assert entry.tag == first.tag
+    assert "Scores by slice" in Path(entry.path, "card.md").read_text("utf-8") != before
+    assert entry.info.metadata["files_sha256"] != first.info.metadata["files_sha256"]
+    assert json.loads(str(entry.info.metadata["params"]))["evaluate"]["slices"] == ["colour"]
 
 
 @pytest.mark.real
@@ -225,7 +235,7 @@ def test_a_search_on_a_cluster_finds_what_it_finds_here(folder: Path) -> None:
     for engine in ("local", "dask"):
         write_params({}, engine, search=GRID)
         with small.store(folder / f"bentoml-{engine}"):
-            train.main()
+            run_both()
         made.append((METRICS.read_bytes(), EVALUATION.read_bytes(), ONNX.read_bytes()))
     assert made[0] == made[1]
 
@@ -240,7 +250,7 @@ def test_lightgbm_of_a_cluster_is_proved_and_registered_as_any_other(
         {"n_estimators": 20, "min_child_samples": 3}, "dask", estimator="lightgbm.LGBMClassifier"
     )
     with small.store(folder / "bentoml"):
-        train.main()
+        run_both()
     assert "train: ONNX agrees on 60 train rows" in capsys.readouterr().out
     assert json.loads(METRICS.read_bytes())["train"]["accuracy"] > 0.8
     assert "lightgbm" in json.loads(ENVIRONMENT.read_bytes())
@@ -254,28 +264,12 @@ def test_features_that_are_engineered_reach_the_contract(folder: Path) -> None:
         with parquet.Writer(path) as writer:
             writer.write(rows.append_column("twice", twice))
     with small.store(folder / "bentoml"):
-        train.main()
+        run_both()
     contract = read_contract(MODEL_CONTRACT)
     assert [each.name for each in contract.features] == [*small.CONTRACT.names, "twice"]
     assert contract.features[-1].column is None
     assert contract.engineering == ENGINEERING.sha256
     assert "twice" in (PLOTS / "importance.csv").read_text()
-
-
-def fitted(name: str, **arguments: Any) -> Any:
-    given = small.fitted()
-    own = {"estimator": name, "arguments": arguments}
-    block = small.LINEAR.model_copy(update=own)
-    return fitting.fit(given.features, given.classes, small.CONTRACT, block)
-
-
-def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:
-    assert training.libraries(fitted("sklearn.tree.DecisionTreeClassifier")) == training.LIBRARIES
-    assert set(training.libraries(fitted("lightgbm.LGBMClassifier", n_estimators=2))) == {
-        *training.LIBRARIES,
-        "lightgbm",
-        "onnxmltools",
-    }
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
@@ -303,11 +297,13 @@ def test_copies_a_leak_and_a_class_of_one_row_are_said_and_end_no_run(
     out, card, found = capsys.readouterr().out, CARD.read_text("utf-8"), evaluation()
     assert "features: 34 of 135 rows are copies of another in every feature" in out
     assert "features: class 'c' has no two rows that differ" in out
-    assert "train: WARNING: column 'alive' alone tells kind almost perfectly (AUC 1.000)" in out
-    assert "train: cross-validation says nothing of class 'c'" in out
+    assert (
+        "train: WARNING: column 'alive' by itself predicts kind almost perfectly (AUC 1.000)" in out
+    )
+    assert "evaluate: cross-validation skips class 'c'" in out
     assert found["duplicates"] == {"copies": 34, "contradicting": 0}
     assert found["leaks"] == [{"feature": "alive", "auc": 1.0}]
     assert found["classes"][2]["recall"] == {"value": None, "low": None, "high": None}
-    assert "34 rows are copies of another" in card
-    assert "**`alive` alone tells `kind` almost perfectly" in card
-    assert "No test row is of class 'c': no score counts it." in card
+    assert "34 rows have the same features as another row" in card
+    assert "**`alive` by itself predicts `kind` almost perfectly" in card
+    assert "No test row is of class 'c': the scores leave it out." in card

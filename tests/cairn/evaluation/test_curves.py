@@ -20,19 +20,17 @@ from cairn.compute import processes
 from cairn.compute.processes import Run
 from cairn.contract import Column, Contract, Feature, Histogram, Target
 from cairn.evaluation import curves, metrics
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions
 from cairn.modeling import fitting
 from cairn.modeling.folds import Folds
+from cairn.modeling.records import Trial
 from tests import small
 from tests.cairn.evaluation import evaluated
 from tests.cairn.evaluation.evaluated import doubtful
 
-TRIED = [
-    {"candidate": "C=1", "rows": 64, "value": 0.12345678, "deviation": 0.01},
-    {"candidate": "C=2", "rows": 64, "value": 0.2, "deviation": 0.02},
-]
-THREE = Scored(
+TRIALS = (Trial("C=1", 64, 0.12345678, 0.01), Trial("C=2", 64, 0.2, 0.02))
+THREE = ScoredRows(
     np.zeros((3, 1), dtype=np.float32),
     np.arange(3),
     Predictions(np.arange(3), np.eye(3, dtype=np.float32)),
@@ -43,23 +41,23 @@ def said(pipeline: Pipeline, features: NDArray[np.float32]) -> Predictions:
     return Predictions(pipeline.predict(features), pipeline.predict_proba(features))
 
 
-def scored(made: small.Fitted) -> Scored:
-    return Scored(made.features, made.classes, said(made.pipeline, made.features))
+def scored(made: small.Fitted) -> ScoredRows:
+    return ScoredRows(made.features, made.classes, said(made.pipeline, made.features))
 
 
 def points(made: small.Fitted, **more: Any) -> dict[str, pd.DataFrame]:
-    return curves.points(
-        made.pipeline, scored(made), made.contract, more.get("seed", 0), more.get("tried", [])
+    return curves.measure_points(
+        made.pipeline, scored(made), made.contract, more.get("seed", 0), more.get("trials", ())
     )
 
 
 def learned(made: small.Fitted) -> pd.DataFrame:
     unfitted = fitting.build_pipeline(made.features, made.contract, small.LINEAR)
-    return curves.learning(unfitted, (made.features, made.classes), small.LINEAR)
+    return curves.measure_learning(unfitted, (made.features, made.classes), small.LINEAR.seed)
 
 
 def test_there_is_a_frame_for_each_picture_measured_or_not() -> None:
-    found = {**points(small.fitted()), "learning": curves.unlearned()}
+    found = {**points(small.fitted()), "learning": curves.empty_learning()}
     assert {name: list(frame) for name, frame in found.items()} == {
         "confusion": ["actual", "predicted"],
         "roc": ["false_positive_rate", "true_positive_rate", "class"],
@@ -78,7 +76,7 @@ def test_two_classes_are_shown_by_the_second_with_its_label() -> None:
     made = small.fitted()
     found, rows = points(made), scored(made)
     assert (found["confusion"]["actual"] == np.where(made.classes, "yes", "no")).all()
-    assert (found["confusion"]["predicted"] == np.where(rows.said.labels, "yes", "no")).all()
+    assert (found["confusion"]["predicted"] == np.where(rows.predictions.labels, "yes", "no")).all()
     for name in ("roc", "precision_recall", "calibration"):
         assert set(found[name]["class"]) == {"yes"}
         values = found[name].iloc[:, :2].to_numpy()
@@ -103,11 +101,13 @@ def test_the_same_rows_give_the_same_points_on_one_thread_on_many_and_in_process
         columns=tuple(Column(name=name, kind="number") for name in "abc"),
         target=Target(name="y", classes=(0, 1)),
     )
-    rows = Scored(features, classes, said(fitted, features))
+    rows = ScoredRows(features, classes, said(fitted, features))
 
     def every(run: Run = processes.here) -> dict[str, pd.DataFrame]:
-        learning = curves.learning(make_pipeline(forest), (features, classes), small.LINEAR, run)
-        return {**curves.points(fitted, rows, contract, 0, TRIED), "learning": learning}
+        learning = curves.measure_learning(
+            make_pipeline(forest), (features, classes), small.LINEAR.seed, run
+        )
+        return {**curves.measure_points(fitted, rows, contract, 0, TRIALS), "learning": learning}
 
     alone = every()
     with processes.pool() as run:
@@ -139,7 +139,7 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     features = random.normal(size=(100, 2)).astype(np.float32)
     classes = (features[:, 1] > 0).astype(np.int64)
     pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
-    rows = Scored(features, classes, said(pipeline, features))
+    rows = ScoredRows(features, classes, said(pipeline, features))
     found = curves.importance(pipeline, rows, ("idle", "decides"), 0)
     assert found["column"].tolist() == ["decides", "idle"]
     assert found["importance"][0] > 0.1 > abs(found["importance"][1])
@@ -152,7 +152,7 @@ def test_the_parts_of_a_date_are_shuffled_together_as_one_column() -> None:
     features = np.column_stack([alike, random.normal(size=100)]).astype(np.float32)
     classes = (features[:, 0] > 0).astype(np.int64)
     pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
-    rows = Scored(features, classes, said(pipeline, features))
+    rows = ScoredRows(features, classes, said(pipeline, features))
     together = curves.importance(pipeline, rows, ("when", "when", "idle"), 0)
     apart = curves.importance(pipeline, rows, ("year", "month", "idle"), 0)
     assert together["column"].tolist() == ["when", "idle"]
@@ -211,7 +211,7 @@ def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:
         (curves._roc, "false_positive_rate", "true_positive_rate", "roc_auc"),
         (curves._precision_recall, "recall", "precision", "average_precision"),
     ):
-        whole = curve(rows.truth == 1, rows.said.probabilities[:, 1])
+        whole = curve(rows.truth == 1, rows.predictions.probabilities[:, 1])
         found = curves._by_class(curve, rows, names)
         assert 900 < len(found) <= curves.POINTS < len(whole)
         for end in (0, -1):
@@ -238,7 +238,7 @@ def test_the_confusion_of_many_rows_is_that_of_some_at_random() -> None:
 
 
 def test_a_search_is_shown_as_it_was_tried() -> None:
-    found = points(small.fitted(), tried=TRIED)["search"]
+    found = points(small.fitted(), trials=TRIALS)["search"]
     assert found["candidate"].tolist() == ["C=1", "C=2"]
     assert found["value"].tolist() == [0.123457, 0.2]
 
@@ -271,7 +271,7 @@ def test_a_class_with_fewer_rows_than_folds_has_no_learning_curve() -> None:
     few = np.flatnonzero(made.classes == 1)[:4]
     rows = np.concatenate([np.flatnonzero(made.classes == 0), few])
     found = learned(made._replace(features=made.features[rows], classes=made.classes[rows]))
-    pd.testing.assert_frame_equal(found, curves.unlearned())
+    pd.testing.assert_frame_equal(found, curves.empty_learning())
 
 
 def test_sizes_that_cannot_hold_each_class_twice_are_left_out() -> None:
@@ -290,7 +290,7 @@ def test_sizes_on_which_the_estimator_fails_are_left_out() -> None:
     inside = CalibratedClassifierCV(GaussianNB(), cv=5)
     features = np.nan_to_num(made.features)
     rows = (features, made.classes)
-    found = curves.learning(Pipeline([("model", inside)]), rows, small.LINEAR)
+    found = curves.measure_learning(Pipeline([("model", inside)]), rows, small.LINEAR.seed)
     assert found["rows"].nunique() == 4
     assert np.isfinite(found["log_loss"]).all()
 
@@ -314,14 +314,14 @@ def test_a_class_without_a_row_has_no_curve(number: int) -> None:
 @pytest.mark.parametrize("classes", [[0] * 90 + [1] * 9 + [2], [0, 1] * 40])
 def test_each_beginning_of_mixed_rows_has_the_classes_in_proportion(classes: list[int]) -> None:
     codes = np.array(classes)
-    order = curves.mixed(np.arange(len(codes)), codes, 1)
+    order = curves.mix(np.arange(len(codes)), codes, 1)
     assert sorted(order) == list(range(len(codes)))
     assert len(set(codes[order[: len(set(classes))]])) == len(set(classes))
     for end in range(1, len(codes), 7):
         counts = np.bincount(codes[order[:end]], minlength=codes.max() + 1)
         wanted = np.bincount(codes) * end / len(codes)
         assert np.abs(counts - wanted).max() <= len(set(classes))
-    assert (order != curves.mixed(np.arange(len(codes)), codes, 2)).any()
+    assert (order != curves.mix(np.arange(len(codes)), codes, 2)).any()
 
 
 def test_the_probability_follows_the_column_that_decides() -> None:

@@ -5,17 +5,21 @@ import pytest
 
 from cairn.compute import processes
 from cairn.evaluation import intervals, metrics
-from cairn.evaluation.intervals import Interval
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation.metrics import ScoredRows
+from cairn.evaluation.records import Interval
 from cairn.inference import Predictions
 from tests.cairn.evaluation import evaluated
 from tests.cairn.evaluation.evaluated import approx, doubtful, scored
 
 
-def ends(found: Interval) -> tuple[float, float]:
-    assert found.low is not None
-    assert found.high is not None
-    return found.low, found.high
+def ends(score: Interval) -> tuple[float, float]:
+    assert score.ends
+    return score.ends
+
+
+def value_of(score: Interval) -> float:
+    assert score.value is not None
+    return score.value
 
 
 def width(found: Interval) -> float:
@@ -23,38 +27,39 @@ def width(found: Interval) -> float:
     return high - low
 
 
-def of_one(name: str, rows: Scored, classes: int = 2) -> Interval:
+def of_one(name: str, rows: ScoredRows, classes: int = 2) -> Interval:
     """The interval of one score, with the resamples that all would have."""
     repeats = intervals.RESAMPLES // (classes - 1)
-    return intervals.of_some([name], rows, classes, (0, repeats))[name]
+    return intervals.measure_some([name], rows, classes, (0, repeats))[name]
 
 
 def test_intervals_hold_the_score_and_shrink_with_the_rows() -> None:
-    few, many = (intervals.of_scores(doubtful(rows), 2, 0) for rows in (400, 6400))
+    few, many = (intervals.measure_all(doubtful(rows), 2, 0) for rows in (400, 6400))
     for found in (few, many):
         assert set(found) == set(metrics.SCORES)
         for each in found.values():
             low, high = ends(each)
-            assert low <= each.value <= high
+            assert low <= value_of(each) <= high
     for name in ("accuracy", "roc_auc", "log_loss"):
         assert width(few[name]) / width(many[name]) == pytest.approx(4, rel=0.3)
-    assert intervals.of_scores(doubtful(400), 2, 0) == few
+    assert intervals.measure_all(doubtful(400), 2, 0) == few
     assert of_one("accuracy", doubtful(400)) == few["accuracy"]
 
 
 def test_intervals_are_the_same_in_processes() -> None:
     rows = doubtful(300)
     with processes.pool() as run:
-        assert intervals.of_scores(rows, 2, 1, run) == intervals.of_scores(rows, 2, 1)
+        assert intervals.measure_all(rows, 2, 1, run) == intervals.measure_all(rows, 2, 1)
 
 
 def test_an_interval_of_the_accuracy_is_as_wide_as_theory_has_it() -> None:
     rows = doubtful(2000)
     found = of_one("accuracy", rows)
-    half = 1.96 * np.sqrt(found.value * (1 - found.value) / 2000)
+    value = value_of(found)
+    half = 1.96 * np.sqrt(value * (1 - value) / 2000)
     low, high = ends(found)
-    assert high - found.value == pytest.approx(half, rel=0.15)
-    assert found.value - low == pytest.approx(half, rel=0.15)
+    assert high - value == pytest.approx(half, rel=0.15)
+    assert value - low == pytest.approx(half, rel=0.15)
 
 
 def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,18 +73,18 @@ def test_of_many_rows_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_interval_goes_beyond_what_a_score_can_be() -> None:
     right = scored([0, 0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
-    found = intervals.of_scores(right, 2, 0)
-    assert found["accuracy"] == (1, approx(4 / (4 + 1.959964**2)), 1)  # Wilson's
+    found = intervals.measure_all(right, 2, 0)
+    assert found["accuracy"] == Interval(1, approx(4 / (4 + 1.959964**2)), 1)  # Wilson's
     assert ends(found["roc_auc"])[0] < 1
     assert all(ends(each)[0] >= 0 for each in found.values())
     wrong = scored([0, 1] * 4, [[0.001, 0.999], [0.999, 0.001], [0.01, 0.99], [0.99, 0.01]] * 2)
-    assert ends(intervals.of_scores(wrong, 2, 0)["log_loss"])[1] > 1
+    assert ends(intervals.measure_all(wrong, 2, 0)["log_loss"])[1] > 1
 
 
 def test_a_loss_that_no_other_rows_change_has_no_interval() -> None:
     rows = scored([0, 1], [[0.8, 0.2], [0.3, 0.7]])
     brier = of_one("brier", rows)
-    assert brier.value > 0
+    assert value_of(brier) > 0
     assert (brier.low, brier.high) == (None, None)
     assert of_one("accuracy", rows).high == 1
 
@@ -94,7 +99,7 @@ def test_a_rare_class_of_many_rows_is_in_every_part() -> None:
     random = np.random.default_rng(0)
     truth = np.array([0] * 6_000 + [1] * 5_998 + [2] * 2)
     shares = random.dirichlet(np.ones(3), len(truth)).astype(np.float32)
-    rows = Scored(shares, truth, Predictions(shares.argmax(axis=1), shares))
+    rows = ScoredRows(shares, truth, Predictions(shares.argmax(axis=1), shares))
     assert width(of_one("roc_auc", rows, 3)) > 0.05
     assert width(of_one("accuracy", rows, 3)) < 0.02
 
@@ -113,39 +118,38 @@ def test_a_model_that_knows_how_sure_it_is_may_have_no_calibration_error() -> No
     said = np.column_stack([1 - second, second])
     for shares, none in ((said, True), (np.where(said > 0.5, 0.999, 0.001), False)):
         predictions = Predictions(shares.argmax(axis=1), shares.astype(np.float32))
-        rows = Scored(shares.astype(np.float32), truth, predictions)
+        rows = ScoredRows(shares.astype(np.float32), truth, predictions)
         found = of_one("calibration_error", rows)
-        assert found.value > 0.03
+        assert value_of(found) > 0.03
         assert (ends(found)[0] == 0) == none
 
 
 def test_where_all_folds_agree_nothing_tells_how_much_they_vary() -> None:
     values = np.array([[1.0, 0.2], [1.0, 0.3], [1.0, 0.4]])
-    found = intervals.over_folds(["accuracy", "brier"], values, 3, 2)
-    assert found["accuracy"] == (1, None, None)
+    found = intervals.average_folds(["accuracy", "brier"], values, 3, 2)
+    assert found["accuracy"] == Interval(1)
     assert width(found["brier"]) > 0.2
 
 
 @pytest.mark.parametrize(("classes", "most"), [(2, 1), (3, 2)])
 def test_a_brier_score_is_at_most_what_it_can_be(classes: int, most: int) -> None:
     values = np.array([[0.05], [0.9]])
-    assert intervals.over_folds(["brier"], values, 2, classes)["brier"].high == most
+    assert intervals.average_folds(["brier"], values, 2, classes)["brier"].high == most
 
 
 def test_folds_that_do_not_tell_a_score_do_not_count() -> None:
     nan = np.nan
     values = np.array([[0.5, nan, nan], [0.7, 0.4, nan], [0.6, nan, nan], [0.6, nan, nan]])
-    found = intervals.over_folds(["accuracy", "recall", "f1"], values, 2, 2)
-    plain = intervals.plain(found)
-    assert plain["accuracy"]["low"] < plain["accuracy"]["value"] == 0.6
-    assert plain["recall"] == {"value": 0.4, "low": None, "high": None}
-    assert plain["f1"] == {"value": None, "low": None, "high": None}
+    found = intervals.average_folds(["accuracy", "recall", "f1"], values, 2, 2)
+    assert ends(found["accuracy"])[0] < value_of(found["accuracy"]) == 0.6
+    assert found["recall"] == Interval(0.4)
+    assert found["f1"] == Interval(None)
 
 
 @pytest.mark.filterwarnings("error")
 def test_two_rows_of_one_class_have_what_they_tell() -> None:
     rows = evaluated.scored([0, 0], [[0.8, 0.2], [0.4, 0.6]])
-    found = intervals.plain(intervals.of_scores(rows, 2, 0))
-    assert found["accuracy"]["value"] == 0.5
-    assert found["accuracy"]["low"] < 0.5 < found["accuracy"]["high"]
-    assert found["roc_auc"] == {"value": None, "low": None, "high": None}
+    found = intervals.measure_all(rows, 2, 0)
+    low, high = ends(found["accuracy"])
+    assert low < value_of(found["accuracy"]) == 0.5 < high
+    assert found["roc_auc"] == Interval(None)

@@ -9,8 +9,8 @@ from sklearn import datasets, metrics
 
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import leaks
-from cairn.evaluation.leaks import Leak
 from cairn.modeling import duplicates
+from cairn.modeling.records import Leak
 
 RANDOM = np.random.default_rng(0)
 ROWS = 800
@@ -103,7 +103,7 @@ def test_what_to_do_is_said_of_columns_dates_and_engineered_features() -> None:
         target=Target(name="survived", classes=(0, 1)),
     )
     said = [leaks.warning(Leak(name, 0.9987), contract) for name in ("alive", "left_year", "ratio")]
-    assert all("alone tells survived almost perfectly (AUC 0.999)" in text for text in said)
+    assert all("by itself predicts survived almost perfectly (AUC 0.999)" in text for text in said)
     assert said[0].startswith("column 'alive'")
     assert said[0].endswith("not known at the time of prediction, add it to processed.drop")
     assert said[1].endswith("add 'left' to processed.drop")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from cairn.evaluation import metrics
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions
 from tests.cairn.evaluation.evaluated import approx, scored
 
@@ -32,8 +32,10 @@ def test_two_classes_are_scored_by_the_second() -> None:
 
 def test_a_loss_is_the_same_whether_scikit_learn_or_onnx_said_it() -> None:
     wrong = scored([0, 1], [[0.9, 0.1], [1, 0]])
-    wide = wrong.said._replace(probabilities=wrong.said.probabilities.astype(np.float64))
-    assert metrics.scores(wrong._replace(said=wide), 2) == metrics.scores(wrong, 2)
+    wide = wrong.predictions._replace(
+        probabilities=wrong.predictions.probabilities.astype(np.float64)
+    )
+    assert metrics.scores(wrong._replace(predictions=wide), 2) == metrics.scores(wrong, 2)
 
 
 def test_ranking_the_wrong_way_round_scores_nothing() -> None:
@@ -67,7 +69,7 @@ def test_scores_by_blocks_and_pairs_are_those_of_all_rows_at_once(
     said = random.dirichlet(np.ones(classes), 100).astype(np.float32)
     labels = said.argmax(axis=1)
     features: NDArray[np.float32] = np.zeros((100, 1), dtype=np.float32)
-    found = metrics.scores(Scored(features, truth, Predictions(labels, said)), classes)
+    found = metrics.scores(ScoredRows(features, truth, Predictions(labels, said)), classes)
     hot = np.eye(classes)[truth]
     kept = slice(1, 2) if classes == 2 else slice(None)
     every = np.arange(classes)
@@ -111,11 +113,11 @@ def test_a_class_that_no_row_has_is_in_no_mean() -> None:
     """Rows of the first two of three classes, and one class alone."""
     rows = scored([0, 0, 1, 1], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1], [0, 1, 0]])
     found = metrics.scores(rows, 3)
-    shares = rows.said.probabilities
+    shares = rows.predictions.probabilities
     each = [float(sklearn_metrics.roc_auc_score(rows.truth == k, shares[:, k])) for k in (0, 1)]
     assert found["roc_auc"] == approx(sum(each) / 2)
     assert found["f1_macro"] == approx((2 / 3 + 0.8) / 2)
-    absent = dict(zip(metrics.CLASS_SCORES, metrics.of_class(rows, 2), strict=True))
+    absent = dict(zip(metrics.CLASS_SCORES, metrics.measure_class(rows, 2), strict=True))
     untold = [name for name, value in absent.items() if np.isnan(value)]
     assert untold == ["recall", "f1", "roc_auc", "average_precision"]
 

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from PIL import Image
 from cairn import paths
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import plots
+from cairn.evaluation.records import Interval
+from cairn.modeling.records import RowCounts, Threshold
 from tests import small
 from tests.cairn.evaluation import evaluated
 from tests.conftest import ROOT
@@ -29,7 +32,7 @@ HOSTILE = Contract(
     ),
     target=Target(name="t", classes=("_no_", "$\\bad{$", "line\nbreak | <b>", "名" * 50, "")),
 )
-CHOSEN = {"label": "yes", "value": 0.3, "rule": "largest F1", "reached": None}
+CHOSEN = Threshold("yes", 0.3, "largest F1", None)
 
 
 @cache  # nobody changes what it returns
@@ -177,16 +180,20 @@ def test_hostile_names_are_drawn_as_they_are() -> None:
     [
         ("learning", "Not measured: a class has too few rows for it."),
         ("dependence", "Not measured: no column has two values."),
-        ("search", "There was none: train.search.method is none."),
+        ("search", "There was no search: train.search.method is none."),
     ],
 )
 def test_what_was_not_measured_says_why(name: str, said: str) -> None:
-    assert said in texts(name, small.CONTRACT, empty=True)
+    shown = [text.replace("\n", " ") for text in texts(name, small.CONTRACT, empty=True)]
+    assert said in shown
 
 
 def test_without_cross_validation_there_is_no_learning_curve() -> None:
     shown = texts("learning", small.CONTRACT, empty=True, cross_validation=None)
-    assert "Not measured: train.cross_validation leaves it\nout." in shown
+    [text] = [text for text in shown if text.startswith("Not measured")]
+    assert text.replace("\n", " ") == (
+        "Not measured: evaluate.cross_validation is off, or the rows are too many for it."
+    )
 
 
 def test_the_confusion_counts_each_pair_of_classes() -> None:
@@ -196,15 +203,15 @@ def test_the_confusion_counts_each_pair_of_classes() -> None:
     for true in (0, 1):
         of = int((test.truth == true).sum())
         for said in (0, 1):
-            count = int(((test.truth == true) & (test.said.labels == said)).sum())
+            count = int(((test.truth == true) & (test.predictions.labels == said)).sum())
             assert (f"{count}\n{100 * count / of:.1f} %" if count else "0") in shown
     assert "0" in shown, "one of the four is"
     assert "Confusion on the 60 test rows" in shown
 
 
 def test_a_score_whose_interval_nothing_tells_is_drawn_without() -> None:
-    test = evaluated.evaluation(small.CONTRACT)["test"]
-    sure = test | {"calibration_error": {"value": 0.0, "low": None, "high": None}}
+    test = evaluated.evaluation(small.CONTRACT).test
+    sure = {**test, "calibration_error": Interval(0.0)}
     assert not [
         text for text in texts("calibration", small.CONTRACT, test=sure) if "interval" in text
     ]
@@ -212,15 +219,16 @@ def test_a_score_whose_interval_nothing_tells_is_drawn_without() -> None:
 
 
 def test_the_confusion_of_some_of_the_rows_says_so() -> None:
-    shown = texts("confusion", small.CONTRACT, rows={"train": 9, "test": 70_000})
+    shown = texts("confusion", small.CONTRACT, rows=RowCounts(9, 70_000))
     assert "Confusion on 60 of the 70,000 test rows" in shown
 
 
 def test_the_curves_say_their_score_with_its_interval() -> None:
-    score = evaluated.evaluation(small.CONTRACT)["test"]["roc_auc"]
+    score = evaluated.evaluation(small.CONTRACT).test["roc_auc"]
+    assert score.ends
     shown = texts("roc", small.CONTRACT)
-    assert f"ROC: AUC {score['value']:.3f}" in shown
-    assert f"95 % interval {score['low']:.3f} to {score['high']:.3f}" in shown
+    assert f"ROC: AUC {score.value:.3f}" in shown
+    assert f"95 % interval {score.ends[0]:.3f} to {score.ends[1]:.3f}" in shown
     assert {"chance", "class yes", "false positive rate", "true positive rate"} <= set(shown)
 
 
@@ -232,9 +240,9 @@ def test_the_threshold_stands_on_the_curve(name: str) -> None:
 
 def test_the_threshold_stands_at_the_rates_of_what_was_predicted() -> None:
     test = evaluated.rows(small.CONTRACT)
-    hit, said = test.truth == 1, test.said.labels == 1
+    hit, said = test.truth == 1, test.predictions.labels == 1
     evaluation = evaluated.evaluation(small.CONTRACT, threshold=CHOSEN)
-    found = plots._decided(evaluated.points(small.CONTRACT), evaluation, small.CONTRACT)
+    found = plots._rates(evaluated.points(small.CONTRACT), evaluation, small.CONTRACT)
     assert found["recall"] == pytest.approx((hit & said).sum() / hit.sum())
     assert found["precision"] == pytest.approx((hit & said).sum() / said.sum())
     assert found["false"] == pytest.approx((said & ~hit).sum() / (~hit).sum())
@@ -243,11 +251,11 @@ def test_the_threshold_stands_at_the_rates_of_what_was_predicted() -> None:
 def test_of_many_classes_the_worst_are_named() -> None:
     contract = table(40)
     ranked = sorted(
-        evaluated.evaluation(contract)["classes"], key=lambda each: each["roc_auc"]["value"]
+        evaluated.evaluation(contract).classes, key=lambda each: each.scores["roc_auc"].value or 0
     )
     shown = texts("roc", contract)
     named = {text.partition(":")[0] for text in shown if ":\N{NO-BREAK SPACE}" in text}
-    assert named == {each["class"] for each in ranked[: len(plots.COLOURS)]}
+    assert named == {each.key for each in ranked[: len(plots.COLOURS)]}
     assert "33 others, better" in shown
 
 
@@ -255,14 +263,14 @@ def test_the_search_marks_the_best_and_shows_each_rung() -> None:
     shown = texts("search", small.CONTRACT, search=evaluated.SEARCH)
     assert {"on 20 rows", "on 60 rows", "Search, halving: 3 candidates"} <= set(shown)
     frame = evaluated.points(small.CONTRACT)["search"]
-    assert plots._ranked(frame, up=False, best="C=1") == ["C=1", "C=2", "C=3"]
-    assert plots._ranked(frame, up=False, best="C=2") == ["C=2", "C=1", "C=3"]
+    assert plots._rank(frame, up=False, best="C=1") == ["C=1", "C=2", "C=3"]
+    assert plots._rank(frame, up=False, best="C=2") == ["C=2", "C=1", "C=3"]
 
 
 def test_where_more_is_better_the_largest_is_the_best() -> None:
     frame = evaluated.points(small.CONTRACT)["search"].query("rows == 20")
-    assert plots._ranked(frame, up=True, best="none") == ["C=3", "C=1", "C=2"]
-    assert plots._ranked(frame, up=False, best="none") == ["C=2", "C=1", "C=3"]
+    assert plots._rank(frame, up=True, best="none") == ["C=3", "C=1", "C=2"]
+    assert plots._rank(frame, up=False, best="none") == ["C=2", "C=1", "C=3"]
 
 
 def test_a_columns_unit_stands_at_its_axis() -> None:
@@ -283,11 +291,13 @@ def test_a_class_without_a_test_row_is_drawn_without_a_curve(name: str, classes:
     target = Target(name="t", classes=tuple(range(classes)))
     contract = small.CONTRACT.model_copy(update={"target": target})
     evaluation = evaluated.evaluation(contract)
-    gone = {"value": None, "low": None, "high": None}
-    untold = dict.fromkeys(["recall", "f1", "roc_auc", "average_precision"], gone)
-    evaluation["classes"][1] |= {"rows": 0, **untold}
+    first, second, *others = evaluation.classes
+    undefined = dict.fromkeys(["recall", "f1", "roc_auc", "average_precision"], Interval(None))
+    second = replace(second, rows=0, scores={**second.scores, **undefined})
+    evaluation = replace(evaluation, classes=(first, second, *others))
     if classes == 2:
-        evaluation["test"] |= {"roc_auc": gone, "average_precision": gone}
+        test = {name: undefined.get(name, score) for name, score in evaluation.test.items()}
+        evaluation = replace(evaluation, test=test)
     points = evaluated.points(contract)
     frame = points[name]
     points[name] = frame[frame["class"] != "1"]

@@ -8,8 +8,9 @@ from sklearn import metrics as sklearn_metrics
 
 from cairn.console import CairnError
 from cairn.contract import Contract, Target
-from cairn.evaluation import metrics, slices
-from cairn.evaluation.metrics import Scored
+from cairn.evaluation import metrics, records, slices
+from cairn.evaluation.metric_table import NEED_ALL_CLASSES
+from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions
 from tests import small
 from tests.cairn.evaluation import evaluated
@@ -27,8 +28,13 @@ THREE_CLASSES = Contract(
 )
 
 
+def by_class(rows: ScoredRows, contract: Contract, seed: int) -> list[dict[str, Any]]:
+    """The scores as evaluation.json has them."""
+    return [records._class(each) for each in slices.score_classes(rows, contract, seed)]
+
+
 def test_each_class_is_scored_against_the_rest() -> None:
-    no, yes = slices.by_class(TWO, small.CONTRACT, 0)
+    no, yes = by_class(TWO, small.CONTRACT, 0)
     assert set(no) == {"class", "rows", *metrics.CLASS_SCORES}
     assert (no["class"], no["rows"], yes["rows"]) == ("no", 2, 2)
     logs = np.log([0.9, 0.4, 0.8, 0.9])
@@ -47,9 +53,9 @@ def test_each_class_is_scored_against_the_rest() -> None:
 
 def test_scores_of_a_class_are_those_of_scikit_learn_and_in_their_intervals() -> None:
     rows = evaluated.rows(THREE_CLASSES, 200)
-    for place, found in enumerate(slices.by_class(rows, THREE_CLASSES, 0)):
-        truth, said = rows.truth == place, rows.said.labels == place
-        shares = rows.said.probabilities[:, place]
+    for place, found in enumerate(by_class(rows, THREE_CLASSES, 0)):
+        truth, said = rows.truth == place, rows.predictions.labels == place
+        shares = rows.predictions.probabilities[:, place]
         wanted = {
             "precision": sklearn_metrics.precision_score(truth, said),
             "recall": sklearn_metrics.recall_score(truth, said),
@@ -66,7 +72,7 @@ def test_scores_of_a_class_are_those_of_scikit_learn_and_in_their_intervals() ->
 
 
 def test_a_class_that_is_never_said_has_a_precision_of_0() -> None:
-    no, yes = slices.by_class(scored([0, 0, 1], [[0.9, 0.1]] * 3), small.CONTRACT, 0)
+    no, yes = by_class(scored([0, 0, 1], [[0.9, 0.1]] * 3), small.CONTRACT, 0)
     assert (yes["precision"]["value"], yes["recall"]["value"], yes["f1"]["value"]) == (0, 0, 0)
     assert yes["precision"]["high"] > 0.5
     assert no["recall"]["value"] == 1
@@ -77,9 +83,8 @@ def sliced(*columns: str) -> list[dict[str, Any]]:
     said = Predictions(
         fitted.pipeline.predict(fitted.features), fitted.pipeline.predict_proba(fitted.features)
     )
-    return slices.by_slice(
-        Scored(fitted.features, fitted.classes, said), small.CONTRACT, columns, 0
-    )
+    rows = ScoredRows(fitted.features, fitted.classes, said)
+    return [records._slice(each) for each in slices.score_slices(rows, small.CONTRACT, columns, 0)]
 
 
 def test_slices_are_the_values_of_a_column_or_parts_of_its_range() -> None:
@@ -101,7 +106,7 @@ def test_a_column_that_is_named_twice_is_sliced_once() -> None:
 
 def test_a_slice_with_one_class_has_no_score_that_needs_all() -> None:
     low = sliced("area")[0]
-    assert {name for name, value in low.items() if value is None} == metrics.OF_ALL_CLASSES
+    assert {name for name, value in low.items() if value is None} == NEED_ALL_CLASSES
     assert low["accuracy"]["value"] == 1
 
 
@@ -110,21 +115,21 @@ def test_parts_of_a_date_are_slices_of_their_own() -> None:
     said = Predictions(
         made.pipeline.predict(made.features), made.pipeline.predict_proba(made.features)
     )
-    rows = Scored(made.features, made.classes, said)
-    found = slices.by_slice(rows, small.FULL, ["born", "branch"], 0)
-    assert {each["column"] for each in found} == {"born_year", "born_day", "branch"}
-    assert "another" in [each["value"] for each in found if each["column"] == "branch"]
+    rows = ScoredRows(made.features, made.classes, said)
+    found = slices.score_slices(rows, small.FULL, ["born", "branch"], 0)
+    assert {each.column for each in found} == {"born_year", "born_day", "branch"}
+    assert "another" in [each.value for each in found if each.column == "branch"]
 
 
 def test_a_slice_of_no_column_is_refused() -> None:
-    with pytest.raises(CairnError, match=r"train\.slices: no column 'size'; .* area, depth"):
+    with pytest.raises(CairnError, match=r"evaluate\.slices: no column 'size'; .* area, depth"):
         slices.check_slices(["area", "size"], small.CONTRACT)
     slices.check_slices(["area"], small.CONTRACT)
 
 
 def test_of_two_classes_the_area_is_one_number() -> None:
     truth, shares = [0] * 20 + [1] * 3, [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
-    no, yes = slices.by_class(scored(truth, shares), small.CONTRACT, 0)
+    no, yes = by_class(scored(truth, shares), small.CONTRACT, 0)
     assert no["roc_auc"] == yes["roc_auc"]
     assert no["recall"]["low"] > yes["recall"]["low"], "of more rows"
 

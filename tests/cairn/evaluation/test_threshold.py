@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from cairn.console import CairnError
 from cairn.contract import Contract, Target
 from cairn.evaluation import threshold
+from cairn.modeling.records import Reached
 from cairn.params import Threshold
 from tests import small
 
@@ -45,12 +46,12 @@ def arrays(rows: list[tuple[bool, float]]) -> tuple[NDArray[np.bool_], NDArray[n
     ],
 )
 def test_each_rule_finds_its_threshold(wanted: Threshold, value: float) -> None:
-    assert threshold.chosen(wanted, HITS, SHARES) == value
+    assert threshold.choose(wanted, HITS, SHARES) == value
 
 
 def test_a_class_that_is_not_worth_a_false_positive_is_never_said() -> None:
     wanted = rule("cost", false_positive=100, false_negative=1)
-    value = threshold.chosen(wanted, ~HITS, SHARES)
+    value = threshold.choose(wanted, ~HITS, SHARES)
     assert SHARES.max() < value <= 1
 
 
@@ -58,14 +59,14 @@ def test_what_a_rule_counts_is_what_its_threshold_gives() -> None:
     """A probability of 1 reaches every threshold that there is."""
     hits = np.array([1, 0, 1, 1, 0, 0], dtype=bool)
     shares = np.array([1, 1, 0.8, 0.7, 0.2, 0])
-    value = threshold.chosen(rule("cost", false_positive=1.5, false_negative=1), hits, shares)
+    value = threshold.choose(rule("cost", false_positive=1.5, false_negative=1), hits, shares)
     assert value == 0.45  # one wrong, which is wrong at 1 as well
 
 
 def test_a_threshold_that_no_row_reaches_has_six_digits() -> None:
     wanted = rule("cost", false_positive=100, false_negative=1)
     for highest in (1 / 3, 0.999999, 1 - 1e-9):
-        value = threshold.chosen(wanted, np.array([True, False]), np.array([0.1, highest]))
+        value = threshold.choose(wanted, np.array([True, False]), np.array([0.1, highest]))
         assert highest < value == round(value, 6) <= 1
 
 
@@ -74,7 +75,7 @@ def test_the_recall_that_is_asked_for_is_reached(
     rows: list[tuple[bool, float]], at_least: float
 ) -> None:
     hits, shares = arrays(rows)
-    value = threshold.chosen(rule("recall", at_least=at_least), hits, shares)
+    value = threshold.choose(rule("recall", at_least=at_least), hits, shares)
     found = (shares >= value)[hits].mean()
     assert found >= at_least or found == pytest.approx(at_least)
     higher = shares[shares >= value].min()
@@ -92,32 +93,32 @@ def test_no_other_threshold_costs_less(
         said = shares >= value
         return float(positive * (said & ~hits).sum() + negative * (~said & hits).sum())
 
-    value = threshold.chosen(wanted, hits, shares)
+    value = threshold.choose(wanted, hits, shares)
     assert cost(value) <= min(map(cost, [*shares, 1.1])) + 1e-9 or shares.max() == 1
 
 
 def test_what_is_reached_is_counted_at_that_threshold() -> None:
-    assert threshold.reached(0.5, HITS, SHARES) == {"recall": 0.75, "precision": 0.75, "f1": 0.75}
-    assert threshold.reached(0.95, HITS, SHARES) == {"recall": 0, "precision": 0, "f1": 0}
+    assert threshold.measure(0.5, HITS, SHARES) == Reached(0.75, 0.75, 0.75)
+    assert threshold.measure(0.95, HITS, SHARES) == Reached(0, 0, 0)
 
 
 def test_the_class_is_found_by_value_and_type() -> None:
-    assert threshold.place(rule("f1"), small.CONTRACT) == 1
+    assert threshold.class_code(rule("f1"), small.CONTRACT) == 1
     numbers = Contract(columns=small.CONTRACT.columns, target=Target(name="y", classes=(0, 1)))
-    assert threshold.place(rule("f1", 0), numbers) == 0
+    assert threshold.class_code(rule("f1", 0), numbers) == 0
     with pytest.raises(CairnError, match=r"train\.threshold\.class: got False; the classes are 0"):
-        threshold.place(rule("f1", label=False), numbers)
+        threshold.class_code(rule("f1", label=False), numbers)
 
 
 def test_more_than_two_classes_have_no_threshold() -> None:
     three = Contract(columns=small.CONTRACT.columns, target=Target(name="y", classes=(0, 1, 2)))
     with pytest.raises(CairnError, match=r"train\.threshold: for a target of two classes, not"):
-        threshold.place(rule("f1", 1), three)
+        threshold.class_code(rule("f1", 1), three)
 
 
 def test_rules_are_said_in_words() -> None:
-    assert threshold.words(rule("recall", at_least=0.95)) == "recall at least 0.95"
-    assert "false negative at 20" in threshold.words(
+    assert threshold.describe(rule("recall", at_least=0.95)) == "recall at least 0.95"
+    assert "false negative at 20" in threshold.describe(
         rule("cost", false_positive=1, false_negative=20)
     )
-    assert len({threshold.words(rule("f1")), threshold.words(rule("value", value=0.3))}) == 2
+    assert len({threshold.describe(rule("f1")), threshold.describe(rule("value", value=0.3))}) == 2

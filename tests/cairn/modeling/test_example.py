@@ -53,7 +53,7 @@ def test_it_is_a_row_whose_values_go_together() -> None:
     )
     man, woman, mother = (0, 1, np.nan), (0, 0, np.nan), (1, 0, 20)
     rows = np.array([man] * 5 + [woman] * 2 + [mother] * 8, dtype=np.float32)
-    found = example.example(contract, rows, 0)
+    found = example.find_example(contract, rows, 0)
     assert found == (True, "f", 20)
     assert [type(value) for value in found] == [bool, str, int]
 
@@ -64,13 +64,13 @@ def test_a_row_far_from_the_others_is_not_taken() -> None:
         target=Target(name="y", classes=(0, 1)),
     )
     rows = np.array([[0, 0], [1, 1], [2, 2], [1e30, 3], [3, -1e30]], dtype=np.float32)
-    assert example.example(contract, rows, 0) == (1.0, 1.0)
+    assert example.find_example(contract, rows, 0) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("made", [small.fitted(), small.full()], ids=["small", "full"])
 def test_it_is_one_of_the_rows_and_a_request(made: small.Fitted, tmp_path: Path) -> None:
     contract = made.contract
-    found = example.example(contract, made.features, 0)
+    found = example.find_example(contract, made.features, 0)
     write_contract(contract.model_copy(update={"example": found}), tmp_path / "contract.json")
     read = read_contract(tmp_path / "contract.json")
     assert read.example == found
@@ -83,9 +83,13 @@ def test_it_is_one_of_the_rows_and_a_request(made: small.Fitted, tmp_path: Path)
 def test_a_row_with_a_category_that_is_not_listed_is_passed_over() -> None:
     column = Column(name="c", kind="category", categories=("a",), unknown=True)
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
-    assert example.example(contract, np.array([[1], [1], [1], [0]], dtype=np.float32), 0) == ("a",)
+    assert example.find_example(contract, np.array([[1], [1], [1], [0]], dtype=np.float32), 0) == (
+        "a",
+    )
     none = contract.model_copy(
-        update={"example": example.example(contract, np.array([[1], [1]], dtype=np.float32), 0)}
+        update={
+            "example": example.find_example(contract, np.array([[1], [1]], dtype=np.float32), 0)
+        }
     )
     assert none.example == ()
     assert shown(none) == {"c": "a"}
@@ -94,16 +98,16 @@ def test_a_row_with_a_category_that_is_not_listed_is_passed_over() -> None:
 def test_of_many_rows_some_are_drawn_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "ROWS", 16)
     made = small.fitted()
-    first = example.example(made.contract, made.features, 0)
-    assert first == example.example(made.contract, made.features, 0)
-    others = {example.example(made.contract, made.features, seed) for seed in range(9)}
+    first = example.find_example(made.contract, made.features, 0)
+    assert first == example.find_example(made.contract, made.features, 0)
+    others = {example.find_example(made.contract, made.features, seed) for seed in range(9)}
     assert len(others) > 1
 
 
 def test_a_number_stays_in_its_range_whose_ends_are_no_float32() -> None:
     column = Column(name="a", kind="number", minimum=0.123456789, maximum=0.123456789)
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
-    assert example.example(contract, np.array([[0.123456789]], dtype=np.float32), 0) == (
+    assert example.find_example(contract, np.array([[0.123456789]], dtype=np.float32), 0) == (
         0.123456789,
     )
 

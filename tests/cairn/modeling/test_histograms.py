@@ -93,7 +93,7 @@ def test_a_column_without_a_value_among_the_training_rows_has_an_empty_histogram
 
 def test_the_contract_says_what_the_model_has_seen() -> None:
     fitted = small.fitted()
-    found = histograms.seen(small.CONTRACT, fitted.features, fitted.classes)
+    found = histograms.describe_rows(small.CONTRACT, fitted.features, fitted.classes)
     assert [feature.name for feature in found.features] == list(small.CONTRACT.names)
     for feature in found.features:
         assert feature.histogram is not None
@@ -112,7 +112,7 @@ def test_a_date_gives_several_features_and_engineering_its_own() -> None:
     contract = contract.model_copy(
         update={"features": (*contract.own, Feature(name="ratio", column=None))}
     )
-    found = histograms.seen(contract, rows, np.array([0, 1]), ENGINEERING.sha256)
+    found = histograms.describe_rows(contract, rows, np.array([0, 1]), ENGINEERING.sha256)
     assert [(each.name, each.column) for each in found.features] == [
         ("day_year", "day"),
         ("day_month", "day"),

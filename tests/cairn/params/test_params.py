@@ -15,6 +15,7 @@ from cairn.console import CairnError
 from cairn.params import (
     Compute,
     CrossValidation,
+    Evaluate,
     Features,
     Params,
     Processed,
@@ -111,6 +112,13 @@ FILES = st.builds(
             folds=st.integers(2, 20),
             over=st.lists(SPACES, min_size=1, max_size=2),
         ),
+        scale=st.booleans() | st.sampled_from(["auto", "power"]),
+        encode=st.sampled_from(["auto", "one_hot", "ordinal"]),
+        rare=st.floats(0, 1, exclude_max=True),
+        seed=SEEDS,
+    ),
+    evaluate=st.builds(
+        Evaluate,
         cross_validation=st.builds(
             CrossValidation,
             folds=st.integers(2, 20),
@@ -118,10 +126,6 @@ FILES = st.builds(
             most_rows=st.integers(0),
         ),
         slices=st.lists(WORDS),
-        scale=st.booleans() | st.sampled_from(["auto", "power"]),
-        encode=st.sampled_from(["auto", "one_hot", "ordinal"]),
-        rare=st.floats(0, 1, exclude_max=True),
-        seed=SEEDS,
     ),
     compute=st.builds(
         Compute,
@@ -204,11 +208,11 @@ def test_what_is_written_is_what_is_read(
         ("train.scale", "much", "got 'much'; allowed: true, false, 'auto' or 'power'"),
         ("train.calibration", "beta", "got 'beta'; allowed: 'none', 'sigmoid' or 'isotonic'"),
         ("train.early_stopping", 0, "got 0; allowed: greater than or equal to 1"),
-        ("train.cross_validation.folds", 1, "got 1; allowed: greater than or equal to 2"),
+        ("evaluate.cross_validation.folds", 1, "got 1; allowed: greater than or equal to 2"),
         ("train.threshold", 0.3, "got 0.3; allowed: a mapping of the keys that are explained in p"),
         ("train.threshold", {"class": 0}, "got {'class': 0}; allowed: a mapping with a 'rule'"),
         ("train.threshold", {"rule": "best"}, "a 'rule' of 'f1', 'recall', 'cost', 'value'"),
-        ("train.slices", "plan", "got 'plan'; allowed: a valid list"),
+        ("evaluate.slices", "plan", "got 'plan'; allowed: a valid list"),
         ("compute.engine", "spark", "got 'spark'; allowed: 'local' or 'dask'"),
         ("compute.workers", 0, "got 0; allowed: greater than or equal to 1"),
         ("compute.memory", "2 gigs", "got '2 gigs'; allowed: an amount of memory, such as 2GiB"),
@@ -308,7 +312,7 @@ def test_an_encoding_has_the_name_that_python_gives_it(tmp_path: Path) -> None:
 def test_an_unknown_block_is_named_with_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(CairnError) as error:
         load({**PARAMS, "serve": {}}, tmp_path)
-    assert "serve: unknown key; allowed here: raw, processed, features, train, compute" in str(
+    assert "serve: unknown key; allowed here: raw, processed, features, train, evaluate, compute" in str(
         error.value
     )
 
@@ -417,3 +421,31 @@ def test_what_is_long_or_odd_is_one_short_line(
     [line] = str(error.value).splitlines()
     assert says in line
     assert len(line) < 700 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("slices", ["plan"], '  slices: ["plan"]'),
+        ("cross_validation", {"folds": 3}, '  cross_validation: {"folds": 3}'),
+    ],
+)
+def test_a_key_that_has_moved_comes_with_the_edit(
+    key: str, value: Any, line: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CairnError) as error:
+        load({**PARAMS, "train": {**PARAMS["train"], key: value}}, tmp_path)
+    assert str(error.value).endswith(
+        f"train.{key}: this key is in the block `evaluate` now; delete it here and add, at the top "
+        f"level of the file, `evaluate:` with the line `{line}`"
+    )
+    edited = yaml.safe_load(f"evaluate:\n{line}\n")
+    assert load({**PARAMS, **edited}, tmp_path).evaluate.model_dump()[key]
+
+
+def test_the_metrics_are_those_of_the_table() -> None:
+    search = {**PARAMS["train"]["search"], "metric": "calibration_error"}
+    with pytest.raises(ValidationError, match="metric"):
+        Search.model_validate(search)
+    for name in DECIDING:
+        assert Search.model_validate({**search, "metric": name}).metric == name

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from bentoml._internal.models import ModelStore
 
 from cairn import provenance
-from cairn.paths import METRICS, MODEL
+from cairn.paths import CARD, METRICS, MODEL, MODEL_CONTRACT, PICTURES, PLOTS
+from cairn.provenance import Commit, Provenance
 from cairn.releases import bento_store
 from service.bento.store import chain as read_chain
 from tests import small
@@ -29,17 +31,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStor
     """A store of this test's own, and data/model beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    small.save(MODEL)
+    small.save_tree()
     with small.store(tmp_path / "bentoml") as own:
         yield own
 
 
-def chain(commit: str = "a" * 40) -> dict[str, Any]:
-    return {
-        **provenance.fresh(small.LINEAR.model_dump()),
-        "git": {"commit": commit, "dirty": False},
-        "dvc": {"raw": {"deps": {}, "outs": {"data/raw/table": "d" * 32}}},
-    }
+def chain(commit: str = "a" * 40) -> Provenance:
+    return replace(
+        provenance.trace_new({"train": small.LINEAR.model_dump()}),
+        git=Commit(commit, dirty=False),
+        dvc={"raw": {"deps": {}, "outs": {"data/raw/table": "d" * 32}}},
+    )
 
 
 def tags(store: ModelStore) -> list[str]:
@@ -86,7 +88,7 @@ def test_the_same_model_twice_is_one_entry_untouched(store: ModelStore) -> None:
 def test_another_model_never_overwrites(store: ModelStore) -> None:
     one = bento_store.register(chain())
     before = held(one)
-    METRICS.write_text("{}")
+    MODEL_CONTRACT.write_bytes(MODEL_CONTRACT.read_bytes() + b" ")
     two = bento_store.register(chain())
     assert one != two
     assert sorted(tags(store)) == sorted([one, two])
@@ -102,6 +104,44 @@ def test_metadata_follow_another_commit_and_the_content_does_not(store: ModelSto
     assert entry.info.metadata["git"]["commit"] == "b" * 40
     assert entry.info.labels["git_commit"] == "b" * 40
     assert held(tag) == before
+    assert tags(store) == [tag]
+
+
+def test_a_new_card_replaces_the_old_one_under_the_same_tag(store: ModelStore) -> None:
+    tag = bento_store.register(chain())
+    folder = Path(bentoml.models.get(tag).path)
+    graph = (folder / "model.onnx").stat()
+    CARD.write_text("# another\n")
+    METRICS.write_text('{"test": {"accuracy": 0.8}}')
+    (PLOTS / f"{PICTURES[0]}.png").write_bytes(b"another")
+    (folder / "plots" / "of_older_code.png").write_bytes(b"old")
+    assert bento_store.register(chain()) == tag
+    assert tags(store) == [tag]
+    assert held(tag) == files()
+    entry: Any = bentoml.models.get(tag)
+    assert json.loads(entry.info.metadata["metrics"])["test"]["accuracy"] == 0.8
+    assert entry.info.metadata["files_sha256"] == chain().files_sha256
+    after = (folder / "model.onnx").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (graph.st_ino, graph.st_mtime_ns)
+
+
+def test_an_update_that_was_cut_short_is_completed(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = bento_store.register(chain())
+    CARD.write_text("# another\n")
+    METRICS.write_text('{"test": {"accuracy": 0.8}}')
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    changed = chain()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            bento_store.register(changed)
+    assert bento_store.register(chain()) == tag
+    assert held(tag) == files()
     assert tags(store) == [tag]
 
 
@@ -137,9 +177,10 @@ def test_a_deleted_entry_comes_back_the_same() -> None:
 
 
 def test_two_processes_at_once_make_one_entry(tmp_path: Path, store: ModelStore) -> None:
+    params = {"train": small.LINEAR.model_dump()}
     call = (
         "from cairn import provenance; from cairn.releases import bento_store; "
-        f"print(bento_store.register(provenance.fresh({small.LINEAR.model_dump()!r})))"
+        f"print(bento_store.register(provenance.trace_new({params!r})))"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     running = [
@@ -170,12 +211,12 @@ def test_arguments_of_any_kind_go_through_the_store_as_json_has_them(
     block = small.LINEAR.model_copy(update={"arguments": arguments})
     params = {"raw": {"sha256": None}, "train": block.model_dump()}
     searched = {"test": {"accuracy": 0.9}, "search": {"arguments": {"max_depth": None}}}
-    put = {**chain(), "params": params, "metrics": searched}
+    put = replace(chain(), params=params, metrics=searched)
     tag = bento_store.register(put)
     path = Path(store.get(tag).path) / "model.yaml"
     before = path.stat().st_mtime_ns
     assert bento_store.register(put) == tag
     assert path.stat().st_mtime_ns == before  # what is read back is what was put
     found = read_chain(dict(bentoml.models.get(tag).info.metadata))
-    assert found == json.loads(json.dumps(put))
+    assert found == json.loads(json.dumps(put.as_dict()))
     assert orjson.loads(orjson.dumps(found)) == found

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from cairn import inference
 from cairn.contract import Column, Contract, Feature, Target, Threshold
-from cairn.evaluation.metrics import SCORES, Scored
+from cairn.evaluation.metrics import SCORES, ScoredRows
 from cairn.inference import Predictions
 from cairn.releases import comparison
 from cairn.releases.comparison import IncomparableError, LabeledRows, Model
@@ -135,11 +135,11 @@ def test_rows_of_the_training_are_found_by_all_that_the_model_takes(tmp_path: Pa
 
 def scored(
     labels: NDArray[Any], truth: NDArray[Any], probabilities: NDArray[Any] | None = None
-) -> Scored:
+) -> ScoredRows:
     """Build the predictions of a model of two classes."""
     of_second = labels * 0.8 + 0.1 if probabilities is None else probabilities
     predictions = Predictions(labels, np.column_stack([1 - of_second, of_second]))
-    return Scored(np.zeros((len(truth), 1), dtype=np.float32), truth, predictions)
+    return ScoredRows(np.zeros((len(truth), 1), dtype=np.float32), truth, predictions)
 
 
 BITS = st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=1, max_size=40)
@@ -226,7 +226,7 @@ def test_a_threshold_decides() -> None:
 
 
 def test_a_model_is_read_from_its_files(tmp_path: Path) -> None:
-    small.save(tmp_path / "data/model")
+    small.save_tree(tmp_path)
     model = comparison.load_model(tmp_path, "v1.0.0")
     assert (model.number, model.size) == ("v1.0.0", len(small.fitted().graph))
     predictions = comparison.predict(model, small.fitted().features).labels
@@ -237,7 +237,7 @@ def test_a_model_is_read_from_its_files(tmp_path: Path) -> None:
 
 
 def test_a_contract_of_other_code_cannot_be_compared(tmp_path: Path) -> None:
-    small.save(tmp_path / "data/model")
+    small.save_tree(tmp_path)
     (tmp_path / "data/model/contract.json").write_text('{"columns": [], "of later code": 1}')
     with pytest.raises(IncomparableError, match=r"cannot read the contract of v1\.0\.0"):
         comparison.load_model(tmp_path, "v1.0.0")

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from mlflow.utils.validation import _validate_param_name
 
 from cairn import inference, provenance
 from cairn.console import CairnError
-from cairn.paths import EVALUATION, METRICS, MODEL, ONNX
+from cairn.paths import CARD, EVALUATION, EVALUATION_FOLDER, METRICS, MODEL, ONNX
+from cairn.provenance import Commit, Provenance
 from cairn.releases import bento_store, mlflow
 from tests import mlflow_server, small
 from tests.conftest import ROOT, Project, copy
 from tests.ports import free_ports
+from tests.service.complete import locked_stages
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 OURS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME")
@@ -40,7 +42,7 @@ print(mlflow.pyfunc.load_model(sys.argv[1]).predict(rows)["probabilities"].tolis
 UNUSED = """
 import os, sys
 from cairn.releases import mlflow
-from stages import train
+from stages import evaluate
 for given in ({}, {"MLFLOW_TRACKING_URI": " "}):
     os.environ.update(given)
     mlflow.track("a:b", {})
@@ -69,8 +71,8 @@ class Server:
         return list(self.client.search_model_versions(f"name='{name}'"))
 
     def runs(self, name: str) -> list[Any]:
-        result = self.client.get_experiment_by_name(name)
-        return list(self.client.search_runs([result.experiment_id]))
+        found = self.client.get_experiment_by_name(name)
+        return list(self.client.search_runs([found.experiment_id]))
 
 
 @pytest.fixture(scope="module")
@@ -82,27 +84,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStore]:
-    """Create a store of this test's own, with data/model beside it, and nothing of the user's."""
+    """A store of this test's own, data/model beside it, and nothing of the user's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     for name in OURS:
         monkeypatch.delenv(name, raising=False)
-    small.save(MODEL)
+    small.save_tree()
     with small.store(tmp_path / "bentoml") as own:
         yield own
 
 
-def chain(name: str = "small", **more: Any) -> dict[str, Any]:
+def chain(name: str = "small", **more: Any) -> Provenance:
     params = {**small.LINEAR.model_dump(), "name": name}
     dvc = {"raw": {"deps": {}, "outs": {"data/raw/table": "d" * 32}}}
-    return {**provenance.fresh(params), "dvc": dvc, **more}
+    return replace(provenance.trace_new({"train": params}), **{"dvc": dvc, **more})
 
 
 def without_server(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line of a training that could not be logged."""
+    """The one line of a training that nothing could be logged of."""
     mlflow.track("small:tag", chain())
     [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith("train: warning: MLFLOW_TRACKING_URI: ")
+    assert line.startswith("evaluate: warning: MLFLOW_TRACKING_URI: ")
     assert line.endswith("; then log it by: python -m cairn.releases.mlflow")
     return str(line)
 
@@ -126,10 +128,10 @@ def test_without_the_client_a_warning_says_what_installs_it(
 def test_a_server_that_is_not_there_costs_a_warning_without_the_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    index = f"127.0.0.1:{free_ports(1)}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{index}")
+    place = f"127.0.0.1:{free_ports(1)}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{place}")
     line = without_server(capsys)
-    assert f"http://{index}: [Errno" in line
+    assert f"http://{place}: [Errno" in line
     assert "refused" in line
     assert "secret" not in line
 
@@ -153,9 +155,8 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     """MLflow's own defaults would try for a quarter of an hour."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        (tmp_path / "chain.json").write_text(json.dumps(chain()))
-        call = "import json; from cairn.releases import mlflow"
-        call += "; mlflow.track('a:b', json.load(open('chain.json')))"
+        call = "from cairn import provenance; from cairn.releases import mlflow"
+        call += f"; mlflow.track('a:b', provenance.trace_new({chain().params!r}))"
         done = subprocess.run(
             [sys.executable, "-c", call],
             cwd=tmp_path,
@@ -165,7 +166,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
             check=True,
             timeout=600,
         )
-    assert f"train: warning: MLFLOW_TRACKING_URI: {uri}: timed out" in done.stdout
+    assert f"evaluate: warning: MLFLOW_TRACKING_URI: {uri}: timed out" in done.stdout
     assert done.stderr == ""
 
 
@@ -186,11 +187,8 @@ def test_params_are_as_in_params_yaml() -> None:
 
 def test_metrics_are_numbers_with_their_intervals() -> None:
     interval = {"value": 0.9, "low": 0.8, "high": 1.0}
-    text = {
-        "test": {"accuracy": interval},
-        "cross_validation": {"scores": {"brier": interval}},
-    }
-    EVALUATION.write_text(json.dumps(text))
+    said = {"test": {"accuracy": interval}, "cross_validation": {"scores": {"brier": interval}}}
+    EVALUATION.write_text(json.dumps(said))
     scores = {"test": {"accuracy": 0.9, "roc_auc": None, "best": "SVC", "done": True}}
     assert mlflow.flatten_metrics(scores) == {
         "test.accuracy": 0.9,
@@ -199,20 +197,20 @@ def test_metrics_are_numbers_with_their_intervals() -> None:
         "cross_validation.brier.low": 0.8,
         "cross_validation.brier.high": 1.0,
     }
-    EVALUATION.write_text(json.dumps({**text, "cross_validation": None}))
+    EVALUATION.write_text(json.dumps({**said, "cross_validation": None}))
     assert "cross_validation.brier.low" not in mlflow.flatten_metrics(scores)
 
 
-def test_what_train_leaves_is_hashed_as_dvc_will_have_it() -> None:
-    assert mlflow.read_train_hashes() == {}
-    outs = ["data/model/model.onnx", {"data/model/contract.json": {"cache": False}}]
-    stage = {"deps": ["code.py", "none.py"], "outs": outs, "metrics": ["data/model/metrics.json"]}
+def test_what_evaluate_leaves_is_hashed_as_dvc_will_have_it() -> None:
+    assert mlflow.read_new_hashes() == {}
+    outs = ["data/evaluation/card.md", {"data/evaluation/evaluation.json": {"cache": False}}]
+    stage = {"deps": ["code.py", "none.py"], "outs": outs, "metrics": [METRICS.as_posix()]}
     Path("code.py").write_bytes(b"")
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
-    estimator = [MODEL / name for name in ("model.onnx", "contract.json", "metrics.json")]
-    assert mlflow.read_train_hashes() == {
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
+    made = [CARD, EVALUATION, METRICS]
+    assert mlflow.read_new_hashes() == {
         "deps": {"code.py": "d41d8cd98f00b204e9800998ecf8427e"},
-        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in estimator},
+        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in made},
     }
 
 
@@ -228,7 +226,7 @@ def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_p
     for name in ("dvc.lock", "params.yaml"):
         Path(name).write_text("a")
     git("init", "--quiet")
-    git("add", "dvc.lock", "params.yaml", "data/model/metrics.json")
+    git("add", "dvc.lock", "params.yaml", "data/evaluation/metrics.json")
     git("commit", "--quiet", "--message", "all")
     Path("dvc.lock").write_text("b")
     METRICS.write_text("{}")
@@ -239,12 +237,7 @@ def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_p
 
 
 def test_by_hand_it_wants_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    outs = [
-        {"path": path.as_posix(), "md5": provenance.digest(path, "md5")}
-        for path in provenance.FILES
-    ]
-    trained = {"outs": outs, "params": {"params.yaml": {"train": {"name": "small"}}}}
-    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"train": trained}}))
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": locked_stages()}))
     with pytest.raises(CairnError, match=r"^MLFLOW_TRACKING_URI is not set; set it to the"):
         mlflow.main()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_ports(1)}")
@@ -259,13 +252,13 @@ def test_the_same_model_is_one_version_with_the_tags_of_the_last(
 ) -> None:
     server.use(monkeypatch)
     monkeypatch.setenv("DVC_EXP_NAME", "tulip")
-    first = chain("same", git={"commit": "a" * 40, "dirty": False})
+    first = chain("same", git=Commit("a" * 40, dirty=False))
     tag = bento_store.register(first)
     mlflow.track(tag, first)
     [version] = server.versions("same")
     server.client.set_model_version_tag("same", version.version, "approved", "yes")
     other = {"features": {"deps": {}, "outs": {"data/features/test.parquet": "e" * 32}}}
-    mlflow.track(tag, {**first, "dvc": other})
+    mlflow.track(tag, replace(first, dvc=other))
     [again] = server.versions("same")
     assert again.version == version.version == "1"
     assert again.run_id == version.run_id
@@ -273,7 +266,7 @@ def test_the_same_model_is_one_version_with_the_tags_of_the_last(
     assert again.tags == {
         "approved": "yes",
         "bentoml_tag": tag,
-        "sha256": first["sha256"],
+        "sha256": first.sha256,
         "git_commit": "none",
         "git_dirty": "false",
         "dvc.features.outs.data/features/test.parquet": "e" * 32,
@@ -281,7 +274,7 @@ def test_the_same_model_is_one_version_with_the_tags_of_the_last(
     runs = server.runs("same")
     assert [(run.info.run_name, run.info.status) for run in runs] == [("tulip", "FINISHED")] * 2
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"train: logged to MLflow at {server.uri}, version 1 of same"
+        f"evaluate: logged to MLflow at {server.uri}, version 1 of same"
     )
 
 
@@ -292,10 +285,10 @@ def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
 ) -> None:
     server.use(monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
-    paths = {f"../{index}/größe = {'x' * index}": "d" * 32 for index in range(250)}
-    knobs = {f"{index}: (größe)": "ä" * 7000 for index in range(250)}
+    paths = {f"../{place}/größe = {'x' * place}": "d" * 32 for place in range(250)}
+    knobs = {f"{place}: (größe)": "ä" * 7000 for place in range(250)}
     many = chain("many", dvc={"raw": {"deps": paths, "outs": {}}})
-    many["params"] = {"train": {"name": "many", "arguments": knobs}}
+    many = replace(many, params={"train": {"name": "many", "arguments": knobs}})
     mlflow.track("many:tag", many)
     [run] = server.runs("elsewhere")
     assert run.data.params["train.arguments.7_ _größe_"] == "ä" * 6000
@@ -326,17 +319,17 @@ def test_a_server_that_keeps_no_files_costs_a_warning_and_leaves_a_failed_run(
 def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
     server: Server, project: Project, tmp_path: Path
 ) -> None:
-    estimator = copy(project, tmp_path / "copy")
-    train = ("dvc", "repro", "--force", "--single-item", "train")
+    made = copy(project, tmp_path / "copy")
+    train = ("dvc", "repro", "--force", "--single-item", "evaluate")
     nowhere = f"http://127.0.0.1:{free_ports(1)}"
-    single = estimator.run(*train, MLFLOW_TRACKING_URI=nowhere)
-    [warning] = [line for line in single.stdout.splitlines() if "warning" in line]
-    assert warning.startswith(f"train: warning: MLFLOW_TRACKING_URI: {nowhere}: [Errno")
-    assert "Traceback" not in single.stdout + single.stderr
-    lock = (estimator.root / "dvc.lock").read_bytes()
+    alone = made.run(*train, MLFLOW_TRACKING_URI=nowhere)
+    [warning] = [line for line in alone.stdout.splitlines() if "warning" in line]
+    assert warning.startswith(f"evaluate: warning: MLFLOW_TRACKING_URI: {nowhere}: [Errno")
+    assert "Traceback" not in alone.stdout + alone.stderr
+    lock = (made.root / "dvc.lock").read_bytes()
 
-    estimator.run(*train, **server.env)
-    assert (estimator.root / "dvc.lock").read_bytes() == lock
+    made.run(*train, **server.env)
+    assert (made.root / "dvc.lock").read_bytes() == lock
     [version] = server.versions("cairn")
     stages = yaml.safe_load(lock)["stages"]
     hashes = {
@@ -345,35 +338,35 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
         for side in ("deps", "outs")
         for entry in content.get(side, ())
     }
-    sha256 = provenance.sha256(estimator.root / MODEL)
+    sha256 = provenance.sha256(made.root / MODEL)
     assert version.tags == {
         **hashes,
         "bentoml_tag": f"cairn:{sha256[:12]}",
         "sha256": sha256,
-        "git_commit": estimator.git("rev-parse", "HEAD"),
+        "git_commit": made.git("rev-parse", "HEAD"),
         "git_dirty": "false",
     }
 
     run = server.client.get_run(version.run_id)
     assert run.data.params["train.seed"] == "42"
     assert run.data.params["features.test_size"] == "0.2"
-    text = json.loads((estimator.root / METRICS).read_bytes())
-    assert run.data.metrics["test.accuracy"] == text["test"]["accuracy"]
-    assert run.data.metrics["test.log_loss"] == text["test"]["log_loss"]
+    said = json.loads((made.root / METRICS).read_bytes())
+    assert run.data.metrics["test.accuracy"] == said["test"]["accuracy"]
+    assert run.data.metrics["test.log_loss"] == said["test"]["log_loss"]
 
     into = tmp_path / "logged"
     into.mkdir()
     folder = Path(server.client.download_artifacts(version.run_id, "model", str(into)))
-    for path in (estimator.root / MODEL).rglob("[!.]*"):
-        if path.is_file():
-            logged = folder / path.relative_to(estimator.root / MODEL)
-            assert logged.read_bytes() == path.read_bytes()
+    for top in (made.root / MODEL, made.root / EVALUATION_FOLDER):
+        for path in top.rglob("[!.]*"):
+            if path.is_file():
+                assert (folder / path.relative_to(top)).read_bytes() == path.read_bytes()
     rows = np.zeros((2, 30), dtype=np.float32)
-    onnx = inference.predict(inference.session((estimator.root / ONNX).read_bytes()), rows)
-    loaded = estimator.run("python", "-c", LOAD, str(folder)).stdout
+    onnx = inference.predict(inference.session((made.root / ONNX).read_bytes()), rows)
+    loaded = made.run("python", "-c", LOAD, str(folder)).stdout
     assert json.loads(loaded) == onnx.probabilities.tolist()
 
-    by_hand = estimator.run("python", "-m", "cairn.releases.mlflow", **server.env)
+    by_hand = made.run("python", "-m", "cairn.releases.mlflow", **server.env)
     assert by_hand.stdout == f"tracking: logged to MLflow at {server.uri}, version 1 of cairn\n"
     assert len(server.versions("cairn")) == 1
     assert len(server.runs("cairn")) == 2

@@ -7,6 +7,8 @@ from typing import Any
 
 import bentoml
 import pytest
+import yaml
+from dvc.repo import Repo
 
 from cairn import provenance
 from cairn.console import CairnError
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationW
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a clone with two commits, of two models, the second one checked out."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clone that has two commits, of two models, the second one checked out."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "clone").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -36,10 +38,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def commits(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, ...]]:
-    """Copy that clone, make it the current folder, and list its two commits."""
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    """The two commits of a copy of that clone, which is the current folder."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     history.enter(tmp_path / "clone", monkeypatch)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     with small.store(tmp_path / "bentoml"):
@@ -77,11 +79,11 @@ def test_what_is_nowhere_is_said(
     commits: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(CACHE)
-    text = (
+    said = (
         rf"of commit {commits[0][:7]} is not in DVC's cache, and the remote does not have it; `mak"
     )
     for call in (lambda: revision.store_model(commits[0], {}), lambda: revision.fetch(commits[0])):
-        with pytest.raises(CairnError, match=text):
+        with pytest.raises(CairnError, match=said):
             call()
     capfd.readouterr()
 
@@ -104,19 +106,18 @@ def test_a_file_that_the_commit_does_not_have_is_named(commits: tuple[str, ...])
 
 
 def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]) -> None:
-    result = [revision.store_model(commit, {}) for commit in commits]
-    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in result]
-    assert [kept.tag for kept in result] == [f"small:{kept.sha256[:12]}" for kept in result]
+    found = [revision.store_model(commit, {}) for commit in commits]
+    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in found]
+    assert [kept.tag for kept in found] == [f"small:{kept.sha256[:12]}" for kept in found]
     assert [each["git"] for each in metadata] == [
         {"commit": commit, "dirty": False} for commit in commits
     ]
-    files = provenance.files_in(provenance.lock())
-    assert result[1].sha256 == provenance.sha256(MODEL, files)
-    entry = Path(bentoml.models.get(result[0].tag).path)
-    assert provenance.sha256(entry, files) == result[0].sha256 != result[1].sha256
+    assert found[1].sha256 == provenance.sha256(MODEL)
+    entry = Path(bentoml.models.get(found[0].tag).path)
+    assert provenance.sha256(entry) == found[0].sha256 != found[1].sha256
     assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == {
         Path("model.yaml"),
-        *(path.relative_to(MODEL) for path in provenance.FILES),
+        *(Path(provenance.inside(path)) for path in provenance.FILES),
     }
 
 
@@ -135,3 +136,29 @@ def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
         CairnError, match=r"^git show: fatal: path './?dvc.lock' exists on disk|git show"
     ):
         revision.store_model(commands.git("rev-parse", "HEAD").strip(), {})
+
+
+def test_a_commit_of_older_code_is_read_at_the_paths_of_today(commits: tuple[str, ...]) -> None:
+    """One stage wrote everything into data/model, and the tag was made from every file."""
+    assert commits
+    for path in provenance.FILES:
+        old = MODEL / provenance.inside(path)
+        old.parent.mkdir(exist_ok=True)
+        path.rename(old)
+    outs = sorted({MODEL / provenance.inside(path) for path in provenance.FILES} | {TEST, TRAIN})
+    metrics = MODEL / METRICS.name
+    kept = [str(path) for path in outs if path != metrics]
+    train = {"cmd": "true", "params": ["train"], "outs": [*kept, {str(metrics): {"cache": False}}]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": train}}))
+    Path("dvc.lock").unlink()
+    with Repo() as repo:
+        repo.commit(force=True)
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "older code")
+    commit = git("rev-parse", "HEAD")
+    with revision.open_files(commit, FILES) as folder:
+        assert b"0.6" in (folder / METRICS).read_bytes()
+    kept_model = revision.store_model(commit, {})
+    every = provenance.sha256(MODEL, provenance.FILES)
+    assert kept_model.sha256 == every != provenance.sha256(MODEL)
+    assert kept_model.tag == f"small:{every[:12]}"

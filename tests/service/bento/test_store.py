@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from cairn.releases import bento_store
 from service.bento.store import chain, chosen, packed_tag, read
 from service.process.settings import Settings
 from tests import small
+from tests.service.complete import locked_stages
 
 ROOT = Path(__file__).resolve().parents[3]
 CALL = "from service.bento.store import packed_tag; print(packed_tag())"
@@ -32,14 +32,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStor
     """A project with a model that its dvc.lock names, and an empty store."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    small.save(MODEL)
-    outs = [
-        {"path": path.as_posix(), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
-        for path in provenance.FILES
-    ]
-    trained = {"outs": outs, "params": {"params.yaml": {"train": {"name": "small"}}}}
+    small.save_tree()
     raw = {"params": {"params.yaml": {"raw": {"source": "t.csv", "sha256": None}}}}
-    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"raw": raw, "train": trained}}))
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"raw": raw, **locked_stages()}}))
     with small.store(tmp_path / "bentoml") as own:
         yield own
 
@@ -63,13 +58,13 @@ def test_the_model_that_dvc_lock_names_is_registered_and_served(store: ModelStor
 
 def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
     train = {"name": "small", "arguments": {"max_depth": None, "class_weight": {0: 1, 1: 2.5}}}
-    put = provenance.fresh(train)
+    put = provenance.trace_new({"train": train})
     stored = store.get(bento_store.register(put))
     found = chain(stored.info.metadata)
     weights = {"0": 1, "1": 2.5}  # a key of JSON is a text
     arguments = {"max_depth": None, "class_weight": weights}
     assert found == {
-        **put,
+        **put.as_dict(),
         "params": {
             "raw": {"source": "t.csv", "sha256": None},
             "train": {"name": "small", "arguments": arguments},

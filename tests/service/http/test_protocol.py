@@ -80,6 +80,76 @@ def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
     served(use)
 
 
+def test_the_rest_of_a_head_that_came_while_this_process_did_not_run_is_not_late() -> None:
+    async def use(server: Server, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST[:-2])
+        found: Any = server.server_state.connections
+        await until(lambda: any(one.has_part() for one in found))
+        writer.write(REQUEST[-2:])  # at once: the server, in this loop, has not read it
+        protocol.end_late(found, 0)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+    served(use)
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("before", [b"", REQUEST])
+@pytest.mark.parametrize("end", ["keep-alive", "drain"])
+def test_no_connection_is_closed_as_idle_on_which_a_request_has_come(
+    loop: str, http: str, before: bytes, end: str
+) -> None:
+    def close(found: Any) -> None:
+        if end == "drain":
+            protocol.end_idle(found)
+        else:
+            for one in list(found):
+                one.timeout_keep_alive_handler()
+
+    async def use(server: Server, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        found = server.server_state.connections
+        await until(lambda: len(found) == 1)
+        if before:
+            writer.write(before)
+            await reader.readuntil(b"ok")
+        writer.write(REQUEST)  # at once: the server, in this loop, has not read it
+        close(found)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+        close(found)
+        assert await reader.read() == b""
+        writer.close()
+
+    serve(loop, http, use)
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("before", [b"", REQUEST])
+def test_at_the_end_a_request_that_has_begun_to_come_is_answered_with_close(
+    loop: str, http: str, before: bytes
+) -> None:
+    async def use(server: Server, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        state: Any = server.server_state
+        if before:
+            writer.write(before)
+            await reader.readuntil(b"ok")
+        writer.write(REQUEST[:20])
+        await until(lambda: any(one.has_part() for one in state.connections))
+        protocol.end_idle(state.connections)
+        writer.write(REQUEST[20:])
+        await until(lambda: bool(state.tasks))
+        protocol.end_idle(state.connections)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"ok")
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        writer.close()
+
+    serve(loop, http, use)
+
+
 def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None:
     async def use(server: Server, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 
 from cairn.contract import Column, Contract, Target
 from cairn.export.onnx import to_onnx
-from cairn.modeling.histograms import seen
+from cairn.modeling.histograms import describe_rows
 from tests import browser, screenshot, serving, small
 from tests.browser import HOST, Browser
 from tests.conftest import Project
@@ -82,7 +82,7 @@ def wide() -> small.Fitted:
     classes = np.arange(60) % 3
     pipeline = make_pipeline(SimpleImputer(), LogisticRegression()).fit(rows, classes)
     graph = to_onnx(pipeline, COLUMNS)
-    return small.Fitted(pipeline, graph, seen(contract, rows, classes), rows, classes)
+    return small.Fitted(pipeline, graph, describe_rows(contract, rows, classes), rows, classes)
 
 
 def address(client: httpx.Client) -> str:

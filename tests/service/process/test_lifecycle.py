@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -151,9 +154,17 @@ def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http
 
 def _answer(client: socket.socket) -> bytes:
     with client:
-        client.sendall(REQUEST)
-        answer = client.recv(2**16)
-        return answer if answer.endswith(b"ok") else answer + client.recv(2**16)
+        return _ask(client)
+
+
+def _ask(client: socket.socket) -> bytes:
+    client.sendall(REQUEST)
+    return _received(client)
+
+
+def _received(client: socket.socket) -> bytes:
+    answer = client.recv(2**16)
+    return answer if answer.endswith(b"ok") else answer + client.recv(2**16)
 
 
 @IMPLEMENTATIONS
@@ -169,6 +180,47 @@ def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str, http: 
                 assert client.recv(1) == b""
 
     serve(loop, http, use)
+
+
+def _has_ended(client: socket.socket) -> bool:
+    """Whether the server's end of a connection that waits for no answer can be seen."""
+    return bool(select.select([client], [], [], 0)[0])
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("before", [REQUEST, b""])
+def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered(
+    loop: str, http: str, before: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any moment of the end, for longer than all of the end takes."""
+    monkeypatch.setattr(lifecycle, "LINGER_SECONDS", 0.25)
+    monkeypatch.setattr(lifecycle, "SETTLES", 1)
+    asked, stack = [], ExitStack()
+
+    async def use(server: Server, port: int) -> None:
+        # uvicorn's own would send the signal on to this process.
+        monkeypatch.setattr(server, "handle_exit", lambda *_: setattr(server, "should_exit", True))
+        own = asyncio.get_running_loop()
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            for _ in range(40)
+        ]
+        if before:
+            with ThreadPoolExecutor(len(clients)) as pool:
+                await asyncio.gather(*(own.run_in_executor(pool, _ask, one) for one in clients))
+        ends = asyncio.create_task(lifecycle.drain(server, 0.0))
+        for client in clients:
+            if not _has_ended(client):
+                client.sendall(REQUEST)
+                asked.append(client)
+                time.sleep(0.12)  # noqa: ASYNC251, the loop is not to run
+            await asyncio.sleep(0.001)
+        await ends
+
+    with stack:
+        serve(loop, http, use)
+        assert asked
+        assert all(_received(client).endswith(b"ok") for client in asked)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")

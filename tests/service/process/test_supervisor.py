@@ -21,8 +21,9 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from filelock import FileLock
 
+from service.process.lifecycle import LINGER_SECONDS
 from tests.conftest import ROOT, Project, copy
-from tests.load import REQUEST, ROWS, Load
+from tests.load import EARLY, REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
 from tests.serving import WAIT, ready
 
@@ -132,15 +133,34 @@ def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> d
     return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
 
 
+def moved(program: dict[str, Any], project: Project, copied: Project) -> dict[str, Any]:
+    """The program of a project as that of its copy."""
+    text = json.dumps(program)
+    for before, after in (
+        (str(project.root), str(copied.root)),
+        (project.env["HOME"], copied.env["HOME"]),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 @contextmanager
-def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
+def beginning(program: dict[str, Any], **env: str) -> Iterator[Served]:
     """Start what `bentoml serve` becomes with these settings; when the block ends, it is gone."""
     port = free_ports(1)
     with TemporaryDirectory() as folder:
         own = elsewhere(program, port, Path(folder), **env)
         with run(port, Path(folder, "serve.log"), **own) as served:
-            served.wait_ready(int(env.get("WORKERS", "1")))
             yield served
+
+
+@contextmanager
+def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
+    with beginning(program, **env) as served:
+        served.wait_ready(int(env.get("WORKERS", "1")))
+        yield served
 
 
 @contextmanager
@@ -160,8 +180,8 @@ def taken_by(worker: Any, served: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.slow
-def test_sigterm_turns_readiness_off_and_goes_on_answering(project: Project) -> None:
-    with serving(project, WORKERS="2", DRAIN_SECONDS="3600") as served, ExitStack() as stack:
+def test_sigterm_turns_readiness_off_and_goes_on_answering(program: dict[str, Any]) -> None:
+    with supervising(program, WORKERS="2", DRAIN_SECONDS="3600") as served, ExitStack() as stack:
         clients = [stack.enter_context(taken_by(one, served)) for one in served.workers()]
         served.process.send_signal(signal.SIGTERM)
         # A worker ends the connection with its first 503, so this one is of each.
@@ -229,6 +249,34 @@ def test_an_idle_connection_does_not_hold_up_the_end(program: dict[str, Any]) ->
 
 
 @pytest.mark.slow
+def test_a_worker_that_does_not_run_until_its_time_is_over_answers_what_came_meanwhile(
+    program: dict[str, Any],
+) -> None:
+    with supervising(program, DRAIN_SECONDS="2") as served, ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=60))
+            for _ in range(32)
+        ]
+        for client in clients[::2]:
+            client.sendall(REQUEST)
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
+        [worker] = served.workers()
+        served.process.terminate()
+        wait_until(served.drains)
+        worker.suspend()
+        wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
+        for client in clients:
+            client.sendall(REQUEST)
+        over = time.monotonic() + 2 + LINGER_SECONDS + 0.2
+        wait_until(lambda: time.monotonic() > over)
+        worker.resume()
+        answers = [client.recv(2**16) for client in clients]
+        assert all(answer.startswith(b"HTTP/1.1 200 OK\r\n") for answer in answers)
+        assert all(b"\r\nconnection: close\r\n" in answer for answer in answers)
+        assert served.process.wait(WAIT) == 0
+
+
+@pytest.mark.slow
 def test_a_request_in_work_at_sigterm_is_answered(program: dict[str, Any]) -> None:
     """Its body comes slowly, and ends after the drain time."""
     with supervising(program, DRAIN_SECONDS="0.2") as served:
@@ -261,8 +309,8 @@ def test_a_request_without_end_ends_with_the_graceful_time(program: dict[str, An
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -> None:
-    with serving(project, DRAIN_SECONDS="3600") as served:
+def test_a_second_signal_and_ctrl_c_do_not_wait(program: dict[str, Any], number: int) -> None:
+    with supervising(program, DRAIN_SECONDS="3600") as served:
         if number == signal.SIGTERM:
             served.process.send_signal(number)
             wait_until(served.drains)
@@ -271,8 +319,8 @@ def test_a_second_signal_and_ctrl_c_do_not_wait(project: Project, number: int) -
 
 
 @pytest.mark.slow
-def test_sigterm_while_the_model_is_loading_ends_it(project: Project) -> None:
-    with starting(project, DRAIN_SECONDS="0") as served:
+def test_sigterm_while_the_model_is_loading_ends_it(program: dict[str, Any]) -> None:
+    with beginning(program, DRAIN_SECONDS="0") as served:
         wait_until(lambda: bool(served.workers()))
         assert served.end() == 0
 
@@ -282,9 +330,11 @@ def test_sigterm_while_the_model_is_loading_ends_it(project: Project) -> None:
     "env", [{"WORKERS": "1", "BENTOML_CONTAINERIZED": "true"}, {"WORKERS": "2"}]
 )
 def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
-    project: Project, env: dict[str, str]
+    project: Project, program: dict[str, Any], env: dict[str, str]
 ) -> None:
-    with serving(project, **env) as served:
+    # BentoML's command looks at the variable of a container.
+    within = "BENTOML_CONTAINERIZED" in env
+    with serving(project, **env) if within else supervising(program, **env) as served:
         count = int(env["WORKERS"])
         with Load(served.port) as load:
             load.wait_for(500)
@@ -295,15 +345,18 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
             load.wait_for(500)
         # One connection has one request at a time, and what came later is another worker's.
         assert len(load.lost) <= load.connections
-        assert {kind for kind, _ in load.lost} <= {"ConnectionResetError", "IncompleteReadError"}
+        kinds = {"ConnectionResetError", "IncompleteReadError", EARLY}
+        assert {kind for kind, _ in load.lost} <= kinds
         assert all(begun < gone for _, begun in load.lost)
         assert load.statuses == {HTTPStatus.OK}
         assert served.end() == 0
 
 
 @pytest.mark.slow
-def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Project) -> None:
-    with starting(project) as served:
+def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(
+    program: dict[str, Any],
+) -> None:
+    with beginning(program) as served:
         wait_until(lambda: bool(served.workers()))
         first = served.workers()[0]
         first.kill()
@@ -328,11 +381,12 @@ def test_a_worker_killed_as_it_starts_is_replaced_but_not_for_ever(project: Proj
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_cannot_start_ends_all(
-    project: Project, tmp_path: Path, workers: int
+    project: Project, program: dict[str, Any], tmp_path: Path, workers: int
 ) -> None:
-    """The model is damaged behind the back of the parent, which checked it when it started."""
+    """The model is damaged behind the back of `bentoml serve`, which checks it when it starts."""
     mine = copy(project, tmp_path)
-    with serving(mine, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
+    own = moved(program, project, mine)
+    with supervising(own, WORKERS=str(workers), DRAIN_SECONDS="0.2") as served:
         store = Path(mine.env["HOME"], "bentoml", "models")
         for model in (*store.glob("*/*/model.onnx"), mine.root / "data/model/model.onnx"):
             model.unlink()
@@ -380,10 +434,7 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
 @pytest.mark.long
 @pytest.mark.slow
 def test_fifty_restarts_under_load_lose_nothing(program: dict[str, Any], tmp_path: Path) -> None:
-    """Two at a time.
-
-    A client that a busy machine keeps from running for the whole drain is told nothing of it.
-    """
+    """Two at a time."""
     programs = {}
     for port in (free_ports(1), free_ports(1)):
         (tmp_path / str(port)).mkdir()
@@ -424,8 +475,9 @@ def test_a_hangup_replaces_the_workers_and_loses_nothing(
 @contextmanager
 def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
     """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
-    program = "import os, signal, sys, time; from pathlib import Path; from service import run; "
-    program += "run_folder, number = run.folder(), sys.argv[2]\n"
+    program = "import os, signal, sys, time; from pathlib import Path; "
+    program += "from service.process import run_folder; "
+    program += "run, number = run_folder.folder(), sys.argv[2]\n"
     place = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
     command = [sys.executable, "-m", "service.process.supervisor", *place, "-c", program + code]
     process = subprocess.Popen(
@@ -445,7 +497,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
         process.communicate()
 
 
-READY = "run.ready_file(run_folder, os.getpid()).write_text('0.1'); "
+READY = "run_folder.ready_file(run, os.getpid()).write_text('0.1'); "
 MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
@@ -502,7 +554,7 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
 )
 def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
-    end = "lambda *_: (Path('told').write_text(repr(run.stopping())), os._exit(0))"
+    end = "lambda *_: (Path('told').write_text(repr(run_folder.stopping())), os._exit(0))"
     code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)

@@ -94,7 +94,7 @@ def test_a_stack_shows_the_message_only_where_that_is_allowed(
 
 SCRIPT = """
 import logging, warnings
-from service import logs
+from service.telemetry import logs
 log = logs.start("info", messages=False)
 logging.getLogger("some.library").info("number %d", 3, extra={"rows": 2})
 logging.getLogger("some.library").debug("not this one")

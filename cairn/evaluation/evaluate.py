@@ -1,0 +1,196 @@
+"""Evaluate: score a model on rows that it has not seen, and measure how much the scores vary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from pandas import DataFrame
+from sklearn.pipeline import Pipeline
+
+from cairn import inference
+from cairn.compute.engine import Engine, Local
+from cairn.compute.processes import Run, here
+from cairn.console import Progress, patience, say
+from cairn.contract import Contract
+from cairn.evaluation import cross_validation, curves, intervals, metrics, records, slices
+from cairn.evaluation.metric_table import METRICS
+from cairn.evaluation.metrics import ScoredRows
+from cairn.evaluation.records import Evaluation, Importance, TableReport
+from cairn.inference import Predictions
+from cairn.modeling import fitting
+from cairn.modeling.feature_rows import FeatureRows
+from cairn.modeling.out_of_fold import TrainingRows
+from cairn.modeling.records import Threshold, Training
+from cairn.params import Evaluate, Train
+
+BLOCK = 2**13  # rows that are predicted at once, as where parity is proved
+SHOWN = 3  # classes that one line names
+HEADLINE = ("accuracy", "balanced_accuracy", "roc_auc")
+
+
+class Model(NamedTuple):
+    """A model: the Pipeline, its ONNX graph and contract, and what is known of its training."""
+
+    pipeline: Pipeline
+    graph: bytes
+    contract: Contract
+    training: Training
+
+
+class Data(NamedTuple):
+    """What a model is evaluated on.
+
+    Attributes
+    ----------
+    read_rows
+        Reads a part, `train` or `test`; one at a time is in memory.
+    report
+        What `processed` reports of the table; None: nothing.
+    """
+
+    read_rows: Callable[[str], FeatureRows]
+    report: TableReport | None
+
+
+class Asked(NamedTuple):
+    """What params.yaml asks for: its blocks `train` and `evaluate`."""
+
+    train: Train
+    evaluate: Evaluate
+
+
+class Result(NamedTuple):
+    """What data/evaluation is written from: scores of the training rows, the rest, the plots."""
+
+    train: dict[str, float]
+    evaluation: Evaluation
+    points: dict[str, DataFrame]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds: no intervals."""
+        validation = self.evaluation.cross_validation
+        test = {"rows": self.evaluation.rows.test, **records.values(self.evaluation.test)}
+        folds = {"cross_validation": records.values(validation.scores)} if validation else {}
+        return {"train": self.train, "test": test, **folds}
+
+
+def evaluate(data: Data, model: Model, asked: Asked, engine: Engine, run: Run = here) -> Result:
+    """Evaluate a model: on the training rows by folds, then on those of the test.
+
+    Parameters
+    ----------
+    run
+        Runs what can be done side by side.
+    """
+    contract, training, seed = model.contract, model.training, asked.train.seed
+    slices.check_slices(asked.evaluate.slices, contract)
+    classes = len(contract.target.classes)
+    rows = data.read_rows("train")
+    trained = TrainingRows(rows.features, rows.classes, contract)
+    with joblib.parallel_config("threading", n_jobs=-1):
+        validation = cross_validation.cross_validate(
+            trained, asked.train, asked.evaluate.cross_validation, engine, run
+        )
+        learning = learn(trained, training.params, asked.evaluate, run)
+    if validation.note:
+        say(f"evaluate: {validation.note}")
+    train_scores = metrics.scores(score("train", rows, model), classes)
+    del rows, trained  # before the test rows come
+    test = score("test", data.read_rows("test"), model)
+    say("evaluate: scoring")
+    with patience("evaluate: still scoring"):
+        trials = training.search.tried if training.search else ()
+        points = curves.measure_points(model.pipeline, test, contract, seed, trials)
+        evaluation = Evaluation(
+            rows=training.rows,
+            table=data.report,
+            duplicates=training.duplicates,
+            leaks=training.leaks,
+            notes=(
+                *training.notes,
+                *filter(None, [validation.note]),
+                *describe_absent_classes(test, contract),
+            ),
+            test=intervals.measure_all(test, classes, seed, run),
+            cross_validation=validation.record,
+            classes=slices.score_classes(test, contract, seed, run),
+            slices=slices.score_slices(test, contract, asked.evaluate.slices, seed, run),
+            threshold=_add_reached(training.threshold, validation),
+            search=training.search,
+            importance=tuple(
+                Importance(*row) for row in points["importance"].itertuples(index=False)
+            ),
+        )
+    return Result(train_scores, evaluation, {**points, "learning": learning})
+
+
+def headline(test: records.Scores, rows: int) -> str:
+    """Put the main scores into a line, as far as the test rows define them.
+
+    >>> headline({"accuracy": records.Interval(0.5)}, 2)
+    'accuracy 0.500 on 2 test rows'
+    """
+    values = records.values(test)
+    texts = [f"{METRICS[name].title} {values[name]:.3f}" for name in HEADLINE if name in values]
+    return f"{', '.join(texts)} on {rows:,} test rows"
+
+
+def score(part: str, rows: FeatureRows, model: Model) -> ScoredRows:
+    """Predict rows as the service does, with the threshold of the contract."""
+    predictions = predict(part, model.graph, rows.features)
+    decision = model.contract.target.decision
+    return ScoredRows(rows.features, rows.classes, inference.decided(predictions, decision))
+
+
+def predict(part: str, graph: bytes, features: NDArray[np.float32]) -> Predictions:
+    """Predict rows by the ONNX graph, in blocks side by side, each on one thread."""
+    session = inference.session(graph)
+    blocks = range(0, len(features), BLOCK)
+    predictions: list[Predictions] = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        Progress(f"evaluate: predicting the {part} rows") as progress,
+    ):
+        for block in Local(pool).map(
+            lambda start: inference.predict(session, features[start : start + BLOCK]), blocks
+        ):
+            predictions.append(block)
+            progress.add(len(block.labels))
+    return Predictions(*map(np.concatenate, zip(*predictions, strict=True)))
+
+
+def learn(rows: TrainingRows, params: Train, asked: Evaluate, run: Run = here) -> DataFrame:
+    """Measure the learning curve where cross-validation is wanted; otherwise it has no points."""
+    if not cross_validation.is_wanted(asked.cross_validation, len(rows.classes)):
+        return curves.empty_learning()
+    say("evaluate: learning from fewer rows")
+    with patience("evaluate: still learning from fewer rows"):
+        pipeline = fitting.build_pipeline(rows.features, rows.contract, params)
+        return curves.measure_learning(pipeline, (rows.features, rows.classes), params.seed, run)
+
+
+def describe_absent_classes(test: ScoredRows, contract: Contract) -> list[str]:
+    """Name the classes that no test row has, in one sentence; none: no sentence."""
+    counts = np.bincount(test.truth, minlength=len(contract.target.classes))
+    absent = [repr(contract.target.classes[code]) for code in np.flatnonzero(counts == 0)]
+    if not absent:
+        return []
+    more = f" and {len(absent) - SHOWN:,} more" if len(absent) > SHOWN else ""
+    return [f"no test row is of class {', '.join(absent[:SHOWN])}{more}: the scores leave it out"]
+
+
+def _add_reached(
+    threshold: Threshold | None, validation: cross_validation.Result
+) -> Threshold | None:
+    """Add what a threshold that was given reaches, where folds show it."""
+    if threshold is None or validation.reached is None:
+        return threshold
+    return replace(threshold, reached=validation.reached)
