@@ -63,7 +63,7 @@ k8s_checks = command -v kubectl >/dev/null || \
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all install install-dev install-extras commands check fmt clean store store-down repro push \
 	pull register report release promote rollback releases checkout serve bento export image image-run image-test \
-	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train verify bench lock
+	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train upgrade verify bench lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -235,6 +235,9 @@ k8s-train: ## the pipeline as a Job in that cluster
 	@$(call k8s_checks,$(TRAINING))
 	kubectl --namespace cairn delete job/cairn-train --ignore-not-found  # a Job cannot be changed
 	kubectl apply -k $(TRAINING)
+
+upgrade: install ## VERSION=v0.2.0: that Cairn merged into this branch; what is yours stays yours
+	@python -m deploy.local.upgrade "$$VERSION"
 
 verify: install ## rebuild in a clean clone, on one thread and on two, and compare with dvc.lock
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git clone --quiet . "$$folder/clone" && \

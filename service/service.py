@@ -1,52 +1,63 @@
-"""The BentoML service: loads one model, and is the documented contract of `/predict`."""
+"""The BentoML service: loads one model, and is the documented contract of `/predict`.
+
+To import it reads the settings' environment variables, for BentoML takes a service's configuration
+from the class, and does nothing else: no model is read or registered, nothing is patched.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 from typing import Any
 
 import bentoml
 import orjson
 
-from service.bento.client import schema_of_client
-from service.bento.store import NAME, chosen, packed_tag
-from service.http import routes
+from cairn.console import CairnError
+from service.bento import compat
+from service.bento.client import make_client_schema
+from service.bento.packed import PackedModel
+from service.bento.store import NAME, choose_model
+from service.http import front, routes
 from service.inference.predictor import Predictor
 from service.process import lifecycle, run_folder, supervisor, worker
-from service.process.settings import settings
+from service.process.settings import Settings, load_or_default, load_settings, read_settings
 from service.telemetry import logs
 
 logger = logging.getLogger(NAME)
+DECLARED = load_or_default()
 
 
 @bentoml.service(
     name=NAME,
-    workers=settings().workers,
-    # What BentoML has of these, the service does itself: see front.py, metrics.py, logs.py.
+    workers=DECLARED.workers,
+    # The service has these itself, see routes.py, metrics.py and logs.py.
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
-    traffic={"timeout": settings().timeout_seconds},
+    traffic={"timeout": DECLARED.timeout_seconds},
     envs=[
         {"name": "BENTOML_DO_NOT_TRACK", "value": "true"},
         # NumPy's, which the service hardly asks anything of.
-        {"name": "OPENBLAS_NUM_THREADS", "value": str(settings().threads)},
-        {"name": "OMP_NUM_THREADS", "value": str(settings().threads)},
+        {"name": "OPENBLAS_NUM_THREADS", "value": str(DECLARED.threads)},
+        {"name": "OMP_NUM_THREADS", "value": str(DECLARED.threads)},
     ],
 )
 class Cairn:
     """Predictions of the model that dvc.lock names."""
 
-    # BentoML packs what stands here as a class attribute, so the tag must be known at import.
-    model = bentoml.models.BentoModel(packed_tag())
+    # BentoML packs what is a class attribute here.
+    model = PackedModel()
 
     def __init__(self) -> None:
-        told = settings()
         # In a worker every line is the log's from the first; elsewhere logging is the caller's.
-        self.log = log() if run_folder.folder() else None
+        self.log = start_log(load_or_default()) if run_folder.folder() else None
+        self.settings = check_settings()
         try:
-            served = chosen(told, self.model)
-            self.predictor = Predictor(*served, max_rows=told.max_rows, threads=told.threads)
+            served = choose_model(self.settings, lambda: self.model)
+            self.predictor = Predictor(
+                *served, max_rows=self.settings.max_rows, threads=self.settings.threads
+            )
         except Exception as error:
             logger.error("the model cannot be loaded: %s", error)  # noqa: TRY400, it goes on
             raise
@@ -54,32 +65,31 @@ class Cairn:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def supervise() -> None:
-        """Run in the parent process, before it makes its workers."""
-        supervisor.install()
+        """Take over from BentoML, in the parent process, before it starts its workers."""
+        load_settings()
+        compat.replace_arbiter(lambda launch: compat.execute(supervisor.PROGRAM, launch))
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
-        """Run in each worker, once the model has answered."""
-        told = settings()
-        self.worker = worker.build(
+        """Start to answer requests, in each worker, once the model has answered."""
+        self.worker = routes.build_worker(
             self.predictor,
-            told,
+            self.settings,
             lifecycle.state(),
-            self.log or log(),
-            routes=(*routes.ROUTES, routes.OTHER),
-            pages=routes.pages(self.predictor, told, schema_of_client(service.schema())),
-            place=(bentoml.server_context.worker_index or 1) - 1,
+            self.log or start_log(self.settings),
+            schema=make_client_schema(service.schema()),
+            index=(bentoml.server_context.worker_index or 1) - 1,
             folder=run_folder.folder(),
         )
         self.worker.start()
         # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.state().start(told, lambda app: routes.Front(app, lambda: self.worker))
-        self.worker.say("ready", **self.worker.runner.describe())
+        lifecycle.state().start(self.settings, lambda app: front.Front(app, lambda: self.worker))
+        self.worker.log_event("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
-        """Run in each worker, after its last answer."""
-        self.worker.say("stopped")
+        """Write the last counts and lines, in each worker, after its last answer."""
+        self.worker.log_event("stopped")
         self.worker.close()
 
     # Over HTTP `Front` answers this route, by the same code; this is its documentation, and the
@@ -102,16 +112,27 @@ class Cairn:
         return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
 
 
-def log() -> logs.Log:
+def check_settings() -> Settings:
+    """Return the settings; where some are wrong, log a line for each, and raise a CairnError."""
+    try:
+        return read_settings(os.environ)
+    except ValueError as error:
+        for line in str(error).splitlines():
+            logger.error(line.removeprefix("error: "))  # noqa: TRY400, the user can mend it
+        raise CairnError(str(error)) from None
+
+
+def start_log(settings: Settings) -> logs.Log:
     """Have this process log as the settings say."""
-    told = settings()
-    return logs.start(told.log_level, messages=told.log_inputs, shared=told.workers > 1)
+    return logs.start_logging(
+        settings.log_level, with_messages=settings.log_inputs, is_shared=settings.workers > 1
+    )
 
 
-def loaded() -> worker.Worker:
-    """The worker of this process."""
+def find_worker() -> worker.Worker:
+    """Return the worker of this process."""
     return bentoml.get_current_service().worker  # type: ignore[no-any-return]
 
 
-service: Any = Cairn  # the decorator made a Service of it
-service.add_asgi_middleware(routes.Front, worker=loaded)
+service: Any = Cairn  # a Service, by the decorator
+service.add_asgi_middleware(front.Front, worker=find_worker)

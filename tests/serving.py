@@ -34,7 +34,7 @@ def ready(port: int, seconds: float) -> bool:
     """Whether a service on the port became ready within that time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if health.problem(port, seconds=1) is None:
+        if health.find_problem(port, seconds=1) is None:
             return True
         time.sleep(0.1)
     return False

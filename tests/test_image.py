@@ -213,7 +213,7 @@ def test_another_model_of_a_mounted_store_is_served(image: str, other: Project) 
     with docker.started(image, *mount, "--env=MODEL_TAG=cairn:none") as name:
         gone = Container(name, "")
         assert gone.ended() == 1
-        assert "MODEL_TAG: no cairn:none in /models/models; there: " in gone.said()
+        assert "MODEL_TAG: no cairn:none in /models/models; models there: " in gone.said()
 
 
 def test_another_model_from_s3_is_served_if_its_hash_is_right(

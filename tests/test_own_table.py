@@ -134,7 +134,7 @@ def ask(predictor: Predictor, rows: list[dict[str, Any]]) -> list[Any]:
     """What the service answers rows, each of them with all columns of the table."""
     body = json.dumps({"records": rows}).encode()
     read, matrix = predictor.read(body)
-    return predictor.answer(predictor.run(matrix), read, "id")["predictions"]  # type: ignore[no-any-return]
+    return predictor.make_answer(predictor.run(matrix), read, "id")["predictions"]  # type: ignore[no-any-return]
 
 
 def decisions(text: str) -> str:

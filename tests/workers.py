@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable
 from functools import cache
@@ -14,11 +15,11 @@ import orjson
 
 from service.http import routes
 from service.http.asgi import Message, Scope
-from service.http.routes import Front
+from service.http.front import Front
 from service.inference.predictor import Predictor
 from service.process.lifecycle import Lifecycle
 from service.process.settings import Settings
-from service.process.worker import Worker, build
+from service.process.worker import Worker
 from service.telemetry.logs import Log
 from tests import small
 
@@ -43,22 +44,12 @@ def predictor() -> Predictor:
 def worker(log: int | None = None, model: Predictor | None = None, **settings: Any) -> Worker:
     """A worker with these settings, which is ready; its log goes to a file descriptor."""
     served = model or predictor()
-    told = Settings.model_validate(settings)
+    checked = Settings.model_validate(settings)
     lifecycle = Lifecycle()
     lifecycle.ready = True
     descriptor = os.open(os.devnull, os.O_WRONLY) if log is None else log
-    return build(
-        served,
-        told,
-        lifecycle,
-        Log(level_of(told), descriptor),
-        routes=(*routes.ROUTES, routes.OTHER),
-        pages=routes.pages(served, told, {"name": "cairn"}),
-    )
-
-
-def level_of(told: Settings) -> int:
-    return {"debug": 10, "info": 20, "warning": 30, "error": 40}[told.log_level]
+    log_ = Log(logging.getLevelNamesMapping()[checked.log_level.upper()], descriptor)
+    return routes.build_worker(served, checked, lifecycle, log_, schema={"name": "cairn"})
 
 
 def scope(

@@ -1,8 +1,8 @@
 """Install the project's own `bentoml build` and `bentoml containerize` into this environment.
 
 BentoML finds them by the entry points `bentoml.commands` of an installed distribution. This one is
-a module and its metadata, so it is written in place: nothing to build, nothing to resolve, and a
-second call changes nothing. Installers that make an environment exactly the lock's take it away.
+a small package and its metadata, so it is written in place: nothing to build, nothing to resolve,
+and a second call changes nothing. Installers that make an environment exactly the lock's remove it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import sysconfig
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("cairn_commands.py")
+PACKAGE = Path(__file__).with_name("cairn_commands")
+SOURCES = tuple(PACKAGE / name for name in ("compat.py", "__init__.py"))
 FOLDER = "cairn_commands-1.dist-info"
 
 
 def main() -> None:
     """Write what the environment lacks."""
     site = Path(sysconfig.get_path("purelib"))
+    site.joinpath(f"{PACKAGE.name}.py").unlink(missing_ok=True)  # of older versions
     for name, text in files().items():
         if not (site / name).is_file() or (site / name).read_text(encoding="utf-8") != text:
             write(site / name, text)
@@ -25,7 +27,10 @@ def main() -> None:
 def files() -> dict[str, str]:
     """Return the files of the distribution, by name; its metadata after what they tell of."""
     content = {
-        SOURCE.name: SOURCE.read_text(encoding="utf-8"),
+        **{
+            f"{PACKAGE.name}/{source.name}": source.read_text(encoding="utf-8")
+            for source in SOURCES
+        },
         f"{FOLDER}/entry_points.txt": "[bentoml.commands]\n"
         "build = cairn_commands:build\ncontainerize = cairn_commands:containerize\n",
         f"{FOLDER}/INSTALLER": "cairn\n",

@@ -96,7 +96,7 @@ def await_ready(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Wait until the server is ready; False if it ends before."""
     where = "localhost" if host in HERE else host
     while server.poll() is None:
-        if health.problem(port, where, seconds=1) is None and port in listening(server.pid):
+        if health.find_problem(port, where, seconds=1) is None and port in listening(server.pid):
             return True
         time.sleep(POLL)
     return False

@@ -21,7 +21,7 @@ FRAME = {"title": "Dataframe", "type": "dataframe", "orient": "records", "defaul
 ARGUMENTS = {"features": FEATURES, "records": RECORDS, "dataframe": FRAME}
 
 
-def schema_of_client(schema: dict[str, Any]) -> dict[str, Any]:
+def make_client_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """BentoML's schema of the service, with the arguments that `service.inference.shapes` reads.
 
     Parameters

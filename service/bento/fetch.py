@@ -26,13 +26,13 @@ from service.process import run_folder
 
 # How often and how long to try again, to connect, and for all of the file.
 RETRIES, PATIENCE = 3, timedelta(seconds=30)
-CONNECT, WHOLE = timedelta(seconds=5), timedelta(minutes=10)
+CONNECT, TRANSFER = timedelta(seconds=5), timedelta(minutes=10)
 # Settings of AWS's that the client takes as they are, and may not survive.
-PLAIN = re.compile(r"[\x21-\x7e]*")
+PRINTABLE = re.compile(r"[\x21-\x7e]*")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
-def fetched(uri: str, sha256: str) -> Path:
+def fetch_model(uri: str, sha256: str) -> Path:
     """The folder of the model; fetched once for all workers of this run, and for those to come.
 
     Parameters
@@ -67,26 +67,28 @@ def fetched(uri: str, sha256: str) -> Path:
 def download(uri: str, into: Path, sha256: str) -> None:
     """Write the object to a file; raises CairnError unless it has that SHA-256."""
     whole = hashlib.sha256()
-    check(os.environ)
+    check_environment(os.environ)
     try:
         parts = urlsplit(uri)
-        store = S3Store(parts.netloc, client_options=options(), retry_config=retries())
+        store = S3Store(
+            parts.netloc, client_options=make_client_options(), retry_config=make_retry_config()
+        )
         with into.open("wb") as file:
             for chunk in obstore.get(store, parts.path.lstrip("/")):
                 whole.update(chunk)
                 file.write(chunk)
     except (BaseError, OSError, ValueError) as error:
-        raise CairnError(f"MODEL_URI: {uri} cannot be fetched: {reason(error)}") from None
+        raise CairnError(f"MODEL_URI: {uri} cannot be fetched: {summarize_error(error)}") from None
     if whole.hexdigest() != sha256:
         raise CairnError(
             f"MODEL_SHA256: {uri} is another file, {whole.hexdigest()}; it was not opened"
         )
 
 
-def check(environment: Mapping[str, str]) -> None:
+def check_environment(environment: Mapping[str, str]) -> None:
     """Refuse values of AWS's variables that no client could send; none of them is repeated."""
     for name, value in environment.items():
-        if name.startswith("AWS_") and not PLAIN.fullmatch(value):
+        if name.startswith("AWS_") and not PRINTABLE.fullmatch(value):
             raise CairnError(f"{name} has a space, a line break or another such character in it")
         if name in ENDPOINTS and value and not value.startswith(("http://", "https://")):
             raise CairnError(f"{name} has to begin with http:// or https://")
@@ -97,7 +99,7 @@ def unpack(file: Path, into: Path) -> None:
     try:
         with tarfile.open(file) as archive:
             entries = archive.getmembers()
-            if not all(harmless(entry) for entry in entries):
+            if not all(is_harmless(entry) for entry in entries):
                 raise tarfile.TarError("it has more than plain files in folders of its own")
             # Debian 12's Python 3.11.2 has no filters, so each entry was looked at above.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
@@ -106,24 +108,24 @@ def unpack(file: Path, into: Path) -> None:
         raise CairnError(f"MODEL_URI: this is no export of a model: {error}") from None
 
 
-def harmless(entry: tarfile.TarInfo) -> bool:
+def is_harmless(entry: tarfile.TarInfo) -> bool:
     """Whether an entry of an archive is a plain file or a folder below where it is unpacked."""
     path = PurePosixPath(entry.name)
     return (entry.isreg() or entry.isdir()) and not path.is_absolute() and ".." not in path.parts
 
 
-def options() -> Any:
+def make_client_options() -> Any:
     """How to connect: without TLS only to an endpoint that says so itself."""
     given = (os.environ[name] for name in ENDPOINTS if os.environ.get(name))
     plain = next(given, "").startswith("http://")
-    return {"allow_http": plain, "connect_timeout": CONNECT, "timeout": WHOLE}
+    return {"allow_http": plain, "connect_timeout": CONNECT, "timeout": TRANSFER}
 
 
-def retries() -> Any:
+def make_retry_config() -> Any:
     """How often and how long to try again."""
     return {"max_retries": RETRIES, "retry_timeout": PATIENCE}
 
 
-def reason(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """The first line of what the object store's client says."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -13,7 +13,7 @@ from service.bento.store import NAME
 OCI = "org.opencontainers.image."
 
 
-def labels(
+def make_labels(
     version: str, model: str, chain: Mapping[str, Any], files: tuple[Path, ...]
 ) -> dict[str, str]:
     """The labels of an image.
@@ -36,28 +36,28 @@ def labels(
         f"{OCI}version": version,
         f"{OCI}revision": f"{commit}{changed}",
         f"{OCI}created": date,
-        f"{OCI}source": source(git_says("remote", "get-url", "origin")),
+        f"{OCI}source": normalize_url(git_says("remote", "get-url", "origin")),
         "cairn.model": model,
         "cairn.model.sha256": str(chain["sha256"]),
         "cairn.model.revision": str(chain["git"]["commit"]),
-        **{f"cairn.dvc.{path}": md5 for path, md5 in outs(chain).items()},
+        **{f"cairn.dvc.{path}": md5 for path, md5 in list_outs(chain).items()},
     }
     return {name: value for name, value in found.items() if value}
 
 
-def outs(chain: Mapping[str, Any]) -> dict[str, str]:
+def list_outs(chain: Mapping[str, Any]) -> dict[str, str]:
     """Path → MD5, as dvc.lock has it, of all that the stages made."""
     return {path: md5 for stage in chain["dvc"].values() for path, md5 in stage["outs"].items()}
 
 
-def source(url: str) -> str:
+def normalize_url(url: str) -> str:
     """Address of a repository as a browser takes it; empty where it is none, without any secret.
 
     Examples
     --------
-    >>> source("git@github.com:you/churn.git")
+    >>> normalize_url("git@github.com:you/churn.git")
     'https://github.com/you/churn'
-    >>> source("https://you:token@example.org/you/churn.git")
+    >>> normalize_url("https://you:token@example.org/you/churn.git")
     'https://example.org/you/churn'
     """
     if url.startswith("git@") and ":" in url:

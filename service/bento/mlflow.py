@@ -19,7 +19,7 @@ from service.process import run_folder
 SCHEME = "models:/"
 TAG = re.compile(r"[\w.-]+:[\w.-]+")
 RETRIES, SECONDS = 2, 5.0  # to connect; for each answer
-WHO = ("USERNAME", "PASSWORD", "TOKEN")  # MLFLOW_TRACKING_…
+CREDENTIALS = ("USERNAME", "PASSWORD", "TOKEN")  # MLFLOW_TRACKING_…
 LISTED = 20  # versions that an error names
 
 
@@ -39,7 +39,7 @@ class Version(NamedTuple):
     sha256: str
 
 
-def named(uri: str, server: str) -> Version:
+def resolve_version(uri: str, server: str) -> Version:
     """The version that was meant, asked for once for all workers of this run, and those to come.
 
     An alias may move while the service runs; a worker that is replaced serves what the others do.
@@ -59,30 +59,30 @@ def named(uri: str, server: str) -> Version:
     """
     where = run_folder.folder()
     if where is None:
-        return ask(uri, server)
+        return fetch_version(uri, server)
     kept = where / "version.json"
     with (where / "model.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.is_file():
             part = kept.with_suffix(".part")
-            part.write_text(json.dumps(ask(uri, server)))
+            part.write_text(json.dumps(fetch_version(uri, server)))
             part.rename(kept)
     return Version(*json.loads(kept.read_text()))
 
 
-def ask(uri: str, server: str) -> Version:
+def fetch_version(uri: str, server: str) -> Version:
     """The version that MLflow has under that name by now."""
     try:
-        with client(server) as mlflow:
-            return version(uri, found(mlflow, uri))
+        with open_client(server) as mlflow:
+            return parse_version(uri, find_version(mlflow, uri))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
     except (AttributeError, KeyError, TypeError, ValueError):
         reason = "what answers there is no MLflow server"
-    raise CairnError(f"MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {shown(server)}: {reason}")
+    raise CairnError(f"MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {hide_password(server)}: {reason}")
 
 
-def found(mlflow: httpx.Client, uri: str) -> dict[str, Any]:
+def find_version(mlflow: httpx.Client, uri: str) -> dict[str, Any]:
     """What MLflow says of that version."""
     rest, _, alias = uri.removeprefix(SCHEME).partition("@")
     name, _, number = rest.partition("/")
@@ -92,11 +92,11 @@ def found(mlflow: httpx.Client, uri: str) -> dict[str, Any]:
         else:
             said = get(mlflow, "model-versions/get", name=name, version=number)
     except httpx.HTTPStatusError as error:
-        raise httpx.HTTPError(refusal(error.response, mlflow, name)) from None
+        raise httpx.HTTPError(explain_refusal(error.response, mlflow, name)) from None
     return dict(said["model_version"])
 
 
-def version(uri: str, said: dict[str, Any]) -> Version:
+def parse_version(uri: str, said: dict[str, Any]) -> Version:
     """What the tags of a version say of its model."""
     tags = {each["key"]: each["value"] for each in said.get("tags", ())}
     number, tag, sha256 = str(said["version"]), tags.get("bentoml_tag", ""), tags.get("sha256", "")
@@ -113,7 +113,7 @@ def get(mlflow: httpx.Client, path: str, **query: str) -> dict[str, Any]:
     return dict(mlflow.get(path, params=query).raise_for_status().json())
 
 
-def refusal(answer: httpx.Response, mlflow: httpx.Client, name: str) -> str:
+def explain_refusal(answer: httpx.Response, mlflow: httpx.Client, name: str) -> str:
     """Why MLflow does not answer with a version, and which ones there are."""
     if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         who = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
@@ -122,10 +122,10 @@ def refusal(answer: httpx.Response, mlflow: httpx.Client, name: str) -> str:
         said = " ".join(str(answer.json()["message"]).split()).rstrip(".")
     except (KeyError, TypeError, ValueError):
         return f"it answers {answer.status_code} {answer.reason_phrase}; is it an MLflow server?"
-    return f"{said}; {there(mlflow, name)}"
+    return f"{said}; {list_versions(mlflow, name)}"
 
 
-def there(mlflow: httpx.Client, name: str) -> str:
+def list_versions(mlflow: httpx.Client, name: str) -> str:
     """The versions and aliases that MLflow has of a model."""
     newest = {"filter": f"name='{name}'", "max_results": str(LISTED)}
     try:
@@ -138,16 +138,16 @@ def there(mlflow: httpx.Client, name: str) -> str:
         return f"it has no versions of {name}"
 
 
-def client(server: str) -> httpx.Client:
+def open_client(server: str) -> httpx.Client:
     """A client of MLflow's REST API that gives up in time, and keeps the password to itself."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line of each request
-    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in WHO)
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in CREDENTIALS)
     parts = urlsplit(server)
     if not (user and password):
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
     bearer = {"Authorization": f"Bearer {token}"} if token and not user else {}
     return httpx.Client(
-        base_url=f"{shown(server).rstrip('/')}/api/2.0/mlflow/",
+        base_url=f"{hide_password(server).rstrip('/')}/api/2.0/mlflow/",
         auth=(user, password) if user else None,
         headers=bearer,
         timeout=SECONDS,
@@ -155,6 +155,6 @@ def client(server: str) -> httpx.Client:
     )
 
 
-def shown(server: str) -> str:
+def hide_password(server: str) -> str:
     """An address without the user and password that may stand in it."""
     return re.sub(r"//[^/]*@", "//", server)

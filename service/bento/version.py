@@ -11,8 +11,9 @@ from typing import Any
 import bentoml
 import yaml  # what BentoML reads and writes its files with
 
+from cairn import console
 from service.bento import labels
-from service.bento.store import NAME, packed_tag
+from service.bento.store import NAME, register_packed
 
 BENTOFILE = Path("bentofile.yaml")
 HEX = 12
@@ -20,14 +21,14 @@ HEX = 12
 
 def main() -> None:
     """Print the tag that a Bento of this folder has; with --json its labels, too."""
-    model = packed_tag()
+    model = register_packed()
     if sys.argv[1:] == ["--json"]:
         print(json.dumps(describe(model)))
     else:
-        print(f"{NAME}:{bento_version(model, files_sha256(model))}")
+        print(f"{NAME}:{make_version(model, files_sha256(model))}")
 
 
-def bento_version(model: str, content: str = "") -> str:
+def make_version(model: str, content: str = "") -> str:
     """The version of a Bento of this model and of the code in the current folder.
 
     Parameters
@@ -43,7 +44,7 @@ def bento_version(model: str, content: str = "") -> str:
         The model's hex, `-`, and 12 hex of the SHA-256 of every file that the Bento is made of.
     """
     whole = hashlib.sha256(content.encode())
-    for path in files():
+    for path in list_files():
         whole.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
     return f"{model.partition(':')[2]}-{whole.hexdigest()[:HEX]}"
 
@@ -53,7 +54,7 @@ def files_sha256(model: str) -> str:
     return str(bentoml.models.get(model).info.metadata.get("files_sha256", ""))
 
 
-def files() -> tuple[Path, ...]:
+def list_files() -> tuple[Path, ...]:
     """Every file that a Bento is made of, beside the model."""
     content = yaml.safe_load(BENTOFILE.read_text(encoding="utf-8"))
     named = (content["python"]["requirements_txt"], content["docker"]["dockerfile_template"])
@@ -63,13 +64,13 @@ def files() -> tuple[Path, ...]:
 
 def describe(model: str) -> dict[str, Any]:
     """Return tag and labels of a Bento of this model and of the code in the current folder."""
-    version = bento_version(model, files_sha256(model))
+    version = make_version(model, files_sha256(model))
     chain = bentoml.models.get(model).info.metadata
     return {
         "tag": f"{NAME}:{version}",
-        "labels": labels.labels(version, model, chain, files()),
+        "labels": labels.make_labels(version, model, chain, list_files()),
     }
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

@@ -19,12 +19,12 @@ Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
-# Our extension of ASGI: wire.Exchange.
-WHOLE = "cairn.whole"
+# Our extension of ASGI: compat.FastPath.
+FAST_PATH = "cairn.fast_path"
 RETRY = (b"retry-after", b"1")
 # How many bodies of the greatest length may be on their way at once.
-TOGETHER = 8
-SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+LONG_BODIES = 8
+PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Reply(NamedTuple):
@@ -35,15 +35,15 @@ class Reply(NamedTuple):
     headers: Sequence[Header] = (JSON,)
 
 
-def headers_of(scope: Scope) -> dict[bytes, bytes]:
+def read_headers(scope: Scope) -> dict[bytes, bytes]:
     """A request's headers; of one that comes twice the last."""
     return dict(scope["headers"])
 
 
-def request_id(headers: Mapping[bytes, bytes]) -> bytes:
+def choose_request_id(headers: Mapping[bytes, bytes]) -> bytes:
     """The client's X-Request-ID if it is short and plain, else one of our own."""
     given = headers.get(b"x-request-id")
-    if given and SANE_ID.fullmatch(given):
+    if given and PLAIN_ID.fullmatch(given):
         return given
     return b"%032x" % getrandbits(128)
 
@@ -62,7 +62,7 @@ class Bodies:
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
         self.seconds = seconds
-        self._held = 0
+        self._pending = 0
 
     async def read(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The body of a request.
@@ -76,47 +76,47 @@ class Bodies:
         """
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self.limit:
-            raise self._too_long()
-        exchange = whole(scope)
-        body: bytes | None = exchange.body() if exchange else None
+            raise self._refuse_length()
+        fast_path = find_fast_path(scope)
+        body: bytes | None = fast_path.read_body() if fast_path else None
         if body is not None:
             if len(body) > self.limit:
-                raise self._too_long()
+                raise self._refuse_length()
             return body
         try:
             async with asyncio.timeout(self.seconds):
-                return await self._parts(receive)
+                return await self._read_parts(receive)
         except TimeoutError:
             error = f"the body did not come within {self.seconds:g} s"
             raise Refused(408, error, headers=(CLOSE,)) from None
 
-    async def _parts(self, receive: Receive) -> bytes:
+    async def _read_parts(self, receive: Receive) -> bytes:
         """A body that comes in parts."""
         parts: list[bytes] = []
         size, more = 0, True
         try:
             while more:
                 message = await receive()
-                parts.append(_part(message))
+                parts.append(_read_part(message))
                 size += len(parts[-1])
-                self._held += len(parts[-1])
+                self._pending += len(parts[-1])
                 more = message.get("more_body", False)
                 if size > self.limit:
-                    raise self._too_long()
-                if more and self._held > TOGETHER * self.limit:
+                    raise self._refuse_length()
+                if more and self._pending > LONG_BODIES * self.limit:
                     error = "too many long requests at once; send it again"
                     raise Refused(429, error, headers=(CLOSE, RETRY))
             return b"".join(parts)
         finally:
-            self._held -= size
+            self._pending -= size
 
-    def _too_long(self) -> Refused:
+    def _refuse_length(self) -> Refused:
         # The rest of the body is not worth reading.
         error = f"the body is over {self.limit:,} bytes; send fewer rows at once"
         return Refused(413, error, headers=(CLOSE,))
 
 
-def _part(message: Message) -> bytes:
+def _read_part(message: Message) -> bytes:
     """The next part of a body."""
     if message["type"] == "http.disconnect":
         raise Refused(499, "the client went away")
@@ -126,14 +126,14 @@ def _part(message: Message) -> bytes:
 async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None:
     """Send an answer, with one more header beside its own."""
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), extra]
-    exchange = whole(scope)
-    if exchange and exchange.send(reply.status, headers, reply.body):
+    fast_path = find_fast_path(scope)
+    if fast_path and fast_path.send(reply.status, headers, reply.body):
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def whole(scope: Scope) -> Any:
+def find_fast_path(scope: Scope) -> Any:
     """The extension by which what is whole goes through in one piece; None where there is none."""
     extensions = scope.get("extensions")
-    return extensions.get(WHOLE) if extensions else None
+    return extensions.get(FAST_PATH) if extensions else None

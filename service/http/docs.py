@@ -7,12 +7,12 @@ BentoML's embeds a third-party tracker.
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 
+from service.bento import compat
 from service.http.asgi import Reply
 
-PATH = "/docs"
-FOLDER = f"{PATH}/"
+FOLDER = "/docs/"
+# Its addresses are relative, so it works behind a prefix too.
 PAGE = b"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -48,47 +48,31 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-cache"),
 )
-# Our name → Swagger UI's file, and its content type.
-FILES = {
-    "swagger-ui-bundle.js": ("swagger-ui-bundle.js", b"text/javascript; charset=utf-8"),
-    "swagger-ui.css": ("swagger-ui.css", b"text/css; charset=utf-8"),
-    "favicon.png": ("favicon-light-32x32.png", b"image/png"),
+HTML = b"text/html; charset=utf-8"
+JAVASCRIPT = b"text/javascript; charset=utf-8"
+# Path of a part of the page → its content type, and Swagger UI's name of the file.
+SWAGGER = {
+    f"{FOLDER}swagger-ui-bundle.js": (JAVASCRIPT, "swagger-ui-bundle.js"),
+    f"{FOLDER}swagger-ui.css": (b"text/css; charset=utf-8", "swagger-ui.css"),
+    f"{FOLDER}favicon.png": (b"image/png", "favicon-light-32x32.png"),
 }
+SCRIPT = f"{FOLDER}start.js"
+PARTS = (SCRIPT, *SWAGGER)
 
 
-def answer(path: str) -> Reply | None:
-    """What GET of a path answers; None where the path is not the page's.
-
-    Parameters
-    ----------
-    path
-        `/docs`, or `/docs/` and the name of one of its parts.
-    """
-    if path == PATH:
-        return _reply(page(), b"text/html; charset=utf-8")
-    found = asset(path.removeprefix(FOLDER)) if path.startswith(FOLDER) else None
-    return _reply(*found) if found else None
-
-
-def page() -> bytes:
-    """The page's HTML; its addresses are relative, so it works behind a prefix too."""
-    return PAGE
-
-
-def asset(name: str) -> tuple[bytes, bytes] | None:
-    """Content and content type of one of the page's parts; None for any other name."""
-    if name == "start.js":
-        return START, b"text/javascript; charset=utf-8"
-    return _file(name) if name in FILES else None
+def reply_page() -> Reply:
+    """Return the page."""
+    return _reply(PAGE, HTML)
 
 
 @cache
-def _file(name: str) -> tuple[bytes, bytes]:
-    """One of Swagger UI's files, read once."""
-    file, kind = FILES[name]
-    folder = files("bentoml") / "_internal" / "server" / "static_content"
-    return (folder / file).read_bytes(), kind
+def reply_part(path: str) -> Reply:
+    """Return one of the page's PARTS, read once."""
+    if path == SCRIPT:
+        return _reply(START, JAVASCRIPT)
+    content_type, name = SWAGGER[path]
+    return _reply(compat.read_static(name), content_type)
 
 
-def _reply(body: bytes, kind: bytes) -> Reply:
-    return Reply(200, body, ((b"content-type", kind), *HEADERS))
+def _reply(body: bytes, content_type: bytes) -> Reply:
+    return Reply(200, body, ((b"content-type", content_type), *HEADERS))

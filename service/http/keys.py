@@ -26,17 +26,17 @@ class Keys:
     """
 
     def __init__(self, keys: tuple[str, ...], file: Path | None) -> None:
-        self._fixed = tuple(map(_digest, keys))
+        self._fixed = tuple(map(_hash, keys))
         self._file = file
         self._seen: State = None
         self._read: Digests = ()
-        self.asked = bool(keys) or file is not None
+        self.is_required = bool(keys) or file is not None
 
     def allow(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether a request has one of the keys, or none is asked for."""
-        if not self.asked:
+        if not self.is_required:
             return True
-        given = [sha256(key).digest() for key in presented(headers)]
+        given = [sha256(key).digest() for key in read_presented(headers)]
         # Every key is compared, and by its hash: the time taken tells nothing of any of them.
         found = [hmac.compare_digest(one, key) for one in given for key in self._current()]
         return any(found)
@@ -44,13 +44,13 @@ class Keys:
     def _current(self) -> Digests:
         """The keys that hold now."""
         if self._file is not None:
-            seen = _state(self._file)
+            seen = _stat_file(self._file)
             if seen != self._seen:
-                self._seen, self._read = seen, _keys(self._file)
+                self._seen, self._read = seen, _read_file(self._file)
         return self._fixed + self._read
 
 
-def _state(file: Path) -> State:
+def _stat_file(file: Path) -> State:
     """What changes when a file does; None where it is not there."""
     try:
         state = file.stat()
@@ -59,21 +59,21 @@ def _state(file: Path) -> State:
     return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-def _keys(file: Path) -> Digests:
+def _read_file(file: Path) -> Digests:
     """The keys in a file; none where it cannot be read, which the log says."""
     try:
-        return tuple(map(_digest, file.read_text(encoding="utf-8").split()))
+        return tuple(map(_hash, file.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
         logger.error("API_KEYS_FILE cannot be read, none of its keys holds: %s", error)  # noqa: TRY400
         return ()
 
 
-def presented(headers: Mapping[bytes, bytes]) -> list[bytes]:
+def read_presented(headers: Mapping[bytes, bytes]) -> list[bytes]:
     """The keys that a request brings: as a bearer's token, as X-API-Key."""
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     bearer = [token.strip()] if scheme.lower() == b"bearer" else []
     return [key for key in (*bearer, headers.get(b"x-api-key", b"").strip()) if key]
 
 
-def _digest(key: str) -> bytes:
+def _hash(key: str) -> bytes:
     return sha256(key.encode()).digest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
@@ -11,8 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from cairn.contract import Column, Contract
 from cairn.paths import PICTURES
 from service.http.errors import Problem, Refused
-from service.inference.example import example
-from service.inference.rows import IDENTIFIER_SCHEMA, Reader, Row, allowed, row_type
+from service.inference.example import make_example
+from service.inference.rows import IDENTIFIER_SCHEMA, Reader, Row, describe_allowed, make_row_type
 
 Json = dict[str, Any]
 
@@ -35,77 +36,91 @@ ERRORS = {
 NAMEABLE = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 
 
-def document(  # noqa: PLR0913
-    contract: Contract,
-    version: str,
-    *,
-    max_rows: int,
-    max_body_bytes: int,
-    keys: bool = False,
-    metrics_open: bool = True,
+class Limits(NamedTuple):
+    """The most of each that one request may have."""
+
+    max_rows: int
+    max_body_bytes: int
+
+
+class Subject(NamedTuple):
+    """What an operation is described from.
+
+    Attributes
+    ----------
+    path
+        The operation's.
+    contract
+        The contract of the model that is served.
+    limits
+        Of one request.
+    is_keyed
+        Whether it asks for a key.
+    """
+
+    path: str
+    contract: Contract
+    limits: Limits
+    is_keyed: bool
+
+
+Describe = Callable[[Subject], Json]
+
+
+class Entry(NamedTuple):
+    """An operation of the document.
+
+    Attributes
+    ----------
+    path, method
+        Where it is; the method in lower case.
+    describe
+        Makes its description.
+    is_keyed
+        Whether it asks for a key.
+    """
+
+    path: str
+    method: str
+    describe: Describe
+    is_keyed: bool
+
+
+def make_document(
+    contract: Contract, version: str, entries: Iterable[Entry], limits: Limits, *, has_keys: bool
 ) -> Json:
-    """The OpenAPI document of a service.
+    """Make the OpenAPI document of a service; `service.http.routes` has the entries.
 
     It is OpenAPI 3.1, whose schemas are JSON Schema: 3.0 can neither say the order of the values
     in a row nor null.
-
-    Parameters
-    ----------
-    contract, version
-        The contract of the model that is served, with the histograms of its training data, and
-        the model's tag.
-    max_rows, max_body_bytes
-        The most of each that one request may have.
-    keys, metrics_open
-        Whether requests need a key, and whether `/metrics` does without one all the same.
-
-    Returns
-    -------
-    dict
-        What `GET /docs.json` answers; the same arguments give the same document.
     """
-    limits = {"max_rows": max_rows, "max_body_bytes": max_body_bytes}
-    secured: Json = {"security": [{"bearer": []}, {"key": []}]} if keys else {}
-    watched = {} if metrics_open else secured
+    paths: Json = {}
+    for entry in entries:
+        subject = Subject(entry.path, contract, limits, entry.is_keyed)
+        secured: Json = {"security": [{"bearer": []}, {"key": []}]} if entry.is_keyed else {}
+        paths.setdefault(entry.path, {})[entry.method] = entry.describe(subject) | secured
     return {
         "openapi": "3.1.0",
-        "info": _info(contract, version),
+        "info": _describe_info(contract, version),
         # Relative to this document, so that a prefix which a proxy adds stays in front.
         "servers": [{"url": "./", "description": "this service"}],
-        "paths": {
-            "/predict": {"post": _predict(contract, limits, keys=keys) | secured},
-            "/model": {"get": _model(keys=keys) | secured},
-            "/model/card": {"get": _card(keys=keys) | secured},
-            "/model/{picture}.png": {"get": _picture(keys=keys) | secured},
-            "/health": {"get": _health()},
-            **{path: {"get": _probe(path)} for path in PROBES},
-            "/metrics": {"get": _metrics(keys=bool(watched)) | watched},
-            "/": {"get": _page()},
-            "/docs": {"get": _docs()},
-            "/docs.json": {"get": _docs_json()},
-        },
+        "paths": paths,
         "components": {
-            "schemas": _schemas(contract, max_rows),
+            "schemas": _make_schemas(contract, limits.max_rows),
             "headers": {"RequestId": {"schema": TEXT, "description": REQUEST_ID}},
-            **({"securitySchemes": SECURITY} if keys else {}),
+            **({"securitySchemes": SECURITY} if has_keys else {}),
         },
     }
 
 
 REQUEST_ID = "The request's ID: the one that came, else one of the service's own."
-PROBES = {
-    "/livez": "alive",
-    "/readyz": "ready",
-    "/health/live": "alive",
-    "/health/ready": "ready",
-}
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
 
-def _info(contract: Contract, version: str) -> Json:
+def _describe_info(contract: Contract, version: str) -> Json:
     target, columns = contract.target, len(contract.columns)
     name = target.header or target.name
     return {
@@ -125,39 +140,44 @@ def _info(contract: Contract, version: str) -> Json:
 # Paths
 
 
-def _predict(contract: Contract, limits: Json, *, keys: bool) -> Json:
-    statuses = [status for status in ERRORS if status != 404 and (status != 401 or keys)]  # noqa: PLR2004
-    answers: Json = {"oneOf": [_ref("Prediction"), _ref("Predictions")]}
+def describe_predict(subject: Subject) -> Json:
+    """Describe POST /predict."""
+    contract, limits = subject.contract, subject.limits
+    left_out = {404} if subject.is_keyed else {401, 404}
+    statuses = [status for status in ERRORS if status not in left_out]
+    answers: Json = {"oneOf": [_refer("Prediction"), _refer("Predictions")]}
     return {
         "operationId": "predict",
         "tags": ["predictions"],
         "summary": "Predict the class of one row, or of many",
         "description": (
             "A row is an object with a value for each column, or `features`: a list of the values "
-            f"in the order of the columns. Many rows, up to {limits['max_rows']:,}, are `records`: "
+            f"in the order of the columns. Many rows, up to {limits.max_rows:,}, are `records`: "
             "a list of such objects, or `features`: a list of such lists. Many rows get their "
             "answers as lists, in the same order, a single one too if it came in a list."
-            + _naming(contract)
+            + _describe_identifier(contract)
             + LENIENT
         ),
         "parameters": [ECHO, GIVEN_ID],
         "requestBody": {
             "required": True,
-            "content": _json(_ref("Request"), examples=_bodies(contract)),
+            "content": _make_content(_refer("Request"), examples=_make_examples(contract)),
         },
         "responses": {
             "200": {
                 "description": "One row gets `Prediction`, many get `Predictions`.",
-                "headers": IDENTIFIED,
-                "content": _json(answers),
+                "headers": ID_HEADER,
+                "content": _make_content(answers),
             },
-            **{str(status): _error(status, limits) for status in statuses},
-            "422": _error(422, limits, example=_refusal(contract, limits["max_rows"])),
+            **{str(status): _respond_error(status, limits) for status in statuses},
+            "422": _respond_error(
+                422, limits, example=_make_refusal_example(contract, limits.max_rows)
+            ),
         },
     }
 
 
-def _naming(contract: Contract) -> str:
+def _describe_identifier(contract: Contract) -> str:
     """What the identifier is for, in words; nothing where there is none."""
     if not contract.identifier:
         return ""
@@ -188,107 +208,140 @@ GIVEN_ID: Json = {
     "description": "An ID for the answer and the log; one that is not as this is replaced.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
 }
-IDENTIFIED: Json = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
-RETRIED: Json = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+ID_HEADER: Json = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
+RETRY_HEADER: Json = {
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}
+}
 
 
-def _model(*, keys: bool) -> Json:
-    return _get(
+def describe_model(subject: Subject) -> Json:
+    """Describe GET /model."""
+    return _describe_get(
         "model",
         "The model: where it comes from, and its contract",
-        _ok("The chain back to code and data, and the contract.", _json(_ref("Model"))),
-        keys=keys,
+        _respond_ok(
+            "The chain back to code and data, and the contract.", _make_content(_refer("Model"))
+        ),
+        subject,
     )
 
 
-def _card(*, keys: bool) -> Json:
+def describe_card(subject: Subject) -> Json:
+    """Describe GET /model/card."""
     card = {"text/markdown": {"schema": TEXT}}
-    found = {"200": {"description": "Markdown.", "content": card}, "404": _error(404, {})}
-    return _get("model_card", "The model card: what the model is, and how good", found, keys=keys)
+    responses = {
+        "200": {"description": "Markdown.", "content": card},
+        "404": _respond_error(404, subject.limits),
+    }
+    return _describe_get(
+        "model_card", "The model card: what the model is, and how good", responses, subject
+    )
 
 
-def _picture(*, keys: bool) -> Json:
+def describe_picture(subject: Subject) -> Json:
+    """Describe GET of a picture of the model."""
     stems: Json = {"enum": list(PICTURES), **TEXT}
-    place = {"name": "picture", "in": "path", "required": True, "schema": stems}
-    found = {"200": {"description": "PNG.", "content": {"image/png": {}}}, "404": _error(404, {})}
-    told = _get("model_picture", "A picture of how good the model is", found, keys=keys)
-    return {**told, "parameters": [place]}
+    parameter = {"name": "picture", "in": "path", "required": True, "schema": stems}
+    responses = {
+        "200": {"description": "PNG.", "content": {"image/png": {}}},
+        "404": _respond_error(404, subject.limits),
+    }
+    operation = _describe_get(
+        "model_picture", "A picture of how good the model is", responses, subject
+    )
+    return {**operation, "parameters": [parameter]}
 
 
-def _health() -> Json:
-    return _get(
+def describe_health(subject: Subject) -> Json:
+    """Describe GET /health."""
+    return _describe_get(
         "health",
         "The service is up, and with which model",
-        _ok("The service is up.", _json(_ref("Health"))),
+        _respond_ok("The service is up.", _make_content(_refer("Health"))),
+        subject,
     )
 
 
-def _probe(path: str) -> Json:
-    state = PROBES[path]
-    status = _object(f"That the service is {state}.", {"status": {"enum": [state], **TEXT}})
-    found = _ok(f"The service is {state}.", _json(status))
-    if state == "ready":
-        found["503"] = _error(503, {})
-    return _get(path.strip("/").replace("/", "_"), f"Whether the service is {state}", found)
+def describe_live(subject: Subject) -> Json:
+    """Describe GET /livez."""
+    return _describe_probe("alive", subject, {})
 
 
-def _metrics(*, keys: bool) -> Json:
+def describe_ready(subject: Subject) -> Json:
+    """Describe GET /readyz."""
+    return _describe_probe("ready", subject, {"503": _respond_error(503, subject.limits)})
+
+
+def _describe_probe(state: str, subject: Subject, errors: Json) -> Json:
+    status = _make_object(f"That the service is {state}.", {"status": {"enum": [state], **TEXT}})
+    responses = _respond_ok(f"The service is {state}.", _make_content(status)) | errors
+    name = subject.path.strip("/").replace("/", "_")
+    return _describe_get(name, f"Whether the service is {state}", responses, subject)
+
+
+def describe_metrics(subject: Subject) -> Json:
+    """Describe GET /metrics."""
     text = {"text/plain": {"schema": TEXT}}
-    found = {"200": {"description": "Metrics in Prometheus' text format.", "content": text}}
-    return _get("metrics", "Metrics", found, keys=keys)
+    responses = {"200": {"description": "Metrics in Prometheus' text format.", "content": text}}
+    return _describe_get("metrics", "Metrics", responses, subject)
 
 
-def _page() -> Json:
+def describe_page(subject: Subject) -> Json:
+    """Describe GET /."""
+    summary = "The model, its scores, a form to try it, and its traffic"
+    return _describe_get("page", summary, _respond_page(), subject)
+
+
+def describe_docs(subject: Subject) -> Json:
+    """Describe GET /docs."""
+    return _describe_get("docs", "This document as a page", _respond_page(), subject)
+
+
+def describe_docs_json(subject: Subject) -> Json:
+    """Describe GET /docs.json."""
+    responses = {"200": {"description": "OpenAPI.", "content": _make_content({"type": "object"})}}
+    return _describe_get("docs_json", "This document", responses, subject)
+
+
+def _respond_page() -> Json:
     page = {"text/html": {"schema": TEXT}}
-    found = {"200": {"description": "A page for people.", "content": page}}
-    return _get("page", "The model, its scores, a form to try it, and its traffic", found)
+    return {"200": {"description": "A page for people.", "content": page}}
 
 
-def _docs() -> Json:
-    page = {"text/html": {"schema": TEXT}}
-    found = {"200": {"description": "A page for people.", "content": page}}
-    return _get("docs", "This document as a page", found)
-
-
-def _docs_json() -> Json:
-    found = {"200": {"description": "OpenAPI.", "content": _json({"type": "object"})}}
-    return _get("docs_json", "This document", found)
-
-
-def _get(name: str, summary: str, responses: Json, *, keys: bool = False) -> Json:
-    if keys:
-        responses = {**responses, "401": _error(401, {})}
+def _describe_get(name: str, summary: str, responses: Json, subject: Subject) -> Json:
+    if subject.is_keyed:
+        responses = {**responses, "401": _respond_error(401, subject.limits)}
     return {"operationId": name, "tags": ["service"], "summary": summary, "responses": responses}
 
 
-def _ok(description: str, content: Json) -> Json:
-    return {"200": {"description": description, "headers": IDENTIFIED, "content": content}}
+def _respond_ok(description: str, content: Json) -> Json:
+    return {"200": {"description": description, "headers": ID_HEADER, "content": content}}
 
 
-def _error(status: int, limits: Json, **more: Any) -> Json:
-    """A response that has the body of all errors."""
-    waits = RETRIED if status in {429, 503} else {}
+def _respond_error(status: int, limits: Limits, **more: Any) -> Json:
+    """Describe a response that has the body of all errors."""
+    waits = RETRY_HEADER if status in {429, 503} else {}
     return {
-        "description": ERRORS[status].format_map(limits),
-        "headers": {**IDENTIFIED, **waits},
-        "content": _json(_ref("Error"), **more),
+        "description": ERRORS[status].format_map(limits._asdict()),
+        "headers": {**ID_HEADER, **waits},
+        "content": _make_content(_refer("Error"), **more),
     }
 
 
-def _json(schema: Json, **more: Any) -> Json:
+def _make_content(schema: Json, **more: Any) -> Json:
     return {"application/json": {"schema": schema, **more}}
 
 
-def _ref(name: str) -> Json:
+def _refer(name: str) -> Json:
     return {"$ref": SCHEMAS + name}
 
 
 # Examples
 
 
-def _bodies(contract: Contract) -> Json:
+def _make_examples(contract: Contract) -> Json:
     """Each shape of a request, with a row from the middle of the training data."""
-    row = example(contract)
+    row = make_example(contract)
     values = list(row.values())
     return {
         "row": {"summary": "one row by name", "value": row},
@@ -298,12 +351,12 @@ def _bodies(contract: Contract) -> Json:
     }
 
 
-def _refusal(contract: Contract, max_rows: int) -> Json:
+def _make_refusal_example(contract: Contract, max_rows: int) -> Json:
     """What a row with one wrong value gets."""
     column = contract.columns[0]
     wrong: Row = {column.name: "maybe" if column.kind == "boolean" else True}
     try:
-        Reader(contract, max_rows).check({**example(contract), **wrong})
+        Reader(contract, max_rows).check({**make_example(contract), **wrong})
     except Refused as refused:
         found = refused
     return {"error": found.error, "detail": [problem.model_dump() for problem in found.detail]}
@@ -312,38 +365,38 @@ def _refusal(contract: Contract, max_rows: int) -> Json:
 # Schemas
 
 
-def _schemas(contract: Contract, max_rows: int) -> Json:
+def _make_schemas(contract: Contract, max_rows: int) -> Json:
     """Every schema, by name."""
     return {
-        "Request": {"oneOf": [_ref(name) for name in ("Row", "RowList", "Rows", "RowLists")]},
-        **_requests(contract, max_rows),
-        **_answers(contract),
-        "Error": _object(
+        "Request": {"oneOf": [_refer(name) for name in ("Row", "RowList", "Rows", "RowLists")]},
+        **_describe_requests(contract, max_rows),
+        **_describe_answers(contract),
+        "Error": _make_object(
             "Why a request is refused.",
             {
                 "error": TEXT | {"description": "One sentence."},
-                "detail": {"type": "array", "items": _ref("Problem")},
+                "detail": {"type": "array", "items": _refer("Problem")},
             },
         ),
-        "Health": _object(
+        "Health": _make_object(
             "That the service is up, and with which model.",
             {"status": {"enum": ["healthy"], **TEXT}, "model_version": VERSION},
         ),
-        "Model": _object(
+        "Model": _make_object(
             "The model's tag, its contract, the chain back to code and data, and how it is run.",
             {
                 "model_version": VERSION,
-                "contract": _ref("Contract"),
-                "example": _ref("Row"),
-                **_shown(),
+                "contract": _refer("Contract"),
+                "example": _refer("Row"),
+                **_describe_artifacts(),
             },
             additionalProperties=True,
         ),
-        **_models(),
+        **_describe_models(),
     }
 
 
-def _shown() -> Json:
+def _describe_artifacts() -> Json:
     """What the model has for people."""
     return {
         "evaluation": {
@@ -361,23 +414,25 @@ def _shown() -> Json:
 
 TEXT: Json = {"type": "string"}
 VERSION: Json = TEXT | {"description": "The model's tag."}
-SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
+PROBABILITY: Json = {"type": "number", "minimum": 0, "maximum": 1}
 
 
-def _requests(contract: Contract, max_rows: int) -> Json:
+def _describe_requests(contract: Contract, max_rows: int) -> Json:
     """The four shapes of a request, and what they are made of."""
-    columns, values = contract.columns, _values(contract)
+    columns, values = contract.columns, _make_value_schemas(contract)
     many = {"type": "array", "minItems": 1, "maxItems": max_rows}
     return {
-        "Row": _object(
+        "Row": _make_object(
             "One row: a value for each column.",
             {
-                column.name: values[column.name] | _title(column.header) | _note(column)
+                column.name: values[column.name]
+                | _make_title(column.header)
+                | _describe_column(column)
                 for column in columns
             }
-            | _identifier(contract),
+            | _make_identifier_schema(contract),
             optional={column.name for column in columns if column.missing}
-            | set(_identifier(contract)),
+            | set(_make_identifier_schema(contract)),
         ),
         "Values": {
             "type": "array",
@@ -386,30 +441,32 @@ def _requests(contract: Contract, max_rows: int) -> Json:
             "minItems": len(columns),
             "maxItems": len(columns),
         },
-        "RowList": _object("One row by the order of its values.", {"features": _ref("Values")}),
-        "Rows": _object("Many rows.", {"records": {**many, "items": _ref("Row")}}),
-        "RowLists": _object(
+        "RowList": _make_object(
+            "One row by the order of its values.", {"features": _refer("Values")}
+        ),
+        "Rows": _make_object("Many rows.", {"records": {**many, "items": _refer("Row")}}),
+        "RowLists": _make_object(
             "Many rows by the order of their values.",
-            {"features": {**many, "items": _ref("Values")}},
+            {"features": {**many, "items": _refer("Values")}},
         ),
     }
 
 
-def _identifier(contract: Contract) -> Json:
+def _make_identifier_schema(contract: Contract) -> Json:
     """The identifier of a row, under its name, if there is one."""
     if not contract.identifier:
         return {}
     note = "What names the row: the model does not see it, the answer repeats it."
-    schema = IDENTIFIER_SCHEMA | _title(contract.identifier_header) | {"description": note}
+    schema = IDENTIFIER_SCHEMA | _make_title(contract.identifier_header) | {"description": note}
     return {contract.identifier: schema}
 
 
-def _title(header: str | None) -> Json:
+def _make_title(header: str | None) -> Json:
     """What the table calls a column, where that is not its name."""
     return {"title": header} if header else {}
 
 
-def _answers(contract: Contract) -> Json:
+def _describe_answers(contract: Contract) -> Json:
     """What one row gets, and what many get."""
     more = {
         "model_version": VERSION,
@@ -418,30 +475,31 @@ def _answers(contract: Contract) -> Json:
     }
     keys = contract.target.keys
     one = {
-        "prediction": _ref("Label"),
-        "confidence": SHARE | {"description": "The prediction's probability."},
-        "probabilities": _ref("Probabilities"),
+        "prediction": _refer("Label"),
+        "confidence": PROBABILITY | {"description": "The prediction's probability."},
+        "probabilities": _refer("Probabilities"),
     }
     many = {
-        "predictions": {"type": "array", "items": _ref("Label")},
-        "confidences": {"type": "array", "items": SHARE},
-        "probabilities": {"type": "array", "items": _ref("Probabilities")},
+        "predictions": {"type": "array", "items": _refer("Label")},
+        "confidences": {"type": "array", "items": PROBABILITY},
+        "probabilities": {"type": "array", "items": _refer("Probabilities")},
     }
     one, many = one | more, many | more
     if contract.identifier:
         one["identifier"], many["identifiers"] = NAMES["identifier"], NAMES["identifiers"]
     return {
-        "Label": _label(contract) | {"description": f"A class of `{contract.target.name}`."},
+        "Label": _make_label_schema(contract)
+        | {"description": f"A class of `{contract.target.name}`."},
         # By name each class would be an attribute of a generated client, hard to go through.
         "Probabilities": {
             "type": "object",
             "description": "Each class's probability.",
             "propertyNames": {"enum": list(keys)},
-            "additionalProperties": SHARE,
+            "additionalProperties": PROBABILITY,
             "minProperties": len(keys),
         },
-        "Prediction": _object("The answer to one row.", one, optional=OPTIONAL),
-        "Predictions": _object("The answer to many rows.", many, optional=OPTIONAL),
+        "Prediction": _make_object("The answer to one row.", one, optional=OPTIONAL),
+        "Predictions": _make_object("The answer to many rows.", many, optional=OPTIONAL),
     }
 
 
@@ -459,34 +517,34 @@ NAMES: Json = {
 }
 
 
-def _label(contract: Contract) -> Json:
+def _make_label_schema(contract: Contract) -> Json:
     """A class, in its own type."""
     kind: Any = Literal[contract.target.classes]
-    schema = _plain(TypeAdapter(kind).json_schema())
+    schema = _simplify(TypeAdapter(kind).json_schema())
     if schema.get("type") == "boolean":
         del schema["enum"]  # says no more, and generators have none of booleans
     return schema
 
 
-def _values(contract: Contract) -> dict[str, Json]:
+def _make_value_schemas(contract: Contract) -> dict[str, Json]:
     """Each column's value, as `service.inference.rows` checks it."""
-    schema = TypeAdapter(row_type(contract)).json_schema(schema_generator=_Untitled)
-    return {name: _plain(schema["properties"][name]) for name in contract.names}
+    schema = TypeAdapter(make_row_type(contract)).json_schema(schema_generator=_Untitled)
+    return {name: _simplify(schema["properties"][name]) for name in contract.names}
 
 
-def _plain(schema: Json) -> Json:
+def _simplify(schema: Json) -> Json:
     """A value's schema as pydantic has it, in the words that generators of clients understand."""
     if "anyOf" in schema:
-        return {**schema, "anyOf": [_plain(part) for part in schema["anyOf"]]}
+        return {**schema, "anyOf": [_simplify(part) for part in schema["anyOf"]]}
     plain = {name: said for name, said in schema.items() if name not in {"const", "multipleOf"}}
     if "multipleOf" in schema:
         plain["type"] = "integer"
     if "const" in schema:
         plain["enum"] = [schema["const"]]
-    return plain | _names(plain.get("enum", []))
+    return plain | _name_values(plain.get("enum", []))
 
 
-def _names(values: list[Any]) -> Json:
+def _name_values(values: list[Any]) -> Json:
     """Names in code for the values of an enum, where those that generators make may be the same."""
     texts = [value for value in values if isinstance(value, str)]
     names = {value.upper() for value in texts if NAMEABLE.fullmatch(value)}
@@ -495,14 +553,14 @@ def _names(values: list[Any]) -> Json:
     return {"x-enum-varnames": [f"VALUE_{place}" for place in range(len(values))]}
 
 
-def _note(column: Column) -> Json:
+def _describe_column(column: Column) -> Json:
     """What a column takes, in words."""
-    words = allowed(column)
+    words = describe_allowed(column)
     text = words if isinstance(words, str) else "a category" + ", or null" * column.missing
     return {"description": text + (f"; unit: {column.unit}" if column.unit else "")}
 
 
-def _object(
+def _make_object(
     description: str, properties: Json, *, optional: set[str] | None = None, **more: Any
 ) -> Json:
     """An object with these properties and, unless it says otherwise, no more."""
@@ -524,16 +582,16 @@ class _Untitled(GenerateJsonSchema):
         return False
 
 
-def _models() -> Json:
+def _describe_models() -> Json:
     """The schemas of what pydantic models describe already, by name."""
     _, found = models_json_schema(
         [(Problem, "serialization"), (Contract, "serialization")],
         ref_template=SCHEMAS + "{model}",
         schema_generator=_Untitled,
     )
-    return {name: _brief(schema) for name, schema in sorted(found["$defs"].items())}
+    return {name: _shorten_description(schema) for name, schema in sorted(found["$defs"].items())}
 
 
-def _brief(schema: Json) -> Json:
+def _shorten_description(schema: Json) -> Json:
     """A model's schema with its docstring's first line alone: the rest is no Markdown."""
     return {**schema, "description": schema["description"].partition("\n")[0]}

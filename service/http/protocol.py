@@ -14,15 +14,16 @@ import os
 import socket
 import termios
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.asgi import CLOSE, WHOLE, Header
+from service.http.asgi import CLOSE, FAST_PATH
+from service.http.compat import FastPath
 
 BAD_REQUEST = {
     "error": "this is no HTTP/1.1, or its headers are too long; check the request line and them",
@@ -153,7 +154,7 @@ class Http(Plain, HttpToolsProtocol):
         return True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.scope["extensions"] = {WHOLE: Exchange(cycle)}
+        cycle.scope["extensions"] = {FAST_PATH: FastPath(cycle)}
         super()._start_asgi_task(cycle, app)
 
 
@@ -192,55 +193,3 @@ def close_unless_used(transport: Any) -> None:
         with suppress(OSError):  # the client is gone
             peer.shutdown(socket.SHUT_WR)
     transport.close()
-
-
-class Exchange:
-    """A request and its response as uvicorn holds them; an extension of ASGI.
-
-    Parameters
-    ----------
-    cycle
-        uvicorn's own name for them.
-    """
-
-    __slots__ = ("_cycle",)
-
-    def __init__(self, cycle: Any) -> None:
-        self._cycle = cycle
-
-    def body(self) -> bytes | None:
-        """The body, if all of it is there; None where it has to be waited for."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected:
-            return None
-        body, cycle.body = bytes(cycle.body), bytearray()
-        return body
-
-    def send(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
-        """Send an answer; False where uvicorn's own way has to be taken.
-
-        `headers` are those beside uvicorn's own; none may have a line break in it.
-        """
-        cycle = self._cycle
-        if cycle.flow.write_paused or cycle.disconnected or cycle.response_started:
-            return False
-        # They refer to each other: left so, they would stay until the garbage collector comes.
-        del cycle.scope["extensions"]
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        content = [STATUS_LINE[status]]
-        for name, value in (*cycle.default_headers, *headers):
-            content += (name, b": ", value, b"\r\n")
-        if CLOSE in headers or CLOSE in cycle.default_headers:
-            cycle.keep_alive = False
-        elif not cycle.keep_alive:
-            content.append(b"connection: close\r\n")
-        content.append(b"\r\n")
-        if cycle.scope["method"] != "HEAD":
-            content.append(body)
-        cycle.transport.write(b"".join(content))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
-        return True

@@ -14,21 +14,17 @@ from service.http.asgi import Header, Reply
 from service.http.errors import Refused
 
 MODEL = "/model"
-MODEL_CARD = f"{MODEL}/card"
 # Path → the picture's stem; the second is where the card, as it is served, has its pictures.
 PICTURE_PATHS = {
     f"{MODEL}/{folder}{stem}.png": stem for stem in PICTURES for folder in ("", f"{PLOTS.name}/")
 }
-# All that says what the model is asks for the same key.
-PATHS = (MODEL, MODEL_CARD, *PICTURE_PATHS)
-
 PLAIN: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
 )
 
 
-class Shown(NamedTuple):
+class Artifacts(NamedTuple):
     """What a model has for people; those made by older code have none of it.
 
     Attributes
@@ -53,8 +49,8 @@ class Shown(NamedTuple):
             "pictures": list(self.pictures),
         }
 
-    def card_reply(self) -> Reply:
-        """The model card.
+    def reply_card(self) -> Reply:
+        """Return the model card.
 
         Raises
         ------
@@ -62,29 +58,27 @@ class Shown(NamedTuple):
             404 where there is none.
         """
         if self.card is None:
-            raise _missing("card")
+            raise _refuse_missing("card")
         return Reply(200, self.card, ((b"content-type", b"text/markdown; charset=utf-8"), *PLAIN))
 
-    def picture_reply(self, path: str) -> Reply | None:
-        """The picture at a path; None where the path is none of a picture.
+    def reply_picture(self, path: str) -> Reply:
+        """Return the picture at one of PICTURE_PATHS.
 
         Raises
         ------
         Refused
             404 where the model has no such picture.
         """
-        stem = PICTURE_PATHS.get(path)
-        if stem is None:
-            return None
+        stem = PICTURE_PATHS[path]
         if stem not in self.pictures:
-            raise _missing(f"picture {stem}.png")
+            raise _refuse_missing(f"picture {stem}.png")
         return Reply(200, self.pictures[stem], ((b"content-type", b"image/png"), *PLAIN))
 
 
-NOTHING = Shown(None, None, {})
+NO_ARTIFACTS = Artifacts(None, None, {})
 
 
-def read(folder: Path) -> Shown:
+def read_artifacts(folder: Path) -> Artifacts:
     """What the model in a folder has for people.
 
     Raises
@@ -92,16 +86,16 @@ def read(folder: Path) -> Shown:
     CairnError
         Where its evaluation is not JSON.
     """
-    evaluation = _bytes(folder / EVALUATION.name)
-    found = {stem: _bytes(folder / PLOTS.name / f"{stem}.png") for stem in PICTURES}
-    return Shown(
-        _json(evaluation, folder / EVALUATION.name) if evaluation is not None else None,
-        _bytes(folder / CARD.name),
+    evaluation = _read_bytes(folder / EVALUATION.name)
+    found = {stem: _read_bytes(folder / PLOTS.name / f"{stem}.png") for stem in PICTURES}
+    return Artifacts(
+        _parse_json(evaluation, folder / EVALUATION.name) if evaluation is not None else None,
+        _read_bytes(folder / CARD.name),
         {stem: content for stem, content in found.items() if content is not None},
     )
 
 
-def _bytes(path: Path) -> bytes | None:
+def _read_bytes(path: Path) -> bytes | None:
     """A file's content; None where there is no file."""
     try:
         return path.read_bytes()
@@ -109,12 +103,12 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
-def _json(content: bytes, path: Path) -> Any:
+def _parse_json(content: bytes, path: Path) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise CairnError(f"{path} is not JSON: {error}; `dvc checkout` brings it back") from None
 
 
-def _missing(what: str) -> Refused:
+def _refuse_missing(what: str) -> Refused:
     return Refused(404, f"this model has no {what}; train it anew with this code to have one")

@@ -16,7 +16,7 @@ COMPARED, ASKED = 300, 10
 ALIKE = 0.75  # of difflib's ratio
 
 
-class Plan(NamedTuple):
+class KeyMapping(NamedTuple):
     """What the keys of a row stand for.
 
     Attributes
@@ -33,16 +33,16 @@ class Plan(NamedTuple):
         From a row's values, and a None behind them, to those in the order of the columns.
     """
 
-    places: dict[str, int]
+    positions: dict[str, int]
     unknown: list[str]
-    twice: dict[str, str]
+    duplicates: dict[str, str]
     missing: list[str]
     values: Callable[[Sequence[Any]], Sequence[Any]]
 
     @property
-    def is_good(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the row has each column once, and no other."""
-        return not (self.unknown or self.twice or self.missing)
+        return not (self.unknown or self.duplicates or self.missing)
 
 
 class Names:
@@ -77,7 +77,7 @@ class Names:
         found = self._keys.get(key)
         return self._bare.get(key.strip().lstrip(MARK).strip()) if found is None else found
 
-    def plan(self, keys: Iterable[str]) -> Plan:
+    def map_keys(self, keys: Iterable[str]) -> KeyMapping:
         """What the keys of a row stand for."""
         places, first = dict[str, int](), dict[str, str]()
         unknown, twice = list[str](), dict[str, str]()
@@ -94,36 +94,40 @@ class Names:
         missing = [
             name for name, optional in self._columns.items() if not optional and name not in places
         ]
-        return Plan(
-            places, unknown, twice, missing, _pick([places.get(n, -1) for n in self._columns])
+        return KeyMapping(
+            places,
+            unknown,
+            twice,
+            missing,
+            _make_picker([places.get(n, -1) for n in self._columns]),
         )
 
-    def planner(self) -> Callable[[dict[str, Any]], Plan]:
+    def make_mapper(self) -> Callable[[dict[str, Any]], KeyMapping]:
         """Plan rows that come one after the other, most of them with the keys of the one before."""
         keys: tuple[str, ...] | None = None
-        last: Plan | None = None
+        last: KeyMapping | None = None
 
-        def plan(row: dict[str, Any]) -> Plan:
+        def map_keys(row: dict[str, Any]) -> KeyMapping:
             nonlocal keys, last
             if last is None or tuple(row) != keys:
                 keys = tuple(row)
-                last = self.plan(keys)
+                last = self.map_keys(keys)
             return last
 
-        return plan
+        return map_keys
 
-    def suggestions(self) -> Callable[[str], str | None]:
+    def make_suggest(self) -> Callable[[str], str | None]:
         """Find a name or header like an unknown key, for the first few keys of a request."""
         known: dict[str, str | None] = {}
 
         def suggest(key: str) -> str | None:
             if key not in known:
-                known[key] = self._close(key[:LONGEST], compare=len(known) < ASKED)
+                known[key] = self._find_similar(key[:LONGEST], compare=len(known) < ASKED)
             return known[key]
 
         return suggest
 
-    def _close(self, key: str, *, compare: bool) -> str | None:
+    def _find_similar(self, key: str, *, compare: bool) -> str | None:
         folded = _fold(key)
         if folded in self._folded or not compare:
             return self._folded.get(folded)
@@ -134,7 +138,7 @@ class Names:
         return self._folded[close[0]] if close else None
 
 
-def _pick(places: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+def _make_picker(places: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Choose values by their places."""
     if len(places) > 1:
         return itemgetter(*places)

@@ -37,7 +37,7 @@ class Buckets(NamedTuple):
     expected: NDArray[np.float64]
 
 
-def buckets(feature: Feature, column: Column | None) -> Buckets:
+def make_buckets(feature: Feature, column: Column | None) -> Buckets:
     """A feature's buckets; a number of which the contract has no histogram has one for all.
 
     Parameters
@@ -48,30 +48,30 @@ def buckets(feature: Feature, column: Column | None) -> Buckets:
     histogram = feature.histogram
     edges: tuple[float, ...] | None = None
     if column and column.kind == "category":
-        names = categories(column)
+        names = list_categories(column)
     elif column and column.kind == "boolean":
         names = ("false", "true")
     else:
         edges = histogram.edges if histogram else ()
-        names = tuple(_intervals(edges))
+        names = tuple(_name_intervals(edges))
     counts = (*histogram.counts, histogram.missing) if histogram else (0,) * (len(names) + 1)
-    return Buckets(edges, (*names, beside(MISSING, names)), np.array(counts, np.float64))
+    return Buckets(edges, (*names, make_distinct(MISSING, names)), np.array(counts, np.float64))
 
 
-def categories(column: Column) -> tuple[str, ...]:
+def list_categories(column: Column) -> tuple[str, ...]:
     """The buckets of a category: each that is listed, and one for the others if there may be."""
     names = tuple(map(str, column.categories))
-    return (*names, beside(UNKNOWN, names)) if column.unknown else names
+    return (*names, make_distinct(UNKNOWN, names)) if column.unknown else names
 
 
-def beside(name: str, names: Sequence[str]) -> str:
+def make_distinct(name: str, names: Sequence[str]) -> str:
     """A bucket's name that is none of these, which are categories: two would be one series."""
     while name in names:
         name += "_"
     return name
 
 
-def _intervals(edges: Iterable[float]) -> Iterable[str]:
+def _name_intervals(edges: Iterable[float]) -> Iterable[str]:
     """The buckets between edges, as mathematics writes them."""
     for low, high in pairwise([-math.inf, *edges, math.inf]):
         yield f"({low:g}, {high:g}{')' if high == math.inf else ']'}"
@@ -110,7 +110,7 @@ class Counter:
         return np.bincount((places + self._first).ravel(), minlength=self.size)
 
 
-def psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:
+def compute_psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:
     """The population stability index of two counts of the same buckets.
 
     The sum over the buckets of (o - e) ln(o / e), o and e the shares of the rows; 0 where
@@ -122,23 +122,18 @@ def psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:
     """
     if not expected.sum() or not observed.sum():
         return 0.0
-    e, o = (_shares(counts) for counts in (expected, observed))
+    e, o = (_smooth_fractions(counts) for counts in (expected, observed))
     return float(np.sum((o - e) * np.log(o / e)))
 
 
-def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smooth_fractions(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     smoothed = counts + SMOOTHING
     return np.asarray(smoothed / smoothed.sum())
 
 
-def taken(contract: Contract) -> tuple[Feature, ...]:
-    """The features that the model of a contract takes, in order; before training the columns'."""
-    return contract.inputs
-
-
-def all_buckets(contract: Contract) -> tuple[Buckets, ...]:
+def make_all_buckets(contract: Contract) -> tuple[Buckets, ...]:
     """The buckets of each feature of a contract, in order."""
     return tuple(
-        buckets(feature, contract.column(feature.column) if feature.column else None)
-        for feature in taken(contract)
+        make_buckets(feature, contract.column(feature.column) if feature.column else None)
+        for feature in contract.inputs
     )

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 from cairn.contract import Category, Column, Contract, Histogram, Part, read_contract
 from cairn.paths import MODEL_CONTRACT
-from service.inference.rows import Row, timed
+from service.inference.rows import Row, has_time
 
 # Of a date of which the model takes nothing else.
 PARTS: dict[Part, int] = {"year": 2000, "month": 1, "day": 1, "weekday": 0, "hour": 0, "minute": 0}
 
-Seen = Mapping[str, Histogram | None]
+Histograms = Mapping[str, Histogram | None]
 Value = Category | float | None
 
 
@@ -26,31 +26,34 @@ def main() -> None:
     The others are options of curl.
     """
     url, *options = sys.argv[1:]
-    print(f"\nserving on {url}; Ctrl-C stops it. Try it:\n\n{curl(url, *options)}\n", flush=True)
+    print(
+        f"\nserving on {url}; Ctrl-C stops it. Try it:\n\n{format_curl(url, *options)}\n",
+        flush=True,
+    )
 
 
-def example(contract: Contract) -> Row:
+def make_example(contract: Contract) -> Row:
     """The training row that the model holds, without the identifier; or else one of medians."""
     if contract.example:
         return dict(zip(contract.names, contract.example, strict=True))
     seen = {feature.name: feature.histogram for feature in contract.features}
-    return {column.name: _middle(column, seen) for column in contract.columns}
+    return {column.name: _choose_value(column, seen) for column in contract.columns}
 
 
-def _middle(column: Column, seen: Seen) -> Value:
+def _choose_value(column: Column, seen: Histograms) -> Value:
     """The median of a number and of each part of a date, the commonest of the other kinds."""
     if column.kind == "date":
-        return _date(column, seen)
+        return _choose_date(column, seen)
     histogram = seen.get(column.name)
     if column.kind in {"number", "integer"}:
-        return _number(column, histogram.edges if histogram else ())
+        return _choose_number(column, histogram.edges if histogram else ())
     # Behind the counts of the categories may be that of those which are not listed.
     counts = histogram.counts[: len(column.categories) or None] if histogram else (1,)
     place = counts.index(max(counts))
     return column.categories[place] if column.kind == "category" else bool(place)
 
 
-def _number(column: Column, edges: tuple[float, ...]) -> float | None:
+def _choose_number(column: Column, edges: tuple[float, ...]) -> float | None:
     """The median; where no value has been seen none, or the nearest to 0 that is allowed."""
     if edges:
         middle = edges[len(edges) // 2]
@@ -62,7 +65,7 @@ def _number(column: Column, edges: tuple[float, ...]) -> float | None:
     return int(middle) if column.kind == "integer" else middle
 
 
-def _date(column: Column, seen: Seen) -> str:
+def _choose_date(column: Column, seen: Histograms) -> str:
     """The date of the parts' medians, with a time if the model takes any of it."""
     found = dict(PARTS)
     for part, name in zip(column.parts, column.features, strict=True):
@@ -72,12 +75,12 @@ def _date(column: Column, seen: Seen) -> str:
     year, month = found["year"], found["month"]
     day = min(found["day"], calendar.monthrange(year, month)[1])
     date = f"{year:04}-{month:02}-{day:02}"
-    return f"{date}T{found['hour']:02}:{found['minute']:02}" if timed(column) else date
+    return f"{date}T{found['hour']:02}:{found['minute']:02}" if has_time(column) else date
 
 
-def curl(url: str, *options: str) -> str:
+def format_curl(url: str, *options: str) -> str:
     """The command line that sends the example to a service, with these options of curl."""
-    values = list(example(read_contract(MODEL_CONTRACT)).values())
+    values = list(make_example(read_contract(MODEL_CONTRACT)).values())
     body = json.dumps({"features": values})
     header = "Content-Type: application/json"
     return (

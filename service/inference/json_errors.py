@@ -12,7 +12,7 @@ import jiter
 
 from service.http.errors import Problem, Refused
 from service.inference.column_names import Names
-from service.inference.problems import LISTED, short
+from service.inference.problems import LISTED, shorten
 from service.inference.shapes import Shaped, read_shape
 
 MARK = codecs.BOM_UTF8
@@ -27,7 +27,7 @@ OTHERS = {
 NOT_FINITE = (b"NaN", b"Infinity")
 
 
-def reread(body: bytes, error: ValueError, names: Names, max_rows: int) -> Any:
+def parse_again(body: bytes, error: ValueError, names: Names, max_rows: int) -> Any:
     """Parse once more a body that is no JSON, as one without a byte-order mark may be.
 
     Parameters
@@ -48,25 +48,25 @@ def reread(body: bytes, error: ValueError, names: Names, max_rows: int) -> Any:
             return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
         except ValueError as other:
             error = other
-    if encoding := _encoding(body):
-        raise _refused(f"{encoding}; send UTF-8")
+    if encoding := _find_encoding(body):
+        raise _make_refusal(f"{encoding}; send UTF-8")
     if any(word in body for word in NOT_FINITE):
         try:
             content = jiter.from_json(body, catch_duplicate_keys=True)
         except ValueError:
             pass
         else:
-            raise _not_finite(
+            raise _refuse_not_finite(
                 read_shape(content, names, max_rows), names, has_infinity=NOT_FINITE[1] in body
             )
-    raise _refused(str(error))
+    raise _make_refusal(str(error))
 
 
-def _refused(why: str, detail: list[Problem] | None = None) -> Refused:
+def _make_refusal(why: str, detail: list[Problem] | None = None) -> Refused:
     return Refused(400, f"the body is not JSON: {why}", detail)
 
 
-def _encoding(body: bytes) -> str:
+def _find_encoding(body: bytes) -> str:
     """What a body is encoded in that is not UTF-8; empty where it is."""
     for mark, name in OTHERS.items():
         if body.startswith(mark):
@@ -80,42 +80,42 @@ def _encoding(body: bytes) -> str:
     return ""
 
 
-def _not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) -> Refused:
+def _refuse_not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) -> Refused:
     """Where the numbers are that JSON does not have."""
-    found = _described(shaped, names, has_infinity=has_infinity)
+    found = _describe_not_finite(shaped, names, has_infinity=has_infinity)
     listed = list(islice(found, LISTED))
     if not listed:
-        return _refused("it has NaN or Infinity; send null")
+        return _make_refusal("it has NaN or Infinity; send null")
     more = len(listed) - 1 + sum(1 for _ in found)
     first = listed[0]
     why = f"row {first.row}, column {first.column!r}: {first.got} is not JSON; send null"
-    return _refused(why + (f" (and {more:,} more)" if more else ""), listed)
+    return _make_refusal(why + (f" (and {more:,} more)" if more else ""), listed)
 
 
-def _described(shaped: Shaped, names: Names, *, has_infinity: bool) -> Iterator[Problem]:
+def _describe_not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) -> Iterator[Problem]:
     for place, row in enumerate(shaped[0]):
-        for key, value in _items(row, names):
+        for key, value in _list_items(row, names):
             # Infinity may be a number that is too large for float64, which JSON has.
             if isinstance(value, float) and (
                 math.isnan(value) or (has_infinity and math.isinf(value))
             ):
                 yield Problem(
                     row=place,
-                    column=short(key),
+                    column=shorten(key),
                     problem="not JSON",
-                    got=_written(value),
+                    got=_format_number(value),
                     allowed="null, or a number",
                 )
 
 
-def _items(row: Any, names: Names) -> Iterable[tuple[str, Any]]:
+def _list_items(row: Any, names: Names) -> Iterable[tuple[str, Any]]:
     """The values of a row, each with what names it."""
     if isinstance(row, dict):
         return row.items()
     return zip(names.columns, row, strict=False) if isinstance(row, list) else ()
 
 
-def _written(value: float) -> str:
+def _format_number(value: float) -> str:
     """A number as Python's JSON has it."""
     if math.isnan(value):
         return "NaN"

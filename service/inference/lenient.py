@@ -23,7 +23,7 @@ DATE = re.compile(
 # What a text may be made of that `float` reads as `read_number` does.
 PLAIN = "0123456789.-+eE"
 SHORT = 30  # characters of a number, on average, up to which that way is taken
-WHOLE = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
+INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
 EXACT = 2**53  # up to here a float says which whole number it is
 BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -33,22 +33,22 @@ BOOLEANS = {
 ISO_EXAMPLES = ("2001-02-03", "2001-02-03 04:05:06", "2001-02-03T04:05:06")
 
 
-def column_reader(column: Column, contract: Contract) -> Callable[[Sequence[Any]], list[Any]]:
+def make_column_reader(column: Column, contract: Contract) -> Callable[[Sequence[Any]], list[Any]]:
     """How all values of a column are converted."""
-    convert, missing = value_reader(column, contract), missing_texts(column, contract)
-    if column.kind not in NUMBERS or column.format or _numbers(missing):
-        return lambda values: _each(values, convert)
+    convert, missing = make_value_reader(column, contract), list_missing_texts(column, contract)
+    if column.kind not in NUMBERS or column.format or _parse_numbers(missing):
+        return lambda values: _convert_each(values, convert)
 
     def read(values: Sequence[Any]) -> list[Any]:
         try:
-            return _quick(values, missing)
+            return _convert_plain(values, missing)
         except ValueError:
-            return _each(values, convert)
+            return _convert_each(values, convert)
 
     return read
 
 
-def _each(values: Sequence[Any], convert: Convert) -> list[Any]:
+def _convert_each(values: Sequence[Any], convert: Convert) -> list[Any]:
     """Each value converted, those that are the same text once."""
     known: dict[str, Any] = {}
     found = []
@@ -62,7 +62,7 @@ def _each(values: Sequence[Any], convert: Convert) -> list[Any]:
     return found
 
 
-def _quick(values: Sequence[Any], missing: frozenset[str]) -> list[Any]:
+def _convert_plain(values: Sequence[Any], missing: frozenset[str]) -> list[Any]:
     """Numbers in a tenth of the time; raises ValueError where some text is not plain enough."""
     kinds = set(map(type, values))
     texts = values
@@ -79,35 +79,37 @@ def _quick(values: Sequence[Any], missing: frozenset[str]) -> list[Any]:
     ]
 
 
-def value_reader(column: Column, contract: Contract) -> Convert:
+def make_value_reader(column: Column, contract: Contract) -> Convert:
     """How one value of a column is converted: to None where it says that there is none."""
-    missing = missing_texts(column, contract)
+    missing = list_missing_texts(column, contract)
     if column.kind == "category":
         if isinstance(column.categories[0], str):
-            return _text(column, missing, strip=contract.strip)
-        codes = _with_missing(_code, missing, strip=contract.strip)
-        return lambda value: codes(exact(value))
+            return _make_category_reader(column, missing, strip=contract.strip)
+        codes = _make_text_reader(_parse_code, missing, strip=contract.strip)
+        return lambda value: codes(convert_integral(value))
     if column.kind == "boolean":
-        return _with_missing(lambda text: BOOLEANS.get(text.strip()), missing, strip=contract.strip)
+        return _make_text_reader(
+            lambda text: BOOLEANS.get(text.strip()), missing, strip=contract.strip
+        )
     if column.kind == "date":
-        return _with_date(column, missing, strip=contract.strip)
-    return _with_missing(
+        return _make_date_reader(column, missing, strip=contract.strip)
+    return _make_text_reader(
         lambda text: read_number(text, column.format), missing, strip=contract.strip
     )
 
 
-def exact(value: Any) -> Any:
+def convert_integral(value: Any) -> Any:
     """A float that is a whole number as that: pandas has one where values beside it miss."""
-    return int(value) if type(value) is float and _is_exact(value) else value
+    return int(value) if type(value) is float and _is_integral(value) else value
 
 
-def watch(column: Column, contract: Contract) -> Callable[[Any], bool] | None:
+def make_watch(column: Column, contract: Contract) -> Callable[[Any], bool] | None:
     """Whether a value that is right as JSON may yet stand for another one; None: none may.
 
     A text that is no known category may be one with blanks around it, or stand for a missing
     value; so may a number; and an ISO date where the table has other ones of the same form.
     """
-    missing = missing_texts(column, contract)
+    missing = list_missing_texts(column, contract)
     if column.kind == "category" and isinstance(column.categories[0], str):
         known = frozenset((*column.categories, None))
         return (lambda value: value not in known) if column.unknown else None
@@ -116,26 +118,28 @@ def watch(column: Column, contract: Contract) -> Callable[[Any], bool] | None:
         if any(found != read_date(text) for text, found in read.items()):
             return lambda value: value is not None
         return None
-    gone = _numbers(missing) if column.kind != "boolean" else None
+    gone = _parse_numbers(missing) if column.kind != "boolean" else None
     return gone.__contains__ if gone else None
 
 
-def missing_texts(column: Column, contract: Contract) -> frozenset[str]:
+def list_missing_texts(column: Column, contract: Contract) -> frozenset[str]:
     """Texts that stand for a missing value in a column."""
     usual = MISSING_TEXTS if contract.missing is None else contract.missing
     found = frozenset((*usual, *column.markers))
     return found if column.kind == "category" else found | {""}
 
 
-def _numbers(missing: Iterable[str]) -> frozenset[float]:
+def _parse_numbers(missing: Iterable[str]) -> frozenset[float]:
     """The numbers among texts that stand for a missing value, such as -999."""
     found = (read_number(text) for text in missing)
     return frozenset(number for number in found if number is not None)
 
 
-def _with_missing(read: Callable[[str], Any], missing: frozenset[str], *, strip: bool) -> Convert:
+def _make_text_reader(
+    read: Callable[[str], Any], missing: frozenset[str], *, strip: bool
+) -> Convert:
     """Convert texts, and nothing else, but for numbers that stand for a missing value."""
-    gone = _numbers(missing)
+    gone = _parse_numbers(missing)
 
     def convert(value: Any) -> Any:
         if isinstance(value, str):
@@ -150,17 +154,17 @@ def _with_missing(read: Callable[[str], Any], missing: frozenset[str], *, strip:
     return convert
 
 
-def _code(text: str) -> int | None:
+def _parse_code(text: str) -> int | None:
     """A whole number; 3.0 is one."""
-    match = WHOLE.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    match = INTEGER.fullmatch(text.strip()) if len(text) <= LONGEST else None
     return int(match[1]) if match else None
 
 
-def _is_exact(value: float) -> bool:
+def _is_integral(value: float) -> bool:
     return value.is_integer() and abs(value) < EXACT
 
 
-def _text(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
+def _make_category_reader(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
     """Categories that are texts: without blanks around them, and numbers as the table has them."""
     known = frozenset(column.categories)
     is_open = column.unknown and not column.missing  # then "NA" is one that is not listed
@@ -175,7 +179,7 @@ def _text(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
 
     def number(value: float) -> Any:
         texts = [repr(value)] if abs(value) < EXACT else []
-        if type(value) is float and _is_exact(value):
+        if type(value) is float and _is_integral(value):
             texts.append(str(int(value)))
         found = next((text for text in reversed(texts) if text in known), None)
         if found is not None:
@@ -187,7 +191,7 @@ def _text(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
     return convert
 
 
-def _with_date(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
+def _make_date_reader(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
     """Dates: texts of the column's format or ISO 8601, and milliseconds as pandas has them."""
 
     def read(text: str) -> str | None:
@@ -196,7 +200,7 @@ def _with_date(column: Column, missing: frozenset[str], *, strip: bool) -> Conve
             return text
         return found.isoformat()
 
-    of_text = _with_missing(read, missing, strip=strip)
+    of_text = _make_text_reader(read, missing, strip=strip)
 
     def convert(value: Any) -> Any:
         value = of_text(value)

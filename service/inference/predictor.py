@@ -18,10 +18,10 @@ from cairn.paths import MODEL_CONTRACT, ONNX
 from cairn.transform import Engineering, matrix
 from service.http.errors import Problem, Refused
 from service.inference import artifacts
-from service.inference.example import example
-from service.inference.problems import Problems, refusal
-from service.inference.rows import Reader, Rows
-from service.inference.runner import Cost, Features, measure
+from service.inference.example import make_example
+from service.inference.problems import Problems, make_refusal
+from service.inference.rows import Reader, RequestRows
+from service.inference.runner import Cost, Features, measure_cost
 from service.process.settings import MAX_ROWS
 from stages import engineering
 
@@ -61,28 +61,30 @@ class Predictor:
         self.version = version
         self.chain = chain
         self.contract = load_contract(folder / MODEL_CONTRACT.name)
-        self.shown = artifacts.read(folder)
+        self.artifacts = artifacts.read_artifacts(folder)
         self.reader = Reader(self.contract, max_rows)
         self._session = inference.session((folder / ONNX.name).read_bytes(), threads)
-        row = self.features(self.reader.check(example(self.contract)))
+        row = self.compute_features(self.reader.check(make_example(self.contract)))
         # A model that cannot answer must not be ready.
-        self.cost: Cost = measure(self.run, row)
+        self.cost: Cost = measure_cost(self.run, row)
 
-    def read(self, body: bytes) -> tuple[Rows, Features]:
+    def read(self, body: bytes) -> tuple[RequestRows, Features]:
         """The rows of a request and their features; raises Refused as `Reader.read` does."""
         rows = self.reader.read(body)
-        return rows, self.features(rows)
+        return rows, self.compute_features(rows)
 
-    def features(self, rows: Rows) -> Features:
+    def compute_features(self, rows: RequestRows) -> Features:
         """The n × k matrix that the model takes."""
         return matrix(rows.values, self.contract, ENGINEERING)
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """What the model says of such a matrix; `options` can end it early."""
-        said = inference.predict(self._session, features, options)
-        return inference.decided(said, self.contract.target.decision)
+        predictions = inference.predict(self._session, features, options)
+        return inference.decided(predictions, self.contract.target.decision)
 
-    def answer(self, said: Predictions, rows: Rows, request_id: str) -> dict[str, Any]:
+    def make_answer(
+        self, predictions: Predictions, rows: RequestRows, request_id: str
+    ) -> dict[str, Any]:
         """What a request is answered.
 
         Returns
@@ -97,17 +99,17 @@ class Predictor:
         Refused
             422 where the model's numbers went beyond float32: there is no answer that JSON holds.
         """
-        found = self._one(said, request_id) if rows.single else self._many(said, request_id)
+        answer = (self._answer_one if rows.single else self._answer_many)(predictions, request_id)
         if rows.identifiers:
-            found |= _named(rows.identifiers, single=rows.single)
-        return found
+            answer |= _name_rows(rows.identifiers, single=rows.single)
+        return answer
 
-    def _one(self, said: Predictions, request_id: str) -> dict[str, Any]:
+    def _answer_one(self, predictions: Predictions, request_id: str) -> dict[str, Any]:
         target = self.contract.target
-        code, row = said.labels[0], said.probabilities[0]
+        code, row = predictions.labels[0], predictions.probabilities[0]
         confidence = row[code]
         if isnan(confidence):
-            raise _unanswerable([0])
+            raise _refuse_unanswerable([0])
         return {
             "prediction": target.classes[code],
             "confidence": confidence,
@@ -116,15 +118,15 @@ class Predictor:
             "request_id": request_id,
         }
 
-    def _many(self, said: Predictions, request_id: str) -> dict[str, Any]:
-        target, confidences = self.contract.target, said.confidences
+    def _answer_many(self, predictions: Predictions, request_id: str) -> dict[str, Any]:
+        target, confidences = self.contract.target, predictions.confidences
         if np.isnan(confidences).any():
-            raise _unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
+            raise _refuse_unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
         return {
-            "predictions": [target.classes[code] for code in said.labels.tolist()],
+            "predictions": [target.classes[code] for code in predictions.labels.tolist()],
             "confidences": confidences,
             "probabilities": [
-                dict(zip(target.keys, row, strict=True)) for row in said.probabilities
+                dict(zip(target.keys, row, strict=True)) for row in predictions.probabilities
             ],
             "model_version": self.version,
             "request_id": request_id,
@@ -133,16 +135,16 @@ class Predictor:
     def predict(self, content: Any, request_id: str) -> dict[str, Any]:
         """Answer a parsed body at once; raises Refused as `Reader.check` does."""
         rows = self.reader.check(content)
-        return self.answer(self.run(self.features(rows)), rows, request_id)
+        return self.make_answer(self.run(self.compute_features(rows)), rows, request_id)
 
 
-def _named(identifiers: list[Category | None], *, single: bool) -> dict[str, Any]:
+def _name_rows(identifiers: list[Category | None], *, single: bool) -> dict[str, Any]:
     return {"identifier": identifiers[0]} if single else {"identifiers": identifiers}
 
 
-def _unanswerable(rows: list[int]) -> Refused:
+def _refuse_unanswerable(rows: list[int]) -> Refused:
     wanted = "values with which every number in the model stays finite"
-    return refusal(
+    return make_refusal(
         Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=wanted)])
         for row in rows
     )

@@ -23,7 +23,7 @@ class Problems(NamedTuple):
     described: Iterable[Problem]
 
 
-def refusal(rows: Iterable[Problems]) -> Refused:
+def make_refusal(rows: Iterable[Problems]) -> Refused:
     """A 422 of what is wrong with each row: all of it counted, the first LISTED described."""
     count, listed = 0, list[Problem]()
     for problems in rows:
@@ -36,18 +36,18 @@ def refusal(rows: Iterable[Problems]) -> Refused:
     return Refused(422, sentence, listed)
 
 
-def whole_request(problem: str, got: Any, wanted: str) -> Refused:
+def refuse_request(problem: str, got: Any, wanted: str) -> Refused:
     """A 422 of one problem with the request as a whole."""
     found = Problem(row=None, column=None, problem=problem, got=got, allowed=wanted)
-    return refusal([Problems(1, [found])])
+    return make_refusal([Problems(1, [found])])
 
 
-def whole_row(place: int, problem: str, got: Any, wanted: str) -> Problems:
+def describe_row(place: int, problem: str, got: Any, wanted: str) -> Problems:
     """One problem with a row as a whole."""
     return Problems(1, [Problem(row=place, column=None, problem=problem, got=got, allowed=wanted)])
 
 
-def short(value: Any) -> Any:
+def shorten(value: Any) -> Any:
     """A value as an answer may repeat it: a long text is cut, a list or an object is not shown."""
     if isinstance(value, list | tuple | dict):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"

@@ -57,28 +57,30 @@ class Cost(NamedTuple):
         return self.one + (rows - 1) * self.row
 
     @property
-    def at_once(self) -> bool:
+    def is_immediate(self) -> bool:
         """Whether a single row is run where its request is read."""
-        return self.one <= (HAND_OVER if self._pays else AT_ONCE)
+        return self.one <= (HAND_OVER if self._has_gain else AT_ONCE)
 
     @property
-    def grouped(self) -> bool:
+    def is_grouped(self) -> bool:
         """Whether requests that wait are run as one."""
-        return self._pays and not self.at_once
+        return self._has_gain and not self.is_immediate
 
     @property
-    def _pays(self) -> bool:
+    def _has_gain(self) -> bool:
         return self.row <= PAYS * self.one
 
 
-def measure(run: Run, row: Features) -> Cost:
+def measure_cost(run: Run, row: Features) -> Cost:
     """What a run costs, from a 1 × k row: the median of some, after one that warms up."""
     rows = np.repeat(row, SOME, axis=0)
-    one, some = (median([_seconds(run, many) for _ in range(RUNS + 1)][1:]) for many in (row, rows))
+    one, some = (
+        median([_time_run(run, many) for _ in range(RUNS + 1)][1:]) for many in (row, rows)
+    )
     return Cost(one, max(some - one, 0.0) / (SOME - 1))
 
 
-def _seconds(run: Run, features: Features) -> float:
+def _time_run(run: Run, features: Features) -> float:
     start = time.perf_counter()
     run(features, None)
     return time.perf_counter() - start
@@ -107,7 +109,7 @@ class Runner:
     def __init__(self, run: Run, cost: Cost, latency: float) -> None:
         self.run = run
         self.cost = cost
-        self.latency = latency if cost.grouped else 0.0
+        self.latency = latency if cost.is_grouped else 0.0
         # One thread: ONNX Runtime's own are a setting, and two runs at once share the core.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._waiting: deque[Job] = deque()
@@ -117,22 +119,22 @@ class Runner:
     def describe(self) -> dict[str, Any]:
         """How requests are run, and what was measured, for /model."""
         return {
-            "requests_are_run": self._manner(),
+            "requests_are_run": self._describe_manner(),
             "one_row_ms": round(self.cost.one * 1e3, 4),
             "each_further_row_ms": round(self.cost.row * 1e3, 4),
             "group_latency_ms": round(self.latency * 1e3, 4),
         }
 
-    def _manner(self) -> str:
-        if self.cost.at_once:
+    def _describe_manner(self) -> str:
+        if self.cost.is_immediate:
             return "at once"
         return "in groups" if self.latency else "one by one"
 
-    def at_once(self, rows: int) -> bool:
+    def is_immediate(self, rows: int) -> bool:
         """Whether so many rows may be run where their request is read."""
-        return self.cost.at_once and self.cost.of(rows) <= AT_ONCE
+        return self.cost.is_immediate and self.cost.of(rows) <= AT_ONCE
 
-    async def aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def run_aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Do other work that takes long in the same thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
@@ -141,7 +143,7 @@ class Runner:
         job = Job(features, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         if not self._running:
-            self._next()
+            self._start_next()
         try:
             return await job.answer
         finally:
@@ -149,9 +151,9 @@ class Runner:
             if self._running and all(other.answer.done() for other in self._running):
                 self._options.terminate = True
 
-    def _next(self) -> None:
+    def _start_next(self) -> None:
         """Send the thread the next group, if any request waits."""
-        group = self._running = self._group()
+        group = self._running = self._take_group()
         if group:
             self._options = ort.RunOptions()
             self._options.log_severity_level = FATAL
@@ -159,9 +161,9 @@ class Runner:
             done = asyncio.get_running_loop().run_in_executor(
                 self._thread, self.run, whole, self._options
             )
-            done.add_done_callback(lambda future: self._share(group, future))
+            done.add_done_callback(lambda future: self._distribute(group, future))
 
-    def _group(self) -> list[Job]:
+    def _take_group(self) -> list[Job]:
         """The next jobs that are run as one; those that nobody waits for any more are left out."""
         group: list[Job] = []
         rows = 0
@@ -177,7 +179,7 @@ class Runner:
                 group.append(job)
         return group
 
-    def _share(self, group: list[Job], done: asyncio.Future[Predictions]) -> None:
+    def _distribute(self, group: list[Job], done: asyncio.Future[Predictions]) -> None:
         """Give each request its part of what the thread has found."""
         error = done.exception()
         start = 0
@@ -190,4 +192,4 @@ class Runner:
                     labels, probabilities = done.result()
                     job.answer.set_result(Predictions(labels[start:end], probabilities[start:end]))
             start = end
-        self._next()
+        self._start_next()

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from service.http.asgi import Header, Reply
 
-PATH = "/"
 FOLDER = Path(__file__).parent
-STYLE, SCRIPT = "/* page.css */", "/* page.js */"
+STYLE_MARK, SCRIPT_MARK = "/* page.css */", "/* page.js */"
 UNLOCKED = 'data-locked=""'
+KEYED = ("model", "metrics")  # paths that the script asks for, which may want a key
 
 
-def page(locked: tuple[str, ...] = ()) -> bytes:
+def render_page(locked: tuple[str, ...] = ()) -> bytes:
     """The document; its addresses are relative, so it works behind a prefix too.
 
     Parameters
@@ -29,20 +29,25 @@ def page(locked: tuple[str, ...] = ()) -> bytes:
         the service, which would refuse it.
     """
     told = f'data-locked="{" ".join(locked)}"'
-    html = _text("index.html").replace(UNLOCKED, told, 1)
-    return html.replace(STYLE, _text("page.css"), 1).replace(SCRIPT, _text("page.js"), 1).encode()
+    html = _read_text("index.html").replace(UNLOCKED, told, 1)
+    return (
+        html.replace(STYLE_MARK, _read_text("page.css"), 1)
+        .replace(SCRIPT_MARK, _read_text("page.js"), 1)
+        .encode()
+    )
 
 
-def answer(body: bytes) -> Reply:
+def reply_page(body: bytes) -> Reply:
     """The reply that a document of `page` is."""
-    return Reply(200, body, headers())
+    return Reply(200, body, make_headers())
 
 
 @cache
-def headers() -> tuple[Header, ...]:
+def make_headers() -> tuple[Header, ...]:
     """The headers of the page: its own script alone runs, and asks no other host."""
     policy = (
-        f"default-src 'none'; script-src '{_hash('page.js')}'; style-src '{_hash('page.css')}'; "
+        f"default-src 'none'; script-src '{_hash_file('page.js')}'; "
+        f"style-src '{_hash_file('page.css')}'; "
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
@@ -55,12 +60,12 @@ def headers() -> tuple[Header, ...]:
     )
 
 
-def _hash(name: str) -> str:
+def _hash_file(name: str) -> str:
     """A file's hash as a policy has it."""
-    return f"sha256-{b64encode(sha256(_text(name).encode()).digest()).decode()}"
+    return f"sha256-{b64encode(sha256(_read_text(name).encode()).digest()).decode()}"
 
 
 @cache
-def _text(name: str) -> str:
+def _read_text(name: str) -> str:
     """One of the page's files, read once."""
     return (FOLDER / name).read_text(encoding="utf-8")

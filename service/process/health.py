@@ -15,10 +15,10 @@ def main() -> None:
     """End with 0 if the service of this container is ready, with 1 and the reason if not."""
     host = os.environ.get("HOST", "").strip()
     port = int(os.environ.get("PORT", "").strip() or 3000)
-    sys.exit(problem(port, "localhost" if host in ANYWHERE else host))
+    sys.exit(find_problem(port, "localhost" if host in ANYWHERE else host))
 
 
-def problem(port: int, host: str = "localhost", seconds: float = SECONDS) -> str | None:
+def find_problem(port: int, host: str = "localhost", seconds: float = SECONDS) -> str | None:
     """Why the service there is not ready; None if it is."""
     connection = HTTPConnection(host, port, timeout=seconds)
     try:

@@ -24,8 +24,7 @@ from typing import Any
 
 from uvicorn import Server
 
-from service.http import protocol
-from service.http.asgi import CLOSE
+from service.http import compat, protocol
 from service.process import run_folder
 from service.process.settings import Settings
 
@@ -69,12 +68,12 @@ class Lifecycle:
             What makes the application that uvicorn calls from the one that it has.
         """
         self.ready = True
-        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-        if not isinstance(server, Server):
+        server = compat.find_server()
+        if server is None:
             return
         configure(server, settings)
         if front:
-            server.config.loaded_app = front(server.config.loaded_app)
+            compat.wrap_application(server, front)
         gc.collect()
         gc.freeze()  # what is loaded stays, so the collector need not look at it again
         loop = asyncio.get_running_loop()
@@ -97,8 +96,7 @@ class Lifecycle:
                 server.handle_exit(signal.SIGTERM, None)
             return
         self.draining = True
-        server.config.encoded_headers.append(CLOSE)  # of the answers to come
-        server.server_state.default_headers.append(CLOSE)  # of those in work
+        compat.announce_close(server)
         self._tasks.append(asyncio.get_running_loop().create_task(drain(server, seconds)))
 
     async def _watch(self, server: Server, settings: Settings) -> None:
@@ -122,12 +120,13 @@ def state() -> Lifecycle:
 
 
 def configure(server: Server, settings: Settings) -> None:
-    """Give uvicorn what BentoML's command line does not; it is read at each connection."""
-    config = server.config
-    config.timeout_keep_alive = settings.keep_alive_seconds
-    config.timeout_graceful_shutdown = settings.graceful_seconds
-    config.ws_protocol_class = None
-    config.http_protocol_class = protocol.adapt(config.http_protocol_class)
+    """Give uvicorn the settings that BentoML's command line does not."""
+    compat.configure(
+        server,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        graceful_seconds=settings.graceful_seconds,
+        adapt=protocol.adapt,
+    )
 
 
 async def drain(server: Server, seconds: float) -> None:

@@ -1,4 +1,11 @@
-"""The service's settings: environment variables, checked once, with safe defaults."""
+"""The service's settings: environment variables, checked once, with safe defaults.
+
+pydantic-settings 2.16 reads variables as well, but not as well for those who start a service: a
+list that is not JSON (`API_KEYS=a,b`) ends the reading with an error of its own, before the other
+wrong variables are named; a blank variable is a wrong value; without a common prefix it cannot
+refuse unknown names either. Hiding keys and naming variables in errors would still be ours, and
+each worker would import two more packages, for 13 ms.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +32,12 @@ URI = r"^(s3://[a-z0-9.-]+/[!-~]+|models:/[\w. -]+(/[1-9][0-9]*|@[\w-]+))$"
 
 
 def _split(keys: object) -> object:
-    """Keys as they stand in one variable: separated by commas or white space."""
+    """Split the keys of one variable: they are separated by commas or white space."""
     return tuple(keys.replace(",", " ").split()) if isinstance(keys, str) else keys
 
 
 class Settings(BaseModel):
-    """What the service may be told; each field is the variable of that name in upper case."""
+    """The settings; each field is the environment variable of that name in upper case."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,14 +96,14 @@ class Settings(BaseModel):
     def _one_model(self) -> Self:
         if self.model_uri and self.model_tag:
             raise ValueError("MODEL_TAG and MODEL_URI name a model each; set one of them")
-        if self.of_mlflow:
+        if self.is_of_mlflow:
             self._check_mlflow()
         elif (self.model_uri is None) != (self.model_sha256 is None):
             raise ValueError("MODEL_URI and MODEL_SHA256 belong together; set both")
         return self
 
     @property
-    def of_mlflow(self) -> bool:
+    def is_of_mlflow(self) -> bool:
         """Whether the model is one that MLflow names."""
         return (self.model_uri or "").startswith("models:/")
 
@@ -106,49 +113,61 @@ class Settings(BaseModel):
             raise ValueError("MODEL_SHA256 is of a file on S3; MLflow has the hash of its models")
         if not (self.mlflow_tracking_uri or "").startswith(("http://", "https://")):
             raise ValueError(
-                f"MODEL_URI: {self.model_uri} is MLflow's to say; set MLFLOW_TRACKING_URI to its "
-                "address, http:// or https://"
+                f"MODEL_URI: {self.model_uri} is a model of MLflow; set MLFLOW_TRACKING_URI to the "
+                "address of its server, http:// or https://"
             )
 
 
 @cache
-def settings() -> Settings:
-    """The settings of this process; where one is wrong it ends here, with one line each."""
+def load_settings() -> Settings:
+    """Return the settings of this process; where some are wrong, it ends with a line for each."""
     try:
-        return read(os.environ)
+        return read_settings(os.environ)
     except ValueError as error:
         sys.exit(str(error))
 
 
-def read(environment: Mapping[str, str]) -> Settings:
-    """Settings from environment variables; one that is empty is as one that is not set.
+def load_or_default() -> Settings:
+    """Return the settings of this process, or the defaults where some are wrong.
+
+    BentoML reads a service's configuration when its class is created, and to import a module must
+    not end a process: `load_settings` does so before the service is built or served.
+    """
+    try:
+        return read_settings(os.environ)
+    except ValueError:
+        return Settings()
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read settings from environment variables; an empty one counts as not set.
 
     Raises
     ------
     ValueError
         One line for each setting that is wrong: its name, what came, what is allowed.
     """
-    given = {
+    values = {
         name: environment[name.upper()].strip()
         for name in Settings.model_fields
         if environment.get(name.upper(), "").strip()
     }
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(values)
     except OSError as error:  # of the one setting that is a file
         reason = f"{error.strerror}; user {os.getuid()} must be able to read it"
-        raise ValueError(f"error: API_KEYS_FILE: {given['api_keys_file']!r}: {reason}") from None
+        raise ValueError(f"error: API_KEYS_FILE: {values['api_keys_file']!r}: {reason}") from None
     except ValidationError as error:
         lines = (
-            _line(str(found["loc"][0]), found["msg"], given)
-            if found["loc"]
-            else f"error: {found['ctx']['error']}"
-            for found in error.errors()
+            _describe(str(problem["loc"][0]), problem["msg"], values)
+            if problem["loc"]
+            else f"error: {problem['ctx']['error']}"
+            for problem in error.errors()
         )
         raise ValueError("\n".join(lines)) from None
 
 
-def _line(name: str, problem: str, given: Mapping[str, str]) -> str:
-    """What is wrong with one setting; a key is never repeated."""
-    came = "" if name == "api_keys" else f" {given[name]!r}:"
-    return f"error: {name.upper()}:{came} {problem[0].lower()}{problem[1:]}"
+def _describe(name: str, problem: str, values: Mapping[str, str]) -> str:
+    """Describe what is wrong with one setting; a key is never repeated."""
+    value = "" if name == "api_keys" else f" {values[name]!r}:"
+    return f"error: {name.upper()}:{value} {problem[0].lower()}{problem[1:]}"

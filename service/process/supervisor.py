@@ -20,10 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from service.bento.compat import FD, NUMBER, worker_command
 from service.process.run_folder import RUN, STOPPING, SUPERVISOR, ready_file
 
 CHECK_SECONDS = 0.5
@@ -31,11 +32,10 @@ MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
 TRIES = 3
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
-# In the command of a worker: the number of the listening socket, and its own, from 1.
-FD, NUMBER = "{fd}", "{number}"
+PROGRAM = "service.process.supervisor"  # this module, which may run as `__main__`
 
 
-class Plan(NamedTuple):
+class Service(NamedTuple):
     """What to run.
 
     Attributes
@@ -67,7 +67,7 @@ class Supervisor:
         The workers', but for the folder.
     """
 
-    def __init__(self, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, plan: Service, folder: Path, environment: Mapping[str, str]) -> None:
         self.plan = plan
         self.folder = folder
         self.failed = False
@@ -84,19 +84,19 @@ class Supervisor:
         self._stop_with: str | None = None
         self._wait_until = 0.0
         self._ending = False
-        self._signals = signals()
+        self._signals = open_signals()
         (folder / SUPERVISOR).write_text(str(os.getpid()))
         # Bound, but it is left to the workers to listen, once they can answer.
-        self._listener = bound(plan.host, plan.port)
+        self._listener = bind(plan.host, plan.port)
 
     def run(self) -> None:
         """Run until all workers have ended."""
         for number in range(1, self.plan.workers + 1):
             self._start(number)
         while self._workers:
-            for number in self._came():
+            for number in self._wait_for_signals():
                 self._on_signal(number)
-            gone = list(ended())
+            gone = list(reap())
             self._see_ready()  # of those that are gone as well
             for pid, code in gone:
                 self._on_end(pid, code)
@@ -119,7 +119,7 @@ class Supervisor:
         )
         self._workers[pid] = number
 
-    def _came(self) -> Iterator[int]:
+    def _wait_for_signals(self) -> Iterator[int]:
         """The signals that came, waited for some time."""
         if select.select([self._signals], [], [], CHECK_SECONDS)[0]:
             yield from self._signals.recv(1024)
@@ -149,7 +149,7 @@ class Supervisor:
         """
         self._stop_with = seconds
         if self._ending:
-            self._tell()
+            self._write_stopping()
         elif self._has_served and not self._ready and not self.failed:
             self._wait_until = time.monotonic() + MARGIN_SECONDS
 
@@ -159,13 +159,13 @@ class Supervisor:
         if self._stop_with is None or self._ending or not due:
             return
         self._ending = True
-        self._tell()
+        self._write_stopping()
         # Whoever closes a listening socket last breaks what waits in its queue; workers do not.
         self._listener.close()
         for pid in self._workers:
             self._terminate(pid)
 
-    def _tell(self) -> None:
+    def _write_stopping(self) -> None:
         """Tell the workers how long to go on; on a full disk their own settings hold."""
         with suppress(OSError):
             (self.folder / STOPPING).write_text(self._stop_with or "")
@@ -189,7 +189,7 @@ class Supervisor:
             return
         self.failed = True
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        say(f"a worker ended before it was ready ({how}); its lines above say why")
+        print_error(f"a worker ended before it was ready ({how}); its lines above say why")
         self._stop("")
 
     def _can_start(self, code: int, *, was_ready: bool) -> bool:
@@ -218,19 +218,25 @@ def main() -> None:
     if not given:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
         given = [os.environ.get(name, "").strip() or value for name, value in defaults]
-        given += [".", "-m", "_bentoml_impl.worker.service", os.environ["BENTO_PATH"]]
-        given += ["--fd", FD, "--worker-id", NUMBER]
+        given += [".", *worker_command(os.environ["BENTO_PATH"])]
     host, port, workers, folder, *command = given
     os.chdir(folder)
-    run(Plan(host, whole("PORT", port, 65535), whole("WORKERS", workers, 256), tuple(command)))
+    run(
+        Service(
+            host,
+            parse_integer("PORT", port, 65535),
+            parse_integer("WORKERS", workers, 256),
+            tuple(command),
+        )
+    )
 
 
-def run(plan: Plan) -> None:
+def run(plan: Service) -> None:
     """Run until all workers have ended; ends the process with 1 if one could not start."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="cairn-"))
     except OSError as error:
-        say(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
+        print_error(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
         sys.exit(1)
     try:
         supervisor = Supervisor(plan, folder, os.environ)
@@ -240,15 +246,15 @@ def run(plan: Plan) -> None:
     sys.exit(1 if supervisor.failed else 0)
 
 
-def whole(name: str, text: str, most: int) -> int:
+def parse_integer(name: str, text: str, most: int) -> int:
     """A setting that is a whole number; where it is not, the process ends with one line."""
     if len(text) <= len(str(most)) and text.isdecimal() and 1 <= int(text) <= most:
         return int(text)
-    say(f"{name}: {text!r}: a whole number from 1 to {most} is wanted")
+    print_error(f"{name}: {text!r}: a whole number from 1 to {most} is wanted")
     sys.exit(1)
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """A socket that listens nowhere yet, which a worker inherits; ends the process if it cannot."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -257,13 +263,13 @@ def bound(host: str, port: int) -> socket.socket:
         listener.bind(place)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        say(f"cannot listen at {host}, port {port}: {reason}; choose another")
+        print_error(f"cannot listen at {host}, port {port}: {reason}; choose another")
         sys.exit(1)
     listener.set_inheritable(True)
     return listener
 
 
-def signals() -> socket.socket:
+def open_signals() -> socket.socket:
     """A socket from which the numbers of signals are read as they come."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)  # noqa: FBT003, its own signature
@@ -273,7 +279,7 @@ def signals() -> socket.socket:
     return reader
 
 
-def ended() -> Iterator[tuple[int, int]]:
+def reap() -> Iterator[tuple[int, int]]:
     """Each child that has ended, those inherited as the first process of a container too."""
     try:
         while True:
@@ -285,48 +291,9 @@ def ended() -> Iterator[tuple[int, int]]:
         return
 
 
-def say(error: str) -> None:
+def print_error(error: str) -> None:
     """Tell people what is wrong."""
     print(f"error: {error}", file=sys.stderr, flush=True)
-
-
-class Arbiter:
-    """Stands where BentoML would have circus's, with one watcher and one socket, and takes over.
-
-    Parameters
-    ----------
-    watchers, sockets
-        What circus calls the keeper of a command's processes, and where they listen.
-    """
-
-    def __init__(self, watchers: list[Any], sockets: list[Any], **_: Any) -> None:
-        [self._watcher], [self._socket] = watchers, sockets
-        self.exit_stack = ExitStack()  # BentoML's own affairs, which end here
-
-    def start(self, **_: Any) -> None:
-        """Become this program."""
-        self.exit_stack.close()
-        sys.stdout.flush()
-        watcher, listener = self._watcher, self._socket
-        words = {f"$(circus.sockets.{listener.name})": FD, "$(CIRCUS.WID)": NUMBER}
-        place = (listener.host, str(listener.port), str(watcher.numprocesses), watcher.working_dir)
-        command = [words.get(word, word) for word in watcher.args]
-        os.environ.update(watcher.env)
-        os.chdir(Path(__file__).parents[2])  # where `-m` finds this package
-        os.execv(sys.executable, [sys.executable, "-m", __name__, *place, *command])  # noqa: S606
-
-
-def install() -> None:
-    """Have `bentoml serve` become this program; called before it makes its arbiter."""
-    from bentoml._internal.utils import circus  # noqa: PLC0415, not for the program itself
-
-    theirs = circus.Arbiter
-
-    def arbiter(*watchers: Any, **options: Any) -> Any:
-        # `--reload` watches files, which is circus's work.
-        return (theirs if options.get("plugins") else Arbiter)(*watchers, **options)
-
-    circus.Arbiter = arbiter  # type: ignore[assignment, misc]
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ from typing import Any
 from service.http.asgi import RETRY, Bodies
 from service.http.errors import Refused
 from service.http.keys import Keys
-from service.inference.artifacts import PATHS
 from service.inference.predictor import Predictor
 from service.inference.runner import Runner
 from service.process.lifecycle import Lifecycle
 from service.process.settings import Settings
 from service.telemetry.logs import Log
-from service.telemetry.metrics import Layout, Metrics, table
+from service.telemetry.metrics import Layout, Metrics, open_table
 
 # Seconds after which another worker's scrape has what this one has counted.
 TICK = 1.0
@@ -29,16 +28,16 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.taken = 0
+        self.in_use = 0
 
     def __enter__(self) -> None:
-        if self.taken >= self.limit:
+        if self.in_use >= self.limit:
             error = f"{self.limit} requests are in work already; send it again"
             raise Refused(429, error, headers=(RETRY,))
-        self.taken += 1
+        self.in_use += 1
 
     def __exit__(self, *_: object) -> None:
-        self.taken -= 1
+        self.in_use -= 1
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class Worker:
 
     Attributes
     ----------
-    locked
-        The paths that ask for a key.
-    pages
+    keyed
+        The paths, as the table of routes has them, that ask for a key.
+    documents
         Path → what it answers, where that never changes.
     """
 
@@ -62,8 +61,8 @@ class Worker:
     bodies: Bodies
     slots: Slots
     lifecycle: Lifecycle
-    locked: frozenset[str]
-    pages: Mapping[str, bytes]
+    keyed: frozenset[str]
+    documents: Mapping[str, bytes]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
@@ -75,64 +74,64 @@ class Worker:
             await asyncio.sleep(TICK)
             self.tick()
 
-    def say(self, event: str, **facts: Any) -> None:
+    def log_event(self, event: str, **facts: Any) -> None:
         """Log what happens to this worker."""
         version = self.predictor.version
-        self.log.event(logging.INFO, {"event": event, "model_version": version, **facts})
+        self.log.log_event(logging.INFO, {"event": event, "model_version": version, **facts})
 
     def tick(self) -> None:
         """Let the other workers see this one's counts."""
         self.metrics.settle()
-        self.metrics.dropped(self.log.taken_dropped())
+        self.metrics.add_dropped(self.log.pop_dropped())
 
     def close(self) -> None:
         """Say the last of it: the counts, and the lines of the log that wait."""
         self.tick()
-        self.metrics.stopped()
+        self.metrics.mark_stopped()
         self.log.close()
 
 
-def build(  # noqa: PLR0913
+def build_worker(  # noqa: PLR0913
     predictor: Predictor,
     settings: Settings,
     lifecycle: Lifecycle,
     log: Log,
     *,
-    routes: tuple[str, ...],
-    pages: Mapping[str, bytes],
-    place: int = 0,
+    labels: tuple[str, ...],
+    keyed: frozenset[str],
+    documents: Mapping[str, bytes],
+    index: int = 0,
     folder: Path | None = None,
 ) -> Worker:
-    """A worker that serves a model.
+    """Build a worker that serves a model.
 
     Parameters
     ----------
-    routes
-        The paths that the metrics tell apart.
-    pages
+    labels
+        The routes that the metrics tell apart.
+    keyed, documents
         As in Worker.
-    place, folder
+    index, folder
         Which of the workers it is, from 0, and where they share their counts; None: nowhere.
     """
-    layout = Layout(predictor.contract, routes)
-    shared = table(layout, settings.workers, folder)
-    info = {"model_version": predictor.version, "git_commit": commit(predictor)}
-    locked = {"/predict", *PATHS} | (set() if settings.metrics_open else {"/metrics"})
+    layout = Layout(predictor.contract, labels)
+    shared = open_table(layout, settings.workers, folder)
+    info = {"model_version": predictor.version, "git_commit": read_commit(predictor)}
     return Worker(
         settings=settings,
         predictor=predictor,
         runner=Runner(predictor.run, predictor.cost, settings.batch_latency_ms / 1e3),
-        metrics=Metrics(layout, shared, place % settings.workers, settings.drift_rows, info),
+        metrics=Metrics(layout, shared, index % settings.workers, settings.drift_rows, info),
         log=log,
         keys=Keys(settings.api_keys, settings.api_keys_file),
         bodies=Bodies(settings.max_body_bytes, settings.timeout_seconds),
         slots=Slots(settings.max_concurrency),
         lifecycle=lifecycle,
-        locked=frozenset(locked),
-        pages=pages,
+        keyed=keyed,
+        documents=documents,
     )
 
 
-def commit(predictor: Predictor) -> str:
+def read_commit(predictor: Predictor) -> str:
     """The git commit that a model comes from."""
     return str(predictor.chain.get("git", {}).get("commit", ""))

@@ -21,7 +21,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 from cairn.console import CairnError
 
 # Lines that wait for a stalled stdout; beyond, they are dropped.
-WAITING = 10_000
+MOST_WAITING = 10_000
 # How long lines gather before they are written, and the end waits for the rest; seconds.
 EVERY = 0.1
 LAST = 1.0
@@ -29,11 +29,12 @@ STDOUT = 1
 # uvicorn's own line of each request, which it writes if anybody might read it; and what has
 # nothing to say of a service that is well.
 ACCESS = "uvicorn.access"
-SERVER = "uvicorn.error"
+# What says why a worker cannot start.
+SERVERS = ("uvicorn.error", "bentoml.serve")
 QUIET = ("circus", "uvicorn", "bentoml.serve")
 # Bytes of one write. Where several processes share a pipe, one of over 4,096 may be cut by others,
 # and a line is seldom longer than what is left up to there.
-ALONE = 2**16
+UNSHARED = 2**16
 SHARED = 3584
 
 Line = Mapping[str, Any]
@@ -53,32 +54,32 @@ class Log:
         Bytes from which on a write ends with the line.
     """
 
-    def __init__(self, level: int, descriptor: int = STDOUT, piece: int = ALONE) -> None:
+    def __init__(self, level: int, descriptor: int = STDOUT, piece: int = UNSHARED) -> None:
         self.level = level
         self.dropped = 0
         self._descriptor = descriptor
         self._piece = piece
         self._waiting: deque[bytes] = deque()
         self._writing = Lock()
-        self._some_wait = Event()
+        self._has_waiting = Event()
         Thread(target=self._run, daemon=True, name="log").start()
 
-    def event(self, level: int, line: Line) -> None:
+    def log_event(self, level: int, line: Line) -> None:
         """Log one event, with the time that it is now."""
         if level >= self.level:
-            self.add(_text(time.time(), level, line))
+            self.add(_format_line(time.time(), level, line))
 
     def add(self, line: bytes) -> None:
         """Have a line written, unless too many wait already."""
         waiting = len(self._waiting)
-        if waiting < WAITING:
+        if waiting < MOST_WAITING:
             self._waiting.append(line)
             if not waiting:
-                self._some_wait.set()
+                self._has_waiting.set()
         else:
             self.dropped += 1
 
-    def taken_dropped(self) -> int:
+    def pop_dropped(self) -> int:
         """How many lines were dropped since this was last asked."""
         dropped, self.dropped = self.dropped, 0
         return dropped
@@ -90,15 +91,15 @@ class Log:
         last.join(LAST)
 
     def _run(self) -> None:
-        while self._some_wait.wait():
-            self._some_wait.clear()
+        while self._has_waiting.wait():
+            self._has_waiting.clear()
             time.sleep(EVERY)
             self._write()
 
     def _write(self) -> None:
         with self._writing:
             while self._waiting:
-                some = self._some()
+                some = self._take_chunk()
                 text = b"".join(some)
                 try:
                     while text:
@@ -106,7 +107,7 @@ class Log:
                 except OSError:  # nobody reads any more
                     self.dropped += len(some)
 
-    def _some(self) -> list[bytes]:
+    def _take_chunk(self) -> list[bytes]:
         """Lines for one write."""
         some = [self._waiting.popleft()]
         size = len(some[0])
@@ -116,15 +117,15 @@ class Log:
         return some
 
 
-def _text(moment: float, level: int, line: Line) -> bytes:
+def _format_line(moment: float, level: int, line: Line) -> bytes:
     """One event as a line."""
     fields = orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
     head = b'{"timestamp":"%s.%03d+00:00","level":"%s",'
-    return head % (_second(int(moment)), moment % 1 * 1000, LEVELS[level]) + fields[1:]
+    return head % (_format_second(int(moment)), moment % 1 * 1000, LEVELS[level]) + fields[1:]
 
 
 @lru_cache(maxsize=1)
-def _second(moment: int) -> bytes:
+def _format_second(moment: int) -> bytes:
     """A second as ISO 8601 has it; to make it for each line would cost as much as the rest."""
     return datetime.fromtimestamp(moment, UTC).isoformat()[:19].encode()
 
@@ -150,18 +151,18 @@ class Formatter(OrjsonFormatter):
 
     Parameters
     ----------
-    messages
+    with_messages
         Whether the messages of exceptions are shown: they may repeat what a client sent.
     """
 
-    def __init__(self, *, messages: bool) -> None:
+    def __init__(self, *, with_messages: bool) -> None:
         super().__init__(
             "%(levelname)s %(message)s %(name)s",
             rename_fields={
                 "levelname": "level", "message": "event", "name": "logger", "exc_info": "stack",
             },
         )  # fmt: skip
-        self.messages = messages
+        self.with_messages = with_messages
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """The time first, and levels as events have them."""
@@ -170,42 +171,45 @@ class Formatter(OrjsonFormatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802, logging's name
         """The stack of an exception."""
-        return stack(ei[1], messages=self.messages)
+        return format_stack(ei[1], with_messages=self.with_messages)
 
 
-def stack(error: BaseException, *, messages: bool) -> str:
+def format_stack(error: BaseException, *, with_messages: bool) -> str:
     """Where an exception came from, and its name; its message only if that is allowed."""
-    if messages:
+    if with_messages:
         return "".join(traceback.format_exception(error))
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether a record is no traceback of what the user can mend, which has its line already."""
+    """Tell whether a record is more than the traceback of a CairnError, which has its line."""
+    if record.exc_info and isinstance(record.exc_info[1], CairnError):
+        return False
     text = record.getMessage()
     return not (text.startswith("Traceback") and f".{CairnError.__name__}: " in text)
 
 
-def start(level: str, *, messages: bool, shared: bool = False) -> Log:
+def start_logging(level: str, *, with_messages: bool, is_shared: bool = False) -> Log:
     """Have this process log here, Python's logging with it.
 
     Parameters
     ----------
-    level, messages
+    level, with_messages
         As in Settings and in Formatter.
-    shared
+    is_shared
         Whether other processes write there too.
     """
-    piece = SHARED if shared else ALONE
+    piece = SHARED if is_shared else UNSHARED
     log = Log(logging.getLevelNamesMapping()[level.upper()], piece=piece)
     root = logging.getLogger()
-    root.handlers = [Handler(log, Formatter(messages=messages))]
+    root.handlers = [Handler(log, Formatter(with_messages=with_messages))]
     root.setLevel(log.level)
     for name in logging.Logger.manager.loggerDict:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger(ACCESS).propagate = False
-    logging.getLogger(SERVER).addFilter(is_news)
+    for name in SERVERS:
+        logging.getLogger(name).addFilter(is_news)
     logging.getLogger("bentoml").setLevel(logging.NOTSET)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(log.level, logging.WARNING))

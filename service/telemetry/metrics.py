@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from cairn.contract import Contract
 from cairn.inference import Predictions
 from service.http.errors import KINDS
-from service.inference.drift import Counter, all_buckets, psi, taken
+from service.inference.drift import Counter, compute_psi, make_all_buckets
 
 Counts = NDArray[np.float64]
 
@@ -41,16 +41,16 @@ DURATIONS = (
 )  # fmt: skip
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: alone, one would take as long as its request.
-TOGETHER = 64
+BATCH_ROWS = 64
 # The window moves on by this share of itself.
 STEPS = 10
 
 
-class Answered(NamedTuple):
+class PredictedRows(NamedTuple):
     """Rows that were answered: their features, and what the model said of them."""
 
     features: NDArray[np.float32]
-    said: Predictions
+    predictions: Predictions
 
 
 class Layout:
@@ -67,8 +67,8 @@ class Layout:
     def __init__(self, contract: Contract, routes: tuple[str, ...]) -> None:
         self.contract = contract
         self.routes = routes
-        self.names = tuple(feature.name for feature in taken(contract))
-        self.features = all_buckets(contract)
+        self.names = tuple(feature.name for feature in contract.inputs)
+        self.features = make_all_buckets(contract)
         classes, spread = len(contract.target.classes), sum(len(f.names) for f in self.features)
         self._sizes = {
             "requests": len(routes) * len(STATUSES),
@@ -98,7 +98,7 @@ class Layout:
         return np.split(rows[len(self.contract.target.classes) :], ends[:-1])
 
 
-def table(layout: Layout, workers: int, folder: Path | None) -> Counts:
+def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
     """The table, workers × layout.size, in a file that the workers share; None: of this process."""
     if folder is None:
         return np.zeros((workers, layout.size))
@@ -142,7 +142,7 @@ class Metrics:
         self._statuses = {status: number for number, status in enumerate(STATUSES)}
         self._kinds = {kind: number for number, kind in enumerate(KINDS.values())}
         self._counter = Counter(layout.features)
-        self._waiting: list[Answered] = []
+        self._waiting: list[PredictedRows] = []
         self._waits = 0
         self._step = max(1, window // STEPS // len(shared))
         self._since = 0
@@ -152,11 +152,11 @@ class Metrics:
         self._mine["base"][:] = self._mine["rows"]
         self._steps = deque([self._mine["rows"].copy()], maxlen=STEPS + 1)
 
-    def began(self) -> None:
+    def start_request(self) -> None:
         """A request has come."""
         self._now[0] += 1
 
-    def ended(self, route: str, status: int, seconds: float) -> None:
+    def finish_request(self, route: str, status: int, seconds: float) -> None:
         """A request was answered; `seconds` after it came."""
         self._now[0] -= 1
         number = self._routes[route]
@@ -166,18 +166,18 @@ class Metrics:
         if status in KINDS:
             self._errors[self._kinds[KINDS[status]]] += 1
 
-    def answered(self, rows: Answered) -> None:
+    def add_rows(self, rows: PredictedRows) -> None:
         """Rows were answered."""
         self._waiting.append(rows)
         self._waits += len(rows.features)
-        if self._waits >= TOGETHER:
+        if self._waits >= BATCH_ROWS:
             self.settle()
 
-    def dropped(self, lines: int) -> None:
+    def add_dropped(self, lines: int) -> None:
         """So many log lines were dropped in all by this process since it was last said."""
         self._mine["dropped"] += lines
 
-    def stopped(self) -> None:
+    def mark_stopped(self) -> None:
         """Note that this worker answers no more."""
         self.settle()
         self._mine["alive"][0] = 0
@@ -188,18 +188,20 @@ class Metrics:
             return
         waiting, self._waiting, self._waits = self._waiting, [], 0
         features = np.concatenate([rows.features for rows in waiting])
-        said = Predictions(
-            np.concatenate([rows.said.labels for rows in waiting]),
-            np.concatenate([rows.said.probabilities for rows in waiting]),
+        predictions = Predictions(
+            np.concatenate([rows.predictions.labels for rows in waiting]),
+            np.concatenate([rows.predictions.probabilities for rows in waiting]),
         )
-        confidences = said.confidences
+        confidences = predictions.confidences
         found = np.bincount(
             np.searchsorted(CONFIDENCES, confidences, side="left"),
             minlength=len(CONFIDENCES) + 1,
         )
         self._mine["confidences"] += found
         self._mine["confidence"] += confidences.sum(dtype=np.float64)
-        classes = np.bincount(said.labels, minlength=len(self.layout.contract.target.classes))
+        classes = np.bincount(
+            predictions.labels, minlength=len(self.layout.contract.target.classes)
+        )
         self._mine["rows"] += np.concatenate([classes, self._counter.count(features)])
         self._move(len(features))
 
@@ -211,16 +213,16 @@ class Metrics:
             self._steps.append(self._mine["rows"].copy())
             self._mine["base"][:] = self._steps[0]
 
-    def text(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str) -> tuple[bytes, str]:
         """What a scrape gets, and its content type: OpenMetrics for those who accept that."""
         self.settle()
         registry = CollectorRegistry()
-        registry.register(_Text(self.layout, self._table, self._info))
+        registry.register(CairnCollector(self.layout, self._table, self._info))
         encode, kind = choose_encoder(accept)
         return encode(registry), kind
 
 
-class _Text(Collector):
+class CairnCollector(Collector):
     """All that is counted, as Prometheus names it."""
 
     def __init__(self, layout: Layout, shared: Counts, info: dict[str, str]) -> None:
@@ -250,7 +252,7 @@ class _Text(Collector):
         )
         parts = np.split(sums["durations"], len(routes))
         for route, found, seconds in zip(routes, parts, sums["seconds"], strict=True):
-            duration.add_metric([route], cumulative(DURATIONS, found), seconds)
+            duration.add_metric([route], accumulate(DURATIONS, found), seconds)
         yield duration
         errors = CounterMetricFamily("cairn_errors", "Requests refused or failed.", labels=["kind"])
         for kind, number in zip(KINDS.values(), sums["errors"], strict=True):
@@ -273,7 +275,7 @@ class _Text(Collector):
         yield HistogramMetricFamily(
             "cairn_prediction_confidence",
             "Probability of the predicted class.",
-            buckets=cumulative(CONFIDENCES, sums["confidences"]),
+            buckets=accumulate(CONFIDENCES, sums["confidences"]),
             sum_value=sums["confidence"][0],
         )
 
@@ -296,19 +298,19 @@ class _Text(Collector):
         ):
             for bucket, number in zip(feature.names, found, strict=True):
                 values.add_metric([name, bucket], number)
-            index.add_metric([name], psi(feature.expected, late))
+            index.add_metric([name], compute_psi(feature.expected, late))
         yield values
         yield index
         target = layout.contract.target
         expected = np.array(target.counts or [0] * len(target.classes), np.float64)
-        said = window[: len(target.classes)]
+        predicted = window[: len(target.classes)]
         yield GaugeMetricFamily(
             "cairn_target_drift_psi",
             "Population stability index of the predicted classes over the window.",
-            value=psi(expected, said),
+            value=compute_psi(expected, predicted),
         )
         yield GaugeMetricFamily(
-            "cairn_drift_window_rows", "Rows that the window holds.", value=said.sum()
+            "cairn_drift_window_rows", "Rows that the window holds.", value=predicted.sum()
         )
 
     def _process(self) -> Iterator[Metric]:
@@ -325,7 +327,7 @@ class _Text(Collector):
         yield GaugeMetricFamily("cairn_workers", "Workers up.", value=self.sums["alive"][0])
 
 
-def cumulative(ends: Iterable[float], counts: Counts) -> list[tuple[str, float]]:
+def accumulate(ends: Iterable[float], counts: Counts) -> list[tuple[str, float]]:
     """A histogram's buckets as Prometheus wants them: each with all below it."""
     names = [*(str(end) for end in ends), "+Inf"]
     return list(zip(names, np.cumsum(counts).tolist(), strict=True))

@@ -76,9 +76,11 @@ def test_a_second_call_writes_nothing_and_another_content_is_replaced(python: Pa
     before = {path: path.stat().st_ino for path in files}
     install(python)
     assert {path: path.stat().st_ino for path in files} == before
-    (site / commands.SOURCE.name).write_text("old")
+    for source in commands.SOURCES:
+        (site / commands.PACKAGE.name / source.name).write_text("old")
     install(python)
-    assert (site / commands.SOURCE.name).read_text() == commands.SOURCE.read_text()
+    for source in commands.SOURCES:
+        assert (site / commands.PACKAGE.name / source.name).read_text() == source.read_text()
 
 
 @pytest.mark.parametrize(

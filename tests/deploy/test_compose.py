@@ -155,7 +155,7 @@ def test_prometheus_is_pinned_exactly() -> None:
 
 def test_the_service_has_the_time_that_it_may_take_to_stop() -> None:
     given = services()["cairn"]
-    default = settings.read({})
+    default = settings.read_settings({})
     needed = default.drain_seconds + LINGER_SECONDS + default.graceful_seconds + MARGIN_SECONDS
     assert not {"DRAIN_SECONDS", "GRACEFUL_SECONDS"} & set(given["environment"])
     assert int(given["stop_grace_period"].removesuffix("s")) >= needed

@@ -157,7 +157,7 @@ def stops_within(objects: Objects) -> float:
     [container] = containers(objects)
     word, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert word == "sleep"
-    given = settings.read(one(objects, "ConfigMap")["data"])
+    given = settings.read_settings(one(objects, "ConfigMap")["data"])
     ends = given.drain_seconds + LINGER_SECONDS + given.graceful_seconds + MARGIN_SECONDS
     return float(seconds) + ends
 
@@ -278,7 +278,7 @@ def mebibytes(amounts: dict[str, str]) -> int:
 
 def test_the_memory_is_enough_for_the_workers() -> None:
     [container] = containers(built("base"))
-    workers = settings.read(one(built("base"), "ConfigMap")["data"]).workers
+    workers = settings.read_settings(one(built("base"), "ConfigMap")["data"]).workers
     assert 150 + 130 * (workers - 1) <= mebibytes(container["resources"]["requests"])
 
 
@@ -312,7 +312,7 @@ def test_a_pod_has_the_time_that_it_may_take_to_stop(name: str) -> None:
 def test_the_routes_go_before_the_service_begins_to_stop() -> None:
     [container] = containers(built("base"))
     assert float(container["lifecycle"]["preStop"]["exec"]["command"][1]) >= 5
-    assert settings.read(one(built("base"), "ConfigMap")["data"]).drain_seconds >= 5
+    assert settings.read_settings(one(built("base"), "ConfigMap")["data"]).drain_seconds >= 5
 
 
 def test_autoscaler_and_budget_and_rollout_agree() -> None:
@@ -396,7 +396,7 @@ def test_each_setting_is_one_that_the_service_knows_and_takes(tmp_path: Path) ->
     assert one(built("base"), "ConfigMap")["data"].items() <= given.items()
     keys = tmp_path / "keys"
     keys.touch()
-    read = settings.read({**given, "API_KEYS_FILE": str(keys)})
+    read = settings.read_settings({**given, "API_KEYS_FILE": str(keys)})
     assert read.model_uri
     assert read.model_sha256
 

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from cairn.contract import Column, Contract, Target, read_contract, write_contract
 from cairn.modeling import example
 from cairn.transform import matrix
-from service.inference.example import example as shown
+from service.inference.example import make_example as shown
 from service.inference.rows import Reader
 from tests import small
 from tests.small import ENGINEERING

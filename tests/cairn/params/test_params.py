@@ -312,8 +312,9 @@ def test_an_encoding_has_the_name_that_python_gives_it(tmp_path: Path) -> None:
 def test_an_unknown_block_is_named_with_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(CairnError) as error:
         load({**PARAMS, "serve": {}}, tmp_path)
-    assert "serve: unknown key; allowed here: raw, processed, features, train, evaluate, compute" in str(
-        error.value
+    assert (
+        "serve: unknown key; allowed here: raw, processed, features, train, evaluate, compute"
+        in str(error.value)
     )
 
 

@@ -18,7 +18,7 @@ from cairn import provenance
 from cairn.paths import CARD, METRICS, MODEL, MODEL_CONTRACT, PICTURES, PLOTS
 from cairn.provenance import Commit, Provenance
 from cairn.releases import bento_store
-from service.bento.store import chain as read_chain
+from service.bento.store import parse_chain as read_chain
 from tests import small
 
 ROOT = Path(__file__).resolve().parents[3]

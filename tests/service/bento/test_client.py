@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cairn.contract import Column, Contract, Target
-from service.bento.client import ARGUMENTS, schema_of_client
+from service.bento.client import ARGUMENTS, make_client_schema
 from service.http.errors import Refused
 from service.inference.rows import Reader
 
@@ -92,7 +92,7 @@ def test_only_predict_has_other_arguments() -> None:
         {"route": "/predict", "input": {"properties": {"features": {}}}, "output": {}},
         {"route": "/other", "input": {"properties": {"a": {}}}},
     ]
-    found = schema_of_client({"name": "S", "routes": routes})
+    found = make_client_schema({"name": "S", "routes": routes})
     assert found["name"] == "S"
     assert found["routes"][0]["input"]["properties"] == ARGUMENTS
     assert found["routes"][1] == routes[1]

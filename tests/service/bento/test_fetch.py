@@ -71,10 +71,10 @@ def left(bucket: Bucket) -> set[str]:
 
 def test_a_model_with_the_right_hash_is_unpacked_once_for_all_workers(bucket: Bucket) -> None:
     sha256 = bucket.put(packed(model=b"bytes"))
-    folder = fetch.fetched(URI, sha256)
+    folder = fetch.fetch_model(URI, sha256)
     assert (folder / "model").read_bytes() == b"bytes"
     bucket.client.delete_object(Bucket="cairn", Key=KEY)
-    assert fetch.fetched(URI, sha256) == folder
+    assert fetch.fetch_model(URI, sha256) == folder
     assert left(bucket) == {"model"}
 
 
@@ -87,13 +87,13 @@ def test_another_hash_is_refused_before_it_is_opened(
     monkeypatch.setattr(fetch, "unpack", opened)
     found = bucket.put(packed(model=b"bytes"))
     with pytest.raises(CairnError, match=rf"^MODEL_SHA256: {URI} is another file, {found}"):
-        fetch.fetched(URI, "0" * 64)
+        fetch.fetch_model(URI, "0" * 64)
     assert left(bucket) == set()
 
 
 def test_what_is_not_there_is_named(bucket: Bucket) -> None:
     with pytest.raises(CairnError, match=r"^MODEL_URI: s3://cairn/none cannot be fetched: .*none"):
-        fetch.fetched("s3://cairn/none", "0" * 64)
+        fetch.fetch_model("s3://cairn/none", "0" * 64)
     assert left(bucket) == set()
 
 
@@ -101,7 +101,7 @@ def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPa
     sha256 = bucket.put(packed(model=b"bytes"))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(CairnError, match=r"^MODEL_URI: .* cannot be fetched: ") as error:
-        fetch.fetched(URI, sha256)
+        fetch.fetch_model(URI, sha256)
     assert "wrong" not in str(error.value)
 
 
@@ -115,7 +115,7 @@ def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPa
 )
 def test_what_the_client_would_not_survive_is_refused(name: str, value: str, says: str) -> None:
     with pytest.raises(CairnError, match=f"^{says}") as error:
-        fetch.check({name: value})
+        fetch.check_environment({name: value})
     assert "secret" not in str(error.value)
 
 
@@ -123,26 +123,26 @@ def test_a_damaged_archive_is_told(bucket: Bucket) -> None:
     whole = packed(model=bytes(range(256)) * 99)
     sha256 = bucket.put(whole[:200] + b"damaged" + whole[207:])
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
-        fetch.fetched(URI, sha256)
+        fetch.fetch_model(URI, sha256)
 
 
 @pytest.mark.usefixtures("bucket")
 def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)}")
     with pytest.raises(CairnError, match=r"^MODEL_URI: .* cannot be fetched: "):
-        fetch.fetched(URI, "0" * 64)
+        fetch.fetch_model(URI, "0" * 64)
 
 
 def test_what_is_no_archive_is_told(bucket: Bucket) -> None:
     sha256 = bucket.put(b"not an archive")
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
-        fetch.fetched(URI, sha256)
+        fetch.fetch_model(URI, sha256)
     assert left(bucket) == set()
 
 
 def test_an_archive_writes_nowhere_else(bucket: Bucket) -> None:
     sha256 = bucket.put(packed(**{"..__..__outside": b"bytes"}))
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
-        fetch.fetched(URI, sha256)
+        fetch.fetch_model(URI, sha256)
     assert not (bucket.folder.parent / "outside").exists()
     assert left(bucket) == set()

@@ -44,7 +44,7 @@ def commit() -> None:
 
 
 def made() -> dict[str, str]:
-    return labels.labels("1-2", "cairn:ffff", CHAIN, FILES)
+    return labels.make_labels("1-2", "cairn:ffff", CHAIN, FILES)
 
 
 @pytest.mark.usefixtures("repository")
@@ -100,4 +100,4 @@ def test_outside_a_repository_there_are_those_of_the_model(
     ],
 )
 def test_the_source_is_where_a_browser_finds_it(url: str, shown: str) -> None:
-    assert labels.source(url) == shown
+    assert labels.normalize_url(url) == shown

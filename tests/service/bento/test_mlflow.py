@@ -24,8 +24,8 @@ from cairn.console import CairnError
 from cairn.paths import MODEL
 from service.bento import mlflow
 from service.bento.mlflow import Version
-from service.bento.store import Chosen
-from service.bento.store import chosen as choose
+from service.bento.store import ServedModel
+from service.bento.store import choose_model as choose
 from service.process import run_folder
 from service.process.settings import Settings
 from tests import mlflow_server
@@ -68,10 +68,10 @@ def versions(uri: str, name: str, *tags: dict[str, str]) -> None:
 @pytest.mark.real
 def test_a_version_is_named_by_its_number_or_by_an_alias(server: str) -> None:
     second = Version("2", "small:cafe", "cafe" * 16)
-    assert mlflow.named("models:/small/2", server) == second
-    assert mlflow.named("models:/small/2", f"{server}/") == second
+    assert mlflow.resolve_version("models:/small/2", server) == second
+    assert mlflow.resolve_version("models:/small/2", f"{server}/") == second
     first = Version("1", "small:feed", "feed" * 16)
-    assert mlflow.named("models:/small@champion", server) == first
+    assert mlflow.resolve_version("models:/small@champion", server) == first
 
 
 @pytest.mark.real
@@ -81,11 +81,11 @@ def test_all_workers_of_a_run_serve_the_version_that_the_first_was_told(
     client = MlflowClient(server)
     client.set_registered_model_alias("small", "moving", "1")
     monkeypatch.setenv(run_folder.RUN, str(tmp_path))
-    first = mlflow.named("models:/small@moving", server)
+    first = mlflow.resolve_version("models:/small@moving", server)
     client.set_registered_model_alias("small", "moving", "2")
-    assert mlflow.named("models:/small@moving", server) == first
+    assert mlflow.resolve_version("models:/small@moving", server) == first
     monkeypatch.delenv(run_folder.RUN)
-    assert mlflow.named("models:/small@moving", server).number == "2"
+    assert mlflow.resolve_version("models:/small@moving", server).number == "2"
 
 
 @pytest.mark.real
@@ -102,20 +102,20 @@ def test_what_mlflow_does_not_have_is_told_with_what_it_has(
 ) -> None:
     wanted = f"^MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {server}: .*{says}"
     with pytest.raises(CairnError, match=wanted):
-        mlflow.named(uri, server)
+        mlflow.resolve_version(uri, server)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("number", ["3", "4"])
 def test_a_version_that_names_no_model_of_ours_is_told(server: str, number: str) -> None:
     with pytest.raises(CairnError, match=f"version {number} has no tags bentoml_tag and sha256"):
-        mlflow.named(f"models:/small/{number}", server)
+        mlflow.resolve_version(f"models:/small/{number}", server)
 
 
 def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
     place = f"127.0.0.1:{free_ports(1)}"
     with pytest.raises(CairnError, match=f"MLFLOW_TRACKING_URI: http://{place}: .*refused") as told:
-        mlflow.named("models:/small/1", f"http://user:secret@{place}")
+        mlflow.resolve_version("models:/small/1", f"http://user:secret@{place}")
     assert "secret" not in str(told.value)
 
 
@@ -170,7 +170,9 @@ def test_it_says_who_asks_as_mlflows_own_client_does(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with answering(Guard) as place:
-        assert mlflow.named("models:/a/1", f"http://{user}{place}") == Version("1", "a:b", "c")
+        assert mlflow.resolve_version("models:/a/1", f"http://{user}{place}") == Version(
+            "1", "a:b", "c"
+        )
 
 
 def test_who_is_not_known_is_told_what_to_set() -> None:
@@ -178,7 +180,7 @@ def test_who_is_not_known_is_told_what_to_set() -> None:
         answering(Guard) as place,
         pytest.raises(CairnError, match=r": it answers 401; set MLFLOW_TRACKING_USERNAME and "),
     ):
-        mlflow.named("models:/a/1", f"http://{place}")
+        mlflow.resolve_version("models:/a/1", f"http://{place}")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_who_is_not_known_is_told_what_to_set() -> None:
 )
 def test_another_server_is_told(uri: str, says: str) -> None:
     with answering(Page) as place, pytest.raises(CairnError, match=f"http://{place}: {says}"):
-        mlflow.named(uri, f"http://{place}")
+        mlflow.resolve_version(uri, f"http://{place}")
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +215,7 @@ def ready(server: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     return made
 
 
-def chosen(project: Project, server: str, number: int) -> Chosen:
+def chosen(project: Project, server: str, number: int) -> ServedModel:
     """What the service takes for that version."""
     told = Settings(model_uri=f"models:/served/{number}", mlflow_tracking_uri=server)
     with pytest.MonkeyPatch.context() as patch:

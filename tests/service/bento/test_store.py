@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -16,13 +18,16 @@ from cairn import provenance
 from cairn.console import CairnError
 from cairn.paths import MODEL, ONNX
 from cairn.releases import bento_store
-from service.bento.store import chain, chosen, packed_tag, read
+from service.bento.store import choose_model, parse_chain, read_model, register_packed
 from service.process.settings import Settings
 from tests import small
 from tests.service.complete import locked_stages
 
+if TYPE_CHECKING:
+    from service.bento.packed import PackedModel
+
 ROOT = Path(__file__).resolve().parents[3]
-CALL = "from service.bento.store import packed_tag; print(packed_tag())"
+CALL = "from service.bento.packed import PackedModel; print(PackedModel().tag)"
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 
@@ -39,10 +44,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStor
         yield own
 
 
+def packed_model() -> PackedModel:
+    """The model as the service's class has it; BentoML's import warns of what pydantic drops."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from service.bento.packed import PackedModel  # noqa: PLC0415
+    return PackedModel()
+
+
 def ended() -> str:
-    """The line with which the process ends."""
+    """The line with which the process ends, where BentoML asks for the model."""
     with pytest.raises(SystemExit) as exited:
-        packed_tag()
+        packed_model().resolve()
     line = str(exited.value.code)
     assert line.startswith("error: ")
     assert len(line.splitlines()) == 1
@@ -50,17 +63,56 @@ def ended() -> str:
 
 
 def test_the_model_that_dvc_lock_names_is_registered_and_served(store: ModelStore) -> None:
-    tag = packed_tag()
+    tag = register_packed()
     assert tag == f"small:{provenance.sha256(MODEL)[:12]}"
     assert [str(model.tag) for model in store.list()] == [tag]
-    assert packed_tag() == tag
+    assert register_packed() == tag
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model: model.resolve().tag,  # `bentoml serve`
+        lambda model: model.to_info().tag,  # `bentoml build`
+        lambda model: model.tag,
+    ],
+)
+def test_the_packed_model_is_registered_once_bentoml_asks_for_it(
+    store: ModelStore, ask: Callable[[PackedModel], object]
+) -> None:
+    model = packed_model()
+    assert store.list() == []
+    tag = ask(model)
+    assert [entry.tag for entry in store.list()] == [tag]
+
+
+def test_no_import_reads_registers_or_patches_anything(tmp_path: Path) -> None:
+    """In a folder without any model, and with a wrong setting."""
+    code = (
+        "import signal, sys; from bentoml._internal.utils import circus; before = circus.Arbiter; "
+        "import service, service.service; from service.service import Cairn; "
+        "assert circus.Arbiter is before; "
+        "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL; "
+        "print(Cairn.name, len(Cairn.models))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "MAX_ROWS": "many",
+             "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "cairn 1\n"), done.stderr
+    assert not list((tmp_path / "home").glob("models/*/*"))
 
 
 def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
     train = {"name": "small", "arguments": {"max_depth": None, "class_weight": {0: 1, 1: 2.5}}}
     put = provenance.trace_new({"train": train})
     stored = store.get(bento_store.register(put))
-    found = chain(stored.info.metadata)
+    found = parse_chain(stored.info.metadata)
     weights = {"0": 1, "1": 2.5}  # a key of JSON is a text
     arguments = {"max_depth": None, "class_weight": weights}
     assert found == {
@@ -86,8 +138,8 @@ def test_another_model_than_dvc_lock_names_is_not_served(store: ModelStore) -> N
 
 
 def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: ModelStore) -> None:
-    packed = store.get(packed_tag())
-    assert chosen(Settings(), packed).tag == str(packed.tag)
+    packed = store.get(register_packed())
+    assert choose_model(Settings(), lambda: packed).tag == str(packed.tag)
     other = Path(packed.path).with_name("other")
     shutil.copytree(packed.path, other)
     annotated = (
@@ -96,14 +148,16 @@ def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: Mode
         .replace(f"version: {packed.tag.version}", "version: other")
     )
     (other / "model.yaml").write_text(annotated)
-    served = chosen(Settings(model_tag="small:other"), packed)
-    assert served == (other, "small:other", chain(packed.info.metadata))
+    served = choose_model(Settings(model_tag="small:other"), lambda: packed)
+    assert served == (other, "small:other", parse_chain(packed.info.metadata))
 
 
 def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelStore) -> None:
-    packed = store.get(packed_tag())
-    with pytest.raises(CairnError, match=f"MODEL_TAG: no small:none in .*there: {packed.tag}$"):
-        chosen(Settings(model_tag="small:none"), packed)
+    packed = store.get(register_packed())
+    with pytest.raises(
+        CairnError, match=f"MODEL_TAG: no small:none in .*; models there: {packed.tag}$"
+    ):
+        choose_model(Settings(model_tag="small:none"), lambda: packed)
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "name: a", "[]"])
@@ -111,7 +165,7 @@ def test_a_folder_that_is_no_model_of_ours_is_told(tmp_path: Path, content: str 
     if content:
         (tmp_path / "model.yaml").write_text(content)
     with pytest.raises(CairnError, match="holds no model of Cairn"):
-        read(tmp_path)
+        read_model(tmp_path)
 
 
 @pytest.mark.usefixtures("store")

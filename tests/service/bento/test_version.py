@@ -37,12 +37,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made() -> str:
-    return version.bento_version("cairn:0123456789ab")
+    return version.make_version("cairn:0123456789ab")
 
 
 def test_a_version_is_that_of_the_model_and_that_of_the_files() -> None:
     assert re.fullmatch(r"0123456789ab-[0-9a-f]{12}", made())
-    assert version.bento_version("cairn:ffff")[5:] == made()[13:]
+    assert version.make_version("cairn:ffff")[5:] == made()[13:]
 
 
 def test_the_same_files_in_another_folder_have_the_same_version(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.http.asgi import TOGETHER, Bodies, Message, request_id
+from service.http.asgi import LONG_BODIES, Bodies, Message, choose_request_id
 from service.http.errors import Refused
 
 POST: tuple[dict[str, Any], dict[bytes, bytes]] = ({}, {})
@@ -27,7 +27,7 @@ def receiver(
 
 
 def test_an_id_of_our_own_is_new_each_time() -> None:
-    assert len({request_id({}) for _ in range(100)}) == 100
+    assert len({choose_request_id({}) for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize("parts", [(b"12345",), (b"12", b"345"), (b"", b"12345", b"")])
@@ -49,7 +49,7 @@ def test_bodies_that_come_together_may_not_take_all_the_memory() -> None:
 
         held = [
             asyncio.create_task(bodies.read(*POST, receiver(b"x" * 10, b"", then=wait)))
-            for _ in range(TOGETHER)
+            for _ in range(LONG_BODIES)
         ]
         await asyncio.sleep(0)
         with pytest.raises(Refused) as error:
@@ -57,7 +57,7 @@ def test_bodies_that_come_together_may_not_take_all_the_memory() -> None:
         assert error.value.status == 429
         assert await bodies.read(*POST, receiver(b"x" * 10)) == b"x" * 10
         last.set()
-        assert await asyncio.gather(*held) == [b"x" * 10] * TOGETHER
+        assert await asyncio.gather(*held) == [b"x" * 10] * LONG_BODIES
         assert await bodies.read(*POST, receiver(b"x" * 9, b"x")) == b"x" * 10
 
     asyncio.run(run())

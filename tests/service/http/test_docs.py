@@ -11,7 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from service.http import docs, openapi
+from service.http import docs
+from service.http.asgi import Reply
+from service.http.routes import BY_PATH, describe_api
 from service.inference.rows import Reader
 from tests import small
 from tests.browser import HOST, executable
@@ -19,23 +21,30 @@ from tests.browser import HOST, executable
 PARTS = re.compile(r'(?:src|href)="([^"]*)"')
 ABSOLUTE = re.compile(rb"""["'(]\s*(?:[a-z]+:)?//""", re.IGNORECASE)
 CONTRACT = small.fitted().contract
-DOCUMENT = openapi.document(
+DOCUMENT = describe_api(
     CONTRACT, "small:0123456789ab", max_rows=10, max_body_bytes=2**20, keys=True
 )
 
 
+def get(path: str) -> Reply | None:
+    """What GET of a path of the page answers; None for any other path."""
+    if path == "/docs":
+        return docs.reply_page()
+    return docs.reply_part(path) if path in docs.PARTS else None
+
+
 def test_the_page_names_nothing_by_its_host_or_from_the_root() -> None:
-    for content in (docs.page(), docs.START):
+    for content in (docs.PAGE, docs.START):
         assert not ABSOLUTE.search(content)
-    parts = PARTS.findall(docs.page().decode())
+    parts = PARTS.findall(docs.PAGE.decode())
     assert len(parts) == 5
     assert not [part for part in parts if part.startswith("/")]
 
 
 def test_every_part_that_the_page_names_is_there() -> None:
-    parts = {f"/{part}" for part in PARTS.findall(docs.page().decode())} - {"/docs.json"}
+    parts = {f"/{part}" for part in PARTS.findall(docs.PAGE.decode())} - {"/docs.json"}
     kinds = {path: dict(found.headers)[b"content-type"] for path in parts
-             if (found := docs.answer(path))}  # fmt: skip
+             if (found := get(path))}  # fmt: skip
     assert kinds == {
         "/docs/start.js": b"text/javascript; charset=utf-8",
         "/docs/swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
@@ -45,9 +54,9 @@ def test_every_part_that_the_page_names_is_there() -> None:
 
 
 def test_the_page_forbids_what_is_not_its_own() -> None:
-    page = docs.answer("/docs")
+    page = get("/docs")
     assert page
-    assert (page.status, page.body) == (200, docs.page())
+    assert (page.status, page.body) == (200, docs.PAGE)
     headers = dict(page.headers)
     assert headers[b"content-type"] == b"text/html; charset=utf-8"
     policy = dict(part.split(None, 1) for part in headers[b"content-security-policy"].split(b"; "))
@@ -56,7 +65,7 @@ def test_the_page_forbids_what_is_not_its_own() -> None:
     assert {host for hosts in policy.values() for host in hosts.split()} <= {
         b"'none'", b"'self'", b"data:",
     }  # fmt: skip
-    assert not re.search(rb"<script(?![^>]* src=)|\son\w+=|<style", docs.page())
+    assert not re.search(rb"<script(?![^>]* src=)|\son\w+=|<style", docs.PAGE)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,8 @@ def test_the_page_forbids_what_is_not_its_own() -> None:
     ],
 )  # fmt: skip
 def test_any_other_path_is_not_the_page_s(path: str) -> None:
-    assert docs.answer(path) is None
+    assert get(path) is None
+    assert path not in BY_PATH or BY_PATH[path].path == path in {"/", "/docs.json"}
 
 
 def test_no_validator_elsewhere_is_told_of_the_document() -> None:
@@ -76,10 +86,8 @@ def test_no_validator_elsewhere_is_told_of_the_document() -> None:
 
 
 def test_a_part_is_read_once() -> None:
-    first, second = (docs.asset("swagger-ui.css") for _ in range(2))
-    assert first
-    assert second
-    assert first[0] is second[0]
+    first, second = (docs.reply_part("/docs/swagger-ui.css") for _ in range(2))
+    assert first.body is second.body
 
 
 # What a person does: opens /predict and sends its example, again while that does nothing yet.
@@ -130,7 +138,7 @@ def behind(prefix: str) -> Iterator[tuple[str, Seen]]:
             path = self.path.removeprefix(prefix)
             if path == "/docs.json":
                 return self.answer(200, orjson.dumps(DOCUMENT), [])
-            found = docs.answer(path) if self.path.startswith(prefix) else None
+            found = get(path) if self.path.startswith(prefix) else None
             if found is None:
                 return self.answer(404, b"", [])
             body = found.body + PERSON * (path == "/docs/start.js")

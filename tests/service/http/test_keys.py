@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.keys import Keys, presented
+from service.http.keys import Keys, read_presented
 
 
 def bearing(key: str) -> dict[bytes, bytes]:
@@ -25,7 +25,7 @@ def test_only_a_whole_key_opens(keys: list[str], key: str) -> None:
 
 def test_both_headers_are_looked_at() -> None:
     asked = {b"authorization": b"Bearer a", b"x-api-key": b"b"}
-    assert presented(asked) == [b"a", b"b"]
+    assert read_presented(asked) == [b"a", b"b"]
     assert Keys(("b",), None).allow(asked)
 
 

@@ -16,9 +16,9 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from cairn.contract import Column, Contract, Target
-from service.http import openapi
 from service.http.errors import KINDS, Refused
-from service.inference.example import example
+from service.http.routes import describe_api
+from service.inference.example import make_example
 from service.inference.rows import Reader
 from tests import serving, small
 
@@ -63,7 +63,7 @@ ALL = [CONTRACT, small.full().contract, ODD, KINDS_OF]
 
 def made(contract: Contract = CONTRACT, *, keys: bool = False, metrics_open: bool = True) -> Any:
     """The document as a client gets it."""
-    built = openapi.document(
+    built = describe_api(
         contract,
         VERSION,
         max_rows=MAX_ROWS,
@@ -140,7 +140,7 @@ def test_the_version_is_the_model_s() -> None:
 def test_each_example_works_when_it_is_sent(contract: Contract) -> None:
     document, reader = made(contract), Reader(contract, MAX_ROWS)
     found = {name: reader.read(orjson.dumps(body)) for name, body in bodies(document).items()}
-    row = tuple(example(contract).values())
+    row = tuple(make_example(contract).values())
     assert {name: rows.single for name, rows in found.items()} == {
         "row": True, "list": True, "records": False, "lists": False,
     }  # fmt: skip
@@ -381,10 +381,10 @@ def test_a_client_can_be_generated_of_odd_names_too(
     for column in contract.columns:
         dates = ["2024-02-29"] if column.kind == "date" else []
         for value in (*column.categories, *[None] * column.missing, *dates):
-            row = {**example(contract), column.name: value}
+            row = {**make_example(contract), column.name: value}
             assert models.Row.from_dict(row).to_dict() == row
     for told in ["C-1", 7, None] if contract.identifier else []:
-        row = {**example(contract), str(contract.identifier): told}
+        row = {**make_example(contract), str(contract.identifier): told}
         assert models.Row.from_dict(row).to_dict() == row
 
 

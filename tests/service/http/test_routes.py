@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from cairn.contract import read_contract
 from service.http.asgi import Message, Reply
 from service.http.errors import KINDS
-from service.http.routes import ROUTES, Front
+from service.http.front import Front
+from service.http.routes import BY_PATH, ROUTES
 from service.inference.predictor import Predictor
 from service.inference.runner import Cost, Runner
 from service.process.settings import Settings
@@ -361,18 +363,33 @@ def test_there_is_no_other_picture(path: str) -> None:
     assert call("GET", path, headers=[]).status == 404
 
 
-def test_pictures_are_no_routes_of_their_own_in_the_metrics() -> None:
+def test_pictures_and_the_parts_of_docs_are_one_route_each_in_the_metrics() -> None:
     asked = worker()
-    call("GET", "/model/roc.png", headers=[], asked=asked)
+    for path in ("/model/roc.png", "/model/plots/search.png", "/docs/start.js", "/docs/none.js"):
+        call("GET", path, headers=[], asked=asked)
     text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
-    assert 'cairn_requests_total{route="other",status="200"} 1.0' in text.splitlines()
-    assert "roc" not in text
+    for line in (
+        'cairn_requests_total{route="/model/{picture}.png",status="200"} 2.0',
+        'cairn_requests_total{route="/docs/{file}",status="200"} 1.0',
+        'cairn_requests_total{route="other",status="404"} 1.0',
+    ):
+        assert line in text.splitlines()
+    assert not re.search("roc|start.js|none", text)
 
 
 def test_the_document_names_every_route() -> None:
     paths = call("GET", "/docs.json", headers=[]).content["paths"]
-    # The one that goes is BentoML's client's alone; what comes is no route of its own in /metrics.
-    assert set(paths) == set(ROUTES) - {"/schema.json"} | {"/model/{picture}.png"}
+    # Those that no person asks for are not there.
+    left_out = {"/schema.json", "/docs/{file}"}
+    assert {path: list(methods) for path, methods in paths.items()} == {
+        route.path: [route.method.lower()] for route in ROUTES if route.path not in left_out
+    }
+
+
+def test_each_path_is_one_route_s() -> None:
+    assert len(BY_PATH) == sum(len(route.paths) or 1 for route in ROUTES)
+    assert "/model/{picture}.png" not in BY_PATH
+    assert {"/model/roc.png", "/model/plots/roc.png"} <= set(BY_PATH)
 
 
 @pytest.mark.parametrize(
@@ -481,7 +498,7 @@ def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(
         return status
 
     assert asyncio.run(late()) == 408
-    monkeypatch.setattr(asked.runner, "at_once", lambda _: True)  # and so in time
+    monkeypatch.setattr(asked.runner, "is_immediate", lambda _: True)  # and so in time
     assert predict(ROW, asked=asked).status == 200
 
 
@@ -508,7 +525,7 @@ def test_a_bug_is_500_names_the_request_and_says_nothing_of_its_own(
     async def broken(*_: Any) -> Reply:
         raise ValueError("secret")
 
-    monkeypatch.setitem(ROUTES, "/health", ("GET", broken))
+    monkeypatch.setitem(BY_PATH, "/health", BY_PATH["/health"]._replace(handle=broken))
     answer = call("GET", "/health", headers=[(b"x-request-id", b"mine")])
     error = refused(answer, 500)
     assert "mine" in error
@@ -531,9 +548,9 @@ def test_an_answer_that_takes_too_long_is_504(monkeypatch: pytest.MonkeyPatch) -
         time.sleep(0.3)
 
     monkeypatch.setattr(asked.runner, "run", slow)
-    monkeypatch.setattr(asked.runner, "at_once", lambda _: False)
+    monkeypatch.setattr(asked.runner, "is_immediate", lambda _: False)
     assert "within 0.01 s" in refused(predict(ROW, asked=asked), 504)
-    assert asked.slots.taken == 0
+    assert asked.slots.in_use == 0
 
 
 def logged(tmp_path: Path, level: str = "info", **settings: Any) -> tuple[Worker, Path]:

@@ -13,28 +13,27 @@ from tests import small
 
 
 def test_what_a_model_has_is_read(tmp_path: Path) -> None:
-    found = artifacts.read(small.save(tmp_path / "model"))
+    found = artifacts.read_artifacts(small.save(tmp_path / "model"))
     assert found.describe() == {
         "evaluation": json.loads((tmp_path / "model" / "evaluation.json").read_text()),
         "card": True,
         "pictures": list(PICTURES),
     }
-    reply = found.card_reply()
+    reply = found.reply_card()
     assert reply.body == (tmp_path / "model" / "card.md").read_bytes()
     assert dict(reply.headers)[b"content-type"] == b"text/markdown; charset=utf-8"
-    picture = found.picture_reply("/model/roc.png")
-    assert picture
+    picture = found.reply_picture("/model/roc.png")
     assert picture.body == (tmp_path / "model" / "plots" / "roc.png").read_bytes()
     assert dict(picture.headers)[b"content-type"] == b"image/png"
 
 
 def test_a_model_of_older_code_has_none_of_it(tmp_path: Path) -> None:
-    found = artifacts.read(tmp_path)
+    found = artifacts.read_artifacts(tmp_path)
     assert found.describe() == {"evaluation": None, "card": False, "pictures": []}
     with pytest.raises(Refused, match="train it anew") as no_card:
-        found.card_reply()
+        found.reply_card()
     with pytest.raises(Refused, match="train it anew") as no_picture:
-        found.picture_reply("/model/search.png")
+        found.reply_picture("/model/search.png")
     assert no_card.value.status == no_picture.value.status == 404
 
 
@@ -42,17 +41,17 @@ def test_pictures_come_in_their_order_those_that_there_are(tmp_path: Path) -> No
     model = small.save(tmp_path / "model")
     (model / "plots" / f"{PICTURES[1]}.png").unlink()
     (model / "plots" / "other.png").write_bytes(b"")
-    assert list(artifacts.read(model).pictures) == [PICTURES[0], *PICTURES[2:]]
+    assert list(artifacts.read_artifacts(model).pictures) == [PICTURES[0], *PICTURES[2:]]
 
 
 @pytest.mark.parametrize(
     "path", ["/model", "/model/", "/model/other.png", "/model/../roc.png", "/roc.png", "/model/roc"]
 )
-def test_any_other_path_is_none_of_a_picture(tmp_path: Path, path: str) -> None:
-    assert artifacts.read(small.save(tmp_path / "model")).picture_reply(path) is None
+def test_any_other_path_is_none_of_a_picture(path: str) -> None:
+    assert path not in artifacts.PICTURE_PATHS
 
 
 def test_an_evaluation_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(CairnError, match=r"evaluation\.json is not JSON"):
-        artifacts.read(tmp_path)
+        artifacts.read_artifacts(tmp_path)

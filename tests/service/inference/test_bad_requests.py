@@ -291,9 +291,9 @@ def bad_routes() -> Iterator[Bad]:
     yield Bad(http(LINE, KEY, kind, b"content-length: %d" % len(pickled), body=pickled), 415)
     yield Bad(http(LINE, KEY, b"content-length: 2", body=b"{}"), 415)
     yield Bad(http(LINE, KEY), 415)
-    for route, (allowed, _) in routes.ROUTES.items():
-        for method in {*METHODS, b"POST"} - {allowed.encode()}:
-            yield Bad(http(b"%s %s HTTP/1.1" % (method, route.encode()), KEY), 405)
+    for own, route in routes.BY_PATH.items():
+        for method in {*METHODS, b"POST"} - {route.method.encode()}:
+            yield Bad(http(b"%s %s HTTP/1.1" % (method, own.encode()), KEY), 405)
     for path, method in itertools.product(PATHS, (b"GET", b"POST")):
         yield Bad(http(b"%s %s HTTP/1.1" % (method, path)), 404)
     yield Bad(http(b"OPTIONS * HTTP/1.1"), 404)
@@ -408,7 +408,7 @@ def test_no_bad_request_is_a_bug_and_each_says_what_is_wrong(project: Project) -
         assert not wrong
         assert client.post("/predict", json={"features": MALIGNANT}).json()["prediction"] == 0
         counts = requests(client)
-    assert {route for route, _ in counts} == {*routes.ROUTES, routes.OTHER}
+    assert {route for route, _ in counts} == set(routes.LABELS)
     assert {status for _, status in counts} <= set(STATUSES)
     assert not any(count for (_, status), count in counts.items() if status >= 500)
     assert counts["/predict", 422] > 300
@@ -555,7 +555,7 @@ def test_any_bytes_are_answered_or_refused(chunks: list[bytes], query: bytes) ->
 @settings(deadline=None)
 @given(
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "OPTIONS"]) | st.text(max_size=5),
-    path=st.sampled_from(sorted(routes.ROUTES)) | st.text(max_size=9).map(lambda part: f"/{part}")
+    path=st.sampled_from(sorted(routes.BY_PATH)) | st.text(max_size=9).map(lambda part: f"/{part}")
     | st.text(max_size=9).map(lambda part: f"/docs/{quote(part)}"),
     headers=HEADERS | HEADERS.map(lambda some: [*OPENING, *some]),
     query=BYTES,

@@ -49,16 +49,20 @@ def test_of_two_columns_with_one_header_that_is_the_first() -> None:
 
 
 def test_a_plan_orders_the_values_of_a_row() -> None:
-    plan = NAMES.plan(["y", "age (y)", "Customer Id", "emp.var.rate", "Note!", "x"])
-    assert plan.is_good
-    assert plan.places == {"age_y": 1, "id": 2, "emp_var_rate": 3, "x": 5}
+    plan = NAMES.map_keys(["y", "age (y)", "Customer Id", "emp.var.rate", "Note!", "x"])
+    assert plan.is_complete
+    assert plan.positions == {"age_y": 1, "id": 2, "emp_var_rate": 3, "x": 5}
     assert plan.values([0, 1, 2, 3, 4, 5, None]) == (3, 5, None, 1, None)
 
 
 def test_a_plan_says_what_is_wrong_with_the_keys() -> None:
-    plan = NAMES.plan(["x", "colour", " x", "x_2"])
-    assert not plan.is_good
-    assert (plan.unknown, plan.twice, plan.missing) == (["colour"], {" x": "x"}, ["emp_var_rate"])
+    plan = NAMES.map_keys(["x", "colour", " x", "x_2"])
+    assert not plan.is_complete
+    assert (plan.unknown, plan.duplicates, plan.missing) == (
+        ["colour"],
+        {" x": "x"},
+        ["emp_var_rate"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,11 +74,11 @@ def test_a_plan_says_what_is_wrong_with_the_keys() -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_key_may_be_like_a_header(key: str, close: str | None) -> None:
-    assert NAMES.suggestions()(key) == close
+    assert NAMES.make_suggest()(key) == close
 
 
 def test_few_unknown_keys_are_compared_and_each_once() -> None:
-    suggest = NAMES.suggestions()
+    suggest = NAMES.make_suggest()
     assert [suggest(f"{place}") for place in range(ASKED)] == [None] * ASKED
     assert suggest("emp.var.rat") is None
     assert suggest("Emp-Var-Rate") == "emp.var.rate"  # is looked up
@@ -84,7 +88,7 @@ def test_a_wide_contract_is_compared_in_part() -> None:
     columns = tuple(
         Column(name=f"column_{place}", kind="number", missing=True) for place in range(5000)
     )
-    suggest = Names(Contract(columns=columns, target=CONTRACT.target)).suggestions()
+    suggest = Names(Contract(columns=columns, target=CONTRACT.target)).make_suggest()
     assert suggest("Column 4999") == "column_4999"
     assert suggest(f"column_{COMPARED - 1}x") == f"column_{COMPARED - 1}"
     assert suggest("colunm_4999") != "column_4999"

@@ -56,7 +56,7 @@ def test_values_are_counted_in_the_buckets_of_the_training_data(
     values: list[float],
     counts: list[int],
 ) -> None:
-    buckets = drift.buckets(feature(edges), of)
+    buckets = drift.make_buckets(feature(edges), of)
     assert buckets.names == (*names, "missing")
     assert buckets.expected.tolist() == [3, 4, 2]
     assert count(values, buckets) == counts
@@ -65,7 +65,7 @@ def test_values_are_counted_in_the_buckets_of_the_training_data(
 @pytest.mark.parametrize("categories", [("x", "y"), (7, -1)])
 def test_categories_that_are_not_listed_have_a_bucket_of_their_own(categories: Any) -> None:
     open_ended = column("category", categories=categories, unknown=True)
-    buckets = drift.buckets(feature(counts=(3, 4, 5)), open_ended)
+    buckets = drift.make_buckets(feature(counts=(3, 4, 5)), open_ended)
     assert buckets.names == (*map(str, categories), "unknown", "missing")
     assert buckets.expected.tolist() == [3, 4, 5, 2]
     assert count([2, 2, math.nan, 1], buckets) == [0, 1, 2, 1]
@@ -73,12 +73,12 @@ def test_categories_that_are_not_listed_have_a_bucket_of_their_own(categories: A
 
 def test_a_category_may_have_the_name_of_a_bucket() -> None:
     named = column("category", categories=("missing", "unknown", "unknown_"), unknown=True)
-    found = drift.buckets(Feature(name="c", column="c"), named).names
+    found = drift.make_buckets(Feature(name="c", column="c"), named).names
     assert found == ("missing", "unknown", "unknown_", "unknown__", "missing_")
 
 
 def test_a_number_of_which_the_contract_has_no_histogram_has_one_bucket() -> None:
-    buckets = drift.buckets(Feature(name="n", column="n"), column("number"))
+    buckets = drift.make_buckets(Feature(name="n", column="n"), column("number"))
     assert buckets.names == ("(-inf, inf)", "missing")
     assert count([1, 2, math.nan], buckets) == [2, 1]
 
@@ -86,14 +86,14 @@ def test_a_number_of_which_the_contract_has_no_histogram_has_one_bucket() -> Non
 def test_there_are_buckets_for_each_feature_and_before_training_for_those_of_the_columns() -> None:
     made = Feature(name="ratio", column=None)
     contract = small.FULL.model_copy(update={"features": (*small.FULL.own, made)})
-    assert [feature.name for feature in drift.taken(contract)] == [
+    assert [feature.name for feature in contract.inputs] == [
         "opened_year", "opened_month", "opened_weekday", "opened_hour", "born_year", "born_day",
         "area", "size", "branch", "colour", "flag", "ratio",
     ]  # fmt: skip
-    found = drift.all_buckets(contract)
+    found = drift.make_all_buckets(contract)
     assert [len(buckets.names) for buckets in found] == [2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 3, 2]
-    assert drift.taken(small.FULL) == small.FULL.own
-    names = [buckets.names for buckets in drift.all_buckets(small.FULL)]
+    assert small.FULL.inputs == small.FULL.own
+    names = [buckets.names for buckets in drift.make_all_buckets(small.FULL)]
     assert names == [buckets.names for buckets in found[:-1]]
 
 
@@ -102,7 +102,7 @@ def test_the_training_data_itself_falls_as_its_histogram_says(
     model: Callable[[], small.Fitted],
 ) -> None:
     fitted = model()
-    columns = drift.all_buckets(fitted.contract)
+    columns = drift.make_all_buckets(fitted.contract)
     expected = np.concatenate([column.expected for column in columns])
     assert drift.Counter(columns).count(fitted.features).tolist() == expected.tolist()
 
@@ -114,31 +114,31 @@ def test_a_number_is_in_the_bucket_that_numpy_says(values: list[float], edges: s
     places = np.searchsorted(np.array(ordered, np.float32), np.array(finite, np.float32))
     wanted = [*np.bincount(places, minlength=len(ordered) + 1), len(values) - len(finite)]
     given = feature(tuple(ordered), (0,) * (len(ordered) + 1))
-    assert count(values, drift.buckets(given, column("number"))) == wanted
+    assert count(values, drift.make_buckets(given, column("number"))) == wanted
 
 
 @given(counts=COUNTS, times=st.integers(1, 5))
 def test_the_same_shares_have_almost_no_index(counts: list[int], times: int) -> None:
     both = np.array(counts, float), np.array(counts, float) * times
-    assert 0 <= drift.psi(*both) < 0.3 / min(both[0].sum(), 1) + 0.2
+    assert 0 <= drift.compute_psi(*both) < 0.3 / min(both[0].sum(), 1) + 0.2
 
 
 @given(one=COUNTS, other=COUNTS)
 def test_the_index_is_finite_and_never_negative(one: list[int], other: list[int]) -> None:
     size = max(len(one), len(other))
     padded = [np.array(counts + [0] * (size - len(counts)), float) for counts in (one, other)]
-    index = drift.psi(padded[0], padded[1])
+    index = drift.compute_psi(padded[0], padded[1])
     assert math.isfinite(index)
     assert index >= -1e-12
-    assert index == pytest.approx(drift.psi(padded[1], padded[0]))
+    assert index == pytest.approx(drift.compute_psi(padded[1], padded[0]))
 
 
 def test_the_index_is_that_of_the_formula() -> None:
     expected, observed = np.array([500.0, 500.0]), np.array([900.0, 100.0])
     by_hand = (0.9 - 0.5) * math.log(0.9 / 0.5) + (0.1 - 0.5) * math.log(0.1 / 0.5)
-    assert drift.psi(expected, observed) == pytest.approx(by_hand, rel=0.01)
+    assert drift.compute_psi(expected, observed) == pytest.approx(by_hand, rel=0.01)
 
 
 @pytest.mark.parametrize(("expected", "observed"), [([0, 0], [1, 2]), ([1, 2], [0, 0])])
 def test_of_nothing_there_is_no_index(expected: list[float], observed: list[float]) -> None:
-    assert drift.psi(np.array(expected), np.array(observed)) == 0
+    assert drift.compute_psi(np.array(expected), np.array(observed)) == 0

@@ -46,7 +46,7 @@ def test_an_example_is_the_middle_of_what_was_seen() -> None:
         (codes, (((), (1, 2, 0)),)),
         (open_ended, (((), (1, 2, 9)),)),
     )
-    found = example.example(contract)
+    found = example.make_example(contract)
     assert found == {"n": 1.5, "i": 2, "b": True, "c": "z", "k": 1, "u": "y"}
     assert [type(value) for value in found.values()] == [float, int, bool, str, int, str]
 
@@ -68,13 +68,13 @@ def test_an_example_of_a_date_is_one_of_the_calendar(
 ) -> None:
     when = column("when", "date", parts=parts)
     contract = seen((when, tuple(((median,), (1, 1)) for median in medians)))
-    assert example.example(contract) == {"when": date}
+    assert example.make_example(contract) == {"when": date}
     assert Reader(contract).check({"when": date}).single
 
 
 @pytest.mark.parametrize("contract", [small.CONTRACT, small.FULL, small.full().contract])
 def test_an_example_is_allowed_and_has_no_identifier(contract: Contract) -> None:
-    found = example.example(contract)
+    found = example.make_example(contract)
     assert tuple(found) == contract.names
     assert Reader(contract).check(found) == ([tuple(found.values())], True, None)
 
@@ -82,7 +82,7 @@ def test_an_example_is_allowed_and_has_no_identifier(contract: Contract) -> None
 @settings(max_examples=50, deadline=None)
 @given(contract=small.contracts())
 def test_any_contract_has_an_example_that_it_allows(contract: Contract) -> None:
-    assert Reader(contract).check({"records": [example.example(contract)]})
+    assert Reader(contract).check({"records": [example.make_example(contract)]})
 
 
 def test_the_command_line_sends_a_row_that_the_contract_allows(
@@ -98,10 +98,10 @@ def test_the_command_line_sends_a_row_that_the_contract_allows(
         target=fitted.target,
     )
     write_contract(contract, MODEL_CONTRACT)
-    words = shlex.split(example.curl("http://localhost:3001", "--noproxy", "localhost"))
+    words = shlex.split(example.format_curl("http://localhost:3001", "--noproxy", "localhost"))
     assert words[:4] == ["curl", "--noproxy", "localhost", "http://localhost:3001/predict"]
     options = words[4:]
     assert options[:3] == ["-H", "Content-Type: application/json", "-d"]
-    values = tuple(example.example(contract).values())
+    values = tuple(example.make_example(contract).values())
     assert Reader(contract).read(options[3].encode()).values == [values]
     assert json.loads(options[3])["features"][-1] == "it's"

@@ -180,8 +180,8 @@ def test_texts_for_a_missing_value_are_the_contract_s() -> None:
 
 
 def test_a_column_of_plain_numbers_is_read_as_each_of_them_is() -> None:
-    column = lenient.column_reader(WHOLE.model_copy(update={"markers": ()}), CONTRACT)
-    one = lenient.value_reader(WHOLE.model_copy(update={"markers": ()}), CONTRACT)
+    column = lenient.make_column_reader(WHOLE.model_copy(update={"markers": ()}), CONTRACT)
+    one = lenient.make_value_reader(WHOLE.model_copy(update={"markers": ()}), CONTRACT)
     for values in (
         ["1", "2.5", "-3e2"], ["1", "", "NA"], ["1", None, 2, True], ["1", " 2 "], ["1", "1_000"],
         ["1", "x"], ["1", "nan"], ["1", "inf"], ["1", "\u0661"], ["1", "1" * 2000], [], ["", ""],

@@ -15,7 +15,7 @@ from cairn import inference
 from cairn.export.onnx import to_onnx
 from cairn.inference import Predictions
 from service.inference import runner as runner_module
-from service.inference.runner import AT_ONCE, HAND_OVER, Cost, Features, Runner, measure
+from service.inference.runner import AT_ONCE, HAND_OVER, Cost, Features, Runner, measure_cost
 from tests import small
 from tests.ports import until
 
@@ -66,11 +66,11 @@ def test_what_a_run_costs_says_how_requests_are_run(
 
 def test_many_rows_of_a_quick_model_go_aside_too() -> None:
     runner = Runner(Model(), QUICK, 0.02)
-    assert [runner.at_once(rows) for rows in (1, 80, 100)] == [True, True, False]
+    assert [runner.is_immediate(rows) for rows in (1, 80, 100)] == [True, True, False]
 
 
 def test_a_single_row_of_a_model_that_is_run_in_groups_goes_aside() -> None:
-    assert not Runner(Model(), Cost(1.5 * HAND_OVER, 0.0), 0.02).at_once(1)
+    assert not Runner(Model(), Cost(1.5 * HAND_OVER, 0.0), 0.02).is_immediate(1)
 
 
 def test_one_slow_run_does_not_change_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_one_slow_run_does_not_change_what_is_measured(monkeypatch: pytest.Monke
         now += waits.pop(0)
         return Predictions(features[:, 0].astype(np.int64), features)
 
-    cost = measure(run, row(1.0))
+    cost = measure_cost(run, row(1.0))
     assert not waits
     assert (cost.one, cost.of(16)) == pytest.approx((0.001, 0.004))
 
@@ -93,10 +93,10 @@ def test_a_linear_model_is_quick() -> None:
     session = inference.session(fitted.graph)
     # The best of some: what else the machine does meanwhile is not the model's.
     cost = min(
-        measure(lambda rows, _: inference.predict(session, rows), fitted.features[:1])
+        measure_cost(lambda rows, _: inference.predict(session, rows), fitted.features[:1])
         for _ in range(50)
     )
-    assert cost.at_once
+    assert cost.is_immediate
     assert cost.row < cost.one
 
 

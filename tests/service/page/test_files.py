@@ -9,12 +9,12 @@ import pytest
 
 from service.page import files
 
-PAGE = files.page().decode()
+PAGE = files.render_page().decode()
 INLINE = re.compile(r"<(script|style)(?: [^>]*)?>(.*?)</\1>", re.DOTALL)
 
 
 def policy() -> dict[str, str]:
-    told = dict(files.headers())[b"content-security-policy"].decode()
+    told = dict(files.make_headers())[b"content-security-policy"].decode()
     return {part.split()[0]: part.split(None, 1)[1] for part in told.split("; ")}
 
 
@@ -47,13 +47,15 @@ def test_what_comes_from_the_model_is_never_markup() -> None:
 
 @pytest.mark.parametrize("locked", [(), ("model",), ("model", "metrics")])
 def test_it_says_what_asks_for_a_key(locked: tuple[str, ...]) -> None:
-    assert f'<html lang="en" data-locked="{" ".join(locked)}">' in files.page(locked).decode()
+    assert (
+        f'<html lang="en" data-locked="{" ".join(locked)}">' in files.render_page(locked).decode()
+    )
 
 
 def test_its_headers_say_what_it_is_and_that_nobody_keeps_it() -> None:
-    reply = files.answer(files.page())
+    reply = files.reply_page(files.render_page())
     headers = dict(reply.headers)
-    assert (reply.status, reply.body) == (200, files.page())
+    assert (reply.status, reply.body) == (200, files.render_page())
     assert headers[b"content-type"] == b"text/html; charset=utf-8"
     assert headers[b"cache-control"] == b"no-cache"
     assert headers[b"x-content-type-options"] == b"nosniff"

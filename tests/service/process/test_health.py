@@ -75,5 +75,5 @@ def test_what_is_no_http_is_not_ready() -> None:
 
         talker = Thread(target=answer)
         talker.start()
-        assert "nothing answers" in str(health.problem(port, "127.0.0.1", 60.0))
+        assert "nothing answers" in str(health.find_problem(port, "127.0.0.1", 60.0))
         talker.join()

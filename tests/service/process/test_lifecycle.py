@@ -16,11 +16,11 @@ import pytest
 from uvicorn import Config, Server
 
 from service.process import lifecycle
-from service.process.settings import read
+from service.process.settings import read_settings
 from tests.ports import until
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
-SETTINGS = read({"KEEP_ALIVE_SECONDS": "7", "GRACEFUL_SECONDS": "9"})
+SETTINGS = read_settings({"KEEP_ALIVE_SECONDS": "7", "GRACEFUL_SECONDS": "9"})
 IMPLEMENTATIONS = pytest.mark.parametrize(
     ("loop", "http"), [("asyncio", "h11"), ("uvloop", "httptools")]
 )

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from service.process.settings import Settings, read
+from service.process.settings import Settings, read_settings
 
 MLFLOW = {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
 
 
 def test_without_variables_each_has_its_default() -> None:
-    assert read({}) == Settings()
-    assert read({name.upper(): " " for name in Settings.model_fields}) == Settings()
+    assert read_settings({}) == Settings()
+    assert read_settings({name.upper(): " " for name in Settings.model_fields}) == Settings()
 
 
 def test_every_setting_is_described() -> None:
@@ -20,7 +20,7 @@ def test_every_setting_is_described() -> None:
 
 def test_variables_are_read(tmp_path: Path) -> None:
     (tmp_path / "keys").touch()
-    told = read(
+    told = read_settings(
         {
             "WORKERS": "3",
             "TIMEOUT_SECONDS": "0.5",
@@ -54,12 +54,12 @@ def test_variables_are_read(tmp_path: Path) -> None:
 )
 def test_a_wrong_one_is_named_with_what_came_and_what_is_allowed(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"^error: {name}: '{value}': input should be "):
-        read({name: value})
+        read_settings({name: value})
 
 
 def test_a_file_of_keys_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^error: API_KEYS_FILE: .*path does not point to a file"):
-        read({"API_KEYS_FILE": str(tmp_path / "none")})
+        read_settings({"API_KEYS_FILE": str(tmp_path / "none")})
 
 
 def test_a_file_of_keys_has_to_be_within_reach(
@@ -73,12 +73,12 @@ def test_a_file_of_keys_has_to_be_within_reach(
     monkeypatch.setattr(Path, "is_file", refuse)
     wanted = "^error: API_KEYS_FILE: '.*': Permission denied; user [0-9]+ must be able to read it$"
     with pytest.raises(ValueError, match=wanted):
-        read({"API_KEYS_FILE": str(tmp_path / "keys")})
+        read_settings({"API_KEYS_FILE": str(tmp_path / "keys")})
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
     with pytest.raises(ValueError, match="WORKERS") as error:
-        read({"WORKERS": "x", "MAX_ROWS": "0", "LOG_LEVEL": "loud"})
+        read_settings({"WORKERS": "x", "MAX_ROWS": "0", "LOG_LEVEL": "loud"})
     assert len(str(error.value).splitlines()) == 3
 
 
@@ -98,10 +98,13 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ({"MODEL_URI": "models:/a/latest"}, "MODEL_URI: 'models:/a/latest'"),
         ({"MODEL_URI": "models:/a/0"}, "MODEL_URI: 'models:/a/0'"),
         ({"MODEL_URI": "models:/a/b@c"}, "MODEL_URI: 'models:/a/b@c'"),
-        ({"MODEL_URI": "models:/a@b"}, "MODEL_URI: models:/a@b is MLflow's to say; set MLFLOW_TR"),
+        (
+            {"MODEL_URI": "models:/a@b"},
+            "MODEL_URI: models:/a@b is a model of MLflow; set MLFLOW_TR",
+        ),
         (
             {"MODEL_URI": "models:/a@b", "MLFLOW_TRACKING_URI": "databricks"},
-            "MODEL_URI: models:/a@b is MLflow's to say; set MLFLOW_TRACKING_URI to its address",
+            "MODEL_URI: models:/a@b is a model of MLflow; set MLFLOW_TRACKING_URI to the address",
         ),
         (
             {"MODEL_URI": "models:/a@b", "MODEL_SHA256": "0" * 64, **MLFLOW},
@@ -117,18 +120,18 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
 )
 def test_a_model_is_named_in_one_way_and_whole(given: dict[str, str], says: str) -> None:
     with pytest.raises(ValueError, match=f"^error: {says}"):
-        read(given)
+        read_settings(given)
 
 
 @pytest.mark.parametrize("uri", ["models:/cairn/12", "models:/cairn@champion"])
 def test_a_model_of_mlflow_needs_no_hash_but_a_server(uri: str) -> None:
-    assert read({"MODEL_URI": uri, **MLFLOW}).model_uri == uri
+    assert read_settings({"MODEL_URI": uri, **MLFLOW}).model_uri == uri
 
 
 def test_an_address_of_mlflow_that_nothing_asks_for_is_nothing_to_the_service() -> None:
-    assert read({"MLFLOW_TRACKING_URI": "databricks"}).model_uri is None
+    assert read_settings({"MLFLOW_TRACKING_URI": "databricks"}).model_uri is None
 
 
 def test_no_key_is_shown() -> None:
     given = {"API_KEYS": "secret", "MLFLOW_TRACKING_URI": "https://user:secret@mlflow"}
-    assert "secret" not in repr(read(given))
+    assert "secret" not in repr(read_settings(given))

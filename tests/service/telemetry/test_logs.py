@@ -12,14 +12,14 @@ import orjson
 import pytest
 
 from service.telemetry import logs
-from service.telemetry.logs import WAITING, Log, stack
+from service.telemetry.logs import MOST_WAITING, Log, format_stack
 from tests.ports import wait_until
 
 
 def test_lines_are_json_with_time_and_level_first(tmp_path: Path) -> None:
     log = Log(logging.INFO, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
-    log.event(logging.WARNING, {"event": "x", "größe": 1.5})
-    log.event(logging.DEBUG, {"event": "not this one"})
+    log.log_event(logging.WARNING, {"event": "x", "größe": 1.5})
+    log.log_event(logging.DEBUG, {"event": "not this one"})
     log.close()
     (line,) = (tmp_path / "log").read_bytes().splitlines()
     found = orjson.loads(line)
@@ -30,20 +30,20 @@ def test_lines_are_json_with_time_and_level_first(tmp_path: Path) -> None:
 def test_a_line_comes_without_the_end_being_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = Log(logging.INFO, os.open(path, os.O_WRONLY | os.O_CREAT))
-    log.event(logging.INFO, {"event": "x"})
+    log.log_event(logging.INFO, {"event": "x"})
     wait_until(lambda: path.stat().st_size > 0)
 
 
 def test_while_nobody_reads_lines_are_dropped_and_counted_and_nothing_waits() -> None:
     read, write = os.pipe()
     log = Log(logging.INFO, write)
-    number = WAITING + 10_000
+    number = MOST_WAITING + 10_000
     for place in range(number):
-        log.event(logging.INFO, {"event": "x" * 100, "place": place})
+        log.log_event(logging.INFO, {"event": "x" * 100, "place": place})
     time.sleep(3 * logs.EVERY)
-    dropped = log.taken_dropped()
+    dropped = log.pop_dropped()
     assert 0 < dropped < number
-    assert log.taken_dropped() == 0
+    assert log.pop_dropped() == 0
     got: list[bytes] = []
 
     def run() -> None:
@@ -64,7 +64,7 @@ def test_an_end_that_nobody_reads_to_comes_all_the_same() -> None:
     _, write = os.pipe()
     log = Log(logging.INFO, write)
     for _ in range(2000):
-        log.event(logging.INFO, {"event": "x" * 100})
+        log.log_event(logging.INFO, {"event": "x" * 100})
     log.close()
 
 
@@ -72,9 +72,9 @@ def test_a_reader_that_goes_away_is_no_bug() -> None:
     read, write = os.pipe()
     os.close(read)
     log = Log(logging.INFO, write)
-    log.event(logging.INFO, {"event": "x"})
+    log.log_event(logging.INFO, {"event": "x"})
     log.close()
-    assert log.taken_dropped() == 1
+    assert log.pop_dropped() == 1
 
 
 @pytest.mark.parametrize(("messages", "shown"), [(True, True), (False, False)])
@@ -86,7 +86,7 @@ def test_a_stack_shows_the_message_only_where_that_is_allowed(
     try:
         float(value)
     except ValueError as error:
-        text = stack(error, messages=messages)
+        text = format_stack(error, with_messages=messages)
     assert "ValueError" in text
     assert "test_logs.py" in text
     assert ("secret" in text) == shown
@@ -95,7 +95,7 @@ def test_a_stack_shows_the_message_only_where_that_is_allowed(
 SCRIPT = """
 import logging, warnings
 from service.telemetry import logs
-log = logs.start("info", messages=False)
+log = logs.start_logging("info", with_messages=False)
 logging.getLogger("some.library").info("number %d", 3, extra={"rows": 2})
 logging.getLogger("some.library").debug("not this one")
 logging.getLogger("uvicorn.access").info("nor this one")
@@ -104,7 +104,7 @@ try:
     float("secret")
 except ValueError:
     logging.getLogger("some.library").exception("it failed")
-log.event(logging.INFO, {"event": "request"})
+log.log_event(logging.INFO, {"event": "request"})
 log.close()
 """
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cairn.inference import Predictions
 from service.http.errors import KINDS
 from service.telemetry import metrics
-from service.telemetry.metrics import Answered, Layout, Metrics, table
+from service.telemetry.metrics import Layout, Metrics, PredictedRows, open_table
 from tests import small
 
 ROUTES = ("/predict", "/metrics", "other")
@@ -22,14 +22,14 @@ LAYOUT = Layout(CONTRACT, ROUTES)
 
 
 def made(workers: int = 1, window: int = 1000, folder: Path | None = None) -> list[Metrics]:
-    shared = table(LAYOUT, workers, folder)
+    shared = open_table(LAYOUT, workers, folder)
     return [Metrics(LAYOUT, shared, place, window, {"model_version": "m:1"})
             for place in range(workers)]  # fmt: skip
 
 
 def samples(one: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
     """Every sample of a scrape: name and the values of its labels, that of a bucket last."""
-    text = one.text("")[0].decode()
+    text = one.render("")[0].decode()
     return {
         (
             sample.name,
@@ -44,11 +44,11 @@ def in_order(label: tuple[str, str]) -> bool:
     return label[0] in {"bucket", "le"}
 
 
-def rows(number: int, seed: int = 0) -> Answered:
+def rows(number: int, seed: int = 0) -> PredictedRows:
     """Rows of the training data, with their classes."""
     fitted = small.fitted()
     chosen = np.random.default_rng(seed).integers(0, small.ROWS, number)
-    return Answered(fitted.features[chosen], said(fitted.classes[chosen]))
+    return PredictedRows(fitted.features[chosen], said(fitted.classes[chosen]))
 
 
 def said(codes: Any) -> Predictions:
@@ -60,9 +60,9 @@ def said(codes: Any) -> Predictions:
 def test_requests_are_counted_by_route_and_status_and_timed() -> None:
     (one,) = made()
     for status, seconds in ((200, 0.0004), (200, 0.0007), (422, 100.0)):
-        one.began()
-        one.ended("/predict", status, seconds)
-    one.began()
+        one.start_request()
+        one.finish_request("/predict", status, seconds)
+    one.start_request()
     found = samples(one)
     assert found["cairn_requests_total", ("/predict", "200")] == 2
     assert found["cairn_requests_total", ("/predict", "422")] == 1
@@ -85,8 +85,8 @@ def test_requests_are_counted_by_route_and_status_and_timed() -> None:
 def test_histograms_hold_every_request_once(seconds: list[float], statuses: list[int]) -> None:
     (one,) = made()
     for taken, status in zip(seconds, statuses, strict=False):
-        one.began()
-        one.ended("other", status, taken)
+        one.start_request()
+        one.finish_request("other", status, taken)
     found = samples(one)
     for end in metrics.DURATIONS:
         below = sum(taken <= end for taken in seconds)
@@ -103,9 +103,9 @@ def test_rows_are_counted_by_class_column_and_bucket(parts: list[int]) -> None:
     (one,) = made()
     whole = [rows(number, seed) for seed, number in enumerate(parts)]
     for part in whole:
-        one.answered(part)
+        one.add_rows(part)
     found = samples(one)
-    codes = np.concatenate([part.said.labels for part in whole])
+    codes = np.concatenate([part.predictions.labels for part in whole])
     assert found["cairn_rows_total", ()] == sum(parts)
     assert found["cairn_predictions_total", ("yes",)] == codes.sum()
     assert found["cairn_prediction_confidence_bucket", ("0.7",)] == 0
@@ -124,14 +124,14 @@ def test_rows_are_counted_by_class_column_and_bucket(parts: list[int]) -> None:
 
 def test_what_is_as_in_training_has_no_drift_and_what_is_not_has() -> None:
     (one,) = made()
-    one.answered(rows(5000))
+    one.add_rows(rows(5000))
     found = samples(one)
     for name in CONTRACT.names:
         assert found["cairn_column_drift_psi", (name,)] < 0.1
     assert found["cairn_target_drift_psi", ()] < 0.1
     features = rows(5000).features.copy()
     features[:, 0] += 100
-    one.answered(Answered(features, said(np.ones(5000, np.int64))))
+    one.add_rows(PredictedRows(features, said(np.ones(5000, np.int64))))
     found = samples(one)
     assert found["cairn_column_drift_psi", ("area",)] > 1
     assert found["cairn_column_drift_psi", ("count",)] < 0.1
@@ -142,10 +142,10 @@ def test_the_window_forgets() -> None:
     (one,) = made(window=1000)
     odd = rows(1000)
     odd.features[:, 0] += 100
-    one.answered(odd)
+    one.add_rows(odd)
     assert samples(one)["cairn_column_drift_psi", ("area",)] > 1
     for seed in range(30):
-        one.answered(rows(100, seed))
+        one.add_rows(rows(100, seed))
         one.settle()
     found = samples(one)
     assert 1000 <= found["cairn_drift_window_rows", ()] <= 1100
@@ -157,9 +157,9 @@ def test_one_scrape_of_any_worker_says_it_of_all(tmp_path: Path) -> None:
     first, second = made(workers=2, folder=tmp_path)
     for one, number in (first, 3), (second, 4):
         for _ in range(number):
-            one.began()
-            one.ended("/predict", 200, 0.001)
-        one.answered(rows(number))
+            one.start_request()
+            one.finish_request("/predict", 200, 0.001)
+        one.add_rows(rows(number))
         one.settle()
     assert samples(first) == samples(second)
     found = samples(second)
@@ -170,11 +170,11 @@ def test_one_scrape_of_any_worker_says_it_of_all(tmp_path: Path) -> None:
 
 def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: Path) -> None:
     first, second = made(workers=2, folder=tmp_path)
-    first.began()
-    first.ended("/predict", 200, 0.001)
-    first.began()  # killed in the midst of this one
-    first.answered(rows(700))
-    again = Metrics(LAYOUT, table(LAYOUT, 2, tmp_path), 0, 1000, {"model_version": "m:1"})
+    first.start_request()
+    first.finish_request("/predict", 200, 0.001)
+    first.start_request()  # killed in the midst of this one
+    first.add_rows(rows(700))
+    again = Metrics(LAYOUT, open_table(LAYOUT, 2, tmp_path), 0, 1000, {"model_version": "m:1"})
     found = samples(second)
     assert samples(again) == found
     assert found["cairn_requests_total", ("/predict", "200")] == 1
@@ -186,8 +186,8 @@ def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: P
 
 def test_a_worker_that_has_stopped_is_not_up() -> None:
     first, second = made(workers=2)
-    first.answered(rows(1))
-    first.stopped()
+    first.add_rows(rows(1))
+    first.mark_stopped()
     found = samples(second)
     assert (found["cairn_workers", ()], found["cairn_rows_total", ()]) == (1, 1)
 
@@ -195,22 +195,22 @@ def test_a_worker_that_has_stopped_is_not_up() -> None:
 def test_nothing_but_the_model_says_which_series_there_are() -> None:
     (one,) = made()
     before = set(samples(one))
-    one.began()
-    one.ended("other", 404, 1)
-    one.answered(rows(10))
+    one.start_request()
+    one.finish_request("other", 404, 1)
+    one.add_rows(rows(10))
     assert set(samples(one)) == before
 
 
 @pytest.mark.parametrize("contract", ["plain", "openmetrics"])
 def test_both_formats_are_what_their_parsers_read(contract: str) -> None:
     (one,) = made()
-    one.answered(rows(10))
+    one.add_rows(rows(10))
     if contract == "plain":
-        text, kind = one.text("")
+        text, kind = one.render("")
         families: Any = text_string_to_metric_families(text.decode())
         assert kind.startswith("text/plain")
     else:
-        text, kind = one.text("application/openmetrics-text; version=1.0.0")
+        text, kind = one.render("application/openmetrics-text; version=1.0.0")
         families = openmetrics.text_string_to_metric_families(  # type: ignore[no-untyped-call]
             text.decode()
         )
@@ -222,6 +222,6 @@ def test_both_formats_are_what_their_parsers_read(contract: str) -> None:
 
 def test_dropped_lines_add_up() -> None:
     (one,) = made()
-    one.dropped(2)
-    one.dropped(3)
+    one.add_dropped(2)
+    one.add_dropped(3)
     assert samples(one)["cairn_log_lines_dropped_total", ()] == 5

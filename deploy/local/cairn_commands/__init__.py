@@ -1,9 +1,9 @@
 """`bentoml build` and `bentoml containerize` for the Bentos of this project.
 
 BentoML loads the commands of any installed distribution that has the entry points
-`bentoml.commands`; `deploy.local.commands` copies this module into the environment as such a one.
-It imports nothing of the project, so that an image can be built in any folder. What it reads of
-BentoML's command line and configuration, which are private, is read in this module.
+`bentoml.commands`; `deploy.local.commands` copies this package into the environment as such a one.
+It imports nothing of the project, so that an image can be built in any folder. What is read of
+BentoML's command line and configuration, which are private, is in `compat`.
 
 What BentoML 1.4 does not do by itself:
 
@@ -31,20 +31,17 @@ from typing import Any, TypeAlias
 
 import bentoml
 import click
-from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import NotFound
-from bentoml_cli.bentos import bento_command
-from bentoml_cli.containerize import containerize_command
-from bentoml_cli.utils import BentoMLCommandGroup
 from filelock import FileLock
+
+from . import compat  # copied elsewhere, this package has another name
+from .compat import BACKEND_OPTIONS
 
 Options: TypeAlias = dict[str, Any]
 
 CREATED = "org.opencontainers.image.created"
 LABELS = Path("env", "docker", "labels")  # in a Bento, beside its Dockerfile's template
 LOCK = ".cairn.lock"  # in BentoML's store of Bentos
-# Where BentoML keeps the values of --opt, by their names.
-BACKEND_OPTIONS = "_memoized"
 PROGRAMS = {"buildx": "docker"}  # where a backend is not named as its program is
 
 
@@ -61,11 +58,9 @@ def extend(command: click.Command, run: Callable[[Callable[..., Any], Options], 
     original = command.callback
     if original is None:
         raise TypeError(f"bentoml {command.name}: no command that can be called")
-    # BentoML adds the last ones to each command that it loads.
-    params = command.params[: -BentoMLCommandGroup.NUMBER_OF_COMMON_PARAMS]
     return click.Command(
         command.name,
-        params=params,
+        params=compat.own_params(command),
         help=command.help,
         callback=lambda **options: run(original, options),
     )
@@ -102,7 +97,7 @@ def run_build(original: Callable[..., Any], options: Options) -> Any:
     labels = tuple(f"{key}={value}" for key, value in description["labels"].items())
     whole = {**options, "labels": (*labels, *options["labels"]), "containerize": False}
     # Of two at the same moment, one builds; the other finds what it built.
-    with FileLock(Path(BentoMLContainer.bento_store_dir.get(), LOCK)):
+    with FileLock(compat.find_bento_store() / LOCK):
         if options["version"] or options["name"] not in {None, name}:
             bento = original(**whole)
         elif is_stored(tag):
@@ -244,5 +239,6 @@ def work_folder() -> Iterator[None]:
             tempfile.tempdir = before
 
 
-build = extend(bento_command.commands["build"], run_build)
-containerize = extend(containerize_command, run_containerize)
+_build, _containerize = compat.find_commands()
+build = extend(_build, run_build)
+containerize = extend(_containerize, run_containerize)

@@ -1,0 +1,125 @@
+"""Canaries: each fails where BentoML moves something that `service.bento.compat` holds on to."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from service import versions
+from service.bento import compat
+from service.http import docs
+from tests.conftest import ROOT
+
+# What BentoML's own import warns of is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def test_the_installed_bentoml_is_in_the_range() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        versions.check_version("bentoml", compat.LOWEST, compat.BELOW, "the service")
+
+
+def test_the_supervisor_imports_the_standard_library_alone() -> None:
+    code = (
+        "import sys; import service.process.supervisor; "
+        "print(*sorted({name.split('.')[0] for name in sys.modules if 'site-packages' in "
+        "(getattr(sys.modules[name], '__file__', None) or '')} - {'_distutils_hack'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_bentoml_s_own_arbiter_is_made_where_it_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By `create_standalone_arbiter`, which looks it up in its module, with these arguments."""
+    circus = import_module("bentoml._internal.utils.circus")
+    monkeypatch.setattr(circus, "Arbiter", circus.Arbiter)  # put back after the test
+    launches: list[compat.Launch] = []
+    compat.replace_arbiter(launches.append)
+    watcher = SimpleNamespace(
+        numprocesses=2,
+        working_dir="/project",
+        args=["-m", "worker", "--fd", "$(circus.sockets.api)", "--worker-id", "$(CIRCUS.WID)"],
+        env={"A": "b"},
+    )
+    listener = SimpleNamespace(name="api", host="127.0.0.1", port=3000)
+    arbiter = circus.create_standalone_arbiter(watchers=[watcher], sockets=[listener])
+    closed: list[bool] = []
+    arbiter.exit_stack.callback(closed.append, True)  # noqa: FBT003
+    arbiter.start(cb=lambda _: None)
+    assert closed == [True]
+    assert launches == [
+        compat.Launch(
+            host="127.0.0.1",
+            port=3000,
+            workers=2,
+            folder="/project",
+            command=("-m", "worker", "--fd", compat.FD, "--worker-id", compat.NUMBER),
+            environment={"A": "b"},
+        )
+    ]
+
+
+def test_bentoml_says_where_a_worker_listens_in_these_words() -> None:
+    serving = inspect.getsource(import_module("_bentoml_impl.server.serving"))
+    for words in (
+        'f"$(circus.sockets.{API_SERVER_NAME})"',
+        '"$(CIRCUS.WID)"',
+        "server_on_deployment(svc)",
+    ):
+        assert words in serving
+    assert serving.index("server_on_deployment(svc)\n    uds") < serving.index(
+        "create_standalone_arbiter(**"
+    )
+
+
+def test_a_worker_s_program_takes_the_arguments() -> None:
+    command: Any = import_module(compat.WORKER).main
+    options = {name for option in command.params for name in option.opts}
+    assert {"--fd", "--worker-id"} <= options
+
+
+@pytest.mark.parametrize("path", sorted(docs.SWAGGER))
+def test_swagger_ui_is_in_bentoml_s_package(path: str) -> None:
+    assert len(compat.read_static(docs.SWAGGER[path][1])) > 500
+
+
+def test_a_model_is_asked_for_by_these_methods_alone() -> None:
+    """`PackedModel` overrides what BentoML calls when it serves and when it builds."""
+    models = import_module("_bentoml_sdk.models.base")
+    assert models.Model.__abstractmethods__ == {
+        "to_info", "from_info", "to_create_schema", "resolve",
+    }  # fmt: skip
+    factory = inspect.getsource(import_module("_bentoml_sdk.service.factory"))
+    assert "elif isinstance(value, Model):" in factory
+
+
+def test_the_project_s_commands_import_what_bentoml_has() -> None:
+    """In a process of its own: BentoML's command line patches click."""
+    code = (
+        "import json; from deploy.local.cairn_commands import compat; "
+        "build, containerize = compat.find_commands(); "
+        "print(json.dumps([build.name, containerize.name, str(compat.find_bento_store()), "
+        "[o.name for o in compat.own_params(containerize)]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    build, containerize, store, params = json.loads(done.stdout)
+    assert (build, containerize, Path(store).name) == ("build", "containerize", "bentos")
+    assert "verbose" not in params
+    assert {"bento_tag", "backend"} <= set(params)
