@@ -26,8 +26,8 @@ printf '%s\\n' "$*" >>"$CALLS"
 
 def shell(job: str, name: str) -> str:
     """Return what a step of a job runs."""
-    [found] = [step["run"] for step in JOBS[job]["steps"] if step.get("name") == name]
-    return str(found)
+    [result] = [step["run"] for step in JOBS[job]["steps"] if step.get("name") == name]
+    return str(result)
 
 
 def test_only_the_comment_may_write_and_it_runs_nothing_of_the_project() -> None:
@@ -195,8 +195,8 @@ def test_a_change_is_reported_with_scores_params_and_pictures(
     changes = ("train.estimator=sklearn.naive_bayes.GaussianNB", "~train.arguments.n_estimators")
     own.run("dvc", "exp", "run", *(word for change in changes for word in ("-S", change)))
     build_base(own, tmp_path)
-    said = own.run(*REPORT, "main", "https://example.org/7").stdout
-    assert said.splitlines()[-1] == "report: build/report/report.md"
+    output = own.run(*REPORT, "main", "https://example.org/7").stdout
+    assert output.splitlines()[-1] == "report: build/report/report.md"
     folder = own.root / "build/report"
     report = (folder / "report.md").read_text()
     assert f"The model against main ({own.git('rev-parse', '--short=7', 'main')})" in report
@@ -236,11 +236,11 @@ def build_base(project: Project, folder: Path) -> None:
     make.chmod(0o755)
     path = f"{make.parent}:{project.env['PATH']}"
     step = shell("report", "build the base")
-    said = project.run(
+    output = project.run(
         "bash", "-e", "-c", step, BASE="main", RUNNER_TEMP=str(folder), PATH=path
     ).stdout
-    assert "Running stage 'train'" in said
-    assert "::warning::" not in said
+    assert "Running stage 'train'" in output
+    assert "::warning::" not in output
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ TREES = 500
 
 
 def rows(classes: int = 2) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Rows whose classes cannot be told for certain."""
+    """Rows whose classes are uncertain."""
     random = np.random.default_rng(0)
     features = random.normal(size=(600, 5)).astype(np.float32)
     noisy = features[:, 0] + random.normal(size=600)

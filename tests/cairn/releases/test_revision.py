@@ -24,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationW
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a clone that has two commits, of two models, the second one checked out."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a clone with two commits, of two models, the second one checked out."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "clone").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -38,10 +38,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def commits(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, ...]]:
-    """The two commits of a copy of that clone, which is the current folder."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    """Copy that clone, make it the current folder, and list its two commits."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     history.enter(tmp_path / "clone", monkeypatch)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     with small.store(tmp_path / "bentoml"):
@@ -79,11 +79,11 @@ def test_what_is_nowhere_is_said(
     commits: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(CACHE)
-    said = (
+    output = (
         rf"of commit {commits[0][:7]} is not in DVC's cache, and the remote does not have it; `mak"
     )
     for call in (lambda: revision.store_model(commits[0], {}), lambda: revision.fetch(commits[0])):
-        with pytest.raises(CairnError, match=said):
+        with pytest.raises(CairnError, match=output):
             call()
     capfd.readouterr()
 
@@ -106,15 +106,15 @@ def test_a_file_that_the_commit_does_not_have_is_named(commits: tuple[str, ...])
 
 
 def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]) -> None:
-    found = [revision.store_model(commit, {}) for commit in commits]
-    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in found]
-    assert [kept.tag for kept in found] == [f"small:{kept.sha256[:12]}" for kept in found]
+    result = [revision.store_model(commit, {}) for commit in commits]
+    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in result]
+    assert [kept.tag for kept in result] == [f"small:{kept.sha256[:12]}" for kept in result]
     assert [each["git"] for each in metadata] == [
         {"commit": commit, "dirty": False} for commit in commits
     ]
-    assert found[1].sha256 == provenance.sha256(MODEL)
-    entry = Path(bentoml.models.get(found[0].tag).path)
-    assert provenance.sha256(entry) == found[0].sha256 != found[1].sha256
+    assert result[1].sha256 == provenance.sha256(MODEL)
+    entry = Path(bentoml.models.get(result[0].tag).path)
+    assert provenance.sha256(entry) == result[0].sha256 != result[1].sha256
     assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == {
         Path("model.yaml"),
         *(Path(provenance.inside(path)) for path in provenance.FILES),
