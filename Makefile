@@ -26,6 +26,8 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-emit-index-url --no-emit-find-links
 # A process for each core has one thread for its sums, and byte code is kept for the next one.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 pytest -n 4 --dist loadscope --no-loadscope-reorder
+# Each warning is an error: a link that leads nowhere, a page that no list names.
+SPHINX := sphinx-build --quiet --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/docs
 TRAIN := cairn-train
 AWS := ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN REGION ENDPOINT_URL
 MLFLOW := TRACKING_URI TRACKING_USERNAME TRACKING_PASSWORD TRACKING_TOKEN EXPERIMENT_NAME
@@ -61,7 +63,7 @@ k8s_checks = command -v kubectl >/dev/null || \
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all install install-dev install-extras commands check fmt clean store store-down repro push \
+.PHONY: help run test test-all install install-dev install-extras commands check docs fmt clean store store-down repro push \
 	pull register report release promote rollback releases checkout serve bento export image image-run image-test \
 	sbom train-image train compose-up compose-down ec2 ec2-down k8s k8s-train upgrade verify bench lock
 
@@ -114,10 +116,15 @@ widest = $(firstword $(foreach each,dev extras,$(if $(wildcard .venv/.installed-
 commands: ## put the project's own bentoml build and bentoml containerize into .venv
 	@python deploy/local/commands.py
 
-check: install-dev ## lint, format, types; rewrites nothing
+check: install-dev ## lint, format, types, links of the docs; rewrites nothing
 	ruff check
 	ruff format --check
 	mypy
+	$(SPHINX)
+
+docs: install-dev ## the documentation with search, in build/docs; its reference pages from the code
+	python -m docs.generate
+	$(SPHINX)
 
 fmt: install-dev ## rewrite what the linter and the formatter can
 	ruff check --fix

@@ -22,7 +22,7 @@ OWN = (sys.executable, "-P", "-m", "dask")  # of the environment of the tests
 
 
 def environment(folder: Path) -> Path:
-    """Install what the README has workers install, and nothing else; where its `dask` is."""
+    """Install what the docs have workers install, and nothing else; where its `dask` is."""
     uv = tools.tool("uv", "of requirements-dev.txt")
     lock = str(ROOT / "requirements-extras.txt")
     env = {**os.environ, "VIRTUAL_ENV": str(folder)}

@@ -54,7 +54,7 @@ def make(project: Project, target: str, *settings: str) -> None:
 
 
 def build(project: Project) -> str:
-    """Build the project's Bento and its image, as the README says; returns the name of both."""
+    """Build the project's Bento and its image, as the docs say; returns the name of both."""
     make(project, "image")
     return project.run("python", "-m", "service.bento.version").stdout.strip()
 

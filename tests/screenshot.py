@@ -1,4 +1,4 @@
-"""Take the README's picture of the page: `python -m tests.screenshot`, while the service runs."""
+"""Take the docs' picture of the page: `python -m tests.screenshot`, while the service runs."""
 
 from __future__ import annotations
 

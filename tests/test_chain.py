@@ -119,7 +119,7 @@ def test_an_older_commit_serves_its_own_model(project: Project, tmp_path: Path) 
     )
     changed.run("dvc", "repro")
     diff = json.loads(changed.run("dvc", "metrics", "diff", "--json").stdout)
-    assert diff["data/model/metrics.json"]["test.log_loss"]["diff"] != 0
+    assert diff["data/evaluation/metrics.json"]["test.log_loss"]["diff"] != 0
     changed.git("commit", "--quiet", "--all", "--message", "fewer trees")
     with served(changed) as client:
         second = identity(client)
@@ -229,7 +229,7 @@ def test_features_of_ones_own_are_served(project: Project, tmp_path: Path) -> No
     )
     path.write_text(text.replace("return {}", ratios))
     own.run("dvc", "repro")
-    importance = (own.root / "data/model/plots/importance.csv").read_text()
+    importance = (own.root / "data/evaluation/plots/importance.csv").read_text()
     assert "roundness" in importance
     assert "growth" in importance
     with served(own) as client:
@@ -285,7 +285,7 @@ def test_bentomls_own_client_sends_arrays_frames_and_dictionaries(project: Proje
 
 def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:
     metrics = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
-    scores = metrics[""]["data"]["data/model/metrics.json"]["data"]["test"]
+    scores = metrics[""]["data"]["data/evaluation/metrics.json"]["data"]["test"]
     assert scores["rows"] == 113
     assert 0.9 < scores["accuracy"] <= 1
     shown = project.run("dvc", "plots", "show", "--json", "--out", str(tmp_path))

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Project, copy
+from tests.conftest import Project, copy
+from tests.pages import blocks
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
 LOGISTIC = "sklearn.linear_model.LogisticRegression"
-METRICS = "data/model/metrics.json"
-# As the README has them.
+METRICS = "data/evaluation/metrics.json"
+# As the docs have them.
 QUEUE = "dvc exp run --queue --name"
 RUN = (
     f"{QUEUE} depth -S +train.arguments.max_depth=4",
@@ -76,13 +77,12 @@ def test_the_columns_that_one_asks_for_are_all_that_is_shown(experiments: Experi
     assert len(rows) == 3
 
 
-def test_the_readme_shows_these_commands_and_what_they_print(experiments: Experiments) -> None:
-    readme = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"^```\w+\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    [place] = [n for n, block in enumerate(blocks) if block.startswith("dvc exp run")]
-    assert blocks[place].splitlines() == [*RUN, SHOW]
+def test_the_docs_show_these_commands_and_what_they_print(experiments: Experiments) -> None:
+    shown = [block.text for block in blocks("docs/experiments.md")]
+    [place] = [n for n, text in enumerate(shown) if text.startswith("dvc exp run")]
+    assert shown[place].splitlines() == [*RUN, SHOW]
     printed = experiments.project.run(*shlex.split(SHOW)).stdout.strip()
-    assert masked(blocks[place + 1].strip()) == masked(printed)
+    assert masked(shown[place + 1].strip()) == masked(printed)
 
 
 def masked(text: str) -> list[str]:

@@ -14,11 +14,12 @@ from tests.conftest import ROOT
 from tests.test_dag import imports, reached
 
 TOP = {
-    "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "params.yaml", "dvc.yaml",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "Makefile",
+    "pyproject.toml", "params.yaml", "dvc.yaml",
     "dvc.lock", "bentofile.yaml", "requirements.txt", "requirements-serve.txt",
     "requirements-dev.txt", "requirements-extras.txt", "requirements-uv.txt", "cairn", "stages",
-    "service", "data", "deploy", "docs",
-    "bench", "tests", ".ci", ".dvc", ".dvcignore", ".github", ".gitignore",
+    "service", "data", "deploy", "docs", "bench", "tests", ".ci", ".dvc",
+    ".dvcignore", ".github", ".gitignore", ".pre-commit-config.yaml",
 }  # fmt: skip
 
 
@@ -115,9 +116,9 @@ HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy"
         ("raw", set()),
         ("processed", {"numpy", "pandas", "pyarrow"}),
         ("features", {"numpy"}),
-        ("train", set()),
-        ("training", HEAVY - {"botocore", "dask", "httpx", "matplotlib", "mlflow", "pandera",
-                              "skl2onnx", "sqlalchemy"}),
+        ("train", {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}),
+        ("evaluate", set()),
+        ("evaluation", {"bentoml", "numpy", "onnx", "pandas", "pyarrow", "scipy", "sklearn"}),
     ],
 )  # fmt: skip
 def test_a_stage_imports_what_each_of_its_runs_needs(module: str, needed: set[str]) -> None:
@@ -144,3 +145,11 @@ def test_no_address_of_a_registry_in_the_locks() -> None:
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert text.count("==") <= text.count("--hash=sha256:")
+
+
+def test_to_list_versions_needs_no_scikit_learn() -> None:
+    code = "import sys, cairn.releases.__main__; print('sklearn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

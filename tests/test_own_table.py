@@ -63,7 +63,7 @@ def edit(name: str, **processed_: Any) -> None:
     params["processed"] |= {"target": TABLES[name].target, "header": TABLES[name].header}
     params["processed"] |= processed_
     params["train"] |= {"arguments": {"n_estimators": 10, "max_depth": 8}}
-    params["train"]["cross_validation"]["repeats"] = 0
+    params["evaluate"]["cross_validation"]["repeats"] = 0
     Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -193,12 +193,12 @@ def test_the_docs_do_what_they_say(project: Project, tmp_path: Path) -> None:
     root = own.root
     (root / "tables").mkdir()
     (root / "tables" / "churn.csv").write_text(churn(300))
-    edits, formats = (yaml.safe_load(text) for text in blocks("yaml"))
+    edits, _, formats = (yaml.safe_load(text) for text in blocks("yaml"))
     assert set(formats["processed"]["formats"]) == {"bought", "price"}
     params = yaml.safe_load((root / "params.yaml").read_text())
     for block, keys in edits.items():
         params[block] |= keys
-    params["train"]["cross_validation"]["repeats"] = 0
+    params["evaluate"]["cross_validation"]["repeats"] = 0
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     [commands] = blocks("console")
     output = own.run("bash", "-ec", commands).stdout

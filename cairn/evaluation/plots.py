@@ -298,8 +298,9 @@ def _named(evaluation: Evaluation, contract: Contract, score: str) -> dict[str, 
     if len(keys) == BINARY:
         return {keys[1]: f"class {short(keys[1])}"}
     if len(keys) > len(COLOURS):
-        # One that the test rows cannot tell is not among the worst.
-        keys = tuple(sorted(keys, key=lambda key: 1.0 if values[key] is None else values[key]))
+        # A class without a score is not among the worst.
+        ranks = {key: 1.0 if value is None else value for key, value in values.items()}
+        keys = tuple(sorted(keys, key=ranks.__getitem__))
     return {
         key: f"{short(key, 15)}{SCORED}{number(values[key])}" if place < len(COLOURS) else None
         for place, key in enumerate(keys)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cairn.evaluation.metric_table import TABLE, Metric
 from cairn.modeling.records import Copies, Leak, RowCounts, Search, Threshold
 
 Scores = Mapping[str, "Interval"]  # by the metric's name
@@ -114,12 +115,24 @@ class Evaluation:
             "threshold": asdict(self.threshold) if self.threshold else None,
             "search": asdict(self.search) if self.search else None,
             "importance": [asdict(column) for column in self.importance],
+            "metrics": [_metric(metric) for metric in TABLE],
         }
 
 
 def values(scores: Scores) -> dict[str, float]:
     """Return the scores without intervals, less those that are undefined."""
     return {name: score.value for name, score in scores.items() if score.value is not None}
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    """What the page has to know of a metric."""
+    return {
+        "name": metric.name,
+        "title": metric.label,
+        "direction": metric.direction,
+        "overall": metric.overall,
+        "per_class": metric.per_class,
+    }
 
 
 def _scores(scores: Mapping[str, Interval | None]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -71,7 +71,9 @@ Cost = Annotated[float, Field(gt=0, le=1e12)]  # many of them are added up
 Label = bool | int | str
 # Metrics to decide by, and those that are better the higher, and the lower: see the table.
 if TYPE_CHECKING:
-    Metric = Gain = Loss = str
+    Metric: TypeAlias = str
+    Gain: TypeAlias = str
+    Loss: TypeAlias = str
 else:
     Metric, Gain, Loss = (Literal[names] for names in (DECIDING, GAINS, OVERALL_LOSSES))
 # Keys of older code → the block in which they are today.

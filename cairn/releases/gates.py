@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from cairn import inference
 from cairn.evaluation import metrics
 from cairn.params import Against, Gates
 from cairn.releases.comparison import Model, ScoreDifference
+from cairn.releases.text import NONE, format_table
 
 COLUMNS = ("gate", "candidate", "in the stage", "difference", "required", "result")
-NONE = "–"
 WARM_UP, CALLS = 50, 1000
 MEGABYTE = 1e6
 
@@ -171,18 +171,3 @@ def format_report(gates: Iterable[Gate]) -> str:
 def list_failures(gates: Iterable[Gate]) -> list[str]:
     """List by how much each failed gate failed."""
     return [gate.failure for gate in gates if gate.failure is not None]
-
-
-def format_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Format rows of text in aligned columns.
-
-    >>> print(format_table(["a", "b"], [["one", "2"]]))
-    a    b
-    one  2
-    """
-    every = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-    lines = (zip(row, widths, strict=True) for row in every)
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in lines
-    )

@@ -6,8 +6,7 @@ import sys
 
 from cairn import params
 from cairn.console import CairnError, say
-from cairn.releases import checks, gates, revision, versions
-from cairn.releases.checks import GateResults
+from cairn.releases import revision, versions
 from cairn.releases.release import read_registry
 from cairn.releases.versions import ROLLBACK, Version
 
@@ -25,6 +24,9 @@ def promote(stage: str, number: str | None = None, force: str | None = None) -> 
     CairnError
         If a gate failed, with by how much; nothing has changed then.
     """
+    # The libraries that compare models take longer to import than other commands take.
+    from cairn.releases import checks, gates  # noqa: PLC0415
+
     versions.check_identity()
     registry = read_registry()
     version, holder = registry.get_version(number), registry.find_holder(stage)
@@ -34,24 +36,19 @@ def promote(stage: str, number: str | None = None, force: str | None = None) -> 
     results = checks.check_gates(version, holder, params.load().gates)
     text = f"{gates.format_report(results.gates)}\n{results.note}".strip()
     print(text, flush=True)
-    _require_passed(results, version.number, stage, force)
+    failures = gates.list_failures(results.gates)
+    if failures and not force:
+        raise CairnError(
+            f"{version.number} is not promoted to {stage}, nothing has changed: "
+            f"{'; '.join(failures)}. "
+            'FORCE="reason" promotes it anyway, and the tag keeps the reason'
+        )
     stored = revision.store_model(version.tag.commit, version.tag.facts)
-    is_forced = bool(gates.list_failures(results.gates))
-    forced = f"forced: {' '.join((force or '').split())}\n" if is_forced else ""
+    forced = f"forced: {' '.join(force.split())}\n" if force and failures else ""
     before = f"before: {holder.number}\n" if holder else ""
     head = f"{stage}: {registry.name} {version.number}\n\naction: promote\n"
     message = f"{head}{before}{forced}model: {stored.tag}\nsha256: {stored.sha256}\n\n{text}\n"
     _assign("promote", registry.name, stage, version, message)
-
-
-def _require_passed(results: GateResults, number: str, stage: str, force: str | None) -> None:
-    """Raise a CairnError if a gate failed, unless there is a reason to force the promotion."""
-    failures = gates.list_failures(results.gates)
-    if failures and not force:
-        raise CairnError(
-            f"{number} is not promoted to {stage}, nothing has changed: {'; '.join(failures)}. "
-            'FORCE="reason" promotes it anyway, and the tag keeps the reason'
-        )
 
 
 def _assign(command: str, name: str, stage: str, version: Version, message: str) -> None:

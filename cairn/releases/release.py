@@ -9,8 +9,9 @@ from typing import cast, get_args
 from cairn import params, provenance
 from cairn.console import CairnError, patience, say
 from cairn.paths import METRICS
-from cairn.releases import bento_store, commands, gates, revision, versions, working_tree
+from cairn.releases import bento_store, commands, revision, versions, working_tree
 from cairn.releases.commands import git
+from cairn.releases.text import NONE, format_table
 from cairn.releases.versions import Bump, Registry, Version, quote
 
 HEADLINES = ("accuracy", "roc_auc", "log_loss")
@@ -73,16 +74,16 @@ def format_releases(registry: Registry) -> str:
     """Format the versions, newest first, with their stages, models and scores."""
     registry.get_version()  # raises if there is none
     rows = [_list_cells(registry, version) for version in reversed(registry.versions)]
-    return gates.format_table(COLUMNS, rows)
+    return format_table(COLUMNS, rows)
 
 
 def _list_cells(registry: Registry, version: Version) -> list[str]:
     tag = version.tag
     scores = _read_scores(tag.commit)
     date = datetime.fromtimestamp(tag.time, UTC).strftime("%Y-%m-%d")
-    values = [f"{scores[name]:.4f}" if name in scores else gates.NONE for name in HEADLINES]
-    stages = ", ".join(registry.list_stages(version)) or gates.NONE
-    model = tag.facts.get("model", gates.NONE)
+    values = [f"{scores[name]:.4f}" if name in scores else NONE for name in HEADLINES]
+    stages = ", ".join(registry.list_stages(version)) or NONE
+    model = tag.facts.get("model", NONE)
     return [version.number, stages, model, date, tag.commit[:SHORT], *values]
 
 

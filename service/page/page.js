@@ -17,6 +17,7 @@ const MARKS = [0.1, 0.25]; // of the population stability index: some change, a 
 const LOCKED = document.documentElement.dataset.locked.split(" ");
 const STORED = `cairn-key ${location.pathname}`;
 
+// Of a model by older code. Others bring a table of their metrics: name, title, larger is better.
 const SCORES = [
   ["accuracy", "Accuracy", true],
   ["balanced_accuracy", "Balanced accuracy", true],
@@ -557,15 +558,21 @@ function evaluation(model) {
     : "On rows that it has not seen.";
   const gallery = h("div", { class: "pictures" });
   fill($("evaluation"), h("div", { class: "stack" },
-    SCORES.some(([key]) => test[key]) ? h("div", { class: "card" }, scores(test, found?.cross_validation))
+    metrics(found).some(([key]) => test[key]) ? h("div", { class: "card" }, scores(metrics(found), test, found?.cross_validation))
       : h("p", { class: "note" }, "This model came without scores."),
     found ? h("div", { class: "flow" }, classes(found), slices(found), cut(found), search(found)) : null,
     gallery));
   pictures(model, gallery);
 }
 
-function scores(test, crossed) {
-  const listed = SCORES.filter(([key]) => test[key]);
+/** The metrics of all classes together that a model was scored by. */
+function metrics(found) {
+  const own = found?.metrics?.filter((one) => one.overall);
+  return own?.map((one) => [one.name, one.title[0].toUpperCase() + one.title.slice(1), one.direction === "higher"]) ?? SCORES;
+}
+
+function scores(known, test, crossed) {
+  const listed = known.filter(([key]) => test[key]);
   const folds = crossed && `cross-validation: ${crossed.folds} folds${crossed.repeats > 1 ? ` × ${crossed.repeats}` : ""}${crossed.nested ? ", nested" : ""}`;
   const head = ["Score", "Test", ...(crossed ? ["Cross-validation"] : [])];
   const drawn = listed.some(([key]) => interval(test[key]) !== "–");
@@ -644,7 +651,7 @@ function cut(found) {
 function search(found) {
   const one = found.search;
   if (!one) return null;
-  const better = SCORES.find(([key]) => key === one.metric)?.[2] ?? true;
+  const better = metrics(found).find(([key]) => key === one.metric)?.[2] ?? true;
   const most = Math.max(...one.tried.map((each) => each.rows));
   const tried = one.tried.filter((each) => each.rows === most).toSorted((a, b) => (better ? b.value - a.value : a.value - b.value));
   const shown = tried.slice(0, 8);
@@ -685,7 +692,7 @@ function describeScores(found, keys) {
     .filter((key) => found.test?.[key])
     .map((key) => {
       const { value, low, high } = found.test[key];
-      const title = SCORES.find((one) => one[0] === key)[1];
+      const title = metrics(found).find((one) => one[0] === key)[1];
       return `${title} ${score(value)}${Number.isFinite(low) ? ` (95 % interval ${score(low)} to ${score(high)})` : ""}.`;
     })
     .join(" ");

@@ -130,7 +130,7 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     found, metrics = evaluation(), json.loads(METRICS.read_bytes())
     assert list(found) == [
         "rows", "table", "duplicates", "leaks", "notes", "test", "cross_validation",
-        "classes", "slices", "threshold", "search", "importance",
+        "classes", "slices", "threshold", "search", "importance", "metrics",
     ]  # fmt: skip
     assert found["rows"] == {"train": 60, "test": 20}
     assert found["duplicates"] == {"copies": 0, "contradicting": 0}

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from deploy.local.upgrade.base import REFS
 from deploy.local.upgrade.errors import UpgradeError
-from deploy.local.upgrade.git import git, git_bytes, succeeds
+from deploy.local.upgrade.git import git, git_bytes, list_paths, succeeds
 from deploy.local.upgrade.merge import Merge, check_ready, describe_conflicts, merge
 from deploy.local.upgrade.migrations import (
     PARAMS,
@@ -165,7 +165,9 @@ def merge_release(version: str, release: str) -> None:
         return
     for note in migrate_files(git("show", f"{release}:{PARAMS}")):
         say(note)
-    git("add", "--update", "--", *(path for path in OWNED if Path(path).exists()))
+    migrated = list_paths("diff", "--name-only", "-z", "--", *OWNED)
+    if migrated:
+        git("add", "--", *migrated)
     describe_kept(result, version)
     if served:
         say(f"your model is {served}; the new code serves it: MODEL_TAG={served} make serve")
@@ -190,7 +192,7 @@ def describe_kept(result: Merge, version: str) -> None:
         say(f"yours since you changed them: {', '.join(there)}; that of {version}: git show "
             f"{REFS}/{version}:{there[0]}")  # fmt: skip
     if folders:
-        say(f"still deleted, as you did: files of {', '.join(folders)}")
+        say(f"not brought back, as you deleted them: files of {', '.join(folders)}")
 
 
 def register() -> str | None:
@@ -207,7 +209,7 @@ def register() -> str | None:
 
 def report(release: str) -> None:
     """Say what to mend, which stages run again and why, and what to do next."""
-    for problem in run_in_place(MODULE + ".check").splitlines():
+    for problem in (run_in_place(f"{MODULE}.check") or "").splitlines():
         say(f"to mend: {problem}")
     shipped = git("show", f"{release}:{PARAMS}")
     new = find_new_keys(shipped, read_text(PARAMS))
@@ -217,8 +219,10 @@ def report(release: str) -> None:
     stale = find_stale(stages, locked)
     if stale:
         say(f"no stage writes these any more, so once `dvc repro` has run: rm -r {' '.join(stale)}")
-    status = json.loads(run_in_place("dvc", "status", "--json") or "{}")
-    reruns = explain_reruns(status, stages, locked)
+    status = run_in_place("dvc", "status", "--json")
+    if status is None:
+        return
+    reruns = explain_reruns(json.loads(status), stages, locked)
     if not reruns:
         say("no stage runs again: dvc.lock is what this code makes")
         return
@@ -229,14 +233,22 @@ def report(release: str) -> None:
     say(f"next: {TRAIN}")
 
 
-def run_in_place(module: str, *arguments: str) -> str:
-    """Run a module in the folder, which has the release's code, and return what it prints."""
+def run_in_place(module: str, *arguments: str) -> str | None:
+    """Run a module in the folder, which has the release's code.
+
+    Returns
+    -------
+    str or None
+        What it prints; None where it fails, which is told.
+    """
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        say(f"{module} fails: {last}; run `make install`, then this again")
-    return "" if done.returncode else done.stdout
+        lines = done.stderr.strip().splitlines() or ["it says nothing"]
+        reason = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+        say(f"{module} fails: {reason}; run `make install`, then this again")
+        return None
+    return done.stdout
 
 
 def read_stages(path: str) -> dict[str, Any]:

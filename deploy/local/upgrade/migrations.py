@@ -33,7 +33,11 @@ class Move(NamedTuple):
     new: str
 
 
-MOVES: tuple[Move, ...] = ()
+MOVES: tuple[Move, ...] = (
+    # 0.2.0: `evaluate` is a stage of its own.
+    Move(PARAMS, "train.cross_validation", "evaluate.cross_validation"),
+    Move(PARAMS, "train.slices", "evaluate.slices"),
+)
 
 
 class Migration(NamedTuple):

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
@@ -35,10 +34,16 @@ HOSTILE = Contract(
 CHOSEN = Threshold("yes", 0.3, "largest F1", None)
 
 
-@cache  # nobody changes what it returns
+@pytest.fixture(scope="module")
 def usual() -> dict[str, bytes]:
-    """The pictures of the small table."""
+    """The pictures of the small table; nobody changes them."""
     return drawn()
+
+
+@pytest.fixture(scope="module")
+def hostile() -> dict[str, bytes]:
+    """Those of a table with names that a picture may take for something else."""
+    return drawn(HOSTILE)
 
 
 def drawn(contract: Contract = small.CONTRACT, *, empty: bool = False) -> dict[str, bytes]:
@@ -72,8 +77,8 @@ def table(classes: int, columns: int = 1) -> Contract:
     )
 
 
-def test_each_picture_is_a_small_png_for_a_phone() -> None:
-    found = usual()
+def test_each_picture_is_a_small_png_for_a_phone(usual: dict[str, bytes]) -> None:
+    found = usual
     assert tuple(found) == paths.PICTURES
     for content in found.values():
         assert image(content).format == "PNG"
@@ -81,8 +86,10 @@ def test_each_picture_is_a_small_png_for_a_phone() -> None:
         assert 1000 < len(content) < 60_000
 
 
-def test_a_picture_says_neither_when_nor_by_what_it_was_made() -> None:
-    for content in usual().values():
+def test_a_picture_says_neither_when_nor_by_what_it_was_made(
+    usual: dict[str, bytes],
+) -> None:
+    for content in usual.values():
         assert set(image(content).info) <= {"dpi"}
         assert b"matplotlib" not in content.lower()
 
@@ -97,7 +104,7 @@ for name, content in t.drawn().items():
 
 @pytest.mark.slow
 def test_the_bytes_are_the_same_in_another_process_whatever_the_user_has_set(
-    tmp_path: Path,
+    usual: dict[str, bytes], tmp_path: Path
 ) -> None:
     """Other threads, other locale, other settings, a cache of fonts of its own."""
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\nbackend: svg\n")
@@ -114,7 +121,7 @@ def test_the_bytes_are_the_same_in_another_process_whatever_the_user_has_set(
         [sys.executable, "-c", PRINT],
         cwd=tmp_path, env=env, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    own = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in usual().items()]
+    own = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in usual.items()]
     assert done.stdout.splitlines() == own
 
 
@@ -165,9 +172,8 @@ def test_a_column_has_the_header_of_the_table_and_its_unit() -> None:
     assert "Area (cm2)" in texts("dependence", contract)
 
 
-def test_hostile_names_are_drawn_as_they_are() -> None:
-    found = drawn(HOSTILE)
-    assert tuple(found) == paths.PICTURES
+def test_hostile_names_are_drawn_as_they_are(hostile: dict[str, bytes]) -> None:
+    assert tuple(hostile) == paths.PICTURES
     shown = texts("roc", HOSTILE)
     assert any(text.startswith("_no_:") for text in shown)
     assert any(text.startswith("$\\bad{$:") for text in shown)
@@ -277,10 +283,10 @@ def test_a_columns_unit_stands_at_its_axis() -> None:
     assert "area (cm2)" in texts("dependence", small.CONTRACT)
 
 
-def test_colours_are_told_apart_by_people_who_see_few() -> None:
+def test_colours_are_told_apart_by_people_who_see_few(usual: dict[str, bytes]) -> None:
     """Okabe and Ito's, without the yellow that white swallows."""
     assert len(set(plots.COLOURS)) == 7
-    picture = np.asarray(image(drawn()["roc"]).convert("RGB"))
+    picture = np.asarray(image(usual["roc"]).convert("RGB"))
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners == 255).all()
 

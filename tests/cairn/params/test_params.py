@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cairn import params
 from cairn.console import CairnError
+from cairn.evaluation.metric_table import DECIDING
 from cairn.params import (
     Compute,
     CrossValidation,

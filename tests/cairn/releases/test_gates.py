@@ -7,7 +7,8 @@ from cairn import inference
 from cairn.params import Against, Gates
 from cairn.releases import comparison, gates
 from cairn.releases.comparison import Model, ScoreDifference
-from cairn.releases.gates import NONE, Gate
+from cairn.releases.gates import Gate
+from cairn.releases.text import NONE
 from tests import small
 
 SCORES = {"roc_auc": 0.93, "log_loss": 0.25}

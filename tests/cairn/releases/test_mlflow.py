@@ -207,10 +207,10 @@ def test_what_evaluate_leaves_is_hashed_as_dvc_will_have_it() -> None:
     stage = {"deps": ["code.py", "none.py"], "outs": outs, "metrics": [METRICS.as_posix()]}
     Path("code.py").write_bytes(b"")
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
-    outs = [CARD, EVALUATION, METRICS]
+    paths = [CARD, EVALUATION, METRICS]
     assert mlflow.read_new_hashes() == {
         "deps": {"code.py": "d41d8cd98f00b204e9800998ecf8427e"},
-        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in outs},
+        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in paths},
     }
 
 

@@ -79,7 +79,7 @@ def test_a_clone_keeps_what_is_its_own_and_has_the_rest_merged(
     ]  # fmt: skip
     text = capsys.readouterr().out
     assert "yours since you changed them: README.md;" in text
-    assert "still deleted, as you did: files of bench" in text
+    assert "not brought back, as you deleted them: files of bench" in text
     assert "MODEL_TAG=shop:0123456789ab make serve" in text
     git(folder, "reset", "--hard", before)  # as it says
 
@@ -153,6 +153,19 @@ def test_a_second_time_says_that_it_is_there(
         upgrade(folder, version)
         assert f"{version} is in this branch already" in capsys.readouterr().out
     assert git(folder, "rev-parse", "HEAD") == head
+
+
+def test_a_file_of_the_users_that_git_ignores_stays(
+    upstream: Path, tmp_path: Path, upgrade: Upgrade
+) -> None:
+    folder = clone(upstream, tmp_path / "shop")
+    commit(folder, {**OWN, ".gitignore": "/deploy/ec2/parameters.json\n"})
+    parameters = folder / "deploy" / "ec2" / "parameters.json"
+    parameters.parent.mkdir()
+    parameters.write_text('["ModelUri=mine"]')
+    upgrade(folder, "v0.2.0")
+    assert parameters.read_text() == '["ModelUri=mine"]'
+    assert differences(folder, expected()) == []
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "notes.txt"])

@@ -64,7 +64,7 @@ def test_files_keep_the_line_ends_that_they_have(
     monkeypatch.chdir(tmp_path)
     PARAMS.write_bytes(b"train:\r\n  seed: 1\r\n")
     moves = [Move(PARAMS, "train.seed", "train.start"), Move(Path("absent.yaml"), "a", "b")]
-    assert len(migrate_files("train: {}\n", moves)) == 1
+    assert len(migrate_files("train: {seed: 1}\n", moves)) == 1
     assert PARAMS.read_bytes() == b"train:\r\n  start: 1\r\n"
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,12 +22,11 @@ from sklearn.pipeline import make_pipeline
 from cairn.contract import Column, Contract, Target
 from cairn.export.onnx import to_onnx
 from cairn.modeling.histograms import describe_rows
-from tests import browser, screenshot, serving, small
+from tests import browser, npm, screenshot, serving, small
 from tests.browser import HOST, Browser
 from tests.conftest import Project
 from tests.ports import wait_until
 from tests.service import complete as full
-from tests.tools import tool
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -570,15 +566,7 @@ AXE_SHA512 = (
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The accessibility checker's script."""
     folder = tmp_path_factory.mktemp("axe")
-    command = [tool("npm", "npm"), "pack", "--silent", AXE]
-    subprocess.run(command, cwd=folder, check=True, timeout=600, capture_output=True)
-    (packed,) = folder.glob("*.tgz")
-    digest = hashlib.sha512(packed.read_bytes()).digest()
-    assert base64.b64encode(digest).decode() == AXE_SHA512
-    with tarfile.open(packed) as archive:
-        script = archive.extractfile("package/axe.min.js")
-        assert script
-        return script.read().decode()
+    return (npm.unpack(AXE, AXE_SHA512, folder) / "axe.min.js").read_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
