@@ -40,8 +40,10 @@ from cairn.export import parity
 from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.modeling import fitting, search
 from cairn.modeling.out_of_fold import TrainingRows
-from cairn.params import CrossValidation, Train
-from cairn.params import load as load_params
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.evaluate import CrossValidation
+from cairn.params.train import Train
 from cairn.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
@@ -150,7 +152,7 @@ def evaluate(rows: TrainingRows, text: str, is_quick: bool) -> dict[str, Any]:  
     start = time.perf_counter()
     with (
         warnings.catch_warnings(),
-        open_engine(load_params().compute) as engine,
+        open_engine(read_params(Compute)) as engine,
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
@@ -167,7 +169,7 @@ def evaluate(rows: TrainingRows, text: str, is_quick: bool) -> dict[str, Any]:  
 def build_params(settings: dict[str, Any]) -> Train:
     """Build the `train` params with these settings."""
     own = {"seed": SEED, **settings}
-    return Train.model_validate({**load_params().train.model_dump(by_alias=True), **own})
+    return Train.model_validate({**read_params(Train).model_dump(by_alias=True), **own})
 
 
 def round_score(score: Interval) -> dict[str, float | None]:

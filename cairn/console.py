@@ -11,15 +11,11 @@ from io import TextIOWrapper
 from threading import Event, Thread
 from typing import Self
 
+from cairn.errors import CairnError, Unfit
+
+__all__ = ["EVERY", "Bar", "CairnError", "Progress", "Unfit", "patience", "repeated", "run", "say"]
+
 EVERY = 10.0  # seconds between two lines of progress
-
-
-class CairnError(Exception):
-    """Something the user can mend; its text says what is wrong and what to do next."""
-
-
-class Unfit(CairnError):
-    """The rows are not what an estimator takes; other rows may be."""
 
 
 def say(text: str) -> None:
@@ -29,15 +25,15 @@ def say(text: str) -> None:
 
 @contextmanager
 def patience(text: str, every: float = EVERY) -> Iterator[None]:
-    """Say again every so many seconds that the block is still at it, and for how long."""
+    """Print every so many seconds that the `with` block is still running, and for how long."""
     start = time.monotonic()
-    with repeated(lambda: say(f"{text}, for {time.monotonic() - start:.0f} s"), every):
+    with repeated(lambda: say(f"{text}, {time.monotonic() - start:.0f} s so far"), every):
         yield
 
 
 @contextmanager
 def repeated(action: Callable[[], None], every: float = EVERY) -> Iterator[None]:
-    """Do something every so many seconds while the block lasts."""
+    """Call a function every so many seconds until the `with` block ends."""
     done = Event()
 
     def repeat() -> None:
@@ -54,7 +50,7 @@ def repeated(action: Callable[[], None], every: float = EVERY) -> Iterator[None]
 
 
 class Progress:
-    """Says how many rows are done and how fast, where it takes long.
+    """Prints how many rows are done and how fast, where it takes long.
 
     Parameters
     ----------
@@ -67,23 +63,23 @@ class Progress:
     def __init__(self, stage: str, every: float = EVERY) -> None:
         self.rows = 0
         self._stage, self._every = stage, every
-        self._start = self._said = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def add(self, rows: int) -> None:
-        """Count more rows, and say so if it is time."""
+        """Count more rows, and print a line if it is time."""
         self.rows += rows
-        if time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            self._say("so far")
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            self._print("so far")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and time.monotonic() - self._start >= self._every:
-            self._say("in all")
+            self._print("in all")
 
-    def _say(self, when: str) -> None:
+    def _print(self, when: str) -> None:
         seconds = time.monotonic() - self._start
         say(
             f"{self._stage}: {self.rows:,} rows {when}, {self.rows / seconds:,.0f} rows/s, "
@@ -92,7 +88,7 @@ class Progress:
 
 
 class Bar:
-    """A bar of how much is done, with a note; lines every so often where there is no terminal.
+    """A progress bar with a note; a line every so often where there is no terminal.
 
     Parameters
     ----------
@@ -121,7 +117,7 @@ class Bar:
         self._done, self._note = 0, ""
         self._start = time.monotonic()
         self._speaker: AbstractContextManager[None] = (
-            repeated(self._say, every) if self._bar.disable else nullcontext()
+            repeated(self._print, every) if self._bar.disable else nullcontext()
         )
 
     def __enter__(self) -> Self:
@@ -129,7 +125,7 @@ class Bar:
         return self
 
     def to(self, done: int, note: str = "") -> None:
-        """So many are done."""
+        """Move the bar to where so many are done."""
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._done)
         self._done, self._note = done, note
@@ -138,7 +134,7 @@ class Bar:
         self._speaker.__exit__(None, None, None)
         self._bar.close()
 
-    def _say(self) -> None:
+    def _print(self) -> None:
         seconds = time.monotonic() - self._start
         text = f"{self._stage}: {self._done:,} of {self._total:,} {self._unit}, {seconds:.0f} s"
         say(f"{text}; {self._note}" if self._note else text)
@@ -150,17 +146,17 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(stream, TextIOWrapper):  # a column's name may not be in its encoding
             stream.reconfigure(errors="backslashreplace")
     try:
-        _imported(main)()
+        _import(main)()
     except CairnError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted; what was not finished is made again the next time", file=sys.stderr)
+        print("interrupted; the next run redoes what was not finished", file=sys.stderr)
         sys.exit(130)  # as a shell has it
     except OSError as error:
         sys.exit(f"error: {error.strerror or error}: {error.filename or 'no file named'}")
 
 
-def _imported(main: Callable[[], None]) -> Callable[[], None]:
+def _import(main: Callable[[], None]) -> Callable[[], None]:
     """Find the same function in its module under the name that others import it by.
 
     `python -m stages.x` runs the module as `__main__`. What is pickled under that name means
@@ -169,5 +165,5 @@ def _imported(main: Callable[[], None]) -> Callable[[], None]:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if main.__module__ != "__main__" or spec is None:
         return main
-    found: Callable[[], None] = getattr(importlib.import_module(spec.name), main.__qualname__)
-    return found
+    function: Callable[[], None] = getattr(importlib.import_module(spec.name), main.__qualname__)
+    return function

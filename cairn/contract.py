@@ -1,7 +1,7 @@
-"""What a row is: the one place that knows the columns, and the model's answer to them.
+"""What a row is: the one place that knows the columns, the target and the model's features.
 
-`processed` suggests it at the first run, people edit it, `train` completes it with what the model
-saw and ships it inside the model. The service imports this module, so neither pandas nor
+`processed` infers the contract at the first run and people edit it; `train` adds what the model
+learned and ships it inside the model. The service imports this module, so neither pandas nor
 scikit-learn is here.
 """
 
@@ -12,16 +12,25 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from cairn import formats
+from cairn.errors import Allowed, CairnError, format_key, list_problems
 
 Kind = Literal["number", "integer", "boolean", "category", "date"]
 Part = Literal["year", "month", "day", "weekday", "hour", "minute"]
-Label = StrictBool | StrictInt | StrictStr
-Category = StrictInt | StrictStr
+Label = Annotated[StrictBool | StrictInt | StrictStr, Allowed("a text, an integer, true or false")]
+Category = Annotated[StrictInt | StrictStr, Allowed("a text or an integer")]
 Value = StrictBool | StrictInt | float | StrictStr | None
 Reason = Literal[
     "constant", "copy", "dropped", "empty", "free text", "identifier", "index", "no type"
@@ -49,12 +58,12 @@ LARGEST = 3.4028235e38  # beyond this a number is infinite to the model, which h
 
 
 class Model(BaseModel):
-    """A part of the contract: nothing unknown in it, never changed."""
+    """A part of the contract: no unknown keys, never changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy it, less what was computed of the fields: of others it would be wrong."""
+        """Copy it without the cached properties, which would be wrong for other fields."""
         copy = super().model_copy(update=update, deep=deep)
         for name in copy.__dict__.keys() - type(self).model_fields.keys():
             del copy.__dict__[name]
@@ -75,7 +84,7 @@ class Histogram(Model):
     missing
         Rows without a value.
     values
-        Of whole numbers that are close together, such as 0 and 1, those that there are, ascending.
+        Of integers that are close together, such as 0 and 1, those that occur, ascending.
     """
 
     edges: tuple[float, ...]
@@ -90,7 +99,7 @@ class Column(Model):
     Attributes
     ----------
     name, unit
-        As in the table's header, `name (unit)`; the name made an identifier.
+        As in the table's header, `name (unit)`; the name is turned into an identifier.
     header
         The table's header, where it is not the name; a request may use either.
     missing
@@ -103,7 +112,7 @@ class Column(Model):
     minimum, maximum
         Allowed range of a number, in `unit`, both ends included; None: any finite number.
     categories
-        Allowed values of a category: texts, or whole numbers that are codes.
+        Allowed values of a category: texts, or integer codes.
     unknown
         Whether a category may be one that is not listed.
     parts
@@ -127,18 +136,18 @@ class Column(Model):
     def _consistent(self) -> Self:
         """Refuse what an editor may have left: each key belongs to some kinds."""
         for key, kinds in _BELONGS.items():
-            given = getattr(self, key)
-            said = given is not None and given is not False and given != ()  # 0 says something
-            if said and self.kind not in kinds:
+            value = getattr(self, key)
+            is_set = value is not None and value is not False and value != ()  # 0 is a value
+            if is_set and self.kind not in kinds:
                 raise ValueError(f"{self.name}: {key} is for the kind {' or '.join(kinds)}")
         for key, kind in (("categories", "category"), ("parts", "date")):
-            found = getattr(self, key)
-            if self.kind == kind and not found:
+            values = getattr(self, key)
+            if self.kind == kind and not values:
                 raise ValueError(f"{self.name}: a {kind} needs {key}")
-            if len(set(found)) < len(found):
+            if len(set(values)) < len(values):
                 raise ValueError(f"{self.name}: {key} names one twice")
         if len({type(category) for category in self.categories}) > 1:
-            raise ValueError(f"{self.name}: categories are all texts, or all whole numbers")
+            raise ValueError(f"{self.name}: categories are all texts, or all integers")
         if self.format is not None:
             formats.check(self.format, is_date=self.kind == "date")
         if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
@@ -153,9 +162,9 @@ class Column(Model):
         return (self.name,)
 
     def code(self, value: Category | None) -> float:
-        """The number of a category in the model: its place; NaN where it is missing.
+        """Return the number of a category in the model: its index; NaN where it is missing.
 
-        One that is not listed gets the place after the last.
+        One that is not listed gets the index after the last.
         """
         if value is None or value != value:  # noqa: PLR0124 - NaN, as pandas has it
             return MISSING
@@ -184,7 +193,7 @@ class Feature(Model):
     name
         The column's, or that and the part of its date, or the one that `stages.engineering` gives.
     column
-        The column that it is of; None: `stages.engineering` made it.
+        The column that it is computed from; None: `stages.engineering` computes it.
     histogram
         Of the training data.
     """
@@ -238,7 +247,7 @@ class Target(Model):
 
     @property
     def decision(self) -> tuple[int, float] | None:
-        """The place of the threshold's class, and its value."""
+        """Index of the threshold's class, and its value."""
         if self.threshold is None:
             return None
         return self.classes.index(self.threshold.label), self.threshold.value
@@ -281,7 +290,7 @@ class Contract(Model):
     features
         What the model takes, in order; empty before training.
     engineering
-        SHA-256 of `stages/engineering.py`, hex, where the model takes features that it makes.
+        SHA-256 of `stages/engineering.py`, hex, where the model uses features that it computes.
     example
         A training row, as a request has it: one value for each column; empty: none is shown.
     """
@@ -300,11 +309,11 @@ class Contract(Model):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         """Refuse two columns, or features, of one name."""
-        apart = [self.target.name, *([self.identifier] if self.identifier else [])]
-        names = [*self.names, *apart, *(column.name for column in self.left_out)]
+        others = [self.target.name, *([self.identifier] if self.identifier else [])]
+        names = [*self.names, *others, *(column.name for column in self.left_out)]
         features = [name for column in self.columns for name in column.features]
-        for found in (names, [*features, self.target.name]):
-            twice = next((name for place, name in enumerate(found) if name in found[:place]), None)
+        for group in (names, [*features, self.target.name]):
+            twice = next((name for index, name in enumerate(group) if name in group[:index]), None)
             if twice is not None:
                 raise ValueError(f"{twice!r} stands twice")
         return self
@@ -326,12 +335,12 @@ class Contract(Model):
         return {n: header if first[header] == n else n for n, header in headers.items()}
 
     def _headers(self) -> dict[str, str]:
-        """Each name of the table → what stands above its column, twice maybe."""
+        """Map each name of the table to its column's header, which may occur twice."""
         parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
-        named = {part.name: part.header or part.name for part in parts}
+        headers = {part.name: part.header or part.name for part in parts}
         if self.identifier is None:
-            return named
-        return {**named, self.identifier: self.identifier_header or self.identifier}
+            return headers
+        return {**headers, self.identifier: self.identifier_header or self.identifier}
 
     @cached_property
     def aliases(self) -> dict[str, str]:
@@ -339,20 +348,20 @@ class Contract(Model):
 
         The second of two headers x is x.1, too, as pandas has it.
         """
-        found = {header: name for name, header in self.headers.items()}
+        names = {header: name for name, header in self.headers.items()}
         for name, header in self._headers().items():
             number = REPEATED.search(name)
             if header != self.headers[name] and number:
-                found.setdefault(f"{header}.{int(number[1]) - 1}", name)
+                names.setdefault(f"{header}.{int(number[1]) - 1}", name)
         return {
             header: name
-            for header, name in found.items()
+            for header, name in names.items()
             if header != name and header not in self.headers
         }
 
     @cached_property
     def ignored(self) -> frozenset[str]:
-        """Names that a request may have, and that nothing is made of: target, left out ones."""
+        """Names that a request may have and the model does not use: the target, left out ones."""
         return frozenset({self.target.name, *(column.name for column in self.left_out)})
 
     @cached_property
@@ -375,7 +384,7 @@ class Contract(Model):
         return not any(column.kind in {"category", "date"} for column in self.columns)
 
     def column(self, name: str) -> Column:
-        """The column of this name; a KeyError where there is none."""
+        """Return the column of this name; raise a KeyError where there is none."""
         return self._by_name[name]
 
     @cached_property
@@ -384,8 +393,23 @@ class Contract(Model):
 
 
 def read_contract(path: Path) -> Contract:
-    """Read a contract from its JSON file."""
-    return Contract.model_validate_json(path.read_bytes())
+    """Read the contract of a model from its JSON file.
+
+    Keys that were added since that model was trained have their defaults.
+
+    Raises
+    ------
+    CairnError
+        Where it has a key, or lacks one, that this release of Cairn cannot do without.
+    """
+    try:
+        return Contract.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = list_problems(error, Contract)[0]
+        raise CairnError(
+            f"{path}: {format_key(problem.key)}: {problem.text}; another release of Cairn trained "
+            "this model: use the code of its commit, or train it again with `dvc repro`"
+        ) from None
 
 
 def write_contract(contract: Contract, path: Path) -> None:
@@ -394,5 +418,5 @@ def write_contract(contract: Contract, path: Path) -> None:
 
 
 def to_plain(contract: Contract) -> dict[str, Any]:
-    """A contract as plain lists and dictionaries, less what says nothing."""
+    """Convert a contract to plain lists and dictionaries, without the keys that have defaults."""
     return contract.model_dump(mode="json", exclude_defaults=True, exclude_none=True)

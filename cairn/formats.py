@@ -1,11 +1,11 @@
-"""How a table writes numbers and dates as texts: read alike offline and in a request.
+"""Formats of numbers and dates that are written as texts: read alike offline and in a request.
 
-A number's format is an example of it, made of these parts in this order, each of them optional
-but the digits: `(` for negative numbers in parentheses, a currency or another sign before,
-`1,234` where thousands are set apart (by a comma, point, blank, apostrophe or underscore) or
-`1234`, `.5` or `,5` for what stands before the fraction, a sign after. So `$1,234.5`, `1.234,5 €`,
-`1234.5%`, `(1,234.5)`. A date's format is `strptime`'s, with English names of months and days
-whatever the locale of the process is, or one of `EPOCHS`.
+A number's format is an example of it, made of these parts in this order, all optional except the
+digits: `(` for negative numbers in parentheses; a currency or another sign before; `1,234` where
+thousands are separated (by a comma, point, blank, apostrophe or underscore), or `1234`; `.5` or
+`,5` for the decimal separator; a sign after. Examples are `$1,234.5`, `1.234,5 €`, `1234.5%` and
+`(1,234.5)`. A date's format is that of `strptime`, with English names of months and days whatever
+the locale of the process is, or one of `EPOCHS`.
 
 Each text takes time in proportion to its length, and one over `LONGEST` characters is refused.
 """
@@ -50,17 +50,17 @@ MONTHS = (
 )  # fmt: skip
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 SHORT = 3  # letters of a name's short form
-PLACES = {name[:SHORT]: place for place, name in enumerate(MONTHS, start=1)}
+MONTH_NUMBERS = {name[:SHORT]: number for number, name in enumerate(MONTHS, start=1)}
 # strptime's codes that formats may have: digits as people write them, with or without a zero.
 DIGITS = {"Y": r"\d{4}", "y": r"\d\d", "f": r"\d{1,9}", "j": r"\d{1,3}"} | dict.fromkeys(
     "dmHIMS", r"\d{1,2}"
 )
-# The same where nothing sets them apart from other digits.
+# The same where nothing separates them from other digits.
 WIDTHS = {"Y": r"\d{4}", "f": r"\d{1,9}", "j": r"\d{3}"} | dict.fromkeys("ydmHIMS", r"\d\d")
 WORDS = {
     "a": "|".join(name[:SHORT] for name in DAYS),
     "A": "|".join(DAYS),
-    "b": "|".join([*PLACES, "sept"]),
+    "b": "|".join([*MONTH_NUMBERS, "sept"]),
     "B": "|".join(MONTHS),
     "p": "am|pm",
     "z": ZONE,
@@ -68,13 +68,13 @@ WORDS = {
 ONLY_DIGITS = re.compile(r"(%[YymdjHMS])+")  # a format that has nothing else
 DAY = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 CODE = re.compile(r"%(.?)|\s+|[^%\s]+", re.DOTALL)
-# Of two digits, as strptime has it: 69 is 1969, 68 is 2068.
+# Years of two digits are read as strptime does: 69 is 1969, 68 is 2068.
 CENTURY, PIVOT = 100, 69
 NOON = 12
 
 
 class NumberFormat(NamedTuple):
-    """What an example of a number says: None where it says nothing."""
+    """The parts of an example of a number; None where it has none."""
 
     before: str | None
     after: str | None
@@ -84,7 +84,7 @@ class NumberFormat(NamedTuple):
 
 
 def check(text: str, *, is_date: bool) -> None:
-    """Raise a ValueError where a format is none."""
+    """Raise a ValueError where a text is no format."""
     if not is_date:
         parse_number_format(text)
     elif text not in EPOCHS:
@@ -98,7 +98,7 @@ def parse_number_format(text: str) -> NumberFormat:
     Raises
     ------
     ValueError
-        Where it is none.
+        Where the text is no such example.
 
     Examples
     --------
@@ -112,8 +112,8 @@ def parse_number_format(text: str) -> NumberFormat:
         or bool(match["negative"]) != text.endswith(")")
     ):
         raise ValueError(
-            f"format: got {text!r}; allowed: 1234.5 as the table writes it, such as '1,234.5', "
-            "'1.234,5 €', '$1,234.5', '1234.5%' or '(1,234.5)'"
+            f"format: got {text!r}; allowed: the number 1234.5 as the table writes it, such as "
+            "'1,234.5', '1.234,5 €', '$1,234.5', '1234.5%' or '(1,234.5)'"
         )
     decimal = match["decimal"] or ("," if match["thousands"] == "." else ".")
     return NumberFormat(
@@ -122,12 +122,12 @@ def parse_number_format(text: str) -> NumberFormat:
 
 
 def read_number(text: str, form: str | None = None) -> float | None:
-    """Read a number from a text; blanks around it, and a Unicode minus, are no obstacle.
+    """Read a number from a text, which may have blanks around it or a Unicode minus.
 
     Parameters
     ----------
     form
-        The format of the column; a text without its signs and thousands is read, too.
+        The format of the column; a text without its signs and separators is read, too.
 
     Returns
     -------
@@ -149,19 +149,19 @@ def read_number(text: str, form: str | None = None) -> float | None:
 
 
 def _plain_text(text: str, form: NumberFormat) -> str | None:
-    """The text with a point and nothing else; None where the format does not allow it."""
-    sign, text = _unsigned(text, form)
+    """Reduce a text to digits and a point; None where it does not have the format."""
+    sign, text = _split_sign(text, form)
     if form.after:
         text = text.removesuffix(form.after).rstrip()
-    joined = _joined(text, form.thousands, form.decimal) if form.thousands else text
+    joined = _join_thousands(text, form.thousands, form.decimal) if form.thousands else text
     if joined is None or (form.decimal == "," and "." in joined):
         return None
     text = joined.replace(form.decimal, ".")
     return None if sign and text[:1] in {"+", "-"} else sign + text
 
 
-def _unsigned(text: str, form: NumberFormat) -> tuple[str, str]:
-    """What makes a number negative, and the text without that and the sign before the number."""
+def _split_sign(text: str, form: NumberFormat) -> tuple[str, str]:
+    """Split a text into plus or minus and the rest, without the currency before the number."""
     sign = ""
     if form.has_parentheses and text.startswith("(") and text.endswith(")"):
         sign, text = "-", text[1:-1].strip()
@@ -172,21 +172,21 @@ def _unsigned(text: str, form: NumberFormat) -> tuple[str, str]:
     return sign, text
 
 
-def _joined(text: str, thousands: str, decimal: str) -> str | None:
-    """The text without what sets thousands apart; None where that stands elsewhere."""
+def _join_thousands(text: str, thousands: str, decimal: str) -> str | None:
+    """Remove the separators of thousands; None where one stands elsewhere."""
     alike = (kind for kind in (BLANKS, APOSTROPHES) if thousands in kind)
     apart = next(alike, thousands)
     if not any(one in text for one in apart):
         return text
-    match = _grouped(apart, decimal).fullmatch(text)
+    match = _compile_groups(apart, decimal).fullmatch(text)
     if match is None:
         return None
     return re.sub(f"[{apart}]", "", match[1]) + (match[2] or "")
 
 
 @cache
-def _grouped(apart: str, decimal: str) -> re.Pattern[str]:
-    """A number whose thousands one of some characters sets apart; 12,34,567 of India, too."""
+def _compile_groups(apart: str, decimal: str) -> re.Pattern[str]:
+    """Compile the pattern of a number with separated thousands; India's 12,34,567, too."""
     indian = r"|[+-]?[1-9]\d?(?:,\d{2})+,\d{3}" if apart == "," else ""
     return re.compile(
         rf"([+-]?[1-9]\d{{0,2}}(?:[{apart}]\d{{3}})+{indian})({re.escape(decimal)}\d*)?", re.ASCII
@@ -200,7 +200,7 @@ def parse_date_format(text: str) -> re.Pattern[str]:
     Raises
     ------
     ValueError
-        Where it has another code, one of them twice, or does not say the year.
+        Where it has another code, one code twice, or no year.
 
     Examples
     --------
@@ -219,32 +219,33 @@ def parse_date_format(text: str) -> re.Pattern[str]:
         or len(text) > LONGEST
     ):
         raise ValueError(
-            f"format: got {text!r}; allowed: a date as strptime has it, such as '%d.%m.%Y', with "
-            f"a year, no code twice, of the codes {' '.join(f'%{code}' for code in sorted(known))},"
-            f" or {', '.join(map(repr, EPOCHS))}"
+            f"format: got {text!r}; allowed: a format of strptime such as '%d.%m.%Y', with a year, "
+            f"no code twice, and of the codes {' '.join(f'%{code}' for code in sorted(known))}; or "
+            f"{', '.join(map(repr, EPOCHS))}"
         )
     return re.compile(
-        "".join(_pattern(parts, place) for place in range(len(parts))), re.ASCII | re.IGNORECASE
+        "".join(_write_pattern(parts, index) for index in range(len(parts))),
+        re.ASCII | re.IGNORECASE,
     )
 
 
-def _pattern(parts: list[re.Match[str]], place: int) -> str:
-    """The pattern of one part of a format: a code, blanks, or characters that stand for themselves.
+def _write_pattern(parts: list[re.Match[str]], index: int) -> str:
+    """Write the pattern of one part of a format: a code, blanks, or other characters.
 
-    Digits right before or after others have a fixed number of places, or `%m%d` has two readings.
+    Digits next to other digits have a fixed length; without it `%m%d` could be read in two ways.
     """
-    part = parts[place]
+    part = parts[index]
     if part[1] is None:
         return r"\s+" if part[0].isspace() else re.escape(part[0])
     if part[1] == "%":
         return "%"
-    beside = (parts[near][1] for near in (place - 1, place + 1) if 0 <= near < len(parts))
+    beside = (parts[near][1] for near in (index - 1, index + 1) if 0 <= near < len(parts))
     digits = WIDTHS if any(code in DIGITS for code in beside) else DIGITS
     return f"(?P<{part[1]}>{digits.get(part[1]) or WORDS[part[1]]})"
 
 
 def read_date(text: str, form: str | None = None) -> datetime | None:
-    """Read a date, or a date and time, to the second; one with a zone is given in UTC.
+    """Read a date, or a date and time, to the second; convert one with a zone to UTC.
 
     Parameters
     ----------
@@ -254,8 +255,8 @@ def read_date(text: str, form: str | None = None) -> datetime | None:
     Returns
     -------
     datetime or None
-        Without zone, in the years 1 to 9999; None where there is no such day, hour or second:
-        24:00 and leap seconds are none.
+        Without a zone, in the years 1 to 9999; None where there is no such day, hour or second,
+        as 24:00 or a leap second.
 
     Examples
     --------
@@ -272,7 +273,7 @@ def read_date(text: str, form: str | None = None) -> datetime | None:
 
 
 def read_epoch(value: float, form: str | None = "epoch ms") -> datetime | None:
-    """Read a number of seconds or milliseconds since 1970, UTC; milliseconds as pandas has them."""
+    """Read a number of seconds or milliseconds since 1970, UTC."""
     try:
         return (EPOCH + value * EPOCHS.get(form or "", EPOCHS["epoch ms"])).replace(microsecond=0)
     except (OverflowError, ValueError):
@@ -280,7 +281,7 @@ def read_epoch(value: float, form: str | None = "epoch ms") -> datetime | None:
 
 
 def read_date_of_number(value: float, form: str | None) -> datetime | None:
-    """Read a date that is a number: its digits where a format has no others, or milliseconds.
+    """Read a date that is a number: by its digits if the format has only digits, or milliseconds.
 
     Examples
     --------
@@ -302,58 +303,58 @@ def _read(pattern: re.Pattern[str], text: str) -> datetime | None:
     match = pattern.fullmatch(text)
     if match is None:
         return None
-    found = {code: value for code, value in match.groupdict().items() if value is not None}
+    fields = {code: value for code, value in match.groupdict().items() if value is not None}
     try:
-        zone = _zone(found["z"]) if "z" in found else UTC
+        zone = _read_zone(fields["z"]) if "z" in fields else UTC
         time = datetime(
-            _year(found),
-            _month(found),
-            int(found.get("d", 1)),
-            _hour(found),
-            int(found.get("M", 0)),
-            int(found.get("S", 0)),
+            _read_year(fields),
+            _read_month(fields),
+            int(fields.get("d", 1)),
+            _read_hour(fields),
+            int(fields.get("M", 0)),
+            int(fields.get("S", 0)),
             tzinfo=zone,
         )
-        if "j" in found:
-            time = _day_of_year(time, int(found["j"]))
+        if "j" in fields:
+            time = _set_day_of_year(time, int(fields["j"]))
         return (time if zone is UTC else time.astimezone(UTC)).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
 
 
-def _year(found: Mapping[str, str]) -> int:
-    """The year; raises ValueError where it is 0."""
-    if "Y" in found:
-        return int(found["Y"])
-    year = int(found["y"])
+def _read_year(fields: Mapping[str, str]) -> int:
+    """Read the year."""
+    if "Y" in fields:
+        return int(fields["Y"])
+    year = int(fields["y"])
     return year + (19 if year >= PIVOT else 20) * CENTURY
 
 
-def _month(found: Mapping[str, str]) -> int:
-    name = found.get("b") or found.get("B")
-    return PLACES[name[:SHORT].lower()] if name else int(found.get("m", 1))
+def _read_month(fields: Mapping[str, str]) -> int:
+    name = fields.get("b") or fields.get("B")
+    return MONTH_NUMBERS[name[:SHORT].lower()] if name else int(fields.get("m", 1))
 
 
-def _hour(found: Mapping[str, str]) -> int:
-    """The hour; raises ValueError where twelve hours are not enough."""
-    if "I" not in found:
-        return int(found.get("H", 0))
-    hour = int(found["I"])
+def _read_hour(fields: Mapping[str, str]) -> int:
+    """Read the hour; raise a ValueError where a clock of twelve hours does not have it."""
+    if "I" not in fields:
+        return int(fields.get("H", 0))
+    hour = int(fields["I"])
     if not 1 <= hour <= NOON:
         raise ValueError(f"{hour} o'clock")
-    return hour % NOON + (NOON if found["p"].lower() == "pm" else 0)
+    return hour % NOON + (NOON if fields["p"].lower() == "pm" else 0)
 
 
-def _day_of_year(time: datetime, day: int) -> datetime:
-    """The time on that day of its year; raises ValueError where the year is shorter."""
+def _set_day_of_year(time: datetime, day: int) -> datetime:
+    """Set the day of the year; raise a ValueError where the year is shorter."""
     other = time + timedelta(days=day - 1)
     if day < 1 or other.year != time.year:
         raise ValueError(f"no day {day} in {time.year}")
     return other
 
 
-def _zone(text: str) -> timezone:
-    """The zone of an offset; raises ValueError where it is a day or more."""
+def _read_zone(text: str) -> timezone:
+    """Read the zone of an offset; raise a ValueError where it is a day or more."""
     if text.upper() in {"Z", "UTC"}:
         return UTC
     hours, minutes = int(text[1:3]), int(text[-2:] if len(text) > SHORT else 0)

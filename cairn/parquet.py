@@ -1,4 +1,4 @@
-"""Parquet by row groups, so that no table is ever whole in memory."""
+"""Reads and writes Parquet by row groups, so that memory never holds all of a table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 
 
 def groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a file, in order; of all columns, or of those."""
+    """Yield the row groups of a file, in order; with all columns, or with those."""
     with pq.ParquetFile(path) as file:
-        for place in range(file.num_row_groups):
-            yield file.read_row_group(place, columns)
+        for index in range(file.num_row_groups):
+            yield file.read_row_group(index, columns)
 
 
 class Writer:
-    """Writes a file, one row group a table; where the block fails there is none.
+    """Writes a file, one row group a table; where the `with` block fails it writes none.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class Writer:
         return self
 
     def write(self, table: pa.Table) -> None:
-        """Add a table; one without rows only says what the columns are."""
+        """Add a table; one without rows only sets the columns."""
         if self._file is None:
-            # Numbers have few values twice, and to look for them takes as long as all the rest.
+            # Few numbers occur twice, and looking for them takes as long as all the rest.
             texts = [f.name for f in table.schema if not pa.types.is_floating(f.type)]
             self._file = pq.ParquetWriter(self._part, table.schema, use_dictionary=texts)
             self.columns = table.num_columns

@@ -1,4 +1,4 @@
-"""Where each stage keeps what it makes, from the top of the repository, and where models end up."""
+"""Paths of what each stage writes, from the top of the repository, and of the model store."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ EVALUATION = EVALUATION_FOLDER / "evaluation.json"
 METRICS = EVALUATION_FOLDER / "metrics.json"
 CARD = EVALUATION_FOLDER / "card.md"
 PLOTS = EVALUATION_FOLDER / "plots"
-# Of each, its points as PLOTS/NAME.csv and the drawing as PLOTS/NAME.png.
+# Each has its points in PLOTS/NAME.csv and the drawing in PLOTS/NAME.png.
 PICTURES = (
     "confusion",
     "roc",
@@ -40,6 +40,6 @@ PICTURES = (
 
 
 def model_store() -> Path:
-    """The folder of the models in the BentoML store, which need not be there yet."""
+    """Return the folder of the models in the BentoML store, which may not exist yet."""
     home = os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))
     return Path(home).expanduser() / "models"

@@ -128,7 +128,7 @@ class Provenance:
         return asdict(self)
 
 
-def sha256(folder: Path, files: Iterable[Path] = SERVING_FILES) -> str:
+def hash_entry(folder: Path, files: Iterable[Path] = SERVING_FILES) -> str:
     """Hash the model's files in a flat folder, such as an entry of the BentoML store.
 
     Parameters
@@ -146,18 +146,18 @@ def sha256(folder: Path, files: Iterable[Path] = SERVING_FILES) -> str:
     CairnError
         Where one is missing.
     """
-    return _hash_files({name: folder / name for name in map(inside, files)})
+    return _hash_files({name: folder / name for name in map(entry_name, files)})
 
 
-def tree_sha256(root: Path, files: Iterable[Path]) -> str:
-    """Hash as `sha256` the model's files at their paths below the top of a repository."""
-    return _hash_files({inside(path): root / path for path in files})
+def hash_tree(root: Path, files: Iterable[Path]) -> str:
+    """Hash as `hash_entry` the model's files at their paths below the top of a repository."""
+    return _hash_files({entry_name(path): root / path for path in files})
 
 
 def _hash_files(paths: Mapping[str, Path]) -> str:
     total = hashlib.sha256()
     for name in sorted(paths):
-        total.update(f"{digest(paths[name], 'sha256')}  {name}\n".encode())
+        total.update(f"{hash_file(paths[name], 'sha256')}  {name}\n".encode())
     return total.hexdigest()
 
 
@@ -166,14 +166,14 @@ def is_model(folder: Path, expected: str) -> bool:
 
     Older code hashed every file of the model.
     """
-    every = [path for path in FILES if (folder / inside(path)).is_file()]
-    return expected in {sha256(folder, SERVING_FILES), sha256(folder, every)}
+    every = [path for path in FILES if (folder / entry_name(path)).is_file()]
+    return expected in {hash_entry(folder, SERVING_FILES), hash_entry(folder, every)}
 
 
-def inside(path: Path) -> str:
+def entry_name(path: Path) -> str:
     """Return the name of a model's file in a flat folder that holds a model.
 
-    >>> inside(CARD), inside(ONNX)
+    >>> entry_name(CARD), entry_name(ONNX)
     ('card.md', 'model.onnx')
     """
     top = EVALUATION_FOLDER if path.is_relative_to(EVALUATION_FOLDER) else MODEL
@@ -193,7 +193,7 @@ def current_path(path: Path) -> Path:
     return moved if is_moved else path
 
 
-def digest(path: Path, algorithm: str) -> str:
+def hash_file(path: Path, algorithm: str) -> str:
     """Return a file's hash in hex; raise a CairnError where there is no file."""
     try:
         with path.open("rb") as file:
@@ -212,11 +212,11 @@ def trace_new(params: Mapping[str, Any]) -> Provenance:
     params
         The blocks of params.yaml that the last two stages read.
     """
-    before = {name: stage for name, stage in lock().items() if name != "evaluate"}
+    before = {name: stage for name, stage in read_lock().items() if name != "evaluate"}
     return _trace_here(before, {**_params(before), **params})
 
 
-def locked() -> Provenance:
+def trace_locked() -> Provenance:
     """Trace the model of this folder, which must be the one that dvc.lock names.
 
     Raises
@@ -224,10 +224,10 @@ def locked() -> Provenance:
     CairnError
         Where there is none, or another one.
     """
-    stages = lock()
+    stages = read_lock()
     hashes = {path.as_posix(): out["md5"] for path, out in _outs(stages).items()}
     for path in FILES:
-        if hashes.get(path.as_posix()) != digest(path, "md5"):
+        if hashes.get(path.as_posix()) != hash_file(path, "md5"):
             raise CairnError(
                 f"{path} is not the one that dvc.lock names: run `dvc checkout` for the model of "
                 "this commit, or `dvc repro` to train it anew"
@@ -235,7 +235,7 @@ def locked() -> Provenance:
     return _trace_here(stages, _params(stages))
 
 
-def lock() -> dict[str, Any]:
+def read_lock() -> dict[str, Any]:
     """Read the stages of dvc.lock, by name; none where there is no such file."""
     if not LOCK.is_file():
         return {}
@@ -247,7 +247,7 @@ def lock() -> dict[str, Any]:
             "`git add --update` and `git commit` (in a rebase: `git rebase --continue`)"
         )
     try:
-        return stages_in(text, str(LOCK))
+        return parse_lock(text, str(LOCK))
     except CairnError as error:
         raise CairnError(f"{error}; `{RESTORE}` brings back the committed one") from None
 
@@ -261,7 +261,7 @@ def has_conflict(text: str) -> bool:
     return any(line.startswith(MARK) for line in text.splitlines())
 
 
-def stages_in(text: str, name: str) -> dict[str, Any]:
+def parse_lock(text: str, name: str) -> dict[str, Any]:
     """Parse the text of a dvc.lock into its stages, by name; `name` is what errors call it."""
     # No container has a dvc.lock, nor what reads it.
     from cairn.yaml_text import parse_yaml  # noqa: PLC0415
@@ -273,7 +273,7 @@ def stages_in(text: str, name: str) -> dict[str, Any]:
         raise CairnError(f"{name} is not what DVC wrote") from None
 
 
-def at(commit: str, text: str, root: Path) -> Provenance:
+def trace_commit(commit: str, text: str, root: Path) -> Provenance:
     """Trace a commit's model.
 
     Parameters
@@ -281,15 +281,15 @@ def at(commit: str, text: str, root: Path) -> Provenance:
     commit, text
         The commit and its dvc.lock.
     root
-        A folder with the files of its model, `files_in` its dvc.lock, at their paths of today.
+        A folder with the files of its model, `list_files` of its dvc.lock, at their paths of today.
     """
-    stages = stages_in(text, f"the {LOCK} of commit {commit[:7]}")
-    origin = git_says("log", "-1", "--format=%H", commit, "--", str(LOCK))
+    stages = parse_lock(text, f"the {LOCK} of commit {commit[:7]}")
+    origin = ask_git("log", "-1", "--format=%H", commit, "--", str(LOCK))
     commit_of_lock = Commit(origin or "none", dirty=False)
-    return _trace(stages, _params(stages), root, files_in(stages), commit_of_lock)
+    return _trace(stages, _params(stages), root, list_files(stages), commit_of_lock)
 
 
-def files_in(stages: Mapping[str, Any]) -> ModelFiles:
+def list_files(stages: Mapping[str, Any]) -> ModelFiles:
     """Return the files of the model that these stages wrote: older code wrote fewer."""
     named = _outs(stages)
     every = tuple(path for path in FILES if path in named)
@@ -299,21 +299,21 @@ def files_in(stages: Mapping[str, Any]) -> ModelFiles:
 
 
 def _outs(stages: Mapping[str, Any]) -> dict[Path, Mapping[str, Any]]:
-    """The entries in dvc.lock of a model's files, by their paths of today."""
+    """Return the entries in dvc.lock of a model's files, by their paths of today."""
     outs = [out for name in WRITERS for out in stages.get(name, {}).get("outs", ())]
     old = "evaluate" not in stages
     return {current_path(Path(out["path"])) if old else Path(out["path"]): out for out in outs}
 
 
 def _params(stages: Mapping[str, Any]) -> dict[str, Any]:
-    """The params with which the stages ran, by block."""
+    """Return the params with which the stages ran, by block."""
     read = (stage.get("params", {}).get(PARAMS, {}) for stage in stages.values())
-    return {name: block for blocks in read for name, block in blocks.items()}
+    return {name: params for blocks in read for name, params in blocks.items()}
 
 
 def _trace_here(stages: Mapping[str, Any], params: Mapping[str, Any]) -> Provenance:
-    """The chain of the model in this folder."""
-    return _trace(stages, params, Path(), ModelFiles(), git())
+    """Trace the model in this folder."""
+    return _trace(stages, params, Path(), ModelFiles(), find_commit())
 
 
 def _trace(
@@ -323,10 +323,10 @@ def _trace(
     files: ModelFiles,
     commit: Commit,
 ) -> Provenance:
-    """The chain of the model whose files are below a folder."""
+    """Trace the model whose files are below a folder."""
     return Provenance(
-        sha256=tree_sha256(root, files.tagged),
-        files_sha256=tree_sha256(root, files.all),
+        sha256=hash_tree(root, files.tagged),
+        files_sha256=hash_tree(root, files.all),
         dvc={name: _hashes(stage) for name, stage in stages.items()},
         params=params,
         metrics=json.loads((root / METRICS).read_bytes()),
@@ -336,23 +336,23 @@ def _trace(
 
 
 def _hashes(stage: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What went into a stage and what came out, path → MD5, as dvc.lock has it."""
+    """Return what went into a stage and what came out, path → MD5, as dvc.lock has it."""
     return {
         side: {entry["path"]: entry["md5"] for entry in stage.get(side, ())}
         for side in ("deps", "outs")
     }
 
 
-def git() -> Commit:
+def find_commit() -> Commit:
     """Find the commit that brought the dvc.lock which is checked out, and if it was changed since.
 
     Not HEAD: a later commit that leaves dvc.lock alone makes no other model.
     """
-    commit = git_says("log", "-1", "--format=%H", "--", str(LOCK))
-    return Commit(commit or "none", dirty=bool(git_says("status", "--porcelain", str(LOCK))))
+    commit = ask_git("log", "-1", "--format=%H", "--", str(LOCK))
+    return Commit(commit or "none", dirty=bool(ask_git("status", "--porcelain", str(LOCK))))
 
 
-def git_says(*arguments: str) -> str:
+def ask_git(*arguments: str) -> str:
     """Ask git; empty outside a repository, without git, or where it has no such thing.
 
     Raises
@@ -369,16 +369,16 @@ def git_says(*arguments: str) -> str:
     except FileNotFoundError:
         return ""
     if result.returncode and not any(reason in result.stderr for reason in NOTHING_THERE):
-        raise CairnError(f"git {arguments[0]}: {refusal(result.stderr)}")
+        raise CairnError(f"git {arguments[0]}: {explain_refusal(result.stderr)}")
     return "" if result.returncode else result.stdout.strip()
 
 
-def refusal(text: str) -> str:
+def explain_refusal(text: str) -> str:
     """Shorten what git prints where it fails to one line, with the command that helps, if any.
 
     Examples
     --------
-    >>> refusal("fatal: bad object HEAD")
+    >>> explain_refusal("fatal: bad object HEAD")
     'fatal: bad object HEAD'
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]

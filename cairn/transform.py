@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Part
+from cairn.errors import CairnError
 
 Floats = NDArray[np.float32]
 Columns = Mapping[str, Floats]
-CHECKED_ROWS = 50  # rows whose features are made once more, one by one
+CHECKED_ROWS = 50  # rows whose features are computed once more, one by one
 ISO_SECONDS = 19  # characters of an ISO date and time, down to the second
 
 
@@ -42,7 +42,7 @@ class Engineering:
         return import_engineering, (self._module.__name__,)
 
     def __call__(self, columns: Columns) -> Columns:
-        """Make more features of n rows, from those that their columns give."""
+        """Compute more features of n rows from those that the columns give."""
         engineer: Callable[[Columns], Columns] = self._module.engineer
         return engineer(columns)
 
@@ -57,8 +57,8 @@ def import_engineering(name: str) -> Engineering:
     return Engineering(importlib.import_module(name))
 
 
-def columns(rows: Any, contract: Contract) -> dict[str, Any]:
-    """The contract's columns of data/processed, an Arrow table, as `features` takes them."""
+def read_columns(rows: Any, contract: Contract) -> dict[str, Any]:
+    """Read the contract's columns from an Arrow table of data/processed, for `to_features`."""
     return {
         column.name: rows[column.name].to_pylist()
         if column.kind == "category"
@@ -69,10 +69,10 @@ def columns(rows: Any, contract: Contract) -> dict[str, Any]:
     }
 
 
-def features(
+def to_features(
     columns: Mapping[str, Any], contract: Contract, engineering: Engineering
 ) -> dict[str, Floats]:
-    """The model's input of each row, from that row alone.
+    """Compute the model's input of each row, from that row alone.
 
     Parameters
     ----------
@@ -84,83 +84,108 @@ def features(
     Returns
     -------
     dict
-        Feature name → n float32: numbers as they are, booleans 0 and 1, categories as their
-        place in the contract, the parts of dates, NaN where a value is missing; then what
-        `stages.engineering` makes of them.
+        Feature name → n float32: numbers as they are, booleans as 0 and 1, categories as their
+        index in the contract, the parts of dates, NaN where a value is missing; then the features
+        that `stages.engineering` adds.
     """
-    values = encode([columns[name] for name in contract.names], contract)
-    made = {
+    values = encode_columns([columns[name] for name in contract.names], contract)
+    own = {
         feature.name: np.asarray(column, dtype=np.float32)
         for feature, column in zip(contract.own, values, strict=True)
     }
-    return {**made, **engineered(made, contract, engineering)}
+    return {**own, **engineer(own, contract, engineering)}
 
 
-def check_rows_alone(
-    given: Mapping[str, Any],
-    found: Mapping[str, Floats],
+def check_row_wise(
+    columns: Mapping[str, Any],
+    features: Mapping[str, Floats],
     contract: Contract,
     engineering: Engineering,
     rows: int = CHECKED_ROWS,
 ) -> None:
-    """Raise a CairnError where a row by itself has other features than among others."""
+    """Check that each row has the same features by itself as among other rows.
+
+    Parameters
+    ----------
+    columns, features
+        What `to_features` was given and what it returned.
+    rows
+        How many of the first rows are checked.
+
+    Raises
+    ------
+    CairnError
+        Where a feature of the user's own depends on other rows.
+    """
     own = {feature.name for feature in contract.own}
-    if own == found.keys():
+    if own == features.keys():
         return
-    for place in range(min(rows, *map(len, found.values()))):
-        one = {name: values[place : place + 1] for name, values in given.items()}
-        for name, alone in features(one, contract, engineering).items():
-            if not np.array_equal(alone, found[name][place : place + 1], equal_nan=True):
+    for index in range(min(rows, *map(len, features.values()))):
+        row = {name: values[index : index + 1] for name, values in columns.items()}
+        for name, by_itself in to_features(row, contract, engineering).items():
+            among_others = features[name][index : index + 1]
+            if not np.array_equal(by_itself, among_others, equal_nan=True):
                 raise CairnError(
-                    f"stages/engineering.py: {name!r} of data row {place + 1} is {alone[0]:g} by "
-                    f"itself and {found[name][place]:g} among others; make it of its own row alone"
+                    f"stages/engineering.py: feature {name!r} depends on other rows: in data row "
+                    f"{index + 1} it is {by_itself[0]:g} when the row is alone and "
+                    f"{among_others[0]:g} among other rows; compute it from its own row only"
                 )
 
 
-def matrix(rows: Sequence[Sequence[Any]], contract: Contract, engineering: Engineering) -> Floats:
-    """The features of rows, n × k, from their values in the order of the contract's columns.
+def to_matrix(
+    rows: Sequence[Sequence[Any]], contract: Contract, engineering: Engineering
+) -> Floats:
+    """Compute the features of rows, n × k, from their values in the order of the columns.
 
-    All at once: column by column it would take the service longer than the model.
+    All rows at once: column by column it would take the service longer than the model.
     """
     if not contract.plain:
-        rows = list(zip(*encode(list(zip(*rows, strict=True)), contract), strict=True))
-    made = np.array(rows, dtype=np.float32)
+        rows = list(zip(*encode_columns(list(zip(*rows, strict=True)), contract), strict=True))
+    matrix = np.array(rows, dtype=np.float32)
     if not contract.engineering:
-        return made
-    own = {feature.name: made[:, place] for place, feature in enumerate(contract.own)}
-    return np.column_stack([made, *engineered(own, contract, engineering).values()])
+        return matrix
+    own = {feature.name: matrix[:, index] for index, feature in enumerate(contract.own)}
+    return np.column_stack([matrix, *engineer(own, contract, engineering).values()])
 
 
-def encode(columns: Sequence[Any], contract: Contract) -> list[Any]:
-    """The columns, in order, each category as its number, each date as its parts."""
-    found: list[Any] = []
+def encode_columns(columns: Sequence[Any], contract: Contract) -> list[Any]:
+    """Encode the columns, in order: each category as its number, each date as its parts."""
+    encoded: list[Any] = []
     for column, values in zip(contract.columns, columns, strict=True):
         if column.kind == "category":
-            found.append([column.code(value) for value in values])
+            encoded.append([column.code(value) for value in values])
         elif column.kind == "date":
-            found += parts(values, column.parts)
+            encoded += extract_parts(values, column.parts)
         else:
-            found.append(values)
-    return found
+            encoded.append(values)
+    return encoded
 
 
-def parts(values: Any, wanted: Sequence[Part]) -> list[Floats]:
-    """Parts of n dates, each as n float32: NumPy's or pandas' datetimes, or ISO texts.
+def extract_parts(values: Any, parts: Sequence[Part]) -> list[Floats]:
+    """Extract parts of n dates, each as n float32.
 
-    >>> parts(["2024-02-29T13:45", None], ["year", "weekday", "hour"])[1].tolist()
+    Parameters
+    ----------
+    values
+        Datetimes of NumPy or pandas, or a list of ISO texts.
+
+    Examples
+    --------
+    >>> extract_parts(["2024-02-29T13:45", None], ["year", "weekday", "hour"])[1].tolist()
     [3.0, nan]
     """
     if isinstance(values, list | tuple):
         values = [value and str(value)[:ISO_SECONDS] for value in values]
     times = np.asarray(values, dtype="datetime64[s]")
-    return [np.where(np.isnat(times), np.float32(np.nan), _part(times, part)) for part in wanted]
+    missing = np.float32(np.nan)
+    return [np.where(np.isnat(times), missing, _extract_part(times, part)) for part in parts]
 
 
-def _part(times: NDArray[np.datetime64], part: Part) -> Floats:
-    """One part; Monday is weekday 0."""
+def _extract_part(times: NDArray[np.datetime64], part: Part) -> Floats:
+    """Extract one part; Monday is weekday 0."""
     days, months = times.astype("datetime64[D]"), times.astype("datetime64[M]")
     seconds = (times - days).astype(np.int64)
-    found: dict[Part, Callable[[], Any]] = {
+    extract: dict[Part, Callable[[], Any]] = {
         "year": lambda: times.astype("datetime64[Y]").astype(np.int64) + 1970,
         "month": lambda: months.astype(np.int64) % 12 + 1,
         "day": lambda: (days - months.astype("datetime64[D]")).astype(np.int64) + 1,
@@ -168,45 +193,49 @@ def _part(times: NDArray[np.datetime64], part: Part) -> Floats:
         "hour": lambda: seconds // 3600,
         "minute": lambda: seconds // 60 % 60,
     }
-    return np.asarray(found[part](), dtype=np.float32)
+    return np.asarray(extract[part](), dtype=np.float32)
 
 
-def engineered(columns: Columns, contract: Contract, engineering: Engineering) -> dict[str, Floats]:
-    """What `stages.engineering` makes of n rows' features, held to what it promises.
+def engineer(columns: Columns, contract: Contract, engineering: Engineering) -> dict[str, Floats]:
+    """Compute the user's own features of n rows, and check them.
 
     Raises
     ------
     CairnError
-        Where it fails, changes what it is given, or gives a feature the name of another or of the
-        target, or not one number a row.
+        Where the user's code fails, changes its argument, names a feature like another one or
+        like the target, or does not return one number for each row.
     """
-    given = {name: _read_only(values) for name, values in columns.items()}
-    rows = len(next(iter(given.values())))
+    read_only = {name: _to_read_only(values) for name, values in columns.items()}
+    rows = len(next(iter(read_only.values())))
     try:
         with np.errstate(all="ignore"):  # what is not finite is missing
-            made = dict(engineering(given))
-            found = {name: np.asarray(values, dtype=np.float32) for name, values in made.items()}
+            features = {
+                name: np.asarray(values, dtype=np.float32)
+                for name, values in dict(engineering(read_only)).items()
+            }
     except Exception as error:  # whatever people's own code raises
         raise CairnError(f"stages/engineering.py: {type(error).__name__}: {error}") from error
-    for name, numbers in found.items():
-        if name in columns or name == contract.target.name or not isinstance(name, str):
+    for name, values in features.items():
+        if not isinstance(name, str):
+            raise CairnError(f"stages/engineering.py: the name {name!r} is not text; use a string")
+        if name in columns or name == contract.target.name:
             raise CairnError(
-                f"stages/engineering.py: {name!r} is taken by a feature or the target, or no text; "
-                "give it another name"
+                f"stages/engineering.py: {name!r} is already the name of a feature or of the "
+                "target; choose another name"
             )
-        if numbers.shape != (rows,):
+        if values.shape != (rows,):
             raise CairnError(
-                f"stages/engineering.py: {name!r} has the shape {numbers.shape}; "
-                f"return one number for each of the {rows} rows"
+                f"stages/engineering.py: {name!r} has the shape {values.shape}; return one number "
+                f"for each of the {rows} rows"
             )
     missing = np.float32(np.nan)
     return {
-        name: np.where(np.isfinite(numbers), numbers, missing) for name, numbers in found.items()
+        name: np.where(np.isfinite(values), values, missing) for name, values in features.items()
     }
 
 
-def _read_only(values: Floats) -> Floats:
-    """The same values, which cannot be written to."""
-    found = values.view()
-    found.flags.writeable = False
-    return found
+def _to_read_only(values: Floats) -> Floats:
+    """View the same values so that they cannot be written to."""
+    view = values.view()
+    view.flags.writeable = False
+    return view

@@ -1,7 +1,7 @@
 """YAML as DVC reads it: version 1.2, where 1e-5 is a number and Yes, no and on are texts.
 
-PyYAML reads version 1.1, where `1e-5` is a text and `Yes` is true. BentoML writes its files by
-PyYAML, so these alone are read by that.
+PyYAML reads version 1.1, where `1e-5` is a text and `Yes` is true. BentoML writes its files with
+PyYAML, so only those are read with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML  # what DVC reads and writes its files with
 from ruamel.yaml.error import YAMLError
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 
 MAX_DEPTH = 32  # lists and mappings inside one another
 
@@ -41,21 +41,21 @@ def read_yaml(path: Path, advice: str) -> Any:
     return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, place: str) -> Any:
-    """Parse a YAML text; raise a CairnError that names the place and the line where it is none."""
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse a YAML text; raise a CairnError that names the source and the line where it is none."""
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         reason = getattr(error, "problem", None) or str(error)
-        raise CairnError(f"{place}: {line}not YAML: {reason.splitlines()[0]}") from None
+        raise CairnError(f"{source}: {line}not YAML: {reason.splitlines()[0]}") from None
     except (ValueError, LookupError) as error:  # of a date such as 2024-13-45, of !!bool maybe
-        raise CairnError(f"{place}: not YAML: {' '.join(str(error).split())}") from None
+        raise CairnError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise _too_deep(place) from None
+        raise _too_deep(source) from None
     if not _is_shallow(content):
-        raise _too_deep(place)
+        raise _too_deep(source)
     return content
 
 
@@ -69,26 +69,25 @@ def format_yaml(content: Any) -> str:
     return file.getvalue()
 
 
-def _too_deep(place: str) -> CairnError:
+def _too_deep(source: str) -> CairnError:
     return CairnError(
-        f"{place}: lists and mappings stand inside one another more than {MAX_DEPTH} deep; "
-        f"allowed: {MAX_DEPTH}"
+        f"{source}: lists and mappings are nested more than {MAX_DEPTH} deep; allowed: {MAX_DEPTH}"
     )
 
 
 def _is_shallow(content: Any) -> bool:
-    """Whether nothing is deeper than MAX_DEPTH; a list that holds itself, by an alias, is."""
+    """Tell whether nothing is nested deeper than MAX_DEPTH; a list that contains itself is."""
     level = [content]
     for _ in range(MAX_DEPTH):
         # Each once: by aliases a short file may hold the same list a billion times.
-        level = list({id(part): part for whole in level for part in _parts(whole)}.values())
+        level = list({id(part): part for outer in level for part in _parts(outer)}.values())
         if not level:
             return True
     return False
 
 
 def _parts(content: Any) -> Iterator[Any]:
-    """The lists and mappings that stand right in another one."""
+    """Yield the lists and mappings directly inside another one."""
     values = content.values() if isinstance(content, dict) else content
     if isinstance(content, dict | list | tuple | set):
         yield from (value for value in values if isinstance(value, dict | list | tuple | set))

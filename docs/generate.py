@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from prometheus_client.core import Metric
 
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
-from cairn.params import Params
+from cairn.params.file import Params
 from service.http.routes import LABELS, ROUTES, describe_api
 from service.process.settings import Settings
 from service.telemetry.metrics import CairnCollector, Layout, Metrics, open_table
@@ -118,7 +119,9 @@ def format_yaml(value: object) -> str:
     """Return a default as YAML has it in a line."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False)  # which is YAML, too
+    return str(value)
 
 
 TYPES = {

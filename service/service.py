@@ -51,7 +51,7 @@ class Cairn:
 
     def __init__(self) -> None:
         # In a worker every line is the log's from the first; elsewhere logging is the caller's.
-        self.log = start_log(load_or_default()) if run_folder.folder() else None
+        self.log = start_log(load_or_default()) if run_folder.find_folder() else None
         self.settings = check_settings()
         try:
             served = choose_model(self.settings, lambda: self.model)
@@ -75,15 +75,17 @@ class Cairn:
         self.worker = routes.build_worker(
             self.predictor,
             self.settings,
-            lifecycle.state(),
+            lifecycle.find_lifecycle(),
             self.log or start_log(self.settings),
             schema=make_client_schema(service.schema()),
             index=(bentoml.server_context.worker_index or 1) - 1,
-            folder=run_folder.folder(),
+            folder=run_folder.find_folder(),
         )
         self.worker.start()
         # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.state().start(self.settings, lambda app: front.Front(app, lambda: self.worker))
+        lifecycle.find_lifecycle().start(
+            self.settings, lambda app: front.Front(app, lambda: self.worker)
+        )
         self.worker.log_event("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

@@ -1,11 +1,12 @@
-"""Your own features: a function of one row, which training and serving share.
+"""Your own features: computed row by row, by the same code in training and in serving.
 
-What `engineer` returns is added to the features that the columns give. It is given those, so a
-category is its place in the contract and a missing value is NaN. It sees many rows at once, but
-each row's result may depend on that row alone: no mean, no sort, no state, or training and serving
-will differ. It runs in the service as well: NumPy, and nothing that its image lacks.
+What `engineer` returns is added to the features that the columns give. Its argument holds those
+features: a category is its index in the contract, and a missing value is NaN. It gets many rows at
+once, but the result for a row may depend on that row only: no mean, no sort, no state, or training
+and serving would differ. It also runs in the service, so it may import NumPy, and nothing that the
+service's image lacks.
 
-For the breast-cancer table, two ratios could be:
+For the breast-cancer table, it could return two ratios:
 
 >>> def engineer(columns):
 ...     area, radius = columns["mean_area"], columns["mean_radius"]
@@ -14,8 +15,8 @@ For the breast-cancer table, two ratios could be:
 ...         "growth": columns["worst_area"] / area,
 ...     }
 >>> columns = {"mean_area": [1001.0], "mean_radius": [17.99], "worst_area": [2019.0]}
->>> made = engineer({name: np.float32(values) for name, values in columns.items()})
->>> {name: round(float(values[0]), 3) for name, values in made.items()}
+>>> ratios = engineer({name: np.float32(values) for name, values in columns.items()})
+>>> {name: round(float(values[0]), 3) for name, values in ratios.items()}
 {'roundness': 0.985, 'growth': 2.017}
 """
 
@@ -30,7 +31,7 @@ Columns = Mapping[str, NDArray[np.float32]]
 
 
 def engineer(columns: Columns) -> Columns:  # noqa: ARG001
-    """More features of n rows.
+    """Compute more features of n rows.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def engineer(columns: Columns) -> Columns:  # noqa: ARG001
     Returns
     -------
     mapping
-        New feature name → n numbers, in the order in which the model takes them; one that is not
-        finite, as after a division by zero, is missing. Empty: no more features.
+        New feature name → n numbers, in the order in which the model takes them. A number that is
+        not finite, as after a division by zero, is missing. Empty: no more features.
     """
     return {}

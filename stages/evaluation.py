@@ -10,7 +10,7 @@ from typing import Any
 import joblib
 from threadpoolctl import threadpool_limits
 
-from cairn import params, provenance
+from cairn import provenance
 from cairn.compute import processes
 from cairn.compute.engine import open_engine
 from cairn.compute.processes import Run, here
@@ -22,6 +22,10 @@ from cairn.evaluation.records import TableReport
 from cairn.modeling.feature_rows import read_rows
 from cairn.modeling.frame_pipeline import FramePipeline
 from cairn.modeling.records import read_training
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.evaluate import Evaluate
+from cairn.params.train import Train
 from cairn.paths import (
     CARD,
     CONTRACT,
@@ -45,13 +49,13 @@ PARTS = {"train": TRAIN, "test": TEST}
 
 def main() -> None:
     """Turn data/model into data/evaluation, and register both."""
-    settings = params.load()
-    asked = Asked(settings.train, settings.evaluate)
-    provenance.git()  # where it cannot be read, this fails before the work, and not after it
+    train, own, compute = read_params(Train, Evaluate, Compute)
+    asked = Asked(train, own)
+    provenance.find_commit()  # if git refuses, this fails before the work, and not after it
     # More threads than one may add in another order, and the last bits would depend on that.
     with (
         threadpool_limits(1),
-        open_engine(settings.compute) as engine,
+        open_engine(compute) as engine,
         processes.pool() as run,
     ):
         model = read_model()
@@ -92,13 +96,15 @@ def read_report() -> TableReport | None:
     )
 
 
-def save(result: Result, model: Model, train: params.Train, run: Run = here) -> None:
+def save(result: Result, model: Model, train: Train, run: Run = here) -> None:
     """Write data/evaluation."""
     PLOTS.mkdir(parents=True, exist_ok=True)
     write_json(result.metrics, METRICS)
     write_json(result.evaluation.as_json(), EVALUATION)
     versions = json.loads(ENVIRONMENT.read_bytes())
-    hashes = {path.as_posix(): provenance.digest(path, "md5") for path in (CONTRACT, TRAIN, TEST)}
+    hashes = {
+        path.as_posix(): provenance.hash_file(path, "md5") for path in (CONTRACT, TRAIN, TEST)
+    }
     text = card.write_card(model.contract, train, result.evaluation, versions, hashes)
     CARD.write_text(text, "utf-8")
     for name, frame in result.points.items():

@@ -10,7 +10,7 @@ from typing import Any
 import joblib
 from threadpoolctl import threadpool_limits
 
-from cairn import console, params
+from cairn import console
 from cairn.compute import processes
 from cairn.compute.engine import open_engine
 from cairn.contract import write_contract
@@ -18,6 +18,9 @@ from cairn.modeling import training
 from cairn.modeling.feature_rows import read_rows
 from cairn.modeling.frame_pipeline import FramePipeline
 from cairn.modeling.training import Data, Model
+from cairn.params.base import read_params
+from cairn.params.compute import Compute
+from cairn.params.train import Train
 from cairn.paths import (
     CONTRACT,
     ENVIRONMENT,
@@ -38,13 +41,13 @@ PARTS = {"train": TRAIN, "test": TEST}
 
 def main() -> None:
     """Turn data/features into data/model."""
-    settings, contract = params.load(), contract_file.read(CONTRACT)
-    if settings.train.threshold:  # its folds run in processes, which can import meanwhile
+    (params, compute), contract = read_params(Train, Compute), contract_file.read(CONTRACT)
+    if params.threshold:  # its folds run in processes, which can import meanwhile
         processes.prepare("cairn.modeling.out_of_fold")
     # More threads than one may add in another order, and the last bits would depend on that.
     with (
         threadpool_limits(1),
-        open_engine(settings.compute) as engine,
+        open_engine(compute) as engine,
         processes.pool() as run,
     ):
         model = training.train(
@@ -53,7 +56,7 @@ def main() -> None:
                 contract,
                 ENGINEERING.sha256,
             ),
-            settings.train,
+            params,
             engine,
             run,
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from cairn.params import Compute
+from cairn.params.compute import Compute
 from tests import tools
 from tests.conftest import ROOT
 from tests.ports import free_ports, listens, wait_until

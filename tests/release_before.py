@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.conftest import ROOT, clone
 
 ARCHIVE = ROOT / "tests" / "release_before.tar.xz"
-BEFORE, NOW = "v0.1.0", "v0.2.0"  # what the test calls the two
+BEFORE, NOW = "v0.1.0", "v0.2.0"
 LEFT_OUT = ("tests", "bench", "docs", ".ci", ".github", "requirements*.txt")
 
 

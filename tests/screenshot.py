@@ -37,11 +37,11 @@ def taken(url: str, home: Path) -> bytes:
         page.until("document.querySelector('#state').innerText === 'ready'")
         page.until("[...document.images].every((one) => one.naturalWidth > 0)")
         page.click("#send")
-        page.until("document.querySelector('.said')")
+        page.until("document.querySelector('.prediction')")
         # The first answer waits for the pictures, and shows the time that they take.
-        page.ask("document.querySelector('.said').remove()")
+        page.ask("document.querySelector('.prediction').remove()")
         page.click("#send")
-        page.until("document.querySelector('.said')")
+        page.until("document.querySelector('.prediction')")
         return page.picture()
 
 

@@ -42,11 +42,12 @@ from cairn.evaluation import intervals, slices
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting
 from cairn.modeling.histograms import describe_rows
-from cairn.params import Evaluate, Train
+from cairn.params.evaluate import Evaluate
+from cairn.params.train import Train
 from cairn.paths import MODEL, PICTURES
-from cairn.transform import Engineering, features, matrix
+from cairn.splits.labels import encode_labels
+from cairn.transform import Engineering, to_features, to_matrix
 from stages import engineering
-from stages.features import codes
 
 HEADER = ("area (cm2)", "depth", "count", "flag", "colour", "kind")
 CONTRACT = Contract(
@@ -172,9 +173,9 @@ class Fitted(NamedTuple):
 def fitted() -> Fitted:
     """A linear model of the table."""
     made = frame()
-    columns = features({str(name): made[name] for name in made}, CONTRACT, ENGINEERING)
+    columns = to_features({str(name): made[name] for name in made}, CONTRACT, ENGINEERING)
     rows = np.column_stack(list(columns.values()))
-    classes = codes(made["kind"].tolist(), CONTRACT)
+    classes = encode_labels(made["kind"].tolist(), CONTRACT)
     pipeline = fitting.fit(rows, classes, CONTRACT, LINEAR)
     graph = to_onnx(pipeline, rows.shape[1])
     return Fitted(pipeline, graph, describe_rows(CONTRACT, rows, classes), rows, classes)
@@ -193,6 +194,22 @@ FULL = Contract(
     ),
     identifier="customer",
     target=Target(name="kind", classes=("no", "yes")),
+)
+
+
+def _column(name: str, kind: Kind, *categories: str) -> Column:
+    return Column(name=name, kind=kind, categories=categories, missing=True)
+
+
+# One column of each kind but dates, all of which may be missing.
+FOUR = Contract(
+    columns=(
+        _column("n", "number"),
+        _column("i", "integer"),
+        _column("b", "boolean"),
+        _column("c", "category", "x", "y"),
+    ),
+    target=Target(name="t", classes=(0, 1)),
 )
 
 
@@ -218,7 +235,7 @@ def full_rows(number: int = ROWS) -> list[dict[str, Any]]:
 def full() -> Fitted:
     """A linear model of FULL."""
     rows = [[row[name] for name in FULL.names] for row in full_rows()]
-    return fitted_to(matrix(rows, FULL, ENGINEERING))
+    return fitted_to(to_matrix(rows, FULL, ENGINEERING))
 
 
 def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fitted:
@@ -254,7 +271,7 @@ def save_tree(root: Path = Path(), made: Fitted | None = None) -> Path:
     flat = save(root / MODEL, made)
     for path in provenance.FILES:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (flat / provenance.inside(path)).replace(root / path)
+        (flat / provenance.entry_name(path)).replace(root / path)
     (flat / "plots").rmdir()
     return root
 

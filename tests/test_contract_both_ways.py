@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cairn.contract import Column, Contract, Target
-from cairn.tables import reader, validate
-from cairn.tables.reader import Part
+from cairn.tables import validate
+from cairn.tables.part import JSON, Part
 from service.http.errors import Refused
 from service.inference.rows import Reader
 from tests import small
@@ -28,11 +28,11 @@ GONE = object()
 def offline(rows: list[dict[str, Any]], contract: Contract, size: int) -> list[bool]:
     """Which rows `processed` keeps, of parts of so many rows."""
     lines = [f"{json.dumps({**row, TARGET.name: 'yes'})}\n".encode() for row in rows]
-    found = []
-    for place in range(0, len(lines), size):
-        part = Part("jsonl", b"".join(lines[place : place + size]), "table")
-        found += validate.hold(part, contract).good.tolist()
-    return found
+    result = []
+    for index in range(0, len(lines), size):
+        part = Part("jsonl", b"".join(lines[index : index + size]), "table")
+        result += validate.validate_part(part, contract).is_valid.tolist()
+    return result
 
 
 def online(rows: list[dict[str, Any]], contract: Contract) -> list[bool]:
@@ -69,14 +69,15 @@ def tables(draw: st.DrawFn) -> tuple[Contract, list[dict[str, Any]]]:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(made=tables(), size=st.sampled_from([1, 2, 6]))
+@given(case=tables(), size=st.sampled_from([1, 2, 6]))
 def test_the_service_takes_all_rows_that_processed_keeps(
-    made: tuple[Contract, list[dict[str, Any]]], size: int
+    case: tuple[Contract, list[dict[str, Any]]], size: int
 ) -> None:
-    contract, rows = made
+    contract, rows = case
     kept = offline(rows, contract, size)
     assert [
-        taken or not good for taken, good in zip(online(rows, contract), kept, strict=True)
+        is_accepted or not good
+        for is_accepted, good in zip(online(rows, contract), kept, strict=True)
     ] == [True] * len(rows)
 
 
@@ -133,11 +134,11 @@ def of_csv(texts: list[str], contract: Contract) -> list[Any]:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerows([[text, "yes"] for text in texts])
-    held = validate.hold(
+    result = validate.validate_part(
         Part("csv", file.getvalue().encode(), "table", 2, ("a", "labelled")), contract
     )
-    kept = iter(held.rows["a"].to_pylist())
-    return [next(kept) if good else GONE for good in held.good]
+    kept = iter(result.rows["a"].to_pylist())
+    return [next(kept) if good else GONE for good in result.is_valid]
 
 
 # As tables write them, with marks of their own for what is missing.
@@ -165,13 +166,13 @@ def test_a_cell_of_csv_is_the_same_value_in_a_request(column: Column, data: st.D
     for text, wanted in zip(texts, of_csv(texts, contract), strict=True):
         if wanted is GONE:
             continue
-        ((found,),) = reader.read(json.dumps([{"a": text}]).encode()).values
+        ((result,),) = reader.read(json.dumps([{"a": text}]).encode()).values
         if isinstance(wanted, datetime):
-            assert datetime.fromisoformat(found[:19]) == wanted
+            assert datetime.fromisoformat(result[:19]) == wanted
         elif isinstance(wanted, float):
-            assert np.float32(found) == wanted
+            assert np.float32(result) == wanted
         else:
-            assert found == wanted
+            assert result == wanted
 
 
 def test_a_name_of_a_row_is_the_same_to_both() -> None:
@@ -183,13 +184,13 @@ def test_a_name_of_a_row_is_the_same_to_both() -> None:
     assert online(rows, contract) == expected
     assert offline(rows, contract, 1) == offline(rows, contract, 99) == expected
     names = b"".join(b'{"a":1,"id":%d,"labelled":"no"}\n' % name for name in (7, 2**63 - 1))
-    held = validate.hold(Part("jsonl", names, "table"), contract)
-    assert held.rows["id"].to_pylist() == ["7", str(2**63 - 1)]
+    result = validate.validate_part(Part("jsonl", names, "table"), contract)
+    assert result.rows["id"].to_pylist() == ["7", str(2**63 - 1)]
 
 
 def test_a_row_that_pydantic_never_sees_is_no_row_offline_either() -> None:
     """JSON has no NaN: a file that has some says that the value is missing."""
     part = Part("jsonl", b'{"a":NaN,"labelled":"no"}\n', "table")
     contract = Contract(columns=(NUMBER,), target=TARGET)
-    assert not validate.hold(part, contract).good[0]
-    assert reader.JSON not in [field.type for field in part.read().schema]
+    assert not validate.validate_part(part, contract).is_valid[0]
+    assert JSON not in [field.type for field in part.read().schema]

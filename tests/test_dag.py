@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from cairn import paths
+from cairn.params import base, file
 from tests.conftest import ROOT
 
 DAG: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -50,13 +52,23 @@ def reached(module: Path, *, inside: bool = True) -> set[str]:
 
 
 def blocks(stage: str) -> set[str]:
-    """The blocks of params.yaml that a stage reads: X in `params.load().X` and `settings.X`."""
+    """Find the sections of params.yaml that a stage reads: X, Y in `read_params(X, Y)`."""
     return {
-        node.attr
+        ast.unparse(argument).lower()
         for node in ast.walk(tree(work_of(stage)))
-        if isinstance(node, ast.Attribute)
-        and ast.unparse(node.value) in {"params.load()", "knobs", "settings"}
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "read_params"
+        for argument in node.args
     }
+
+
+def dynamic_imports(module: Path) -> list[str]:
+    """List what a module imports by other means than `import` statements, as it is written."""
+    return [
+        ast.unparse(node.args[0])
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call)
+        and re.search(r"(^|\.)(import_module|__import__|run_module)$", ast.unparse(node.func))
+    ]
 
 
 def used_paths(stage: str) -> set[str]:
@@ -96,6 +108,32 @@ def test_deps_list_each_module_that_runs_and_the_lock_of_the_environment(stage: 
     code = {dep for dep in listed(STAGES[stage]["deps"]) if not dep.startswith("data/")}
     modules = set().union(*map(modules_of, code))
     assert modules == reached(module_of(stage)) | {LOCKFILE}
+
+
+# Imports that the walk does not see, by what they import; none of them changes what a stage writes
+# without another dep that does.
+UNSEEN = {
+    "cairn/console.py": ["spec.name"],  # the stage itself
+    "cairn/modeling/estimators.py": ["module"],  # of scikit-learn or LightGBM: requirements.txt
+    "cairn/params/base.py": ["WHOLE_FILE"],  # the check of all params, which writes nothing
+    "cairn/transform.py": ["name"],  # stages/engineering.py, which the stages import as well
+}
+
+
+def test_no_other_import_hides_from_the_walk() -> None:
+    modules = set().union(*(reached(module_of(stage)) for stage in STAGES))
+    hidden = {module: dynamic_imports(Path(module)) for module in modules}
+    assert {module: names for module, names in hidden.items() if names} == UNSEEN
+    assert file.__name__ == base.WHOLE_FILE
+
+
+def test_no_stage_depends_on_the_params_of_another() -> None:
+    sections = {name: f"cairn/params/{name}.py" for name in file.Params.model_fields}
+    for stage in STAGES:
+        read = {stage, "compute", *listed(STAGES[stage]["params"])}
+        others = {path for name, path in sections.items() if name not in read}
+        assert not reached(module_of(stage)) & {*others, "cairn/params/file.py"}
+        assert sections[stage] in reached(module_of(stage))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import science
-from cairn import params
 from cairn.modeling import candidates, estimators
+from cairn.params.file import Params
 from cairn.tables import contract_file
 from docs import generate
 from service.http.errors import KINDS
@@ -131,7 +131,7 @@ def test_every_make_target_exists() -> None:
 
 
 # Pages name them as what is to come.
-PLANNED = {"score", "upgrade"}
+PLANNED = {"score"}
 # Not in git, and named as what the reader writes.
 OWN = {"deploy/ec2/parameters.json"}
 
@@ -143,16 +143,16 @@ def test_every_file_that_is_named_exists() -> None:
     assert [path for path in sorted(named - OWN) if not (ROOT / path).exists()] == []
 
 
-def allowed(example: str) -> params.Params:
+def allowed(example: str) -> Params:
     """params.yaml with the blocks of an example."""
     default = yaml.safe_load((ROOT / "params.yaml").read_text())
     changed = {name: {**default[name], **block} for name, block in yaml.safe_load(example).items()}
-    return params.Params.model_validate({**default, **changed})
+    return Params.model_validate({**default, **changed})
 
 
 def is_of_params(text: str) -> bool:
     """Whether an example in YAML is a part of params.yaml; else it is of something else."""
-    return set(yaml.safe_load(text)) <= set(params.Params.model_fields)
+    return set(yaml.safe_load(text)) <= set(Params.model_fields)
 
 
 EXAMPLES_OF_PARAMS = [

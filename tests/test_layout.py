@@ -71,7 +71,7 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
-CORE = ("console", "contract", "formats", "inference", "paths", "provenance", "transform")
+CORE = ("console", "contract", "errors", "formats", "inference", "paths", "provenance", "transform")
 # Those that the core rests on, with what they import themselves.
 LIGHT = {"annotated_types", "numpy", "onnxruntime", "pydantic", "pydantic_core",
          "typing_extensions", "typing_inspection"}  # fmt: skip
@@ -115,7 +115,7 @@ HEAVY = {"bentoml", "botocore", "dask", "httpx", "matplotlib", "mlflow", "numpy"
     [
         ("raw", set()),
         ("processed", {"numpy", "pandas", "pyarrow"}),
-        ("features", {"numpy"}),
+        ("features", {"numpy", "pyarrow"}),
         ("train", {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}),
         ("evaluate", set()),
         ("evaluation", {"bentoml", "numpy", "onnx", "pandas", "pyarrow", "scipy", "sklearn"}),

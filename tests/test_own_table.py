@@ -19,8 +19,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
 from cairn.contract import NUMBERS, Contract
+from cairn.errors import CairnError
 from cairn.paths import CONTRACT, MODEL, PIPELINE, RAW
 from cairn.tables import contract_file
 from service.inference.predictor import Predictor
@@ -86,7 +86,7 @@ def cells(name: str, contract: Contract) -> list[dict[str, str]]:
     delimiter = ";" if ";" in text.split("\n", 1)[0] else ","
     names = list(contract.headers.values()) if TABLES[name].header == "none" else None
     if names:
-        names = [f"column_{place + 1}" for place in range(len(names))]
+        names = [f"column_{index + 1}" for index in range(len(names))]
     reader = csv.DictReader(io.StringIO(text), names, delimiter=delimiter)
     return [row for row, _ in zip(reader, range(ROWS), strict=False)]
 
@@ -139,16 +139,16 @@ def ask(predictor: Predictor, rows: list[dict[str, Any]]) -> list[Any]:
 
 def decisions(text: str) -> str:
     """The table of columns that the stage prints."""
-    found = re.search(r"^column .*?(?=^$)", text, re.MULTILINE | re.DOTALL)
-    assert found, text
-    return found[0]
+    result = re.search(r"^column .*?(?=^$)", text, re.MULTILINE | re.DOTALL)
+    assert result, text
+    return result[0]
 
 
 def documented(name: str) -> str:
     """The same as the docs have it."""
-    found = re.search(rf"^### {name}\n.*?^```\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
-    assert found, name
-    return found[1]
+    result = re.search(rf"^### {name}\n.*?^```\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
+    assert result, name
+    return result[1]
 
 
 def without_blanks(text: str) -> list[list[str]]:
@@ -157,7 +157,7 @@ def without_blanks(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", ["german", "abalone", "auto_imports"])
 @pytest.mark.usefixtures("folder")
-def test_a_file_without_a_header_is_told_with_the_edit(name: str) -> None:
+def test_a_file_without_a_header_is_reported_with_the_edit(name: str) -> None:
     edit(name, header="auto")
     with pytest.raises(CairnError, match=r"first row looks like data.* processed\.header: none"):
         processed.main()
@@ -165,7 +165,7 @@ def test_a_file_without_a_header_is_told_with_the_edit(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["auto_imports"])
 @pytest.mark.usefixtures("folder")
-def test_a_price_as_target_is_told_as_a_number(name: str) -> None:
+def test_a_price_as_target_is_reported_as_a_number(name: str) -> None:
     edit(name, target="column_26")
     with pytest.raises(CairnError, match="target 'column_26' is a number: 186 different values"):
         processed.main()
@@ -196,8 +196,8 @@ def test_the_docs_do_what_they_say(project: Project, tmp_path: Path) -> None:
     edits, _, formats = (yaml.safe_load(text) for text in blocks("yaml"))
     assert set(formats["processed"]["formats"]) == {"bought", "price"}
     params = yaml.safe_load((root / "params.yaml").read_text())
-    for block, keys in edits.items():
-        params[block] |= keys
+    for section, keys in edits.items():
+        params[section] |= keys
     params["evaluate"]["cross_validation"]["repeats"] = 0
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     [commands] = blocks("console")
@@ -248,8 +248,8 @@ def test_any_table_s_own_rows_are_requests_that_its_contract_takes(
     gap = st.one_of(*[st.none()] * 9, GAPS)
     columns = [[data.draw(gap) or data.draw(CELLS_OF[kind]) for _ in range(size)] for kind in kinds]
     rows = [
-        {**dict(zip(headers, cells, strict=True)), "y": "uv"[place % 2]}
-        for place, cells in enumerate(zip(*columns, strict=True))
+        {**dict(zip(headers, cells, strict=True)), "y": "uv"[index % 2]}
+        for index, cells in enumerate(zip(*columns, strict=True))
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("own"))

@@ -22,9 +22,9 @@ from cairn.export.parity import TOLERANCE
 from cairn.modeling import fitting
 from cairn.modeling.estimators import SUPPORTED
 from cairn.modeling.histograms import describe_rows
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.tables import validate
-from cairn.tables.reader import Part
+from cairn.tables.part import Part
 from service.inference.predictor import Predictor
 from service.inference.rows import Reader
 from tests import small, workers
@@ -37,16 +37,18 @@ def offline(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float3
     label = {target.name: target.classes[0]}
     content = b"".join(orjson.dumps({**row, **label}) + b"\n" for row in rows)
     part = Part("jsonl", content, "table.jsonl")
-    held = validate.hold(part, contract.model_copy(update={"target": target}))
-    assert held.total == len(held.rows) == len(rows)
-    made = transform.features(transform.columns(held.rows, contract), contract, ENGINEERING)
-    return np.column_stack(list(made.values()))
+    result = validate.validate_part(part, contract.model_copy(update={"target": target}))
+    assert result.total == len(result.rows) == len(rows)
+    features = transform.to_features(
+        transform.read_columns(result.rows, contract), contract, ENGINEERING
+    )
+    return np.column_stack(list(features.values()))
 
 
 def online(rows: list[dict[str, Any]], contract: Contract) -> NDArray[np.float32]:
     """The features as the service makes them: from the body of a request."""
     read = Reader(contract).read(orjson.dumps({"records": rows}))
-    return transform.matrix(read.values, contract, ENGINEERING)
+    return transform.to_matrix(read.values, contract, ENGINEERING)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def unseen() -> NDArray[np.float32]:
     """Rows that no model was fitted to, further out than the table and with more gaps."""
     random = np.random.default_rng(1)
     rows = 300
-    found: NDArray[np.float32] = np.column_stack(
+    result: NDArray[np.float32] = np.column_stack(
         [
             *random.normal(scale=3, size=(2, rows)),
             random.integers(-9, 20, rows),
@@ -81,10 +83,10 @@ def unseen() -> NDArray[np.float32]:
             random.integers(0, 4, rows),  # the last is a colour that the contract does not list
         ]
     ).astype(np.float32)
-    gaps = random.random(found.shape) < 0.3
+    gaps = random.random(result.shape) < 0.3
     gaps[:, [0, 2]] = False
-    found[gaps] = np.nan
-    return found
+    result[gaps] = np.nan
+    return result
 
 
 def train_block(estimator: str, arguments: dict[str, Any], **changes: Any) -> Train:
@@ -108,14 +110,16 @@ def compared(
     graph = to_onnx(pipeline, fitted.features.shape[1])
     parity.verify_predictions("train", pipeline, graph, fitted.features)
     rows = unseen()
-    said = parity.verify_predictions("test", pipeline, graph, rows)
+    predictions = parity.verify_predictions("test", pipeline, graph, rows)
     # A model that says one thing agrees with anything.
-    assert set(said.labels.tolist()) == set(truth.tolist())
+    assert set(predictions.labels.tolist()) == set(truth.tolist())
     session = inference.session(graph)
     for row in range(5):  # as a request has them
-        alone = inference.predict(session, rows[row : row + 1])
-        assert alone.labels.tolist() == [said.labels[row]]
-        np.testing.assert_allclose(alone.probabilities[0], said.probabilities[row], atol=1e-6)
+        by_itself = inference.predict(session, rows[row : row + 1])
+        assert by_itself.labels.tolist() == [predictions.labels[row]]
+        np.testing.assert_allclose(
+            by_itself.probabilities[0], predictions.probabilities[row], atol=1e-6
+        )
 
 
 LINEAR = {"class": "sklearn.linear_model.LogisticRegression", "C": 0.5}
@@ -207,7 +211,7 @@ def test_onnx_stops_where_scikit_learn_does(
 def shipped(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64], Contract]:
     """A table of scikit-learn, and what its columns are."""
     rows, classes = getattr(datasets, f"load_{name}")(return_X_y=True)
-    columns = tuple(Column(name=f"x{place}", kind="number") for place in range(rows.shape[1]))
+    columns = tuple(Column(name=f"x{index}", kind="number") for index in range(rows.shape[1]))
     target = Target(name="y", classes=tuple(range(int(classes.max()) + 1)))
     return rows.astype(np.float32), classes, Contract(columns=columns, target=target)
 
@@ -229,10 +233,10 @@ def test_onnx_says_the_same_of_tables_that_people_know(
 ) -> None:
     rows, classes, contract = shipped(name)
     known = np.arange(len(rows)) % 4 > 0
-    block = train_block(estimator, arguments, **changes)
-    pipeline = fitting.fit(rows[known], classes[known], contract, block)
-    said = parity.verify_predictions("all", pipeline, to_onnx(pipeline, rows.shape[1]), rows)
-    assert (said.labels[~known] == classes[~known]).mean() > 0.85
+    params = train_block(estimator, arguments, **changes)
+    pipeline = fitting.fit(rows[known], classes[known], contract, params)
+    predictions = parity.verify_predictions("all", pipeline, to_onnx(pipeline, rows.shape[1]), rows)
+    assert (predictions.labels[~known] == classes[~known]).mean() > 0.85
 
 
 @pytest.mark.parametrize(("estimator", "arguments"), ESTIMATORS)
@@ -244,15 +248,15 @@ def test_predict_answers_what_scikit_learn_says(
     truth = (rows[:, 6] > 0).astype(np.int64)
     pipeline = fitting.fit(rows, truth, small.FULL, train_block(estimator, arguments))
     graph = to_onnx(pipeline, rows.shape[1])
-    made = small.Fitted(pipeline, graph, describe_rows(small.FULL, rows, truth), rows, truth)
-    model = Predictor(small.save(tmp_path / "model", made), "small:0123456789ab", {})
-    answer = workers.predict({"records": records}, asked=workers.worker(model=model))
+    fitted = small.Fitted(pipeline, graph, describe_rows(small.FULL, rows, truth), rows, truth)
+    model = Predictor(small.save(tmp_path / "model", fitted), "small:0123456789ab", {})
+    answer = workers.predict({"records": records}, server=workers.worker(model=model))
     assert answer.status == 200
     names = small.FULL.target.classes
     sklearn = sklearn_predictions(pipeline, rows)
     assert answer.content["predictions"] == [names[code] for code in sklearn.labels]
-    said = [list(shares.values()) for shares in answer.content["probabilities"]]
-    np.testing.assert_allclose(said, sklearn.probabilities, atol=TOLERANCE)
+    probabilities = [list(row.values()) for row in answer.content["probabilities"]]
+    np.testing.assert_allclose(probabilities, sklearn.probabilities, atol=TOLERANCE)
 
 
 def test_every_estimator_that_is_promised_is_among_these() -> None:
@@ -297,15 +301,15 @@ def test_values_that_are_neighbours_in_float32_are_told_apart(
     rows = np.repeat(first, 30)[:, None]
     classes = (np.arange(40).repeat(30) % 7 > 3).astype(np.int64)
     pipeline = fitting.fit(rows, classes, contract, train_block(estimator, arguments))
-    said = parity.verify_predictions("train", pipeline, to_onnx(pipeline, 1), rows)
-    assert (said.labels == classes).mean() > 0.9
+    predictions = parity.verify_predictions("train", pipeline, to_onnx(pipeline, 1), rows)
+    assert (predictions.labels == classes).mean() > 0.9
 
 
 def forest(**arguments: Any) -> tuple[Pipeline, bytes]:
     """A forest of the small table, and its graph."""
     fitted = small.fitted()
-    block = train_block("ensemble.RandomForestClassifier", arguments)
-    pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, block)
+    params = train_block("ensemble.RandomForestClassifier", arguments)
+    pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, params)
     return pipeline, to_onnx(pipeline, fitted.features.shape[1])
 
 
@@ -316,19 +320,19 @@ def test_where_an_even_forest_ties_both_say_the_first_class(trees: int) -> None:
     sklearn = sklearn_predictions(pipeline, rows)
     tied = sklearn.probabilities[:, 0] == sklearn.probabilities[:, 1]
     assert tied.any()
-    said = parity.verify_predictions("test", pipeline, graph, rows)
-    np.testing.assert_array_equal(said.labels, sklearn.labels)
-    assert set(said.labels[tied]) == {0}
+    predictions = parity.verify_predictions("test", pipeline, graph, rows)
+    np.testing.assert_array_equal(predictions.labels, sklearn.labels)
+    assert set(predictions.labels[tied]) == {0}
 
 
 def test_without_the_rule_for_ties_onnx_says_another_class() -> None:
     rows = unseen()
     pipeline, graph = forest(n_estimators=20)
     labels, _ = inference.session(graph).run(None, {inference.INPUT: rows})
-    shares = pipeline.predict_proba(rows)
+    probabilities = pipeline.predict_proba(rows)
     other = labels != pipeline.predict(rows)
     assert other.any()
-    np.testing.assert_array_equal(shares[other], 0.5)
+    np.testing.assert_array_equal(probabilities[other], 0.5)
 
 
 def border() -> NDArray[np.float32]:
@@ -336,9 +340,9 @@ def border() -> NDArray[np.float32]:
     fitted = small.fitted()
 
     def at(areas: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = np.repeat(fitted.features[1:2], len(areas), axis=0)
-        found[:, 0] = areas
-        return found
+        result = np.repeat(fitted.features[1:2], len(areas), axis=0)
+        result[:, 0] = areas
+        return result
 
     low, high = np.float32(-10), np.float32(10)
     while np.nextafter(low, high) < high:
@@ -362,8 +366,8 @@ def test_a_row_at_the_border_of_two_classes_is_no_difference() -> None:
 def test_where_nothing_tells_two_classes_apart_there_is_no_difference(name: str) -> None:
     contract = Contract(columns=small.CONTRACT.columns[:1], target=small.CONTRACT.target)
     rows: NDArray[np.float32] = np.ones((40, 1), dtype=np.float32)
-    block = train_block(f"ensemble.{name}", {})
-    pipeline = fitting.fit(rows, np.arange(40) % 2, contract, block)
+    params = train_block(f"ensemble.{name}", {})
+    pipeline = fitting.fit(rows, np.arange(40) % 2, contract, params)
     parity.verify_predictions("train", pipeline, to_onnx(pipeline, 1), rows)
 
 

@@ -451,11 +451,11 @@ def ports_of(server: Any) -> set[int]:
 # Says once that all ports are free, as they were a moment ago.
 LATE = """
 from deploy.local import ports, store
-looks, first_taken = [], ports.first_taken
+looks, first_busy = [], ports.first_busy
 def look(run):
     looks.append(run)
-    return None if len(looks) == 1 else first_taken(run)
-ports.first_taken = look
+    return None if len(looks) == 1 else first_busy(run)
+ports.first_busy = look
 store.main()
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import sysconfig
 import venv
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, Project, environment
+from tests.ports import free_ports
 from tests.release_before import BEFORE, NOW, release_both
-from tests.serving import served
+from tests.serving import started
 
 PAGE = (ROOT / "docs" / "upgrade.md").read_text()
 CONTRACT = """\
@@ -79,7 +82,7 @@ EDITS = {
     "deploy/k8s/overlays/production/kustomization.yaml": [
         ("registry.example.com/cairn", "registry.example.org/penguins")
     ],
-    "Makefile": [("HOST ?= 127.0.0.1\n", "HOST ?= 127.0.0.2\n")],
+    "Makefile": [("BACKEND ?= docker\n", "BACKEND ?= buildah\n")],
     "stages/parsing/texts.py": [('"""', '"""Ours: ')],
 }
 ROWS = [
@@ -115,13 +118,26 @@ def layer_environment(folder: Path) -> None:
         (folder / stamp).touch()
 
 
-def predict(project: Project, **env: str) -> dict[str, Any]:
-    """Start a service, ask it about the rows, and end it."""
-    with served(Project(project.root, {**project.env, **env})) as client:
+def predict(project: Project, line: str) -> dict[str, Any]:
+    """Start a service by a line that a user types, ask it about the rows, and end it."""
+    port = free_ports(1)
+    command = ["bash", "-c", f"{line} PORT={port}"]
+    with started(project, port, command, lambda make: os.killpg(make.pid, signal.SIGINT)) as client:
         answer = client.post("/predict", json={"records": ROWS})
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
         return {name: value for name, value in content.items() if name != "request_id"}
+
+
+def begin(folder: Path) -> tuple[Path, Project]:
+    """Clone the release before, with an environment; returns Cairn's repository, too."""
+    upstream = release_both(folder)
+    project = Project(folder / "clone", environment(folder / "home"))
+    project.root.mkdir()
+    project.git("clone", "--quiet", "--branch", BEFORE, str(upstream), ".")
+    project.git("switch", "--quiet", "--create", "penguins")
+    layer_environment(project.root / ".venv")
+    return upstream, project
 
 
 def script(heading: str, upstream: Path) -> list[str]:
@@ -135,19 +151,14 @@ def script(heading: str, upstream: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_user_of_the_release_before_takes_this_one(tmp_path: Path) -> None:
-    upstream = release_both(tmp_path)
-    project = Project(tmp_path / "clone", environment(tmp_path / "home"))
-    project.root.mkdir()
-    project.git("clone", "--quiet", "--branch", BEFORE, str(upstream), ".")
-    project.git("switch", "--quiet", "--create", "penguins")
-    layer_environment(project.root / ".venv")
+    upstream, project = begin(tmp_path)
     adapt(project.root)
     project.run("dvc", "repro")
     project.git("add", "--all")
     project.git("commit", "--quiet", "--message", "Our penguins")
     own = {name: (project.root / name).read_text() for name in
            [*FILES, "dvc.lock", "data/processed/report.json"]}  # fmt: skip
-    before = predict(project)
+    before = predict(project, "make serve")
 
     add_remote, make_upgrade, bootstrap = script("# Upgrade", upstream)
     assert NOW in make_upgrade
@@ -162,18 +173,59 @@ def test_a_user_of_the_release_before_takes_this_one(tmp_path: Path) -> None:
         edits = [after for _, after in EDITS[name]]
         assert [after for after in edits if after.strip() not in text] == [], name
     assert "upgrade:" in (project.root / "Makefile").read_text()
-    assert "to mend" not in printed
+    assert "to fix" not in printed
     for stage in ("raw", "processed", "features", "train"):
         assert re.search(rf"^upgrade:   {stage} .*code changed: ", printed, re.MULTILINE), printed
 
-    [tag] = re.findall(r"MODEL_TAG=(penguins:[0-9a-f]{12}) make serve", printed)
-    assert predict(project, MODEL_TAG=tag) == before
+    assert re.search(r"^upgrade:   evaluate +new in this release$", printed, re.MULTILINE)
+    text = merged["params.yaml"]
+    train, evaluate = text[text.index("\ntrain:") :], text[text.index("\nevaluate:") :]
+    assert "repeats: 0  # we have little time\n" in evaluate
+    assert "slices" not in train.removesuffix(evaluate)
 
-    [train, _] = script("After the merge", upstream)
-    project.run("bash", "-ec", train)
+    [tag] = re.findall(r"MODEL_TAG=(penguins:[0-9a-f]{12}) make serve", printed)
+    [train_again, serve] = script("After the merge", upstream)
+    assert predict(project, serve.strip().replace("cairn:1f6be2a4c3d0", tag)) == before
+
+    refused = project.run("python", "-m", "service.bento.store", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "run `dvc repro` to train one" in refused.stderr
+
+    [stale] = re.findall(r"after `dvc repro`, remove them: (rm -r .*)$", printed, re.MULTILINE)
+    project.run("bash", "-ec", train_again.replace("git add", f"{stale} && git add"))
     assert project.git("status", "--porcelain") == ""
     again = project.run("bash", "-ec", make_upgrade).stdout
     assert f"{NOW} is in this branch already" in again
     assert "no stage runs again" in again
-    after = predict(project)
+    after = predict(project, "make serve")
     assert after["predictions"] == before["predictions"]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_what_both_sides_changed_is_ended_by_the_commands_of_the_page(tmp_path: Path) -> None:
+    upstream, project = begin(tmp_path)
+    text = (project.root / "Makefile").read_text()
+    [(line, ours)] = EDITS["Makefile"]
+    (project.root / "Makefile").write_text(text.replace(line, ours))
+    (project.root / "bentofile.yaml").write_text("# Ours.\n")
+    project.git("commit", "--quiet", "--all", "--message", "Ours")
+    before = project.git("rev-parse", "HEAD")
+    add_remote, _, bootstrap = script("# Upgrade", upstream)
+    go_on, give_up = script("Where both sides", upstream)
+    project.run("bash", "-ec", add_remote)
+    for command in (give_up, go_on):
+        done = project.run("bash", "-ec", bootstrap, check=False)
+        assert done.returncode == 1
+        assert "both sides changed the same lines of:\n  bentofile.yaml\n" in done.stderr
+        assert go_on.strip() in done.stderr
+        assert give_up.strip() in done.stderr
+        assert project.git("diff", "--name-only", "--diff-filter=U") == "bentofile.yaml"
+        if command == give_up:
+            project.run("bash", "-ec", give_up)
+            assert project.git("rev-parse", "HEAD") == before
+        else:
+            project.git("checkout", "--theirs", "bentofile.yaml")
+            assert f"{NOW} is in this branch already" in project.run("bash", "-ec", go_on).stdout
+        assert project.git("status", "--porcelain") == ""
+    assert ours in (project.root / "Makefile").read_text()

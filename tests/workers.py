@@ -61,12 +61,12 @@ def scope(
     }  # fmt: skip
 
 
-async def ask(asked: Worker, request: Scope, chunks: Iterable[bytes] = (b"",)) -> Answer:
+async def ask(server: Worker, request: Scope, chunks: Iterable[bytes] = (b"",)) -> Answer:
     """Send one request, its body in these chunks."""
     body = list(chunks)
     messages: list[Message] = [
-        {"type": "http.request", "body": chunk, "more_body": place + 1 < len(body)}
-        for place, chunk in enumerate(body)
+        {"type": "http.request", "body": chunk, "more_body": index + 1 < len(body)}
+        for index, chunk in enumerate(body)
     ]
     messages.append({"type": "http.disconnect"})
     sent: list[Message] = []
@@ -80,14 +80,14 @@ async def ask(asked: Worker, request: Scope, chunks: Iterable[bytes] = (b"",)) -
     async def app(*_: Any) -> None:
         raise AssertionError("no request is left to BentoML's own application")
 
-    await Front(app, lambda: asked)(request, receive, send)
+    await Front(app, lambda: server)(request, receive, send)
     start, *rest = sent
-    whole = b"".join(message["body"] for message in rest)
-    found = dict(start["headers"])
-    assert len(found) == len(start["headers"])
-    assert int(found[b"content-length"]) == len(whole)
-    is_json = found[b"content-type"] == b"application/json"
-    return Answer(start["status"], found, orjson.loads(whole) if is_json else whole)
+    body_ = b"".join(message["body"] for message in rest)
+    actual = dict(start["headers"])
+    assert len(actual) == len(start["headers"])
+    assert int(actual[b"content-length"]) == len(body_)
+    is_json = actual[b"content-type"] == b"application/json"
+    return Answer(start["status"], actual, orjson.loads(body_) if is_json else body_)
 
 
 @cache
@@ -102,10 +102,10 @@ def call(  # noqa: PLR0913, PLR0917
     chunks: Iterable[bytes] = (b"",),
     headers: Iterable[Header] = (JSON,),
     query: bytes = b"",
-    asked: Worker | None = None,
+    server: Worker | None = None,
 ) -> Answer:
     """One request to a worker, by itself."""
-    return asyncio.run(ask(asked or usual(), scope(method, path, headers, query), chunks))
+    return asyncio.run(ask(server or usual(), scope(method, path, headers, query), chunks))
 
 
 def predict(content: Any, **how: Any) -> Answer:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import cairn
 from cairn.console import CairnError
-from cairn.params import Compute
+from cairn.params.compute import Compute
 
 try:
     import cloudpickle

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from cairn.params import Compute
+from cairn.params.compute import Compute
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

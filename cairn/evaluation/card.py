@@ -13,7 +13,7 @@ from cairn.evaluation.markdown import between, code, number, prose, scored, tabl
 from cairn.evaluation.metric_table import METRICS, OVERALL, PER_CLASS
 from cairn.evaluation.records import ClassScores, Evaluation, Interval, SliceScores, TableReport
 from cairn.modeling.records import Copies, Search
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.paths import PICTURES
 
 MOST_COLUMNS = 50
@@ -101,7 +101,7 @@ def _summary(contract: Contract, evaluation: Evaluation) -> str:
 
 
 def _percent_between(score: Interval) -> str:
-    """A fraction with its interval, as far as there are any.
+    """Write a fraction with its interval, as far as there are any.
 
     >>> _percent_between(Interval(0.95, 0.9, 1.0)), _percent_between(Interval(1.0))
     ('95.0 % (90.0 % to 100.0 %)', '100.0 %')
@@ -111,7 +111,7 @@ def _percent_between(score: Interval) -> str:
 
 
 def _count(number: int, thing: str) -> str:
-    """So many of a thing.
+    """Write so many of a thing.
 
     >>> _count(1, "column"), _count(1200, "column")
     ('1 column', '1,200 columns')
@@ -154,7 +154,7 @@ def _columns(contract: Contract) -> str:
 
 
 def _left_out(contract: Contract) -> str:
-    """Which columns of the table the model does not use, and why."""
+    """List the columns of the table that the model does not use, and why."""
     columns = [
         f"{code(column.header or column.name)} ({REASONS[column.reason]})"
         for column in contract.left_out[:MOST_COLUMNS]
@@ -165,7 +165,7 @@ def _left_out(contract: Contract) -> str:
 
 
 def _allowed(column: Column) -> str:
-    """What a request may hold."""
+    """Describe what a request may hold."""
     if column.kind == "category":
         some = ", ".join(map(code, column.categories[:MOST_CATEGORIES]))
         more = len(column.categories) - MOST_CATEGORIES
@@ -183,7 +183,7 @@ def _allowed(column: Column) -> str:
 
 
 def _range(contract: Contract, column: Column) -> str:
-    """The first and the ninth decile of a number, in its unit."""
+    """Write the first and the ninth decile of a number, in its unit."""
     feature = next((each for each in contract.features if each.column == column.name), None)
     histogram = feature.histogram if feature else None
     if column.kind not in NUMBERS or not histogram or not histogram.edges:
@@ -192,7 +192,7 @@ def _range(contract: Contract, column: Column) -> str:
 
 
 def _missing(contract: Contract, column: Column) -> str:
-    """Whether a value may be missing, and in how many training rows it is."""
+    """Say whether a value may be missing, and in how many training rows it is."""
     feature = next((each for each in contract.features if each.column == column.name), None)
     if not column.missing:
         return "not allowed"
@@ -212,7 +212,7 @@ def _data(contract: Contract, evaluation: Evaluation, hashes: Mapping[str, str])
 
 
 def _set_aside(report: TableReport | None, contract: Contract) -> str:
-    """Which rows of the table were not used, and what was read as missing."""
+    """Say which rows of the table were not used, and what was read as missing."""
     if report is None:
         return ""
     texts = []
@@ -230,7 +230,7 @@ def _set_aside(report: TableReport | None, contract: Contract) -> str:
 
 
 def _copies(duplicates: Copies) -> str:
-    """How many rows are copies of another, and what that means."""
+    """Say how many rows are copies of another, and what that means."""
     copies, contradicting = duplicates.copies, duplicates.contradicting
     if not copies:
         return "No two rows have the same features."
@@ -272,7 +272,7 @@ def _estimator(params: Train, search: Search | None) -> str:
 
 
 def _preparation(params: Train, search: Search | None) -> str:
-    """What stands around the estimator, where params.yaml has more than `auto` and `none`."""
+    """List what stands around the estimator, where params.yaml has more than `auto` and `none`."""
     changed = search.changes if search else {}  # they are in the candidate's name
     settings = {
         "scale": "" if params.scale == "auto" else str(params.scale).lower(),
@@ -349,7 +349,7 @@ def _of_class(of: ClassScores) -> list[str]:
 
 
 def _slices(evaluation: Evaluation) -> str:
-    """The scores where a column has a value; nothing where no column was asked for."""
+    """Write the scores of slices; nothing where no column was asked for."""
     slices = evaluation.slices
     if not slices:
         return ""
@@ -375,7 +375,7 @@ def _bullets(texts: Iterator[str]) -> str:
 
 
 def _limits(contract: Contract, evaluation: Evaluation) -> Iterator[str]:
-    """What the facts say against too much trust, one item each."""
+    """Yield the limits that follow from the facts, one item each."""
     yield from _leaks(contract, evaluation)
     yield (
         "Use it for rows like those that it was trained on. For rows from another source, or after "
@@ -418,7 +418,7 @@ def _few_rows(evaluation: Evaluation) -> Iterator[str]:
         )
     if rows < FEW_TO_CALIBRATE:
         yield (
-            "With so few test rows the calibration error comes out too high, because chance alone "
+            "With so few test rows the calibration error comes out too high, because chance "
             "moves each bin; the lower end of its interval allows for that."
         )
     rare = [each for each in _known_classes(evaluation) if (each.rows or 0) < FEW_OF_A_CLASS]
@@ -432,7 +432,7 @@ def _few_rows(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _known_classes(evaluation: Evaluation) -> list[ClassScores]:
-    """The classes that some test row has."""
+    """Return the classes that some test row has."""
     return [each for each in evaluation.classes if each.rows]
 
 

@@ -27,8 +27,8 @@ from cairn.modeling.out_of_fold import (
     predict_out_of_fold,
 )
 from cairn.modeling.records import Reached
-from cairn.params import CrossValidation as Settings
-from cairn.params import FixedValue, Threshold, Train
+from cairn.params.evaluate import CrossValidation as Settings
+from cairn.params.train import FixedValue, Threshold, Train
 
 STAGE = "evaluate"
 

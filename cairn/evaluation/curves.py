@@ -101,7 +101,7 @@ def confusion(test: ScoredRows, names: NDArray[Any], seed: int) -> pd.DataFrame:
 
 
 def _by_class(curve: Curve, test: ScoredRows, names: NDArray[Any]) -> pd.DataFrame:
-    """One curve a class against the rest; of two classes the second is enough.
+    """Measure one curve a class against the rest; of two classes the second is enough.
 
     A class that none or all of the rows have, has no curve.
     """
@@ -153,7 +153,7 @@ def _calibration(hit: NDArray[np.bool_], score: NDArray[Any]) -> pd.DataFrame:
 
 
 def _column_of(feature: Feature, contract: Contract) -> str:
-    """The column that a feature is of, or its own name where `stages.engineering` made it."""
+    """Name the column that a feature is of; one of `stages.engineering` has its own name."""
     if feature.column is not None:
         return feature.column
     return f"{feature.name} (engineered)" if feature.name in contract.names else feature.name
@@ -192,7 +192,7 @@ def importance(
 
 
 def _shuffles(rows: int, repeats: int, seed: int) -> Labels:
-    """Orders of the rows, repeats × rows, as scikit-learn's `permutation_importance` draws them."""
+    """Draw orders of the rows, repeats × rows, as scikit-learn's own function draws them."""
     random = np.random.RandomState(seed)
     random = np.random.RandomState(random.randint(np.iinfo(np.int32).max + 1))
     step, order = np.arange(rows), np.arange(rows)
@@ -204,7 +204,7 @@ def _shuffles(rows: int, repeats: int, seed: int) -> Labels:
 
 
 def _probabilities(model: Pipeline, features: Floats) -> NDArray[np.float64]:
-    """The probabilities that a Pipeline gives to rows, in float64, which add up to 1."""
+    """Predict the probabilities of rows, in float64, which add up to 1."""
     # A forest's threads add its trees up in any order, and the last bits would depend on it.
     with joblib.parallel_config("sequential"):
         predicted = model.predict_proba(features).astype(np.float64)
@@ -261,7 +261,7 @@ def empty_learning() -> pd.DataFrame:
 def _losses(
     unfitted: Pipeline, features: Floats, classes: Labels, part: tuple[Labels, Labels]
 ) -> tuple[float, float]:
-    """The log loss on the rows learned from and on held-out rows; NaN if there are too few.
+    """Fit, and measure the log loss on these rows and on held-out rows; NaN if they are too few.
 
     scikit-learn's own `learning_curve` would have OpenMP start as many threads as there are cores
     in each of as many threads.
@@ -279,7 +279,7 @@ def _losses(
 
 
 def _summarize(rows: list[int], name: str, losses: NDArray[np.float64]) -> pd.DataFrame:
-    """Mean and standard deviation over the folds, a row each size."""
+    """Average over the folds, with the standard deviation, a row each size."""
     frame = {
         "rows": rows,
         "part": name,
@@ -311,7 +311,7 @@ def mix(rows: Labels, classes: Labels, seed: int) -> Labels:
 
 
 def _sizes(splits: list[tuple[Labels, Labels]], classes: Labels) -> list[int]:
-    """How many rows to learn from: such as have some of each class, in every fold."""
+    """Choose how many rows to learn from: such as have some of each class, in every fold."""
     width = int(classes.max()) + 1
     most = min(len(rows) for rows, _ in splits)
     return [
@@ -354,7 +354,7 @@ def dependence(
 def _dependence(
     pipeline: Pipeline, rows: Floats, contract: Contract, index: int, feature: Feature
 ) -> pd.DataFrame:
-    """The points of one feature; none where it has one value only."""
+    """Measure the points of one feature; none where it has one value only."""
     column = contract.column(feature.column) if feature.column else None
     values, labels = grid(rows[:, index], column, feature)
     if len(values) < BINARY:
@@ -379,7 +379,7 @@ def _dependence(
 def _means(
     pipeline: Pipeline, rows: Floats, index: int, values: Sequence[float]
 ) -> NDArray[np.float64]:
-    """The mean probabilities, classes × values, were a column each of the values in every row.
+    """Average the probabilities, classes × values, were a column each of the values in every row.
 
     As many values are asked about at once as BATCH has room for: a forest takes little longer for
     a thousand rows than for one.
@@ -420,7 +420,7 @@ def grid(
 
 
 def _commonest(column: Column, feature: Feature) -> list[int]:
-    """The codes of the categories that most training rows have, in order."""
+    """Return the codes of the categories that most training rows have, in order."""
     codes = range(len(column.categories))
     if feature.histogram is None:
         return list(codes[:DEPENDENCE_POINTS])

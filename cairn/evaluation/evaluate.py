@@ -28,7 +28,8 @@ from cairn.modeling import fitting
 from cairn.modeling.feature_rows import FeatureRows
 from cairn.modeling.out_of_fold import TrainingRows
 from cairn.modeling.records import Threshold, Training
-from cairn.params import Evaluate, Train
+from cairn.params.evaluate import Evaluate
+from cairn.params.train import Train
 
 BLOCK = 2**13  # rows that are predicted at once, as where parity is proved
 SHOWN = 3  # classes that one line names
@@ -153,17 +154,17 @@ def score(part: str, rows: FeatureRows, model: Model) -> ScoredRows:
 def predict(part: str, graph: bytes, features: NDArray[np.float32]) -> Predictions:
     """Predict rows by the ONNX graph, in blocks side by side, each on one thread."""
     session = inference.session(graph)
-    blocks = range(0, len(features), BLOCK)
+    starts = range(0, len(features), BLOCK)
     predictions: list[Predictions] = []
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
         Progress(f"evaluate: predicting the {part} rows") as progress,
     ):
-        for block in Local(pool).map(
-            lambda start: inference.predict(session, features[start : start + BLOCK]), blocks
+        for part_predictions in Local(pool).map(
+            lambda start: inference.predict(session, features[start : start + BLOCK]), starts
         ):
-            predictions.append(block)
-            progress.add(len(block.labels))
+            predictions.append(part_predictions)
+            progress.add(len(part_predictions.labels))
     return Predictions(*map(np.concatenate, zip(*predictions, strict=True)))
 
 

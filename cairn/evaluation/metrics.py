@@ -90,7 +90,7 @@ def _accuracy(rows: ScoredRows, _: int) -> float:
 
 
 def _balanced_accuracy(rows: ScoredRows, classes: int) -> float:
-    """The mean recall of the classes that occur."""
+    """Average the recall of the classes that occur."""
     counts = _confusion(rows, classes)
     of_each = counts.sum(axis=1)
     return float(np.mean((counts.diagonal() / of_each.clip(1))[of_each > 0]))
@@ -151,7 +151,7 @@ def log_loss(truth: Labels, probabilities: NDArray[Any]) -> float:
 
 
 def _brier(truth: Labels, probabilities: NDArray[Any]) -> float:
-    """The mean squared distance from n × classes probabilities to the truth; of two, half of it.
+    """Average the squared distance from n × classes probabilities to the truth; of two, half it.
 
     As scikit-learn has it, which takes a hundred times as long to check its input: the bootstrap
     asks for every score hundreds of times.
@@ -163,7 +163,7 @@ def _brier(truth: Labels, probabilities: NDArray[Any]) -> float:
 
 
 def _calibration_error(rows: ScoredRows, _: int) -> float:
-    """By how much the probability of the likeliest class misses how often it is the true one.
+    """Measure how far the likeliest class's probability is from how often it is the true one.
 
     The mean over bins of that probability, weighted by their rows: the expected calibration error.
     """
@@ -176,7 +176,7 @@ def _calibration_error(rows: ScoredRows, _: int) -> float:
 def _expected_calibration_error(
     probabilities: NDArray[np.float64], hits: NDArray[np.bool_]
 ) -> float:
-    """By how much n probabilities miss the fraction of hits, in the mean over bins of them."""
+    """Measure how far n probabilities are from the fraction of hits, in the mean over bins."""
     bins = np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     return float(np.abs(np.bincount(bins, probabilities - hits)).sum() / len(hits))
 

@@ -102,7 +102,7 @@ def style() -> Iterator[None]:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as PNG, which says neither when nor by what it was made."""
+    """Encode a figure as PNG, without a date and without the name of a program."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -115,7 +115,7 @@ def png(figure: Figure) -> bytes:
 
 
 def short(text: object, most: int = NAME) -> str:
-    r"""A name on one line, without its middle where it is long.
+    r"""Write a name on one line, without its middle where it is long.
 
     >>> short("measured\nin the year 2031", 15)
     'measured…r 2031'
@@ -130,7 +130,7 @@ def short(text: object, most: int = NAME) -> str:
 
 
 def _room(line: str, most: int) -> int:
-    """How many of a line's characters have room where so many of usual width have.
+    """Count how many of a line's characters have room where so many of usual width have.
 
     >>> _room("name", 8), _room("名前", 8)
     (8, 4)
@@ -148,22 +148,22 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _title(figure: Figure, title: str) -> None:
-    """The title, at the left; it has room for 44 characters."""
+    """Write the title, at the left; it has room for 44 characters."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
 def _ticks(most: int, *, integer: bool = False) -> MaxNLocator:
-    """At most so many steps along an axis, of round numbers."""
+    """Return at most so many steps along an axis, of round numbers."""
     return MaxNLocator(most, integer=integer, steps=[1, 2, 5, 10])
 
 
 def _below(figure: Figure, text: str) -> None:
-    """What the x axis shows, where names at the y axis leave it too little room."""
+    """Write what the x axis shows, where names at the y axis leave it too little room."""
     figure.supxlabel(text, fontsize=9.5)
 
 
 def _sentence(title: str, text: str) -> Figure:
-    """What stands where there is nothing to draw."""
+    """Draw a sentence where there is nothing else to draw."""
     figure = Figure(INCHES)
     _title(figure, title)
     figure.text(0.5, 0.5, textwrap.fill(text, 48), ha="center", va="center", fontsize=11)
@@ -171,7 +171,7 @@ def _sentence(title: str, text: str) -> Figure:
 
 
 def _interval(axes: Axes, score: Interval) -> None:
-    """The interval of the score in the title, in a line of its own below it, if there is one."""
+    """Write the interval of the score in the title on a line below it, if there is one."""
     if score.ends is None:
         return
     axes.set_title(
@@ -181,10 +181,10 @@ def _interval(axes: Axes, score: Interval) -> None:
     )
 
 
-def _legend(figure: Figure, axes: Axes, place: Any, title: str | None = None) -> None:
-    """A legend at a free place of the axes, or beside them where there are many classes.
+def _legend(figure: Figure, axes: Axes, location: Any, title: str | None = None) -> None:
+    """Draw a legend inside the axes, or beside them where there are many classes.
 
-    The names are given: of those that begin with `_`, matplotlib would find none.
+    The names are passed in: matplotlib would skip those that begin with `_`.
     """
     lines = axes.lines
     names = [str(line.get_gid()) for line in lines if line.get_gid()]
@@ -192,24 +192,24 @@ def _legend(figure: Figure, axes: Axes, place: Any, title: str | None = None) ->
     if len(names) > BOTH - 1:
         figure.legend(handles, names, loc="outside right center", title=title)
     else:
-        axes.legend(handles, names, loc=place, title=title)
+        axes.legend(handles, names, loc=location, title=title)
 
 
 def _confusion(points: Points, evaluation: Evaluation, contract: Contract) -> Figure:
-    """Counts, shaded by their share of the rows of the class."""
+    """Draw counts, shaded by their fraction of the rows of the class."""
     keys, frame = contract.target.keys, points["confusion"]
-    places = {key: place for place, key in enumerate(keys)}
+    codes = {key: code for code, key in enumerate(keys)}
     counts = np.zeros((len(keys), len(keys)), dtype=np.int64)
-    np.add.at(counts, (frame["actual"].map(places), frame["predicted"].map(places)), 1)
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    np.add.at(counts, (frame["actual"].map(codes), frame["predicted"].map(codes)), 1)
+    fractions = counts / counts.sum(axis=1, keepdims=True).clip(1)
     total = evaluation.rows.test
     of = f"the {total:,}" if len(frame) == total else f"{len(frame):,} of the {total:,}"
     figure, axes = _figure(f"Confusion on {of} test rows", "predicted", "actual")
-    shown = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    shown = axes.imshow(fractions, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     bar = figure.colorbar(
-        shown, ax=axes, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %"
+        shown, ax=axes, shrink=0.8, format=lambda fraction, _: f"{100 * fraction:.0f} %"
     )
-    bar.set_label("share of the actual class")
+    bar.set_label("fraction of the actual class")
     bar.outline.set_visible(False)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -223,29 +223,29 @@ def _confusion(points: Points, evaluation: Evaluation, contract: Contract) -> Fi
     axes.set_xticks(range(0, len(keys), step), names, fontsize=size, rotation=0 if flat else 90)
     axes.set_yticks(range(0, len(keys), step), names, fontsize=size)
     if len(keys) <= COUNTS:
-        _cells(axes, counts, shares)
+        _cells(axes, counts, fractions)
     return figure
 
 
 def _folded(key: str) -> str:
-    """A name on two lines, or three where its words are long."""
+    """Wrap a name on two lines, or three where its words are long."""
     name = short(key, 26)
     return textwrap.fill(name, _room(name, 13))
 
 
-def _cells(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
-    """The numbers in the cells; those that are zero just where there are few classes."""
+def _cells(axes: Axes, counts: NDArray[np.int64], fractions: NDArray[np.float64]) -> None:
+    """Write the numbers into the cells; zeros only where there are few classes."""
     both = len(counts) <= BOTH
     for row, column in np.argwhere(counts >= (0 if both else 1)).tolist():
-        share, count = shares[row, column], f"{counts[row, column]:,}"
+        fraction, count = fractions[row, column], f"{counts[row, column]:,}"
         axes.text(
             column,
             row,
-            f"{count}\n{100 * share:.1f} %" if both and counts[row, column] else count,
+            f"{count}\n{100 * fraction:.1f} %" if both and counts[row, column] else count,
             ha="center",
             va="center",
             fontsize=11 if both else 8,
-            color="white" if share > 0.55 else DARK,  # noqa: PLR2004 - what can be read
+            color="white" if fraction > 0.55 else DARK,  # noqa: PLR2004 - what can be read
         )
 
 
@@ -264,7 +264,7 @@ def _roc(points: Points, evaluation: Evaluation, contract: Contract) -> Figure:
 
 
 def _scored(contract: Contract, score: str) -> str | None:
-    """The title of a legend of several classes."""
+    """Return the title of a legend of several classes."""
     return f"class: {score}" if len(contract.target.keys) > BINARY else None
 
 
@@ -286,13 +286,13 @@ def _precision_recall(points: Points, evaluation: Evaluation, contract: Contract
 
 
 def _area(evaluation: Evaluation, name: str, shown: str) -> str:
-    """The score of the picture, which is a mean where there are several classes."""
+    """Write the score of the plot, which is a mean where there are several classes."""
     several = "mean " if len(evaluation.classes) > BINARY else ""
     return f"{several}{shown} {number(evaluation.test[name].value)}"
 
 
 def _named(evaluation: Evaluation, contract: Contract, score: str) -> dict[str, str | None]:
-    """Class → what the legend calls it; with many classes those alone that do worst, and first."""
+    """Name the classes in the legend; of many classes only the worst, and these first."""
     values = {each.key: each.scores[score].value for each in evaluation.classes}
     keys = contract.target.keys
     if len(keys) == BINARY:
@@ -302,15 +302,15 @@ def _named(evaluation: Evaluation, contract: Contract, score: str) -> dict[str, 
         ranks = {key: 1.0 if value is None else value for key, value in values.items()}
         keys = tuple(sorted(keys, key=ranks.__getitem__))
     return {
-        key: f"{short(key, 15)}{SCORED}{number(values[key])}" if place < len(COLOURS) else None
-        for place, key in enumerate(keys)
+        key: f"{short(key, 15)}{SCORED}{number(values[key])}" if rank < len(COLOURS) else None
+        for rank, key in enumerate(keys)
     }
 
 
 def _lines(
     axes: Axes, frame: pd.DataFrame, names: tuple[str, str], classes: Mapping[str, str | None]
 ) -> None:
-    """A line a class: those with a name in colour, the others in grey below them."""
+    """Draw a line a class: those with a name in colour, the others in grey below them."""
     x, y = names
     colours = iter(COLOURS)
     for key, name in classes.items():
@@ -325,7 +325,7 @@ def _lines(
 
 
 def _rates(points: Points, evaluation: Evaluation, contract: Contract) -> dict[str, float]:
-    """The rates of the second class with the threshold, on the test rows; empty without one."""
+    """Compute the rates of the second class at the threshold; empty without one."""
     if not evaluation.threshold:
         return {}
     frame, key = points["confusion"], contract.target.keys[1]
@@ -339,7 +339,7 @@ def _rates(points: Points, evaluation: Evaluation, contract: Contract) -> dict[s
 
 
 def _mark(axes: Axes, x: float, y: float, threshold: Threshold) -> None:
-    """The point where the threshold decides."""
+    """Mark the point where the threshold decides."""
     name = f"class {short(json_key(threshold.label), 12)} from {threshold.value:.3g}"
     axes.plot(
         [x], [y], "o", color=RED, markersize=8, markeredgecolor="white", gid=name, clip_on=False,
@@ -348,7 +348,7 @@ def _mark(axes: Axes, x: float, y: float, threshold: Threshold) -> None:
 
 
 def json_key(label: object) -> str:
-    """A class as a key of JSON has it.
+    """Write a class as a key of JSON.
 
     >>> json_key(True), json_key("yes")
     ('true', 'yes')
@@ -370,15 +370,15 @@ def _calibration(points: Points, evaluation: Evaluation, contract: Contract) -> 
     _lines(upper, frame, ("predicted", "observed"), unscored)
     for line in upper.lines:
         line.set(marker="o" if line.get_color() in COLOURS else "", markersize=4)
-    upper.set(ylabel="share observed", ylim=(-0.03, 1.03))
+    upper.set(ylabel="observed fraction", ylim=(-0.03, 1.03))
     _legend(figure, upper, "upper left", "lowest AUC" if len(named) > len(unscored) else None)
     bins = np.ceil(frame["predicted"].to_numpy() * BINS).clip(1, BINS).astype(np.int64) - 1
     rows = np.bincount(bins, weights=frame["rows"], minlength=BINS)
     lower.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.9 / BINS, color=SKY)
     lower.yaxis.set_major_locator(_ticks(3, integer=True))
     binary = len(contract.target.keys) == BINARY
-    of = f"probability predicted of {short(contract.target.keys[1])}" if binary else ""
-    lower.set(ylabel="rows", xlabel=of or "probability predicted, of each class")
+    of = f"predicted probability of {short(contract.target.keys[1])}" if binary else ""
+    lower.set(ylabel="rows", xlabel=of or "predicted probability, of each class")
     figure.align_ylabels()
     return figure
 
@@ -390,7 +390,7 @@ def _importance(points: Points, _: Evaluation, contract: Contract) -> Figure:
     word = "columns" if set(frame["column"]) <= set(contract.names) else "columns and features"
     some = f", {len(best)} of {len(frame)}" if len(frame) > len(best) else ""
     figure, axes = _figure(f"Importance of the {word}{some}", "", "")
-    _below(figure, "growth of the log loss (nats) when the column is shuffled")
+    _below(figure, "increase of the log loss (nats) when the column is shuffled")
     axes.barh(range(len(best)), best["importance"], color=BLUE, height=min(0.7, len(best) / 10))
     names = [short(_caption(name, contract), 26) for name in best["column"]]
     axes.set_yticks(range(len(best)), names)
@@ -461,7 +461,7 @@ def _dependence(points: Points, _: Evaluation, contract: Contract) -> Figure:
 
 
 def _moved(frame: pd.DataFrame) -> list[str]:
-    """The classes whose probability changes most, as many as there are colours, in order."""
+    """Return the classes whose probability changes most, as many as there are colours, in order."""
     of = frame.groupby(["class", "column"], sort=False)["probability"]
     spans = (of.max() - of.min()).groupby(level="class", sort=False).max()
     most = set(spans.sort_values(ascending=False, kind="stable").index[: len(COLOURS)])
@@ -469,7 +469,7 @@ def _moved(frame: pd.DataFrame) -> list[str]:
 
 
 def _panel(axes: Axes, frame: pd.DataFrame, classes: Sequence[str]) -> None:
-    """The curves of one column; points where it is a category."""
+    """Draw the curves of one column; points where it is a category."""
     named = frame["label"].notna().all()
     for key, colour in zip(classes, COLOURS, strict=False):
         own = frame[frame["class"] == key]
@@ -478,8 +478,8 @@ def _panel(axes: Axes, frame: pd.DataFrame, classes: Sequence[str]) -> None:
                   linewidth=0.8 if named else 1.8)  # fmt: skip
     axes.tick_params(labelsize=8)
     if not named:
-        whole = bool((frame["value"] % 1 == 0).all())
-        axes.xaxis.set_major_locator(_ticks(3, integer=whole))
+        is_integer = bool((frame["value"] % 1 == 0).all())
+        axes.xaxis.set_major_locator(_ticks(3, integer=is_integer))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
         return
     labels = list(frame[frame["class"] == classes[0]]["label"])
@@ -491,14 +491,14 @@ def _panel(axes: Axes, frame: pd.DataFrame, classes: Sequence[str]) -> None:
 
 
 def _with_unit(name: str, contract: Contract) -> str:
-    """What people call a feature, with the unit of its column."""
+    """Name a feature as people do, with the unit of its column."""
     caption = _caption(name, contract)
     column = next((each for each in contract.columns if each.name == name), None)
     return f"{caption} ({column.unit})" if column and column.unit else caption
 
 
 def _caption(name: str, contract: Contract) -> str:
-    """What people call a column or a feature: the table's own header, less the unit.
+    """Name a column or a feature as people do: the table's own header, less the unit.
 
     A date's part follows the header.
     """
@@ -524,11 +524,11 @@ def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
     rungs = sorted(set(frame["rows"]))
     colours = [BLUE] if len(rungs) == 1 else [SHADES(0.25 + 0.75 * i / (len(rungs) - 1))
                                               for i in range(len(rungs))]  # fmt: skip
-    places = {candidate: place for place, candidate in enumerate(shown)}
+    ranks = {candidate: rank for rank, candidate in enumerate(shown)}
     for rung, colour in zip(rungs, colours, strict=True):
-        own = frame[(frame["rows"] == rung) & frame["candidate"].isin(places)]
+        own = frame[(frame["rows"] == rung) & frame["candidate"].isin(ranks)]
         if len(own):
-            axes.errorbar(own["value"], own["candidate"].map(places), xerr=own["deviation"],
+            axes.errorbar(own["value"], own["candidate"].map(ranks), xerr=own["deviation"],
                           fmt="o", color=colour, markersize=5, elinewidth=1,
                           label=f"on {rung:,} rows")  # fmt: skip
     axes.axhspan(len(shown) - 1.5, len(shown) - 0.5, color=ORANGE, alpha=0.18, linewidth=0)
@@ -544,7 +544,7 @@ def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
 
 
 def _rank(frame: pd.DataFrame, *, up: bool, best: str) -> list[str]:
-    """The candidates: the chosen one, then those that reached the most rows, the better first."""
+    """Order the candidates: the chosen one, then those with the most rows, the better first."""
     last = frame.sort_values("rows", kind="stable").groupby("candidate", sort=False).last()
     last = last.assign(loss=-last["value"] if up else last["value"], rest=last.index != best)
     ordered = last.sort_values(
@@ -554,7 +554,7 @@ def _rank(frame: pd.DataFrame, *, up: bool, best: str) -> list[str]:
 
 
 def _wrapped(candidate: str) -> str:
-    """A candidate on two lines at most."""
+    """Wrap a candidate on two lines at most."""
     estimator, _, changes = candidate.partition(" ")  # the changes tell them apart
     lines = textwrap.wrap(short(f"{short(estimator, 16)} {changes}", 48), 26)
     return "\n".join(lines[:2])

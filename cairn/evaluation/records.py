@@ -125,7 +125,7 @@ def values(scores: Scores) -> dict[str, float]:
 
 
 def _metric(metric: Metric) -> dict[str, Any]:
-    """What the page has to know of a metric."""
+    """Return what the page has to know of a metric."""
     return {
         "name": metric.name,
         "title": metric.label,

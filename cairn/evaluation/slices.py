@@ -58,7 +58,7 @@ def _count(labels: Labels, classes: int) -> list[int]:
 
 
 def _scores_of_class(result: Bootstrap, code: int, counts: Counts) -> dict[str, Interval]:
-    """The intervals of the class with this code."""
+    """Return the intervals of the class with this code."""
     first = code * len(PER_CLASS)
     rows = {
         "precision": max(1, counts.predicted),

@@ -10,8 +10,7 @@ from scipy.stats import loguniform, randint, uniform
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from cairn.console import CairnError
-from cairn.params import Range, Space, Train
-from cairn.params import train as parse_train
+from cairn.params.train import Range, Space, Train, parse_train
 
 PAIR = 2  # a name and its estimator
 # Params that a candidate may change beside the estimator's arguments.
@@ -28,8 +27,7 @@ class Candidate(NamedTuple):
     def name(self) -> str:
         """The estimator and the changes on one line.
 
-        >>> from cairn.params import load
-        >>> Candidate(load().train, {"max_depth": 4}).name
+        >>>         >>> Candidate(Train(), {"max_depth": 4}).name
         'RandomForestClassifier max_depth=4'
         """
         changes = ", ".join(f"{name}={value}" for name, value in self.changes.items())

@@ -1,7 +1,8 @@
 """Rows that are alike in every feature: found by hashes, and kept on one side of every split.
 
-A model that has seen a row knows its copy, so a copy among the rows that judge it flatters. Rows
-that differ in the label alone are copies as well. Memory is some 40 bytes a row.
+A model knows the copy of a row that it was fitted to, so a copy among the test rows makes its
+scores too good. Rows that differ only in the label are copies as well. Memory is some 40 bytes a
+row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 2**14  # rows of a matrix that are hashed at a time, which the processor's cache holds
+CHUNK = 2**14  # rows of a matrix that are hashed at a time, which the processor's cache holds
 # SplitMix64 (G. Steele et al., Fast splittable pseudorandom number generators, 2014).
 STEPS = (
     (np.uint64(0xBF58476D1CE4E5B9), np.uint64(30)),
@@ -61,13 +62,13 @@ class Groups(NamedTuple):
     mixes: Hashes
 
 
-class Plan(NamedTuple):
-    """Which rows are for the test.
+class HoldOut(NamedTuple):
+    """Which rows are held out for the test.
 
     Attributes
     ----------
     is_twin, is_test
-        n: whether a row has a copy, and of those that do whether it is for the test.
+        n: whether a row has a copy; and, of rows that have one, whether it is for the test.
     singles
         How many rows without a copy are for the test, of each class.
     """
@@ -79,15 +80,13 @@ class Plan(NamedTuple):
 
 def hash_columns(columns: Iterable[NDArray[Any]]) -> Hashes:
     """Hash n rows, given column by column as float32 or float64; NaN is like NaN, -0 like 0."""
-    found: Hashes | None = None
+    hashes: Hashes | None = None
     for column in columns:
-        bits = _bits(column)
-        found = np.full(len(bits), START) if found is None else found
-        found ^= bits
-        _mix(found)
-    if found is None:
+        bits = _to_bits(column)
+        hashes = _mix((np.full(len(bits), START) if hashes is None else hashes) ^ bits)
+    if hashes is None:
         raise ValueError("no column to hash")
-    return found
+    return hashes
 
 
 def hash_matrix(features: Any) -> Hashes:
@@ -95,27 +94,29 @@ def hash_matrix(features: Any) -> Hashes:
     values = np.asarray(features)
     if values.dtype not in {np.dtype("f4"), np.dtype("f8")}:
         values = values.astype(np.float64)
-    found = np.empty(len(values), dtype=np.uint64)
-    for start in range(0, len(values), BLOCK):
-        block = values[start : start + BLOCK]
-        found[start : start + BLOCK] = hash_columns(block.T)
-    return found
+    hashes = np.empty(len(values), dtype=np.uint64)
+    for start in range(0, len(values), CHUNK):
+        chunk = values[start : start + CHUNK]
+        hashes[start : start + CHUNK] = hash_columns(chunk.T)
+    return hashes
 
 
-def _bits(values: NDArray[Any]) -> Hashes:
-    """The bits of each number as an integer, those of equal numbers alike."""
+def _to_bits(values: NDArray[Any]) -> Hashes:
+    """Read the bits of each number as an integer, equal for equal numbers."""
     plain = values + values.dtype.type(0)  # a copy, in which -0 is 0
     plain[np.isnan(plain)] = np.nan
     bits: Hashes = plain.view(f"u{plain.dtype.itemsize}").astype(np.uint64)
     return bits
 
 
-def _mix(numbers: Hashes) -> None:
-    """Spread each number over all 64 bits, in place."""
+def _mix(numbers: Hashes) -> Hashes:
+    """Spread each number over all 64 bits."""
+    mixed = numbers.copy()
     for factor, bits in STEPS:
-        numbers ^= numbers >> bits
-        numbers *= factor
-    numbers ^= numbers >> np.uint64(31)
+        mixed ^= mixed >> bits
+        mixed *= factor
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def find_twins(hashes: Hashes) -> Mask:
@@ -125,8 +126,8 @@ def find_twins(hashes: Hashes) -> Mask:
     if not len(repeated):
         return np.zeros(len(hashes), dtype=bool)
     nearest = repeated[np.searchsorted(repeated, hashes).clip(max=len(repeated) - 1)]
-    found: Mask = nearest == hashes
-    return found
+    is_twin: Mask = nearest == hashes
+    return is_twin
 
 
 def count(hashes: Hashes, classes: Places) -> Counts:
@@ -152,20 +153,20 @@ def group(hashes: Hashes, classes: Places) -> Groups:
     pairs, number = np.unique(of * width + classes, return_counts=True)
     owner, label = np.divmod(pairs, width)
     main = np.empty(len(keys), dtype=np.int64)
-    # The last that is written stays: the commonest label, of equals the first.
+    # The last value written stays: the most frequent label, or the first of equally frequent ones.
     order = np.lexsort([-label, number, owner])
     main[owner[order]] = label[order]
-    each = (label + 1).astype(np.uint64)
-    _mix(each)
+    each = _mix((label + 1).astype(np.uint64))
     mixes = np.zeros(len(keys), dtype=np.uint64)
     np.add.at(mixes, owner, each * number.astype(np.uint64))
     return Groups(of, sizes, main, mixes)
 
 
 def order(groups: Groups, random: Any) -> Places:
-    """Put groups in an order of which every other, every third and so on are alike.
+    """Order groups so that every second, third or nth of them has a like mix of labels and sizes.
 
-    By class, the largest first, those with the same labels side by side and at random.
+    The order is by class, then by size from the largest; groups with the same labels are side by
+    side, at random.
 
     Parameters
     ----------
@@ -174,64 +175,71 @@ def order(groups: Groups, random: Any) -> Places:
     """
     mixed = random.permutation(len(groups.sizes))
     keys = [groups.mixes[mixed], -groups.sizes[mixed], groups.main[mixed]]
-    found: Places = mixed[np.lexsort(keys)]
-    return found
+    ordered: Places = mixed[np.lexsort(keys)]
+    return ordered
 
 
-def hold_out(hashes: Hashes, classes: Places, number: int, share: float, seed: int) -> Plan:
-    """Choose the rows for a test: copies together, each class in proportion as far as can be.
+def hold_out(hashes: Hashes, classes: Places, number: int, fraction: float, seed: int) -> HoldOut:
+    """Hold out rows for a test: copies together, each class in proportion as far as possible.
 
     Parameters
     ----------
     hashes, classes
-        n each: what rows are alike in, and their class codes.
+        n each: the hash of each row's features, and its class code.
     number
-        Of classes.
-    share
-        Of the rows that are for the test.
+        How many classes there are.
+    fraction
+        The fraction of the rows that are for the test.
 
     Returns
     -------
-    Plan
-        Each class that has two rows which are no copies is on both sides; one that has none is
-        for training alone. Of each class the test has its share within a row, where enough of its
-        rows have no copy.
+    HoldOut
+        Each class that has two rows that differ is on both sides; the other classes are for
+        training only. Of each class the test has that fraction to within one row, where enough of
+        its rows have no copy.
     """
     is_twin = find_twins(hashes)
-    whole = np.bincount(classes, minlength=number)
-    wanted = np.rint(whole * share).astype(np.int64).clip(1, np.maximum(whole - 1, 0))
+    counts = np.bincount(classes, minlength=number)
+    wanted = np.rint(counts * fraction).astype(np.int64).clip(1, np.maximum(counts - 1, 0))
     is_test = np.zeros(len(hashes), dtype=bool)
-    alone = np.bincount(classes[~is_twin], minlength=number)
+    unique = np.bincount(classes[~is_twin], minlength=number)
     if is_twin.any():
         truth = classes[is_twin]
         groups = group(hashes[is_twin], truth)
-        aside = _every(order(groups, np.random.default_rng(seed)), share)
-        aside = _both_sides(groups, truth, aside, alone)
-        is_test[is_twin] = aside[groups.of]
+        drawn = _draw_evenly(order(groups, np.random.default_rng(seed)), fraction)
+        is_test[is_twin] = _fill_sides(groups, truth, drawn, unique)[groups.of]
     test = np.bincount(classes[is_test], minlength=number)
     train = np.bincount(classes[is_twin & ~is_test], minlength=number)
-    singles = np.clip(wanted - test, 0, np.maximum(alone - (train == 0), 0))
-    return Plan(is_twin, is_test, singles)
+    singles = np.clip(wanted - test, 0, np.maximum(unique - (train == 0), 0))
+    return HoldOut(is_twin, is_test, singles)
 
 
-def _every(ordered: Places, share: float) -> Mask:
-    """Take that share of groups, evenly along their order."""
-    steps = np.floor(np.arange(len(ordered) + 1) * share + 0.5)
-    found = np.zeros(len(ordered), dtype=bool)
-    found[ordered] = np.diff(steps) > 0
-    return found
+def _draw_evenly(ordered: Places, fraction: float) -> Mask:
+    """Draw that fraction of groups, evenly along their order."""
+    steps = np.floor(np.arange(len(ordered) + 1) * fraction + 0.5)
+    is_drawn = np.zeros(len(ordered), dtype=bool)
+    is_drawn[ordered] = np.diff(steps) > 0
+    return is_drawn
 
 
-def _both_sides(groups: Groups, truth: Places, aside: Mask, alone: Places) -> Mask:
-    """Move the smallest group of a class that would lack a side, which single rows cannot fill."""
-    found = aside.copy()
-    for code in np.flatnonzero(alone == 0):
+def _fill_sides(groups: Groups, truth: Places, drawn: Mask, unique: Places) -> Mask:
+    """Move the smallest group of a class that would lack a side, and has no unique row to fill it.
+
+    Parameters
+    ----------
+    drawn
+        g: whether a group is for the test.
+    unique
+        Of each class, how many rows have no copy.
+    """
+    is_test = drawn.copy()
+    for code in np.flatnonzero(unique == 0):
         own = np.unique(groups.of[truth == code])
         own = own[np.argsort(groups.sizes[own], kind="stable")]
-        if len(own) > 1 and not found[own].any():
-            found[own[0]] = True
-    for code in np.flatnonzero(alone == 0):  # to train on each is worth more than to test
+        if len(own) > 1 and not is_test[own].any():
+            is_test[own[0]] = True
+    for code in np.flatnonzero(unique == 0):  # training on a class matters more than testing it
         own = np.unique(groups.of[truth == code])
-        if len(own) and found[own].all():
-            found[own[np.argmin(groups.sizes[own])]] = False
-    return found
+        if len(own) and is_test[own].all():
+            is_test[own[np.argmin(groups.sizes[own])]] = False
+    return is_test

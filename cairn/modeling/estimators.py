@@ -18,7 +18,7 @@ from cairn.console import CairnError, say
 from cairn.contract import Contract
 from cairn.modeling import compat
 from cairn.modeling.folds import Folds
-from cairn.params import Train
+from cairn.params.train import Train
 
 FOLDS = 5
 # Inside arguments, what makes a mapping an estimator.

@@ -21,7 +21,7 @@ from cairn.contract import Contract
 from cairn.modeling import alignment, estimators, feature_names
 from cairn.modeling.folds import LEAST, count_distinct, is_short
 from cairn.modeling.preprocessing import prepare
-from cairn.params import Train
+from cairn.params.train import Train
 from cairn.paths import TRAIN
 
 # scikit-learn raises these if an estimator does not take an argument, or the rows.

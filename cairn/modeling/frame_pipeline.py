@@ -19,10 +19,11 @@ from sklearn.pipeline import Pipeline
 
 from cairn import formats, inference
 from cairn.console import CairnError
-from cairn.contract import LARGEST, MISSING_TEXTS, NUMBERS, Category, Column, Contract
+from cairn.contract import LARGEST, NUMBERS, Category, Column, Contract
 from cairn.inference import Predictions
 from cairn.tables import header
-from cairn.transform import Engineering, features
+from cairn.tables.missing import rule_of
+from cairn.transform import Engineering, to_features
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 REPEATED = re.compile(r"(.+)\.\d+")
@@ -126,11 +127,11 @@ def build_matrix(rows: Any, contract: Contract, engineering: Engineering) -> Flo
     columns, problems = _read_columns(frame, contract)
     if problems:
         raise CairnError("; ".join(problems))
-    return np.column_stack(list(features(columns, contract, engineering).values()))
+    return np.column_stack(list(to_features(columns, contract, engineering).values()))
 
 
 def _read_columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], list[str]]:
-    """Read the columns as `transform.features` takes them, and describe their problems."""
+    """Read the columns as `transform.to_features` takes them, and describe their problems."""
     names = match_names([str(label) for label in frame.columns], contract)
     indices = {name: index for index, name in reversed(list(enumerate(names)))}
     columns: dict[str, Any] = {}
@@ -197,19 +198,13 @@ def _read_column(values: pd.Series, column: Column, contract: Contract) -> tuple
 
 def _to_python(values: pd.Series, column: Column, contract: Contract) -> list[Any]:
     """Convert values to Python's own; None if missing to pandas or by a marker of the table."""
-    markers = {*(MISSING_TEXTS if contract.missing is None else contract.missing), *column.markers}
-    # A category may have a marker's name, and is then no missing value.
-    markers -= set(map(str, column.categories))
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, str):
-            text = value.strip() if contract.strip else value
-            return None if text in markers else text
-        return value
-
-    absent = values.isna().to_numpy()
-    listed = values.astype(object).tolist()
-    return [None if gone else clean(each) for each, gone in zip(listed, absent, strict=True)]
+    rule = rule_of(column, contract)
+    is_missing = values.isna().to_numpy()
+    listed = zip(values.astype(object).tolist(), is_missing, strict=True)
+    return [
+        None if is_none else rule.clean_text(value) if isinstance(value, str) else value
+        for value, is_none in listed
+    ]
 
 
 def _describe_problem(

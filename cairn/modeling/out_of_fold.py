@@ -18,7 +18,7 @@ from cairn.contract import Contract
 from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import fitting, search
 from cairn.modeling.folds import LEAST, Folds, count_distinct, is_short, limit_folds
-from cairn.params import Train
+from cairn.params.train import Train
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]

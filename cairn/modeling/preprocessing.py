@@ -16,7 +16,7 @@ from cairn.console import Unfit
 from cairn.contract import Column, Contract
 from cairn.modeling import estimators
 from cairn.modeling.power import Power
-from cairn.params import Train
+from cairn.params.train import Train
 
 BATCH = 2**17  # rows
 MISSING = -1.0  # the code of a missing category

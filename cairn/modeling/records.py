@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cairn.console import CairnError
-from cairn.params import Label, Train
+from cairn.params.base import Label
+from cairn.params.train import Train
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import compat, fitting
 from cairn.modeling.candidates import Candidate, list_candidates
 from cairn.modeling.folds import LEAST, Folds, count_distinct, is_short, limit_folds
-from cairn.params import Train
+from cairn.params.train import Train
 
 ETA = 3  # of a halving: one of three candidates stays, on three times the rows
 

@@ -22,7 +22,7 @@ from cairn.modeling.feature_rows import FeatureRows
 from cairn.modeling.histograms import describe_rows
 from cairn.modeling.out_of_fold import Splits, TrainingRows, predict_out_of_fold
 from cairn.modeling.records import Copies, RowCounts, Search, Threshold, Training
-from cairn.params import FixedValue, Train
+from cairn.params.train import FixedValue, Train
 
 # Of the models that choose the threshold. Many rows need no repeats.
 FOLDS, REPEATS, MANY_ROWS = 5, 3, 20_000

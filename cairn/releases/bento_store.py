@@ -20,7 +20,7 @@ from filelock import FileLock
 from cairn import console, provenance
 from cairn.console import say
 from cairn.paths import RAW, model_store
-from cairn.provenance import ModelFiles, Provenance, inside
+from cairn.provenance import ModelFiles, Provenance, entry_name
 
 HEX = 12
 JSON = ("metrics", "params")  # of the chain, in BentoML's metadata
@@ -30,7 +30,7 @@ TODAY = ModelFiles()
 
 def main() -> None:
     """Register the model that dvc.lock names."""
-    say(f"register: {register(provenance.locked())} is in the BentoML store")
+    say(f"register: {register(provenance.trace_locked())} is in the BentoML store")
 
 
 def register(model: Provenance, root: Path = Path(), files: ModelFiles = TODAY) -> str:
@@ -64,7 +64,7 @@ def find(tag: str, model: Provenance, files: ModelFiles) -> bentoml.Model | None
     folder = _store() / tag.replace(":", "/")
     try:
         entry = bentoml.models.get(tag)
-        if provenance.sha256(Path(entry.path), files.tagged) == model.sha256:
+        if provenance.hash_entry(Path(entry.path), files.tagged) == model.sha256:
             return entry
     except Exception:  # noqa: BLE001, S110 - whatever is wrong with it, it can be made anew
         pass
@@ -76,7 +76,7 @@ def create(tag: str, model: Provenance, root: Path, files: ModelFiles) -> None:
     """Copy the model's files into a new entry of the store."""
     with bentoml.models.create(tag, labels=labels(model), metadata=metadata(model)) as entry:
         for path in files.all:
-            _copy(root / path, Path(entry.path_of(inside(path))))
+            _copy(root / path, Path(entry.path_of(entry_name(path))))
 
 
 def update(entry: bentoml.Model, model: Provenance, root: Path, files: ModelFiles) -> None:
@@ -86,8 +86,8 @@ def update(entry: bentoml.Model, model: Provenance, root: Path, files: ModelFile
     metadata still have the old hash, and the next call completes the work.
     """
     folder = Path(entry.path)
-    changed = [path for path in files.all if not _is_same(root / path, folder / inside(path))]
-    parts = [folder / f"{inside(path)}.part" for path in changed]
+    changed = [path for path in files.all if not _is_same(root / path, folder / entry_name(path))]
+    parts = [folder / f"{entry_name(path)}.part" for path in changed]
     for path, part in zip(changed, parts, strict=True):
         _copy(root / path, part)
     for part in parts:
@@ -100,7 +100,7 @@ def update(entry: bentoml.Model, model: Provenance, root: Path, files: ModelFile
 
 
 def _names(files: ModelFiles) -> set[str]:
-    return {DESCRIPTION, *map(inside, files.all)}
+    return {DESCRIPTION, *map(entry_name, files.all)}
 
 
 def _is_same(source: Path, target: Path) -> bool:

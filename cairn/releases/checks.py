@@ -11,7 +11,7 @@ import numpy as np
 
 from cairn.console import patience
 from cairn.evaluation.metrics import ScoredRows
-from cairn.params import Against, Gates
+from cairn.params.gates import Against, Gates
 from cairn.paths import METRICS, MODEL_CONTRACT, ONNX, TEST, TRAIN
 from cairn.releases import comparison, gates, revision
 from cairn.releases.comparison import IncomparableError, LabeledRows, Model, ScoreDifference

@@ -45,7 +45,7 @@ def _call(command: tuple[str, ...], label: str, **env: str) -> bytes:
     """Return what a command prints; raise a CairnError with the first line of its message."""
     process = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **env})
     if process.returncode:
-        first = provenance.refusal(process.stderr.decode(errors="replace"))
+        first = provenance.explain_refusal(process.stderr.decode(errors="replace"))
         first = first.removeprefix("ERROR: ").removeprefix("error: ")
         raise CairnError(f"{label}: {first}")
     return process.stdout

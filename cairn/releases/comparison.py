@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sklearn
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy.stats import binomtest
 
 from cairn import inference, parquet
@@ -94,8 +93,10 @@ def load_model(folder: Path, number: str) -> Model:
     graph = (folder / ONNX).read_bytes()
     try:
         contract = read_contract(folder / MODEL_CONTRACT)
-    except ValidationError:
-        raise IncomparableError(f"this code cannot read the contract of {number}") from None
+    except CairnError:
+        raise IncomparableError(
+            f"another release of Cairn wrote the contract of {number}"
+        ) from None
     return Model(number, contract, inference.session(graph), len(graph))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cairn import inference
 from cairn.evaluation import metrics
-from cairn.params import Against, Gates
+from cairn.params.gates import Against, Gates
 from cairn.releases.comparison import Model, ScoreDifference
 from cairn.releases.text import NONE, format_table
 

@@ -51,7 +51,7 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 def main() -> None:
     """Log the model that dvc.lock names, such as after a training that DVC did not repeat."""
-    chain = provenance.locked()
+    chain = provenance.trace_locked()
     if not is_configured():
         raise CairnError(f"{URI} is not set; set it to the address of an MLflow server")
     say(f"tracking: {log_model(bento_store.register(chain), chain)}")
@@ -128,7 +128,7 @@ def _log(client: Any, experiment: str, tag: str, chain: Provenance) -> str:
 def _log_files(client: Any, run: str) -> None:
     """Log the model's files, or replace those of a run."""
     for path in list_files():
-        into = Path("model", provenance.inside(path)).parent
+        into = Path("model", provenance.entry_name(path)).parent
         client.log_artifact(run, str(path), into.as_posix())
 
 
@@ -249,14 +249,14 @@ def read_new_hashes() -> dict[str, dict[str, str]]:
 def _hash_files(entries: Iterable[str | dict[str, Any]]) -> dict[str, str]:
     """Hash the files of entries of dvc.yaml, which are paths, or paths with options."""
     paths = (entry if isinstance(entry, str) else next(iter(entry)) for entry in entries)
-    return {path: provenance.digest(Path(path), "md5") for path in paths if Path(path).is_file()}
+    return {path: provenance.hash_file(Path(path), "md5") for path in paths if Path(path).is_file()}
 
 
 def read_commit() -> dict[str, str]:
     """Read the commit, and whether tracked files differ from it, except those that DVC writes."""
-    head = provenance.git_says("rev-parse", "HEAD") or "none"
+    head = provenance.ask_git("rev-parse", "HEAD") or "none"
     own = (":(exclude)dvc.lock", ":(exclude)data")
-    changed = provenance.git_says("status", "--porcelain", "--untracked-files=no", "--", ".", *own)
+    changed = provenance.ask_git("status", "--porcelain", "--untracked-files=no", "--", ".", *own)
     return {"git_commit": head, "git_dirty": str(bool(changed)).lower()}
 
 

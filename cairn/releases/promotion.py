@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from cairn import params
 from cairn.console import CairnError, say
+from cairn.params.base import read_params
+from cairn.params.gates import Gates
 from cairn.releases import revision, versions
 from cairn.releases.release import read_registry
 from cairn.releases.versions import ROLLBACK, Version
@@ -33,7 +34,7 @@ def promote(stage: str, number: str | None = None, force: str | None = None) -> 
     if version == holder:
         say(f"promote: {version.number} is already in {stage}")
         return
-    results = checks.check_gates(version, holder, params.load().gates)
+    results = checks.check_gates(version, holder, read_params(Gates))
     text = f"{gates.format_report(results.gates)}\n{results.note}".strip()
     print(text, flush=True)
     failures = gates.list_failures(results.gates)

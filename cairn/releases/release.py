@@ -6,8 +6,10 @@ import json
 from datetime import UTC, datetime
 from typing import cast, get_args
 
-from cairn import params, provenance
+from cairn import provenance
 from cairn.console import CairnError, patience, say
+from cairn.params.base import read_params
+from cairn.params.train import Train
 from cairn.paths import METRICS
 from cairn.releases import bento_store, commands, revision, versions, working_tree
 from cairn.releases.commands import git
@@ -21,7 +23,7 @@ SHORT = 7  # digits of a commit
 
 def read_registry() -> Registry:
     """Read the registry of the model that params.yaml names."""
-    return versions.read_registry(params.load().train.name)
+    return versions.read_registry(read_params(Train).name)
 
 
 def release(number: str | None = None, bump: str | None = None) -> None:
@@ -40,7 +42,7 @@ def release(number: str | None = None, bump: str | None = None) -> None:
     if existing:
         raise CairnError(f"commit {commit[:SHORT]} is already {existing.number} of {registry.name}")
     wanted = _choose_number(registry, number, bump)
-    chain = provenance.locked()
+    chain = provenance.trace_locked()
     working_tree.check_reproduced()
     tag = bento_store.register(chain)
     message = f"{registry.name} {wanted}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"

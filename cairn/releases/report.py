@@ -124,13 +124,13 @@ def write_report(base: str, url: str = ".") -> Path:
 
 def _resolve_base(name: str) -> Base:
     """Resolve the name of a commit, and empty the folder of the report."""
-    provenance.git_says("rev-parse", "--git-dir")  # raises what keeps git from reading any commit
+    provenance.ask_git("rev-parse", "--git-dir")  # raises what keeps git from reading any commit
     try:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").strip()
     except CairnError:
         raise CairnError(f"git knows no commit {quote(name)}; `git fetch` may bring it") from None
     for path in (METRICS, EVALUATION, *map(_get_picture, PICTURES)):
-        provenance.digest(path, "md5")
+        provenance.hash_file(path, "md5")
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     return Base(commit[:SHORT] if commit.startswith(name) else name, commit)
@@ -305,7 +305,7 @@ def _describe_others(
 
 
 def _is_changed(path: Path, outs: Mapping[Path, revision.Out]) -> bool:
-    return path not in outs or outs[path].md5 != provenance.digest(path, "md5")
+    return path not in outs or outs[path].md5 != provenance.hash_file(path, "md5")
 
 
 def _fetch_pictures(base: Base, names: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ def _name_lock(commit: str) -> str:
 
 def list_outs(commit: str) -> dict[Path, Out]:
     """List the outputs of the stages in the dvc.lock of a commit, by the paths of today's code."""
-    stages = provenance.stages_in(read_lock(commit), _name_lock(commit))
+    stages = provenance.parse_lock(read_lock(commit), _name_lock(commit))
     entries = (out for stage in stages.values() for out in stage["outs"])
     outs = (Out(Path(entry["path"]), entry["md5"], entry["size"]) for entry in entries)
     return {provenance.current_path(out.path): out for out in outs}
@@ -106,7 +106,7 @@ def _copy(out: Out, source: Path | None, commit: str, target: Path) -> None:
         target.write_bytes(git_bytes("show", f"{commit}:./{out.path.as_posix()}"))
     else:
         shutil.copyfile(source, target)
-    if provenance.digest(target, "md5") != out.md5:
+    if provenance.hash_file(target, "md5") != out.md5:
         raise CairnError(
             f"{out.path} of commit {commit[:7]} is damaged: {source or 'git'} is not what dvc.lock "
             "names; delete it and fetch it again"
@@ -135,9 +135,9 @@ def store_model(commit: str, facts: dict[str, str]) -> StoredModel:
         The facts in the tag of its version: if there is a `sha256`, the model must have it.
     """
     text = read_lock(commit)
-    paths = provenance.files_in(provenance.stages_in(text, _name_lock(commit)))
+    paths = provenance.list_files(provenance.parse_lock(text, _name_lock(commit)))
     with open_files(commit, paths.all) as folder:
-        chain = provenance.at(commit, text, folder)
+        chain = provenance.trace_commit(commit, text, folder)
         _check_sha256(chain.sha256, facts)
         return StoredModel(bento_store.register(chain, folder, paths), chain.sha256)
 

@@ -1,1 +1,1 @@
-"""Where tables come from: a file, a folder, S3, https, a database."""
+"""Where tables come from: one module for each kind of source, all of them in `table.SOURCES`."""

@@ -1,4 +1,4 @@
-"""Many files as one tar: the same names and bytes always make the same archive."""
+"""Packs files into one tar: the same names and bytes always give the same archive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 
 CHUNK = 1 << 20  # bytes
 
@@ -39,12 +39,12 @@ class Member:
 
 
 def size(members: Sequence[Member]) -> int:
-    """How many bytes the archive will have."""
+    """Return how many bytes the archive will have."""
     return sum(piece.size for piece in pieces(members))
 
 
 def chunks(members: Sequence[Member], offset: int = 0) -> Iterator[bytes]:
-    """The archive's bytes from an offset on."""
+    """Yield the archive's bytes from an offset on."""
     for piece in pieces(members):
         if offset < piece.size:
             yield from piece.read(offset)
@@ -52,82 +52,82 @@ def chunks(members: Sequence[Member], offset: int = 0) -> Iterator[bytes]:
 
 
 def pieces(members: Sequence[Member]) -> Iterator[Piece]:
-    """What the archive is made of: header, content and padding of each member, then the end."""
+    """Yield the parts of the archive: header, content and padding of each member, then the end."""
     total = 0
     for member in members:
         head = header(member)
-        rest = -member.content.size % tarfile.BLOCKSIZE
-        yield given(head)
+        padding = -member.content.size % tarfile.BLOCKSIZE
+        yield bytes_piece(head)
         yield member.content
-        yield given(bytes(rest))
-        total += len(head) + member.content.size + rest
-    least = 2 * tarfile.BLOCKSIZE
-    yield given(bytes(least + -(total + least) % tarfile.RECORDSIZE))
+        yield bytes_piece(bytes(padding))
+        total += len(head) + member.content.size + padding
+    end = 2 * tarfile.BLOCKSIZE
+    yield bytes_piece(bytes(end + -(total + end) % tarfile.RECORDSIZE))
 
 
 def header(member: Member) -> bytes:
-    """A member's header, which says nothing of whose the file was, nor from when."""
+    """Format a member's header, which names no owner and no time."""
     entry = tarfile.TarInfo(member.name)  # mode 0644, nobody's, from 1970
     entry.size = member.content.size
     return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def given(content: bytes) -> Piece:
-    """A piece that is here already."""
+def bytes_piece(content: bytes) -> Piece:
+    """Return the piece of bytes that are in memory."""
     return Piece(len(content), lambda offset: iter((content[offset:],)))
 
 
-def hidden(name: str) -> bool:
-    """Whether a file is none of the data: `.git/…`, `_SUCCESS`, and what lies below such names."""
+def is_hidden(name: str) -> bool:
+    """Tell whether a file is none of the data: `.git/…`, `_SUCCESS`, and all below such names."""
     parts = PurePosixPath(name).parts
     return any(part.startswith((".", "_")) and part != ".." for part in parts)
 
 
 def members(folder: Path) -> list[Member]:
-    """The regular files below a folder in the order of their names, hidden ones left out.
+    """List the regular files below a folder in the order of their names, without hidden ones.
 
     Raises
     ------
     CairnError
         Where there are none, or a link leads to a folder.
     """
-    found = sorted((path.relative_to(folder).as_posix(), path) for path in walk(folder))
-    if not found:
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in walk(folder))
+    if not files:
         raise CairnError(f"raw.source: no files in {folder}, hidden ones aside")
-    return [Member(name, file(path)) for name, path in found]
+    return [Member(name, file_piece(path)) for name, path in files]
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The regular files below a folder, hidden ones left out."""
+    """Yield the regular files below a folder, without hidden ones."""
     for entry in folder.iterdir():
-        if hidden(entry.name):
+        if is_hidden(entry.name):
             continue
         mode = entry.stat().st_mode
         if stat.S_ISDIR(mode):
             if entry.is_symlink():
                 raise CairnError(
                     f"raw.source: {entry} is a link to a folder, which is not followed; "
-                    "put a folder or links to files in its place"
+                    "put a folder or links to files there instead"
                 )
             yield from walk(entry)
         elif stat.S_ISREG(mode):
             yield entry
 
 
-def file(path: Path) -> Piece:
-    """A file's bytes, as many as it has now."""
-    count = path.stat().st_size
-    return Piece(count, partial(read, path, count))
+def file_piece(path: Path) -> Piece:
+    """Return the piece of a file's bytes, as many as it has now."""
+    size = path.stat().st_size
+    return Piece(size, partial(read, path, size))
 
 
-def read(path: Path, count: int, offset: int) -> Iterator[bytes]:
-    """A file's bytes from an offset on; raises CairnError unless it has so many as it had."""
+def read(path: Path, size: int, offset: int) -> Iterator[bytes]:
+    """Yield a file's bytes from an offset on; raise a CairnError unless it still has that size."""
     with path.open("rb") as opened:
         opened.seek(offset)
         while chunk := opened.read(CHUNK):
             offset += len(chunk)
-            if offset > count:
+            if offset > size:
                 break
             yield chunk
-    if offset != count:
+    if offset != size:
         raise CairnError(f"raw.source: {path} changed while it was read; run it again")

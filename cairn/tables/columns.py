@@ -1,4 +1,4 @@
-"""Which columns a CSV file has, from its first rows."""
+"""The columns of a CSV file, found from its first rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from cairn.console import CairnError
-from cairn.params import Processed
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
 from cairn.tables import first_row, header
 from cairn.tables.header import ROW_NAMES, title
 
@@ -27,7 +27,7 @@ class Columns:
     has_header
         Whether the first row is one.
     index
-        Places of columns that name the rows.
+        Indices of the columns that name the rows.
     is_trailing
         Whether a delimiter ends each row.
     notes
@@ -41,13 +41,15 @@ class Columns:
     notes: tuple[str, ...] = ()
 
 
-def columns(rows: Sequence[Row], block: Processed, where: str, missing: Collection[str]) -> Columns:
+def find_columns(
+    rows: Sequence[Row], params: Processed, where: str, missing: Collection[str]
+) -> Columns:
     """Find the columns of a file.
 
     Parameters
     ----------
     rows
-        The first of them, the one that may be the header too.
+        The first rows, with the one that may be the header.
     where
         The file, for errors.
     missing
@@ -56,21 +58,21 @@ def columns(rows: Sequence[Row], block: Processed, where: str, missing: Collecti
     Raises
     ------
     CairnError
-        Where the first row looks like data and nothing says that it is the header, or the names
-        that params.yaml gives are more or fewer than the fields.
+        Where the first row looks like data and params.yaml does not call it the header, or
+        params.yaml has more or fewer names than a row has fields.
     """
-    if isinstance(block.header, list) or block.header == "none":
-        given = block.header if isinstance(block.header, list) else ()
-        return _without_header(rows, given, where)
-    found, below = _under_header(rows[0], rows[1:])
-    notes = _checked(found.names, below, block, where, missing)
-    named = header.headings(found.names, found.index)
-    return replace(found, notes=(*found.notes, *notes, *header.notes(named)))
+    if isinstance(params.header, list) or params.header == "none":
+        names = params.header if isinstance(params.header, list) else ()
+        return _name_columns(rows, names, where)
+    columns, below = _read_header(rows[0], rows[1:])
+    notes = _check_header(columns.names, below, params, where, missing)
+    headings = header.headings(columns.names, columns.index)
+    return replace(columns, notes=(*columns.notes, *notes, *header.describe_names(headings)))
 
 
-def _under_header(first: Row, rows: Sequence[Row]) -> tuple[Columns, Sequence[Row]]:
-    """The columns that a header names, and the rows with as many fields."""
-    width, usual = len(first), _usual(rows) if rows else len(first)
+def _read_header(first: Row, rows: Sequence[Row]) -> tuple[Columns, Sequence[Row]]:
+    """Read the columns that a header names, and keep the rows with as many fields."""
+    width, usual = len(first), _count_fields(rows) if rows else len(first)
     full = [row for row in rows if len(row) == usual]
     are_ended = bool(full) and all(not row[-1].strip() for row in full)
     names = tuple(first)
@@ -85,7 +87,7 @@ def _under_header(first: Row, rows: Sequence[Row]) -> tuple[Columns, Sequence[Ro
             [row[:-1] for row in full],
         )
     if usual == width + 1 and _are_names([row[0] for row in full]):
-        text = f"the header is one shorter than the rows: their first field is {ROW_NAMES}"
+        text = f"the header has one field fewer than the rows: their first field is {ROW_NAMES}"
         return (
             Columns((ROW_NAMES, *names), index=frozenset({0}), notes=(text,)),
             [["", *row[1:]] for row in full],
@@ -95,60 +97,71 @@ def _under_header(first: Row, rows: Sequence[Row]) -> tuple[Columns, Sequence[Ro
     return Columns(names), full
 
 
-def _usual(rows: Sequence[Row]) -> int:
-    """The number of fields that most rows have."""
+def _count_fields(rows: Sequence[Row]) -> int:
+    """Count the fields that most rows have."""
     return Counter(map(len, rows)).most_common(1)[0][0]
 
 
 def _are_names(fields: Sequence[str]) -> bool:
-    """Whether each of them names a row."""
+    """Tell whether each of them names a row."""
     return all(field.strip() for field in fields) and len(set(fields)) == len(fields)
 
 
-def _checked(
+def _check_header(
     names: tuple[str, ...],
     rows: Sequence[Row],
-    block: Processed,
+    params: Processed,
     where: str,
     missing: Collection[str],
 ) -> tuple[str, ...]:
-    """Notes of a first row that may be data; a CairnError where it looks like that."""
-    if block.header == "first":
+    """Check whether the first row is the header.
+
+    Returns
+    -------
+    tuple
+        A note where the row might be data.
+
+    Raises
+    ------
+    CairnError
+        Where the row looks like data.
+    """
+    if params.header == "first":
         return ()
-    votes = first_row.votes(names, rows, missing)
+    votes = first_row.count_votes(names, rows, missing)
     shown = ", ".join(repr(name[:SHOWN]) for name in names[:LISTED])
     shown += ", …" if len(names) > LISTED else ""
-    if votes.data <= votes.header or _is_in(names, rows, block.target):
-        text = f"the first row is taken for the header, as its numbers count: {shown}"
+    if votes.data <= votes.header or _has_target(names, rows, params.target):
+        text = f"the first row is read as the header, because its numbers count up or down: {shown}"
         return (text,) if votes.does_count else ()
     raise CairnError(
-        f"{where}: the first row looks like data, not like a header: {shown}; if it is data, set "
-        f"processed.header: none, which names the columns column_1 to column_{len(names)}, or to a "
-        f"list of {len(names)} names; if it is the header, set processed.header: first"
+        f"{where}: the first row looks like data, not like a header: {shown}. If it is data, set "
+        f"processed.header: none, which names the columns column_1 to column_{len(names)}, or set "
+        f"it to a list of {len(names)} names. If it is the header, set processed.header: first"
     )
 
 
-def _is_in(names: Sequence[str], rows: Sequence[Row], target: str) -> bool:
-    """Whether the target is a name of the first row, and no value of its column."""
+def _has_target(names: Sequence[str], rows: Sequence[Row], target: str) -> bool:
+    """Tell whether the first row has the target's name, and its column does not have that value."""
     wanted = title(target).name
     return any(
-        title(name).name == wanted and all(row[place].strip() != name.strip() for row in rows)
-        for place, name in enumerate(names)
+        title(name).name == wanted and all(row[index].strip() != name.strip() for row in rows)
+        for index, name in enumerate(names)
     )
 
 
-def _without_header(rows: Sequence[Row], given: Sequence[str], where: str) -> Columns:
-    """The columns of a file whose first row is data: under the names that are given, if any."""
-    usual = _usual(rows)
+def _name_columns(rows: Sequence[Row], names: Sequence[str], where: str) -> Columns:
+    """Name the columns of a file whose first row is data: by these names, or by numbers."""
+    usual = _count_fields(rows)
     is_trailing = usual > 1 and all(not row[-1].strip() for row in rows if len(row) == usual)
-    if given and len(given) in {usual, usual - is_trailing}:
-        return Columns(tuple(given), has_header=False, is_trailing=len(given) < usual)
+    if names and len(names) in {usual, usual - is_trailing}:
+        return Columns(tuple(names), has_header=False, is_trailing=len(names) < usual)
     count = usual - is_trailing
-    if given:
+    if names:
         raise CairnError(
-            f"processed.header: got {len(given)} names; {where} has {count} fields in a row: "
-            f"{', '.join(repr(field[:SHOWN]) for field in rows[0])}"
+            f"processed.header: got {len(names)} names, but a row of {where} has {count} fields: "
+            f"{', '.join(repr(field[:SHOWN]) for field in rows[0])}; list {count} names"
         )
-    names = tuple(f"column_{number}" for number in range(1, count + 1))
+    numbers = tuple(f"column_{number}" for number in range(1, count + 1))
     text = f"no header: the columns are column_1 to column_{count}"
-    return Columns(names, has_header=False, is_trailing=is_trailing, notes=(text,))
+    return Columns(numbers, has_header=False, is_trailing=is_trailing, notes=(text,))

@@ -1,4 +1,4 @@
-"""What becomes of each column: what its profile suggests, and why, in words for people."""
+"""What becomes of each column, and why: decided from its profile, in words for people."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cairn.tables.profile import LONG, NUMBERS, TEXTS, Form, Profile
 DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
 COMPACT = "%Y%m%d"  # dates written as whole numbers
 YEARS = range(1900, 2101)  # of such dates
-EPOCH_YEARS = range(1990, 2101)  # of seconds, or milliseconds, since 1970
+EPOCH_YEARS = range(1990, 2101)  # of seconds or milliseconds since 1970
 DAYS = {form: timedelta(days=1) // unit for form, unit in formats.EPOCHS.items()}
 FAR = 2050  # a year of two digits from here on may be one of the century before
 SHOWN = 3  # values in a reason
-FIGURES = 10**6  # numbers from here on would have an exponent
+LARGE = 10**6  # numbers from here on would have an exponent
 LISTED = 20  # characters of a value in a reason
-ROWS = 10  # fewer do not show that a column says nothing, or names rows
-CODE = 5  # digits: numbers of so many, all of one length and each in one row, are names
+ROWS = 10  # fewer do not show that a column is constant, or names rows
+CODE = 5  # digits: unique numbers of so many, all of one length, are identifiers
 BIRTHDAYS = 6.0  # n² over the range: random numbers are all different with a chance under 5 %
 SPARSE = 10  # rows a category: more of them are categories, however many there are
 COVERED = 0.5  # of the rows, by the categories that stay
@@ -54,8 +54,8 @@ NAMES_ROWS = re.compile(
     r"|.*[a-z](?:Id|ID|Nr|No|Number|Key|Code|Index)"
     r"|(?i:unnamed.*|sno|s\.no\.?)"
 )
-# Headers of columns that hold a moment, with the unit of their numbers or without.
-SAYS_TIME = re.compile(
+# Headers of columns that hold a time, with the unit of their numbers or without.
+IS_TIME = re.compile(
     r"(?i:(?:.*[\W_])?(?:unix)?(?:time|timestamp|date|datetime|ts|epoch|at|on|created|updated)"
     r"(?:[\W_]?(?:s|ms|sec|seconds|millis|utc))?)"
     r"|.*[a-z](?:Time|Timestamp|Date|At|On|Ts|TS)(?:Ms|MS|Utc|UTC)?"
@@ -63,8 +63,8 @@ SAYS_TIME = re.compile(
 
 
 @dataclass(frozen=True)
-class Knobs:
-    """What params.yaml says of inference.
+class Options:
+    """How params.yaml sets inference.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Knobs:
     formats
         Column → how its numbers or dates are written.
     decimal
-        What a number has before its fraction in all of the table.
+        What stands before the fraction of a number in the whole table.
     """
 
     max_categories: int
@@ -92,9 +92,9 @@ class Decision(NamedTuple):
     name
         The column.
     outcome
-        The column of the contract, or that it is left out; None: a person has to decide.
+        The column of the contract, or a column that is left out; None: a person has to decide.
     why
-        What was decided and why, or what is to be decided; empty where the values say it.
+        What was decided and why, or what has to be decided; empty where the values show it.
     is_loud
         Whether people should know of it beyond the table of columns.
     """
@@ -105,7 +105,7 @@ class Decision(NamedTuple):
     is_loud: bool = False
 
 
-def decide(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
+def decide(name: str, profile: Profile, rows: int, options: Options) -> Decision:
     """Decide what becomes of a column.
 
     Parameters
@@ -114,124 +114,129 @@ def decide(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
         How many good rows the table has.
     """
     if not profile.present:
-        return _leave(name, profile, "empty", "no row has a value")
-    if name in knobs.formats:
-        return _by_format(name, profile, rows, knobs)
+        return _leave_out(name, profile, "empty", "no row has a value")
+    if name in options.formats:
+        return _decide_by_format(name, profile, rows, options)
     if profile.forms not in KINDS:
-        return _leave(name, profile, "no type", f"it has {described(profile.forms)}")
-    left = None if name in knobs.keep else _left_out(name, profile, rows)
-    if left:
-        return left
-    decide_ = _text if KINDS[profile.forms] == "category" else _typed
-    return decide_(name, profile, rows, knobs)
+        return _leave_out(name, profile, "no type", f"it mixes {describe_forms(profile.forms)}")
+    left_out = None if name in options.keep else _decide_left_out(name, profile, rows)
+    if left_out:
+        return left_out
+    of_kind = _decide_texts if KINDS[profile.forms] == "category" else _decide_typed
+    return of_kind(name, profile, rows, options)
 
 
-def described(forms: Iterable[Form]) -> str:
-    """Forms as people call them."""
+def describe_forms(forms: Iterable[Form]) -> str:
+    """Describe forms as people call them."""
     return ", ".join(sorted(FORMS[form] for form in forms))
 
 
 def is_code(profile: Profile) -> bool:
-    """Whether whole numbers are too long to be quantities: 15 digits and more."""
+    """Tell whether whole numbers are too long to be quantities: 15 digits and more."""
     ends = [abs(end) for end in (profile.low, profile.high) if end is not None]
     return profile.forms == {"integer"} and max(ends, default=0) >= LONG
 
 
-def _leave(
+def _leave_out(
     name: str, profile: Profile, reason: Reason, why: str, of: str | None = None
 ) -> Decision:
-    left = LeftOut(name=name, header=header(name, profile), reason=reason, of=of)
-    return Decision(name, left, f"left out: {why}", is_loud=reason == "no type")
+    """Leave out a column."""
+    column = LeftOut(name=name, header=find_header(name, profile), reason=reason, of=of)
+    return Decision(name, column, f"left out: {why}", is_loud=reason == "no type")
 
 
-def header(name: str, profile: Profile) -> str | None:
-    """The header where it is not the name."""
+def find_header(name: str, profile: Profile) -> str | None:
+    """Find the header where it is not the name."""
     return profile.header if profile.header not in {None, name} else None
 
 
-def _column(name: str, profile: Profile, rows: int, kind: Kind, **more: Any) -> Column:
-    """A column of the contract."""
+def _make_column(name: str, profile: Profile, rows: int, kind: Kind, **more: Any) -> Column:
+    """Make a column of the contract."""
     keys = {"unit": profile.unit, "missing": profile.present < rows, **more}
-    return Column(name=name, header=header(name, profile), kind=kind, **keys)
+    return Column(name=name, header=find_header(name, profile), kind=kind, **keys)
 
 
-def _left_out(name: str, profile: Profile, rows: int) -> Decision | None:
+def _decide_left_out(name: str, profile: Profile, rows: int) -> Decision | None:
     """Leave out a column that numbers rows, names them, or is the same in all."""
     if profile.is_index:
-        return _leave(name, profile, "index", "the program that wrote the table made it")
+        return _leave_out(name, profile, "index", "the program that wrote the table added it")
     if rows < ROWS:
         return None
     if profile.distinct == 1 and profile.present == rows:
         [value] = profile.counts or profile.values
-        return _leave(name, profile, "constant", f"every row has {shown(value)}")
+        return _leave_out(name, profile, "constant", f"every row has {shorten(value)}")
     if is_code(profile):
-        return _leave(name, profile, "identifier", "whole numbers too long to be quantities")
+        return _leave_out(name, profile, "identifier", "whole numbers too long to be quantities")
     if profile.forms == {"integer"}:
-        return None if _whole_date_format(name, profile) else _number_names(name, profile, rows)
-    return _repeated_names(name, profile, rows) if KINDS[profile.forms] in NUMERIC else None
+        return None if _find_date_format(name, profile) else _leave_out_names(name, profile, rows)
+    return (
+        _leave_out_repeated_names(name, profile, rows) if KINDS[profile.forms] in NUMERIC else None
+    )
 
 
-def _number_names(name: str, profile: Profile, rows: int) -> Decision | None:
+def _leave_out_names(name: str, profile: Profile, rows: int) -> Decision | None:
     """Leave out whole numbers that name rows."""
     if profile.step == 1:
         ends = f"{profile.first:,} to {profile.last:,}"
-        return _leave(name, profile, "index", f"it rises by one from row to row, {ends}")
+        return _leave_out(name, profile, "index", f"it rises by one from row to row, {ends}")
     if not profile.is_unique:
-        return _repeated_names(name, profile, rows)
+        return _leave_out_repeated_names(name, profile, rows)
     span = profile.high - profile.low + 1  # type: ignore[operator]
     if span == rows:
-        return _leave(name, profile, "index", "it has each number once, without a gap")
+        return _leave_out(name, profile, "index", "it has each number of its range once")
     digits = {len(str(abs(int(end)))) for end in (profile.low, profile.high) if end is not None}
     is_named = NAMES_ROWS.fullmatch(profile.header or name)
     is_code_like = len(digits) == 1 and min(digits) >= CODE
     if is_named or profile.is_rising or is_code_like or rows * rows >= BIRTHDAYS * span:
-        return _leave(name, profile, "identifier", "every row has another whole number")
+        return _leave_out(name, profile, "identifier", "every row has a different whole number")
     return None
 
 
-def _repeated_names(name: str, profile: Profile, rows: int) -> Decision | None:
-    """Leave out numbers of customers and the like, which stand in some rows each."""
+def _leave_out_repeated_names(name: str, profile: Profile, rows: int) -> Decision | None:
+    """Leave out numbers of customers and the like, each of which stands in some rows."""
     is_named = re.fullmatch(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)", profile.header or name)
     many = profile.is_capped or profile.distinct * SPARSE > rows
     if is_named and many and profile.is_whole and profile.distinct > texts.FEW:
-        why = f"{count(profile)} different whole numbers under this header name things"
-        return _leave(name, profile, "identifier", why)
+        why = f"{count_distinct(profile)} different whole numbers under the header of an identifier"
+        return _leave_out(name, profile, "identifier", why)
     return None
 
 
-def _typed(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
-    """A column of numbers, booleans or dates."""
+def _decide_typed(name: str, profile: Profile, rows: int, options: Options) -> Decision:
+    """Decide a column of numbers, booleans or dates."""
     kind = KINDS[profile.forms]
     if kind == "date":
         parts = (*DATE, "hour") if "time" in profile.forms else DATE
-        return Decision(name, _column(name, profile, rows, kind, parts=parts))
-    form = _whole_date_format(name, profile) if kind == "integer" else None
+        return Decision(name, _make_column(name, profile, rows, kind, parts=parts))
+    form = _find_date_format(name, profile) if kind == "integer" else None
     if form:
         has_hours = form in formats.EPOCHS and any(value % DAYS[form] for value in profile.values)
         parts = (*DATE, "hour") if has_hours else DATE
-        column = _column(name, profile, rows, "date", parts=parts, format=form)
+        column = _make_column(name, profile, rows, "date", parts=parts, format=form)
         return Decision(name, column, f"dates written as {form}")
     if kind == "boolean":
-        return Decision(name, _column(name, profile, rows, kind))
-    form = "1234,5" if knobs.decimal == "," and kind == "number" else None
+        return Decision(name, _make_column(name, profile, rows, kind))
+    form = "1234,5" if options.decimal == "," and kind == "number" else None
     why = ""
     if profile.is_unique and kind == "integer" and rows >= ROWS:
-        why = f"every row has another value; if it names rows, add {name} to processed.drop"
-    return Decision(name, _column(name, profile, rows, kind, format=form), why)
+        why = (
+            f"every row has a different value; if it identifies rows, add {name} to processed.drop"
+        )
+    return Decision(name, _make_column(name, profile, rows, kind, format=form), why)
 
 
-def _whole_date_format(name: str, profile: Profile) -> str | None:
-    """How whole numbers are dates, all of them; None where they are none.
+def _find_date_format(name: str, profile: Profile) -> str | None:
+    """Find the format in which all whole numbers are dates; None where they are none.
 
-    20240229 is one whatever its header; seconds since 1970 may be anything else, unless the
-    header says that they are a time.
+    20240229 is one whatever its header is; seconds since 1970 may be anything else, unless the
+    header names a time.
     """
     if profile.low is None or profile.high is None or profile.distinct < 2:  # noqa: PLR2004
         return None
     ends = (profile.low, profile.high)
     if _are_days(map(str, map(int, ends))) and not profile.is_capped:
         return COMPACT if _are_days(map(str, profile.values)) else None
-    if not SAYS_TIME.fullmatch(profile.header or name):
+    if not IS_TIME.fullmatch(profile.header or name):
         return None
     for form in formats.EPOCHS:
         times = [formats.read_epoch(end, form) for end in ends]
@@ -241,228 +246,238 @@ def _whole_date_format(name: str, profile: Profile) -> str | None:
 
 
 def _are_days(values: Iterable[str]) -> bool:
-    """Whether texts are dates such as 20240229, all of them."""
+    """Tell whether all texts are dates such as 20240229."""
     days = (formats.read_date(value, COMPACT) for value in values)
     return all(day is not None and day.year in YEARS for day in days)
 
 
-def _text(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
-    """A column of texts: numbers or dates in some form, or categories."""
+def _decide_texts(name: str, profile: Profile, rows: int, options: Options) -> Decision:
+    """Decide a column of texts: numbers or dates in some format, or categories."""
     counts = profile.counts
-    guess = texts.guess_numbers(counts, decimal=knobs.decimal)
+    guess = texts.guess_numbers(counts, decimal=options.decimal)
     if guess:
-        return _numbers(name, profile, rows, guess, knobs)
+        return _decide_numbers(name, profile, rows, guess, options)
     guess = texts.guess_dates(counts)
     if guess:
-        return _dates(name, profile, rows, guess)
-    return _categories(name, profile, rows, knobs)
+        return _decide_dates(name, profile, rows, guess)
+    return _decide_categories(name, profile, rows, options)
 
 
-def _by_format(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
-    """A column whose format params.yaml gives."""
-    form = knobs.formats[name]
+def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) -> Decision:
+    """Decide a column whose format params.yaml has."""
+    form = options.formats[name]
     is_date = "%" in form.rstrip("%") or form in formats.EPOCHS
     counts = profile.counts or {str(value): 1 for value in profile.values}
     read = texts.guess_dates if is_date else texts.guess_numbers
     guess = read(counts, [form])
     if guess is None:
-        values = ", ".join(map(shown, list(counts)[:SHOWN]))
+        values = ", ".join(map(shorten, list(counts)[:SHOWN]))
         return Decision(
             name,
             None,
-            f"processed.formats: {name}: {form!r} reads too few values, such as {values}",
+            f"processed.formats: {name}: the format {form!r} does not read enough of the values, "
+            f"which are like {values}; change the format, or remove it",
         )
     if is_date:
-        return _dates(name, profile, rows, guess)
-    return _numbers(name, profile, rows, guess, knobs)
+        return _decide_dates(name, profile, rows, guess)
+    return _decide_numbers(name, profile, rows, guess, options)
 
 
-def _numbers(name: str, profile: Profile, rows: int, guess: texts.Guess, knobs: Knobs) -> Decision:
-    """A column of numbers that are written as texts."""
+def _decide_numbers(
+    name: str, profile: Profile, rows: int, guess: texts.Guess, options: Options
+) -> Decision:
+    """Decide a column of numbers that are written as texts."""
     form, *others = guess.formats
     if others and texts.are_thousands(profile.counts):
         form = others[0]
     elif others:
-        return _doubt(name, profile, guess)
+        return _ask(name, profile, guess)
     values = {text: formats.read_number(text, form) for text in profile.counts}
     numbers = {value for value in values.values() if value is not None}
-    present = profile.present - _rows(profile, guess.markers)
-    if len(numbers) == 1 and present == rows >= ROWS and name not in knobs.keep:
-        return _leave(name, profile, "constant", f"every row has {shown(numbers.pop())}")
+    present = profile.present - _count_rows(profile, guess.markers)
+    if len(numbers) == 1 and present == rows >= ROWS and name not in options.keep:
+        return _leave_out(name, profile, "constant", f"every row has {shorten(numbers.pop())}")
     has_fractions = any(value % 1 for value in numbers) or any(map(_FRACTION.search, values))
-    column = _column(
+    column = _make_column(
         name, profile, rows, "number" if has_fractions else "integer",
-        unit=profile.unit or _sign(form), missing=present < rows, markers=guess.markers,
+        unit=profile.unit or _find_sign(form), missing=present < rows, markers=guess.markers,
         format=form,
     )  # fmt: skip
-    return Decision(name, column, _reading(profile, guess, form), is_loud=bool(guess.odd))
+    return Decision(name, column, _describe_format(profile, guess, form), is_loud=bool(guess.odd))
 
 
 _FRACTION = re.compile(r"[.,]\d{1,2}(?!\d)|%")
 
 
-def _sign(form: str | None) -> str | None:
-    """The currency or unit of a format."""
+def _find_sign(form: str | None) -> str | None:
+    """Find the currency or unit of a format."""
     parts = formats.parse_number_format(form) if form else None
     return (parts.before or parts.after) if parts else None
 
 
-def _rows(profile: Profile, found: Iterable[str]) -> int:
-    """In how many rows these texts stand."""
-    return sum(profile.counts.get(text, 0) for text in found)
+def _count_rows(profile: Profile, texts_: Iterable[str]) -> int:
+    """Count the rows in which these texts stand."""
+    return sum(profile.counts.get(text, 0) for text in texts_)
 
 
-def _dates(name: str, profile: Profile, rows: int, guess: texts.Guess) -> Decision:
-    """A column of dates that are written as texts."""
+def _decide_dates(name: str, profile: Profile, rows: int, guess: texts.Guess) -> Decision:
+    """Decide a column of dates that are written as texts."""
     form, *others = guess.formats
     if others:
-        return _doubt(name, profile, guess)
+        return _ask(name, profile, guess)
     times = [formats.read_date(text, form) for text in profile.counts]
     has_hours = any((time.hour, time.minute, time.second) != (0, 0, 0) for time in times if time)
     parts = (*DATE, "hour") if has_hours else DATE
-    missing = profile.present - _rows(profile, guess.markers) < rows
-    column = _column(
+    missing = profile.present - _count_rows(profile, guess.markers) < rows
+    column = _make_column(
         name, profile, rows, "date", parts=parts, format=form, missing=missing,
         markers=guess.markers,
     )  # fmt: skip
     zoned = (
-        "converted to UTC" if any(map(_ZONE.search, list(profile.counts)[: texts.LOOKED])) else ""
+        "converted to UTC" if any(map(_ZONE.search, list(profile.counts)[: texts.SAMPLE])) else ""
     )
     last = max((time.year for time in times if time), default=0)
     is_far = "%y" in (form or "") and last >= FAR
     far = f", where {last % 100} is {last}: write the year in four digits if that is wrong" * is_far
-    why = "; ".join(filter(None, (_reading(profile, guess, form) + far, zoned)))
+    why = "; ".join(filter(None, (_describe_format(profile, guess, form) + far, zoned)))
     return Decision(name, column, why, is_loud=bool(guess.odd) or is_far)
 
 
 _ZONE = re.compile(r":\d\d(?:\.\d+)? ?(?:Z|[+-]\d\d:?\d\d)$")
 
 
-def _doubt(name: str, profile: Profile, guess: texts.Guess) -> Decision:
-    """Two readings of one text, of which a person knows the right one."""
+def _ask(name: str, profile: Profile, guess: texts.Guess) -> Decision:
+    """Ask a person which of two readings of a text is the right one."""
     one, other = guess.formats
     is_date = "%" in (one or "").rstrip("%")
     read: Any = formats.read_date if is_date else formats.read_number
     text = next(t for t in profile.counts if read(t, one) != read(t, other))
     edits = " or ".join(
-        f"`{name}: {json.dumps(form, ensure_ascii=False)}` ({text} is {_day(read(text, form))})"
-        for form in guess.formats
+        f"`{name}: {json.dumps(form, ensure_ascii=False)}` ({text} is {_format_value(value)})"
+        for form, value in ((form, read(text, form)) for form in guess.formats)
     )
     return Decision(name, None, f"add to processed.formats: {edits}")
 
 
-def _day(value: Any) -> str:
+def _format_value(value: Any) -> str:
+    """Format a date or a number for people."""
     return f"{value:%B %-d, %Y}" if isinstance(value, datetime) else f"{value:,}"
 
 
-def _reading(profile: Profile, guess: texts.Guess, form: str | None) -> str:
-    """What texts are read as, in words."""
+def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> str:
+    """Describe how texts are read."""
     parts = [f"written as {form}"] if form else []
     if guess.markers:
-        cells = ", ".join(f"{shown(text)} in {profile.counts[text]:,}" for text in guess.markers)
+        cells = ", ".join(f"{shorten(text)} in {profile.counts[text]:,}" for text in guess.markers)
         parts.append(f"missing: {cells} rows")
     if guess.odd:
         total = sum(guess.odd.values())
-        cells = ", ".join(map(shown, list(guess.odd)[:SHOWN]))
-        parts.append(f"not read: {cells}, in {total:,} bad row{'s' if total > 1 else ''}")
+        cells = ", ".join(map(shorten, list(guess.odd)[:SHOWN]))
+        parts.append(f"unreadable: {cells}, in {total:,} bad row{'s' if total > 1 else ''}")
     return "; ".join(parts)
 
 
-def _categories(name: str, profile: Profile, rows: int, knobs: Knobs) -> Decision:
-    """A column of categories, or of texts that are none."""
+def _decide_categories(name: str, profile: Profile, rows: int, options: Options) -> Decision:
+    """Decide a column of categories, or of texts that are none."""
     void = tuple(sorted(texts.VOID & profile.counts.keys()))
     counts = {text: n for text, n in profile.counts.items() if text not in void}
-    present = profile.present - _rows(profile, void)
-    kept = name in knobs.keep
+    present = profile.present - _count_rows(profile, void)
+    is_kept = name in options.keep
     if not counts:
-        return _leave(name, profile, "empty", f"every row has {shown(void[0])}")
-    if len(counts) == 1 and present == rows >= ROWS and not kept:
-        return _leave(name, profile, "constant", f"every row has {shown(next(iter(counts)))}")
-    listed = sorted(counts, key=lambda text: (-counts[text], text))[: knobs.max_categories]
+        return _leave_out(name, profile, "empty", f"every row has {shorten(void[0])}")
+    if len(counts) == 1 and present == rows >= ROWS and not is_kept:
+        return _leave_out(name, profile, "constant", f"every row has {shorten(next(iter(counts)))}")
+    listed = sorted(counts, key=lambda text: (-counts[text], text))[: options.max_categories]
     covered = sum(counts[text] for text in listed)
-    is_broad = len(counts) <= knobs.max_categories or (
+    is_broad = len(counts) <= options.max_categories or (
         covered >= COVERED * present or present >= SPARSE * len(counts)
     )
-    if not kept and (texts.are_names(len(counts), present) or not is_broad):
-        return _texts(name, profile, counts, present)
-    whys = [f"missing: {', '.join(map(shown, void))} in {_rows(profile, void):,} rows"] * bool(void)
-    others = _no_numbers(counts)
+    if not is_kept and (texts.are_names(len(counts), present) or not is_broad):
+        return _leave_out_texts(name, profile, counts, present)
+    whys = [
+        f"missing: {', '.join(map(shorten, void))} in {_count_rows(profile, void):,} rows"
+    ] * bool(void)
+    others = _drop_numbers(counts)
     is_number_like = len(counts) > texts.FEW and sum(others.values()) * 2 < present and others
     if is_number_like and not any(map(texts.is_code, counts)):
-        whys.append(f"categories, though {_shares(others, present)}")
+        whys.append(f"read as categories, although {_describe_mix(others, present)}")
     is_cut = len(counts) > len(listed)
     if is_cut:
         whys.append(
-            f"the {len(listed):,} most frequent of {count(profile)} categories stay, {covered:,} "
-            f"rows; the others, {present - covered:,} rows, are one unknown group"
+            f"keeps the {len(listed):,} most frequent of {count_distinct(profile)} categories "
+            f"({covered:,} rows); the others ({present - covered:,} rows) become one unknown group"
         )
-    column = _column(
+    column = _make_column(
         name, profile, rows, "category", categories=tuple(sorted(listed)), unknown=is_cut,
         missing=present < rows, markers=void,
     )  # fmt: skip
     return Decision(name, column, "; ".join(whys), is_loud=is_cut or bool(is_number_like))
 
 
-def _texts(name: str, profile: Profile, counts: Mapping[str, int], present: int) -> Decision:
+def _leave_out_texts(
+    name: str, profile: Profile, counts: Mapping[str, int], present: int
+) -> Decision:
     """Leave out texts that are no categories."""
-    others = _no_numbers(counts)
+    others = _drop_numbers(counts)
     if others and sum(others.values()) * 2 < present:
-        return _leave(name, profile, "no type", _shares(others, present))
-    why = f"{count(profile)} different texts in {present:,} rows"
+        return _leave_out(name, profile, "no type", _describe_mix(others, present))
+    why = f"{count_distinct(profile)} different texts in {present:,} rows"
     is_free = texts.are_sentences(counts)
-    return _leave(name, profile, "free text" if is_free else "identifier", why)
+    return _leave_out(name, profile, "free text" if is_free else "identifier", why)
 
 
-def _no_numbers(counts: Mapping[str, int]) -> dict[str, int]:
-    """Texts that are no numbers → in how many rows."""
+def _drop_numbers(counts: Mapping[str, int]) -> dict[str, int]:
+    """Drop texts that are numbers; parameters and result: text → in how many rows."""
     return {text: n for text, n in counts.items() if formats.read_number(text) is None}
 
 
-def _shares(others: Mapping[str, int], present: int) -> str:
-    """How many cells are numbers, and which are not."""
+def _describe_mix(others: Mapping[str, int], present: int) -> str:
+    """Describe how many cells are numbers, and which are not."""
     total = sum(others.values())
-    values = ", ".join(map(shown, sorted(others, key=lambda text: -others[text])[:SHOWN]))
+    values = ", ".join(map(shorten, sorted(others, key=lambda text: -others[text])[:SHOWN]))
     return f"{present - total:,} cells are numbers and {total:,} are not, such as {values}"
 
 
-def count(profile: Profile) -> str:
-    """How many distinct values a column has, as far as they were counted."""
+def count_distinct(profile: Profile) -> str:
+    """Count the distinct values of a column, as far as they are known."""
     if profile.is_capped:
         return f"over {TEXTS if profile.counts else NUMBERS:,}"
     return f"{profile.distinct:,}{' or more' if profile.is_partial else ''}"
 
 
-def shown(value: Any) -> str:
-    """A value as a reason repeats it."""
-    text = figure(value) if isinstance(value, float) else str(value)
+def shorten(value: Any) -> str:
+    """Write a value as a reason repeats it."""
+    text = format_number(value) if isinstance(value, float) else str(value)
     text = text if len(text) <= LISTED else f"{text[:LISTED]}…"
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
 
 
-def figure(value: float) -> str:
-    """A number in six digits, or in all those before its point.
+def format_number(value: float) -> str:
+    """Format a number with six digits, or with all those before its point.
 
     Examples
     --------
-    >>> figure(1484705), figure(0.12345678), figure(1e20)
+    >>> format_number(1484705), format_number(0.12345678), format_number(1e20)
     ('1484705', '0.123457', '1e+20')
     """
-    return f"{value:.0f}" if FIGURES <= abs(value) < LONG else f"{value:g}"
+    return f"{value:.0f}" if LARGE <= abs(value) < LONG else f"{value:g}"
 
 
-def copies(profiles: Mapping[str, Profile], decisions: Mapping[str, Decision]) -> dict[str, str]:
-    """Columns that have the same values as one before them → that one."""
+def find_copies(
+    profiles: Mapping[str, Profile], decisions: Mapping[str, Decision]
+) -> dict[str, str]:
+    """Find columns that have the same values as an earlier one → that one."""
     first: dict[bytes, str] = {}
-    found = {}
+    copies = {}
     for name, decision in decisions.items():
         digest = profiles[name].digest
         if isinstance(decision.outcome, Column) and digest in first:
-            found[name] = first[digest]
+            copies[name] = first[digest]
         elif isinstance(decision.outcome, Column):
             first[digest] = name
-    return found
+    return copies
 
 
-def leave_copy(name: str, profile: Profile, of: str) -> Decision:
+def leave_out_copy(name: str, profile: Profile, of: str) -> Decision:
     """Leave out a column that has the same values as another."""
-    return _leave(name, profile, "copy", f"every value is that of {of}", of=of)
+    return _leave_out(name, profile, "copy", f"every value equals that of {of}", of=of)

@@ -1,4 +1,4 @@
-"""Whether the first row of a CSV file is its header, or data like the rows below it."""
+"""The first row of a CSV file: its header, or data like the rows below it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NUMBER = re.compile(
 )
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?|\d{1,2}:\d\d(:\d\d.*)?")
 NEARLY_ALL = 0.9  # of a column's values
-COLUMNS = 500  # that are looked at, about, of a wide table
-STEPS = 3  # numbers with equal steps between them that are no accident
-RISING = 6  # numbers that rise, or fall, by accident once in 720 rows
+COLUMNS = 500  # of a wide table that are looked at, about
+STEPS = 3  # numbers with equal steps between them are no coincidence
+RISING = 6  # numbers rise or fall by coincidence once in 360 rows
 
 
 class Votes(NamedTuple):
@@ -31,38 +31,40 @@ class Votes(NamedTuple):
     does_count: bool = False
 
 
-def votes(first: Sequence[str], rows: Sequence[Sequence[str]], missing: Collection[str]) -> Votes:
+def count_votes(
+    first: Sequence[str], rows: Sequence[Sequence[str]], missing: Collection[str]
+) -> Votes:
     """Compare each field of the first row with the column below it.
 
-    A text above numbers, or one that never comes again where others do, is a header. A number
-    above numbers is data, unless the row counts (2019, 2020, 2021) and those below do not; so is
-    a text that comes again in its column.
+    A text above numbers is a header, and so is one that its column never repeats though it
+    repeats others. A number above numbers is data, unless the row counts (2019, 2020, 2021) and
+    those below do not; so is a text that its column repeats.
 
     Parameters
     ----------
     missing
         Texts that stand for no value.
     """
-    places = range(0, len(first), 1 + len(first) // COLUMNS)
+    indices = range(0, len(first), 1 + len(first) // COLUMNS)
     below = [row for row in rows if len(row) == len(first) and list(row) != list(first)]
     header = data = 0
     counted: list[int] = []
-    for place in places:
-        field = first[place].strip()
-        values = [value for row in below if _is_value(value := row[place].strip(), missing)]
+    for index in indices:
+        field = first[index].strip()
+        values = [value for row in below if _is_value(value := row[index].strip(), missing)]
         if not values or not _is_value(field, missing):
             continue
         kind = next(
-            (kind for kind in (_is_number, _is_date) if _share(kind, values) >= NEARLY_ALL), None
+            (kind for kind in (_is_number, _is_date) if _measure(kind, values) >= NEARLY_ALL), None
         )
         if kind and kind(field):
-            counted += [place] if kind is _is_number else []
+            counted += [index] if kind is _is_number else []
             data += 1
         elif field in values:
             data += 0 if kind else 1
         elif kind or 2 * len(set(values)) <= len(values):
             header += 1
-    if _counts(first, counted) and not _usual(below, counted):
+    if _is_counting(first, counted) and not _is_usual(below, counted):
         return Votes(header + len(counted), data - len(counted), does_count=True)
     return Votes(header, data)
 
@@ -79,14 +81,15 @@ def _is_date(text: str) -> bool:
     return bool(DATE.fullmatch(text))
 
 
-def _share(kind: Callable[[str], bool], values: Sequence[str]) -> float:
+def _measure(kind: Callable[[str], bool], values: Sequence[str]) -> float:
+    """Measure the fraction of values of a kind."""
     return sum(map(kind, values)) / len(values)
 
 
-def _counts(row: Sequence[str], places: Sequence[int]) -> bool:
-    """Whether the numbers at these places go up or down as those of a header do."""
+def _is_counting(row: Sequence[str], indices: Sequence[int]) -> bool:
+    """Tell whether the numbers at these indices go up or down as those of a header do."""
     try:
-        numbers = [float(row[place]) for place in places]
+        numbers = [float(row[index]) for index in indices]
     except ValueError:
         return False
     steps = [after - before for before, after in pairwise(numbers)]
@@ -99,6 +102,6 @@ def _counts(row: Sequence[str], places: Sequence[int]) -> bool:
     return is_even or is_rising
 
 
-def _usual(rows: Sequence[Sequence[str]], places: Sequence[int]) -> bool:
-    """Whether most of the rows do so."""
-    return 2 * sum(_counts(row, places) for row in rows) > len(rows)
+def _is_usual(rows: Sequence[Sequence[str]], indices: Sequence[int]) -> bool:
+    """Tell whether the numbers of most rows do so."""
+    return 2 * sum(_is_counting(row, indices) for row in rows) > len(rows)

@@ -1,4 +1,4 @@
-"""The names of a table's columns: from each header an identifier, no two of a file alike."""
+"""The names of a table's columns: an identifier for each header, unique within a file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-SIGNS = 3  # of a header without letters and digits, that are spelled out
+SIGNS = 3  # of a header without letters and digits that are spelled out
 UNIT = re.compile(r"(.*\S)\s+\(([^()]+)\)\s*", re.DOTALL)
 INDEX = "index"
 ROW_NAMES = "rownames"
 LISTED = 5  # headers in a note
 SHOWN = 40  # characters of a header in a note
-# What pandas names a nameless column of a file that it reads, and writes again.
+# How pandas names a nameless column of a file that it reads, and then writes.
 UNNAMED = re.compile(r"Unnamed: 0(\.\d+)?|__index_level_\d+__")
 
 
@@ -38,7 +38,7 @@ class Heading(NamedTuple):
     unit
         What the header has in parentheses after a blank.
     is_index
-        Whether the header shows that the column only numbers or names the rows.
+        Whether the column only numbers or names the rows, as its header shows.
     """
 
     header: str
@@ -48,7 +48,7 @@ class Heading(NamedTuple):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What a field of Arrow says of the column."""
+        """The metadata of the column's Arrow field."""
         unit = {"unit": self.unit} if self.unit else {}
         return {"header": self.header, **unit, **({"index": "1"} if self.is_index else {})}
 
@@ -73,7 +73,7 @@ def title(text: str) -> Title:
 
 
 def _identifier(text: str) -> str:
-    """A text as an identifier, empty where nothing of it can be in one."""
+    """Turn a text into an identifier, empty where nothing of it can be in one."""
     text = unicodedata.normalize("NFC", text)
     name = re.sub(r"\W+", "_", text).strip("_")
     signs = [sign for sign in text if unicodedata.category(sign)[0] not in "CZ"]
@@ -92,36 +92,36 @@ def headings(headers: tuple[str, ...], index: frozenset[int] = frozenset()) -> t
     headers
         In the order of the file; the names depend on nothing else.
     index
-        Places of columns that are known to name rows.
+        Indices of columns that are known to name rows.
     """
-    titles = _units_kept(headers)
-    named = [place for place, title in enumerate(titles) if title.name]
-    nameless = [place for place, title in enumerate(titles) if not title.name]
+    titles = _make_titles(headers)
+    with_name = [number for number, title in enumerate(titles) if title.name]
+    nameless = [number for number, title in enumerate(titles) if not title.name]
     names: dict[int, str] = {}
-    free = _Free(title.name for title in titles)
-    for place in (*named, *nameless):  # so that a nameless column takes no name of another
-        is_first = place == 0 and not headers[0].strip()
-        names[place] = free.name(
-            titles[place].name or (INDEX if is_first else f"column_{place + 1}")
+    pool = _NamePool(title.name for title in titles)
+    for number in (*with_name, *nameless):  # so that a nameless column takes no name of another
+        is_first = number == 0 and not headers[0].strip()
+        names[number] = pool.take(
+            titles[number].name or (INDEX if is_first else f"column_{number + 1}")
         )
     return tuple(
         Heading(
             header,
-            names[place],
-            titles[place].unit,
-            is_index=place in index or (place == 0 and _is_index(header)),
+            names[number],
+            titles[number].unit,
+            is_index=number in index or (number == 0 and _is_index(header)),
         )
-        for place, header in enumerate(headers)
+        for number, header in enumerate(headers)
     )
 
 
 def _is_index(header: str) -> bool:
-    """Whether the first column of a file is the row names that pandas or R wrote."""
+    """Tell whether the first column of a file is the row names that pandas or R wrote."""
     return not header.strip() or bool(UNNAMED.fullmatch(header.strip()))
 
 
-def _units_kept(headers: Sequence[str]) -> list[Title]:
-    """The titles, the unit as a part of the name where only it tells two columns apart."""
+def _make_titles(headers: Sequence[str]) -> list[Title]:
+    """Make the titles, with the unit in the name where only it tells two columns apart."""
     titles = [title(text) for text in headers]
     counts = Counter(title.name for title in titles)
     return [
@@ -130,7 +130,7 @@ def _units_kept(headers: Sequence[str]) -> list[Title]:
     ]
 
 
-class _Free:
+class _NamePool:
     """Gives each name once: another column that wants it gets a number after it.
 
     Parameters
@@ -144,8 +144,8 @@ class _Free:
         self._used: set[str] = set()
         self._numbers: Counter[str] = Counter()
 
-    def name(self, name: str) -> str:
-        """The name, or the first free one after it."""
+    def take(self, name: str) -> str:
+        """Take the name, or the first free one after it."""
         free = name
         while free in self._used or (free != name and free in self._wanted):
             self._numbers[name] += 1
@@ -154,31 +154,31 @@ class _Free:
         return free
 
 
-def notes(columns: Sequence[Heading]) -> tuple[str, ...]:
-    """Say which columns have another name than their header alone gives, and why."""
+def describe_names(columns: Sequence[Heading]) -> tuple[str, ...]:
+    """Describe which columns do not have the name that their header by itself gives, and why."""
     nameless: list[str] = []
     units: list[str] = []
     repeated: list[str] = []
-    for place, column in enumerate(columns, 1):
+    for number, column in enumerate(columns, 1):
         plain = title(column.header).name
         if not plain:
-            nameless.append(f"column {place} is {column.name}")
+            nameless.append(f"column {number} is {column.name}")
         elif column.name != plain:
             kind = units if _has_unit_in_name(column) else repeated
             kind.append(f"{column.header[:SHOWN]!r} is {column.name}")
     reasons = {
         "headers without a name": nameless,
-        "headers that only their unit tells apart": units,
-        "headers that come twice": repeated,
+        "headers that differ only in the unit": units,
+        "repeated headers": repeated,
     }
-    return tuple(f"{reason}: {_listed(texts)}" for reason, texts in reasons.items() if texts)
+    return tuple(f"{reason}: {_list_first(texts)}" for reason, texts in reasons.items() if texts)
 
 
 def _has_unit_in_name(column: Heading) -> bool:
     return column.unit is not None and column.name == _identifier(column.header)
 
 
-def _listed(texts: Sequence[str]) -> str:
-    """The first few of some texts."""
+def _list_first(texts: Sequence[str]) -> str:
+    """List the first few texts."""
     more = [f"and {len(texts) - LISTED:,} more"] if len(texts) > LISTED else []
     return ", ".join([*texts[:LISTED], *more])

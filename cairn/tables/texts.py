@@ -1,4 +1,4 @@
-"""What the texts of a column are: numbers or dates in some form, categories, or names of rows."""
+"""The texts of a column: numbers or dates in some format, categories, or names of rows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cairn.contract import MISSING_TEXTS
 Counts = Mapping[str, int]
 Read = Callable[[str, str | None], object]
 
-MOSTLY = 0.9  # a column is of numbers, or dates, if so many of its cells are
-FEW = 20  # numbers: a column of so few may be of categories, such as 0, 1, 2, 3+
-LOOKED = 200  # texts that tell which formats come into question
-TRIED = 5  # texts of which one at least has to look as a format
-# Cells of spreadsheets and databases that are no value, in a column of texts too.
+MOSTLY = 0.9  # a column is of numbers or of dates if such a fraction of its cells is
+FEW = 20  # numbers: a column with so few may be of categories, such as 0, 1, 2, 3+
+SAMPLE = 200  # texts that show which formats are candidates
+TRIED = 5  # texts of which one at least must look like a format
+# Cells of spreadsheets and databases that hold no value, in a column of texts too.
 VOID = frozenset({
     "?", "??", "???", "#DIV/0!", "#N/A N/A", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!",
     "(null)", "(blank)",
 })  # fmt: skip
-# What people type where they have no number and no date.
+# What people type where they have no number or date.
 MARKERS = VOID | frozenset(MISSING_TEXTS) | frozenset({
     "-", "--", "---", ".", "..", "...", "*", "**", "/", "#", "n.a.",
     "0000-00-00", "0000-00-00 00:00:00",
@@ -75,7 +75,7 @@ DATES = (
     *(f"{day}{apart}{hour}" for day, apart, hour in product(DAYS, (" ", "T", ", "), HOURS)),
     *OTHER_DATES,
 )
-# What the codes of a format look like: far faster than to try each of them with strptime.
+# What the codes of a format look like: far faster than trying strptime with each format.
 LOOKS = {
     "%Y": r"\d{4}", "%f": r"\d{1,9}", "%p": "[AaPp][Mm]", "%z": r"(Z|[+-]\d\d:?\d\d)",
     "%b": r"[^\W\d]{3,4}", "%B": r"[^\W\d]{3,}", "%a": r"[^\W\d]{3}", "%A": r"[^\W\d]{6,}",
@@ -88,17 +88,17 @@ SMALL = 10  # distinct texts that may be categories, however few rows have each
 
 
 class Guess(NamedTuple):
-    """What texts are read as.
+    """The formats of some texts.
 
     Attributes
     ----------
     formats
         Those that read as many of the texts as any other; the first is the simplest. None: as
-        JSON has numbers, or an ISO date. A second one reads other values of the same texts.
+        JSON has numbers, or an ISO date. A second one reads other values from the same texts.
     markers
         Texts that stand for a missing value.
     odd
-        Other texts that are not read → in how many rows: those rows are bad.
+        Other texts that no format reads → in how many rows: those rows are bad.
     """
 
     formats: tuple[str | None, ...]
@@ -116,19 +116,19 @@ def guess_numbers(
     counts
         Text → in how many rows.
     forms
-        The formats that come into question; None: all.
+        The candidate formats; None: all.
     decimal
-        What stands before a fraction in all of the table; "." leaves it open.
+        What stands before a fraction in the whole table; "." leaves it open.
     """
     likely = {text: n for text, n in counts.items() if text not in MARKERS}
     if not likely or any(is_code(text) for text in likely):
         return None
-    found = _best(likely, forms or _number_formats(likely, decimal), formats.read_number)
-    if not found:
+    best = _find_best(likely, forms or _list_number_formats(likely, decimal), formats.read_number)
+    if not best:
         return None
     # A point stands before a fraction, unless params.yaml says otherwise.
-    others = () if found[0] is None else _different(likely, found, formats.read_number)
-    return _guess(counts, (found[0], *others), formats.read_number)
+    others = () if best[0] is None else _find_different(likely, best, formats.read_number)
+    return _make_guess(counts, (best[0], *others), formats.read_number)
 
 
 def guess_dates(counts: Counts, forms: Iterable[str | None] | None = None) -> Guess | None:
@@ -136,66 +136,67 @@ def guess_dates(counts: Counts, forms: Iterable[str | None] | None = None) -> Gu
     likely = {text: n for text, n in counts.items() if text not in MARKERS}
     if not likely or not _look_like_dates(likely):
         return None
-    candidates = tuple(forms or (None, *filter(_looks_of(list(likely)[:TRIED]), DATES)))
-    if len(likely) > LOOKED:  # to read all of them in each way would take seconds
-        looked = dict(islice(likely.items(), LOOKED))
-        candidates = _best(looked, candidates, formats.read_date)
-    found = _best(likely, candidates, formats.read_date)
-    if not found:
+    candidates = tuple(forms or (None, *filter(_make_filter(list(likely)[:TRIED]), DATES)))
+    if len(likely) > SAMPLE:  # reading all of them with each format would take seconds
+        sample = dict(islice(likely.items(), SAMPLE))
+        candidates = _find_best(sample, candidates, formats.read_date)
+    best = _find_best(likely, candidates, formats.read_date)
+    if not best:
         return None
-    return _guess(
-        counts, (found[0], *_different(likely, found, formats.read_date)), formats.read_date
-    )
+    others = _find_different(likely, best, formats.read_date)
+    return _make_guess(counts, (best[0], *others), formats.read_date)
 
 
 def is_code(text: str) -> bool:
-    """Whether a text is digits behind a zero, or more of them than a quantity has."""
+    """Tell whether a text is digits behind a zero, or has more digits than a quantity."""
     return bool(CODE.fullmatch(text))
 
 
-def _best(counts: Counts, forms: Iterable[str | None], read: Read) -> tuple[str | None, ...]:
-    """The formats that read most of the texts, if they read nearly all of them."""
-    scores = {form: _share(counts, form, read) for form in forms}
+def _find_best(counts: Counts, forms: Iterable[str | None], read: Read) -> tuple[str | None, ...]:
+    """Find the formats that read most of the texts, if they read nearly all of them."""
+    scores = {form: _measure(counts, form, read) for form in forms}
     best = max(scores.values(), default=0.0)
-    return tuple(form for form, share in scores.items() if share == best >= MOSTLY)
+    return tuple(form for form, score in scores.items() if score == best >= MOSTLY)
 
 
-def _share(counts: Counts, form: str | None, read: Read) -> float:
-    """In which share of the rows a text is read."""
+def _measure(counts: Counts, form: str | None, read: Read) -> float:
+    """Measure the fraction of the rows whose text a format reads."""
     total = sum(n for text, n in counts.items() if read(text, form) is not None)
     return total / sum(counts.values())
 
 
-def _different(counts: Counts, found: tuple[str | None, ...], read: Read) -> tuple[str | None, ...]:
-    """Of formats that read as much, one that reads other values than the first."""
-    first, *others = found
+def _find_different(
+    counts: Counts, best: tuple[str | None, ...], read: Read
+) -> tuple[str | None, ...]:
+    """Find, among formats that read as many texts, one that reads other values than the first."""
+    first, *others = best
     values = [read(text, first) for text in counts]
     return tuple(f for f in others if [read(text, f) for text in counts] != values)[:1]
 
 
-def _number_formats(counts: Counts, point: str) -> list[str | None]:
-    """The formats that come into question, the simplest first."""
-    looked = [PARTS.fullmatch(text) for text in islice(counts, LOOKED)]
-    before = _commonest(match[1] for match in looked if match and _is_currency(match[1]))
-    after = _commonest(
-        match[3] for match in looked if match and _is_unit(match[3], is_apart=bool(match[2]))
+def _list_number_formats(counts: Counts, point: str) -> list[str | None]:
+    """List the candidate formats, the simplest first."""
+    matches = [PARTS.fullmatch(text) for text in islice(counts, SAMPLE)]
+    before = _find_commonest(match[1] for match in matches if match and _is_currency(match[1]))
+    after = _find_commonest(
+        match[3] for match in matches if match and _is_unit(match[3], is_apart=bool(match[2]))
     )
-    blank = " " if after and any(f" {after}" in text for text in islice(counts, LOOKED)) else ""
+    blank = " " if after and any(f" {after}" in text for text in islice(counts, SAMPLE)) else ""
     has_brackets = any(text.startswith("(") for text in counts)
     plain = "(1234.5)" if has_brackets else None
-    found: list[str | None] = [plain] if point == "." else []
+    forms: list[str | None] = [plain] if point == "." else []
     for thousands, decimal in WRITTEN:
         if point == "," != decimal:
             continue
         text = f"{before}1{thousands}234{decimal}5{blank}{after}"
-        found.append(f"({text})" if has_brackets else text)
-    return [form for form in dict.fromkeys(found) if form != "1234.5"]
+        forms.append(f"({text})" if has_brackets else text)
+    return [form for form in dict.fromkeys(forms) if form != "1234.5"]
 
 
-def _commonest(signs: Iterable[str]) -> str:
-    """The currency or unit that stands at most of the texts; nothing where none does."""
-    found = Counter(signs)
-    return found.most_common(1)[0][0] if found else ""
+def _find_commonest(signs: Iterable[str]) -> str:
+    """Find the most frequent currency or unit; empty where there is none."""
+    counts = Counter(signs)
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 def _is_currency(text: str) -> bool:
@@ -203,59 +204,59 @@ def _is_currency(text: str) -> bool:
 
 
 def _is_unit(text: str, *, is_apart: bool) -> bool:
-    """Whether a text behind a number is a unit or a currency: any short word behind a blank."""
+    """Tell whether a text behind a number is a unit or a currency; a word behind a blank is one."""
     return _is_currency(text) or text in UNITS or (is_apart and text.isalpha())
 
 
 def are_thousands(counts: Counts) -> bool:
-    """Whether numbers such as 20,100 are whole ones: of many all have three digits."""
+    """Tell whether numbers such as 20,100 are whole ones: many have three digits behind a comma."""
     return sum(bool(GROUPS.search(text)) for text in counts) >= FEW
 
 
-def _guess(counts: Counts, found: tuple[str | None, ...], read: Read) -> Guess | None:
-    """Part the texts that are not read into markers and odd ones.
+def _make_guess(counts: Counts, forms: tuple[str | None, ...], read: Read) -> Guess | None:
+    """Sort the texts that no format reads into markers and odd ones.
 
-    None where other texts stand again and again beside few values: those are categories.
+    None where few values stand beside other texts that are repeated: those are categories.
     """
-    odd = {text: n for text, n in counts.items() if read(text, found[0]) is None}
+    odd = {text: n for text, n in counts.items() if read(text, forms[0]) is None}
     repeated = {text for text, n in odd.items() if text in MARKERS or n > 1}
     if repeated - MARKERS and len(counts) - len(odd) <= FEW:
         return None
-    left = {text: n for text, n in odd.items() if text not in repeated}
-    return Guess(found, tuple(sorted(repeated)), left)
+    rest = {text: n for text, n in odd.items() if text not in repeated}
+    return Guess(forms, tuple(sorted(repeated)), rest)
 
 
-def _looks_of(texts: list[str]) -> Callable[[str], bool]:
-    """Whether any of the texts looks as a format of dates does."""
-    return lambda form: any(_pattern(form).fullmatch(text) for text in texts)
+def _make_filter(texts: list[str]) -> Callable[[str], bool]:
+    """Make the function that tells whether any of the texts looks like a format of dates."""
+    return lambda form: any(_compile(form).fullmatch(text) for text in texts)
 
 
 @cache
-def _pattern(form: str) -> re.Pattern[str]:
-    """What texts of a format of dates look like."""
+def _compile(form: str) -> re.Pattern[str]:
+    """Compile a format of dates to a pattern that its texts match."""
     literal, *codes = re.split(r"(?=%)", form)
     looks = (LOOKS.get(code[:2], NUMERALS) + re.escape(code[2:]) for code in codes)
     return re.compile(re.escape(literal) + "".join(looks))
 
 
 def _look_like_dates(counts: Counts) -> bool:
-    """Whether most texts have digits and no more than a date may have."""
-    looked = list(islice(counts, LOOKED))
+    """Tell whether most texts have digits, and no more characters than a date may have."""
+    sample = list(islice(counts, SAMPLE))
     fits = [
         text
-        for text in looked
+        for text in sample
         if len(text) in DATE_LENGTHS and sum(map(str.isdigit, text)) >= DIGITS
     ]
-    return len(fits) >= MOSTLY * len(looked)
+    return len(fits) >= MOSTLY * len(sample)
 
 
 def are_names(distinct: int, present: int) -> bool:
-    """Whether texts name rows, or say something of each: most of them stand in one row."""
+    """Tell whether texts name or describe rows: most of them stand in one row."""
     return distinct > SMALL and distinct > present / 2
 
 
 def are_sentences(texts: Iterable[str]) -> bool:
-    """Whether texts are written for people: three words and more, or long."""
-    looked = list(islice(texts, LOOKED))
-    words = sum(len(text.split()) for text in looked)
-    return words >= WORDS * len(looked) or sum(map(len, looked)) >= LETTERS * len(looked)
+    """Tell whether texts are written for people: three words and more, or long."""
+    sample = list(islice(texts, SAMPLE))
+    words = sum(len(text.split()) for text in sample)
+    return words >= WORDS * len(sample) or sum(map(len, sample)) >= LETTERS * len(sample)

@@ -2,7 +2,7 @@
 
 BentoML finds them by the entry points `bentoml.commands` of an installed distribution. This one is
 a small package and its metadata, so it is written in place: nothing to build, nothing to resolve,
-and a second call changes nothing. Installers that make an environment exactly the lock's remove it.
+and a second call changes nothing. Installers that sync an environment with the lock remove it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def files() -> dict[str, str]:
-    """Return the files of the distribution, by name; its metadata after what they tell of."""
+    """Return the files of the distribution, by name, its metadata after the code."""
     content = {
         **{
             f"{PACKAGE.name}/{source.name}": source.read_text(encoding="utf-8")
@@ -43,9 +43,9 @@ def files() -> dict[str, str]:
 def write(path: Path, text: str) -> None:
     """Write a file in one step: another process may read it at any time."""
     path.parent.mkdir(exist_ok=True)
-    whole = path.with_suffix(".new")
-    whole.write_text(text, encoding="utf-8")
-    whole.replace(path)
+    part = path.with_suffix(".new")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 if __name__ == "__main__":

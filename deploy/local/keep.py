@@ -51,12 +51,12 @@ def wake_on_end() -> int:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from a later one at the same path; None if there is none."""
+    """Return what distinguishes a folder from a later one at that path; None if there is none."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def remove_sockets(arguments: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which ports of loopback are free, and how two stores keep from taking the same."""
+"""Finds free ports of loopback, and keeps two stores from choosing the same."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def parse(text: str) -> int:
     Raises
     ------
     ValueError
-        Where it is none: what came, and what is allowed.
+        Where it is none: the text, and what is allowed.
     """
     if text.isascii() and text.isdigit() and len(text) <= len(str(LAST)) and 0 < int(text) <= LAST:
         return int(text)
-    came = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-    raise ValueError(f"got {came!r}; allowed: a whole number from 1 to {LAST}, such as 3001")
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    raise ValueError(f"got {shown!r}; allowed: a whole number from 1 to {LAST}, such as 3001")
 
 
 def runs(first: int, count: int) -> Iterator[range]:
@@ -39,7 +39,7 @@ def runs(first: int, count: int) -> Iterator[range]:
     return (range(start, start + count) for start in chain((first,), others))
 
 
-def first_taken(ports: Iterable[int]) -> int | None:
+def first_busy(ports: Iterable[int]) -> int | None:
     """Return the first of these ports that a server cannot have on loopback; None: all are free."""
     return next((port for port in ports if not is_free(port)), None)
 
@@ -52,20 +52,20 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     OSError
         Where this machine has no such host.
     """
-    # Something at ::1 alone leaves 127.0.0.1 free, but `localhost` would lead there.
+    # A server at ::1 leaves 127.0.0.1 free, but `localhost` would lead to it.
     return can_listen(port, host) and not any(
         answers(family, address, port) for family, address in ADDRESSES
     )
 
 
 def can_listen(port: int, host: str) -> bool:
-    """Return whether a port of a host can be had, by the rules that servers go by."""
-    family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """Return whether a server could listen at a port of a host."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind) as probe:
-        # What is left of connections that have ended is no obstacle.
+        # Remains of connections that have ended are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(place)
+            probe.bind(address)
         except OSError as error:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 return False
@@ -74,7 +74,7 @@ def can_listen(port: int, host: str) -> bool:
 
 
 def answers(family: socket.AddressFamily, address: str, port: int) -> bool:
-    """Return whether anything takes connections there."""
+    """Return whether anything accepts connections there."""
     with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
         return probe.connect_ex((address, port)) == 0
     return False

@@ -28,7 +28,7 @@ class Remote:
 
     @property
     def bucket(self) -> str:
-        """What its path begins with."""
+        """The bucket in its path."""
         return self.path.partition("/")[0]
 
     @property
@@ -47,7 +47,7 @@ class Remote:
 
 
 def project_root() -> Path:
-    """The folder that holds `.dvc`."""
+    """Find the folder that holds `.dvc`."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
@@ -58,7 +58,7 @@ def project_root() -> Path:
 
 
 def default_remote() -> Remote:
-    """What DVC would push to and pull from, as its configuration says at this moment."""
+    """Read what DVC would push to and pull from, by its configuration at this moment."""
     from dvc.config import Config
     from dvc.exceptions import DvcException
     from dvc.fs import get_cloud_fs
@@ -81,7 +81,7 @@ def default_remote() -> Remote:
 
 
 def is_moved(root: Path) -> bool:
-    """Whether .dvc/config.local has an endpoint of this checkout's own for the embedded store."""
+    """Tell whether .dvc/config.local has another endpoint for the embedded store."""
     from dvc.config import Config
 
     local = Config(root / ".dvc").load_one("local")
@@ -89,7 +89,7 @@ def is_moved(root: Path) -> bool:
 
 
 def write_local(root: Path, options: Mapping[str, str]) -> None:
-    """Give DVC options of the remote `embedded`, out of git and readable by their owner alone."""
+    """Give DVC options of the remote `embedded`, in a file that only its owner can read."""
     from dvc.config import Config
 
     config = Config(root / ".dvc")
@@ -102,14 +102,14 @@ def write_local(root: Path, options: Mapping[str, str]) -> None:
         edited["remote"].setdefault(EMBEDDED, {}).update(options)
 
 
-def diagnosis(error: Exception, remote: Remote) -> str:
-    """What is wrong with the remote and what to do about it."""
+def diagnose(error: Exception, remote: Remote) -> str:
+    """Say what is wrong with the remote and what to do about it."""
     wrong, advice = explain(error, remote)
     return f"{wrong}; {'run `make store`' if remote.is_embedded else advice}"
 
 
 def explain(error: Exception, remote: Remote) -> tuple[str, str]:
-    """What is wrong, and what to do where the remote is not the embedded store."""
+    """Say what is wrong, and what to do where the remote is not the embedded store."""
     from botocore import exceptions as boto
 
     cause = error.__cause__ if isinstance(error.__cause__, boto.ClientError) else error
@@ -124,7 +124,7 @@ def explain(error: Exception, remote: Remote) -> tuple[str, str]:
 
 
 def explain_refusal(answer: dict[str, str], remote: Remote) -> tuple[str, str]:
-    """The same where the server answered, and refused."""
+    """Say the same where the server answered, and refused."""
     code = answer.get("Code", "?")
     if code in {"NoSuchBucket", "404"}:
         return (
@@ -144,7 +144,7 @@ def explain_refusal(answer: dict[str, str], remote: Remote) -> tuple[str, str]:
 
 
 def explain_silence(error: BaseException) -> str:
-    """Why no server answered."""
+    """Say why no server answered."""
     from botocore.exceptions import EndpointConnectionError
 
     link: BaseException | None = error

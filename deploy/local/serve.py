@@ -1,4 +1,4 @@
-"""`bentoml serve` at a port that is free, and once it is ready a line to try it with."""
+"""Runs `bentoml serve` at a free port, and prints how to call it once it is ready."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def main() -> None:
-    """Serve until a signal comes, at another port if that may be and one is taken."""
+    """Serve until a signal comes; where the port is in use, and another may be, at the next one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default=str(DEFAULT))
     parser.add_argument("--fixed", action="store_true", help="this port or none")
     parser.add_argument("--example", action="store_true", help="print how to call it")
-    given = parser.parse_args()
-    first = parse_port(given.port)
-    tries = ports_to_try(first, is_fixed=given.fixed)
+    options = parser.parse_args()
+    first = parse_port(options.port)
+    tries = ports_to_try(first, is_fixed=options.fixed)
     for port in tries:
-        if not is_free(port, given.host):
+        if not is_free(port, options.host):
             continue
         if port != first:
             print(f"serve: port {first} is taken, so it is port {port}", flush=True)
-        code, was_ready = serve(given.host, port, with_example=given.example)
+        code, was_ready = serve(options.host, port, with_example=options.example)
         # Another program may have taken it since; then BentoML's process says so and ends.
-        if code == 0 or was_ready or is_free(port, given.host):
+        if code == 0 or was_ready or is_free(port, options.host):
             sys.exit(code)
     sys.exit(
         f"error: port {first} is in use; take another: PORT={first % ports.LAST + 1}"
-        if given.fixed
+        if options.fixed
         else f"error: the ports {first} to {tries[-1]} are in use; take another: PORT=…"
     )
 
 
 def ports_to_try(first: int, *, is_fixed: bool) -> range:
-    """Return the ports to try from the first one upwards, or that one alone."""
+    """Return the ports to try: from the first one upwards, or only that one."""
     return range(first, min(first + (1 if is_fixed else TRIES), ports.LAST + 1))
 
 
 def is_free(port: int, host: str) -> bool:
-    """Whether a port can be had; the process ends where this machine has no such host."""
+    """Tell whether a port is free; the process ends where this machine has no such host."""
     try:
         return ports.is_free(port, host)
     except OSError as error:
@@ -81,9 +81,10 @@ def serve(host: str, port: int, *, with_example: bool) -> tuple[int, bool]:
 
 @contextmanager
 def passing_signals(server: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Pass the signals on to a process by which this one would end."""
+    """Forward to a process the signals that would end this one."""
     before = {
-        number: signal.signal(number, lambda came, _: server.send_signal(came)) for number in STOPS
+        number: signal.signal(number, lambda received, _: server.send_signal(received))
+        for number in STOPS
     }
     try:
         yield server
@@ -96,32 +97,33 @@ def await_ready(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Wait until the server is ready; False if it ends before."""
     where = "localhost" if host in HERE else host
     while server.poll() is None:
-        if health.find_problem(port, where, seconds=1) is None and port in listening(server.pid):
+        is_well = health.find_problem(port, where, seconds=1) is None
+        if is_well and port in list_ports(server.pid):
             return True
         time.sleep(POLL)
     return False
 
 
-def listening(process: int) -> set[int]:
-    """The ports at which a process and its children listen."""
+def list_ports(process: int) -> set[int]:
+    """List the ports at which a process and its children listen."""
     import psutil  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415, when it is needed
 
-    found: list[Any] = []
+    sockets: list[Any] = []
     with suppress(psutil.Error):
         parent = psutil.Process(process)
         for each in (parent, *parent.children(recursive=True)):
             with suppress(psutil.Error):
-                found.extend(each.net_connections(kind="tcp"))
-    return {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN}
+                sockets.extend(each.net_connections(kind="tcp"))
+    return {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
 
 
 def show_example(host: str, port: int) -> None:
     """Print how to call the service, in a process that ends, for it takes much memory."""
     name = "localhost" if host in HERE else host
     url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-    # The proxy of the environment would be asked for this machine's own service.
-    options = ["--noproxy", name] if loopback.has_proxy(os.environ) else []
-    subprocess.run([sys.executable, "-m", "service.inference.example", url, *options], check=False)
+    # Else the proxy of the environment would get the request.
+    flags = ["--noproxy", name] if loopback.has_proxy(os.environ) else []
+    subprocess.run([sys.executable, "-m", "service.inference.example", url, *flags], check=False)
 
 
 if __name__ == "__main__":

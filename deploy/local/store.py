@@ -20,18 +20,19 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # where it is called by its path
 
+from cairn.s3 import Keys, open_client
 from deploy.local import keep, loopback, ports
 from deploy.local.errors import StoreError, one_line
 from deploy.local.remote import (
     EMBEDDED,
     Remote,
     default_remote,
-    diagnosis,
+    diagnose,
     is_moved,
     project_root,
     write_local,
 )
-from deploy.local.server import LISTENERS, POLL, Keys, Store, listeners
+from deploy.local.server import LISTENERS, POLL, Store, format_listeners
 
 # ruff: noqa: PLC0415 - botocore takes longer to import than most calls take
 
@@ -48,19 +49,19 @@ def start() -> str:
     store = Store(remote.root)
     notes = []
     with store.lock():
-        keys = store.keys()
+        keys = store.read_keys()
         first = loopback_port(remote.embedded)
-        running = store.process()
+        running = store.find_process()
         port = (
             running_port(store, running, remote, keys) if running else bring_up(store, first, keys)
         )
         endpoint = f"http://127.0.0.1:{port}"
         if port != first:
-            notes.append(moved_note(first, port, is_running=running is not None))
-        write_local(remote.root, options(keys, endpoint, remote))
-        remote = moved(remote, endpoint)
+            notes.append(explain_move(first, port, is_running=running is not None))
+        write_local(remote.root, format_options(keys, endpoint, remote))
+        remote = reread_remote(remote, endpoint)
         client = s3_client(endpoint, keys)
-        make_bucket(client, remote.bucket)
+        create_bucket(client, remote.bucket)
         if not running:
             wait_for_objects(client, remote.bucket)
     if not loopback.install() and loopback.has_proxy(os.environ):
@@ -69,34 +70,34 @@ def start() -> str:
     return "\n".join(f"store: {note}" for note in notes)
 
 
-def options(keys: Keys, endpoint: str, remote: Remote) -> dict[str, str]:
-    """What DVC has to know of the embedded store beyond what is in git."""
+def format_options(keys: Keys, endpoint: str, remote: Remote) -> dict[str, str]:
+    """Return the options of the embedded store that DVC needs beyond those in git."""
     where = {} if endpoint == remote.embedded else {"endpointurl": endpoint}
     return {"access_key_id": keys.access, "secret_access_key": keys.secret, **where}
 
 
-def moved(remote: Remote, endpoint: str) -> Remote:
-    """The default remote, as DVC has it once the store's endpoint is written."""
-    now = default_remote()
-    if now.options.get("endpointurl") != endpoint:
+def reread_remote(remote: Remote, endpoint: str) -> Remote:
+    """Read the default remote once the store's endpoint is written."""
+    current = default_remote()
+    if current.options.get("endpointurl") != endpoint:
         raise StoreError(
             f"remote {remote.name} has an endpointurl of its own, {remote.options['endpointurl']},"
             f" but the store listens at {endpoint}; write its URL as remote://{EMBEDDED}/…"
         )
-    return now
+    return current
 
 
-def moved_note(first: int, port: int, *, is_running: bool) -> str:
-    """What to say of a store that is not at the port of DVC's configuration."""
+def explain_move(first: int, port: int, *, is_running: bool) -> str:
+    """Say why the store is not at the port of DVC's configuration, and where it is."""
     more = len(LISTENERS) - 1
-    taken = f"one of the ports {first} to {first + more} is taken"
-    why = "this checkout's store runs" if is_running else taken
-    return f"{why}; now at {port} to {port + more}, which .dvc/config.local remembers"
+    conflict = f"one of the ports {first} to {first + more} is taken"
+    reason = "this checkout's store runs" if is_running else conflict
+    return f"{reason}; now at {port} to {port + more}, which .dvc/config.local remembers"
 
 
 def running_port(store: Store, process: Any, remote: Remote, keys: Keys) -> int:
-    """The port of this checkout's store, which runs; a StoreError where it is of no use there."""
-    port = store.port(process)
+    """Return the port of the store that runs; raise a StoreError where DVC would not reach it."""
+    port = store.port_of(process)
     endpoint = f"http://127.0.0.1:{port}"
     is_asked = endpoint == remote.embedded or not is_moved(remote.root)
     if is_asked and answers(s3_client(endpoint, keys)):
@@ -118,7 +119,7 @@ def stop() -> str:
 
 
 def check() -> str:
-    """Read from the default remote with what DVC itself makes of its configuration."""
+    """Read from the default remote, by the client that DVC itself builds from its configuration."""
     from botocore.exceptions import BotoCoreError
 
     remote = default_remote()
@@ -128,7 +129,7 @@ def check() -> str:
         s3.retries = 1
         s3.call_s3("list_objects_v2", Bucket=remote.bucket, Prefix=remote.prefix, MaxKeys=1)
     except (BotoCoreError, OSError) as error:
-        raise StoreError(f"{remote}: {diagnosis(error, remote)}") from error
+        raise StoreError(f"{remote}: {diagnose(error, remote)}") from error
     return f"store: {remote} answers"
 
 
@@ -141,7 +142,7 @@ def bring_up(store: Store, first: int, keys: Keys) -> int:
     # Until one listens at all its ports, another store would take them for free.
     with ports.one_at_a_time():
         for run in ports.runs(first, len(LISTENERS)):
-            if ports.first_taken(run) is None and is_up(store, run, keys):
+            if ports.first_busy(run) is None and is_up(store, run, keys):
                 return run.start
     raise StoreError(
         f"no {len(LISTENERS)} ports in a row are free from {ports.FIRST} to {ports.EPHEMERAL};"
@@ -150,27 +151,27 @@ def bring_up(store: Store, first: int, keys: Keys) -> int:
 
 
 def is_up(store: Store, run: range, keys: Keys) -> bool:
-    """Launch the server, and wait until it is up; False if another program took a port first."""
+    """Launch the server and wait until it is up; return False where it lost a port to another."""
     client = s3_client(f"http://127.0.0.1:{run.start}", keys)
     server = store.launch(run.start)
     deadline = time.monotonic() + STARTS_WITHIN
-    # Where one is taken SeaweedFS ends, or takes others.
-    while (listening := store.listening()) != set(run) or not answers(client):
+    # Where a port is in use SeaweedFS ends, or listens at others.
+    while (listening := store.list_ports()) != set(run) or not answers(client):
         ended = server.poll() is not None
         if ended or listening - set(run) or time.monotonic() > deadline:
             store.end()
             server.wait()
-            keep.remove_sockets(listeners(run.start))
-            if ports.first_taken(run) is not None:
+            keep.remove_sockets(format_listeners(run.start))
+            if ports.first_busy(run) is not None:
                 return False
             what = "ended" if ended else f"is not up after {STARTS_WITHIN:.0f} s"
-            raise StoreError(f"SeaweedFS {what}; see {store.log}: {store.last_words()}")
+            raise StoreError(f"SeaweedFS {what}; see {store.log}: {store.read_log_tail()}")
         time.sleep(POLL)
     return True
 
 
 def loopback_port(endpoint: str) -> int:
-    """The port of the embedded endpoint, which must be on loopback and leave room for the rest."""
+    """Return the port of the embedded endpoint; raise a StoreError unless it can be the store's."""
     parts = urlsplit(endpoint)
     try:
         port = parts.port or 0
@@ -185,27 +186,19 @@ def loopback_port(endpoint: str) -> int:
 
 
 def s3_client(endpoint: str, keys: Keys) -> Any:
-    """A client that signs with these keys, asks once, goes through no proxy, and soon gives up."""
-    import botocore.session
-    from botocore.config import Config
+    """Open a client that signs with these keys, asks once, and soon gives up."""
     from botocore.exceptions import BotoCoreError
 
-    once = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, proxies={})
     try:
-        return botocore.session.Session().create_client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=endpoint,
-            aws_access_key_id=keys.access,
-            aws_secret_access_key=keys.secret,
-            config=once,
+        return open_client(
+            connect_timeout=2, read_timeout=10, attempts=1, endpoint=endpoint, keys=keys
         )
     except BotoCoreError as error:  # it reads the user's settings, if only to overrule them
         raise StoreError(f"{one_line(error)}; correct ~/.aws or the AWS_ variables") from error
 
 
 def answers(client: Any) -> bool:
-    """Whether an S3 server takes the client's keys."""
+    """Tell whether an S3 server accepts the client's keys."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -214,8 +207,8 @@ def answers(client: Any) -> bool:
         return False
 
 
-def make_bucket(client: Any, bucket: str) -> None:
-    """Make the bucket unless it is there."""
+def create_bucket(client: Any, bucket: str) -> None:
+    """Create the bucket unless it is there."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -223,7 +216,7 @@ def make_bucket(client: Any, bucket: str) -> None:
     except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
         pass
     except (BotoCoreError, ClientError) as error:
-        raise StoreError(f"cannot make the bucket {bucket}: {one_line(error)}") from error
+        raise StoreError(f"cannot create the bucket {bucket}: {one_line(error)}") from error
 
 
 def wait_for_objects(client: Any, bucket: str) -> None:
@@ -238,14 +231,14 @@ def wait_for_objects(client: Any, bucket: str) -> None:
             client.delete_object(Bucket=bucket, Key=PROBE)
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > deadline:
-                raise StoreError(f"no object can be kept: {one_line(error)}") from error
+                raise StoreError(f"no object can be stored: {one_line(error)}") from error
             time.sleep(POLL)
         else:
             return
 
 
 def main() -> None:
-    """Do what the command line says; end with one line either way."""
+    """Run the command; end with one line either way."""
     commands: dict[str, Callable[[], str]] = {"start": start, "stop": stop, "check": check}
     parser = argparse.ArgumentParser(description="The embedded S3 store, and DVC's default remote.")
     parser.add_argument("command", choices=commands)

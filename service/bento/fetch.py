@@ -33,7 +33,7 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def fetch_model(uri: str, sha256: str) -> Path:
-    """The folder of the model; fetched once for all workers of this run, and for those to come.
+    """Return the folder of the model, fetched once for all workers of this run and those to come.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def fetch_model(uri: str, sha256: str) -> Path:
     CairnError
         Where it cannot be fetched, or is another file, or no export.
     """
-    where = run_folder.folder() or Path(tempfile.mkdtemp(prefix="cairn-model-"))
-    folder = where / "model"
-    with (where / "model.lock").open("w") as lock:
+    run = run_folder.find_folder() or Path(tempfile.mkdtemp(prefix="cairn-model-"))
+    folder = run / "model"
+    with (run / "model.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            part = Path(tempfile.mkdtemp(dir=where))
+            part = Path(tempfile.mkdtemp(dir=run))
             try:
                 file = part / "model.bentomodel"
                 download(uri, file, sha256)
@@ -66,7 +66,7 @@ def fetch_model(uri: str, sha256: str) -> Path:
 
 def download(uri: str, into: Path, sha256: str) -> None:
     """Write the object to a file; raises CairnError unless it has that SHA-256."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     check_environment(os.environ)
     try:
         parts = urlsplit(uri)
@@ -75,13 +75,13 @@ def download(uri: str, into: Path, sha256: str) -> None:
         )
         with into.open("wb") as file:
             for chunk in obstore.get(store, parts.path.lstrip("/")):
-                whole.update(chunk)
+                digest.update(chunk)
                 file.write(chunk)
     except (BaseError, OSError, ValueError) as error:
         raise CairnError(f"MODEL_URI: {uri} cannot be fetched: {summarize_error(error)}") from None
-    if whole.hexdigest() != sha256:
+    if digest.hexdigest() != sha256:
         raise CairnError(
-            f"MODEL_SHA256: {uri} is another file, {whole.hexdigest()}; it was not opened"
+            f"MODEL_SHA256: {uri} is another file, {digest.hexdigest()}; it was not opened"
         )
 
 
@@ -89,9 +89,9 @@ def check_environment(environment: Mapping[str, str]) -> None:
     """Refuse values of AWS's variables that no client could send; none of them is repeated."""
     for name, value in environment.items():
         if name.startswith("AWS_") and not PRINTABLE.fullmatch(value):
-            raise CairnError(f"{name} has a space, a line break or another such character in it")
+            raise CairnError(f"{name} contains a space, a line break or another such character")
         if name in ENDPOINTS and value and not value.startswith(("http://", "https://")):
-            raise CairnError(f"{name} has to begin with http:// or https://")
+            raise CairnError(f"{name} must begin with http:// or https://")
 
 
 def unpack(file: Path, into: Path) -> None:
@@ -100,32 +100,32 @@ def unpack(file: Path, into: Path) -> None:
         with tarfile.open(file) as archive:
             entries = archive.getmembers()
             if not all(is_harmless(entry) for entry in entries):
-                raise tarfile.TarError("it has more than plain files in folders of its own")
+                raise tarfile.TarError("it holds more than plain files in its own folders")
             # Debian 12's Python 3.11.2 has no filters, so each entry was looked at above.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(into, entries)  # noqa: S202
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise CairnError(f"MODEL_URI: this is no export of a model: {error}") from None
+        raise CairnError(f"MODEL_URI: this is not an export of a model: {error}") from None
 
 
 def is_harmless(entry: tarfile.TarInfo) -> bool:
-    """Whether an entry of an archive is a plain file or a folder below where it is unpacked."""
+    """Tell whether an archive's entry is a plain file or a folder below where it is unpacked."""
     path = PurePosixPath(entry.name)
     return (entry.isreg() or entry.isdir()) and not path.is_absolute() and ".." not in path.parts
 
 
 def make_client_options() -> Any:
-    """How to connect: without TLS only to an endpoint that says so itself."""
-    given = (os.environ[name] for name in ENDPOINTS if os.environ.get(name))
-    plain = next(given, "").startswith("http://")
+    """Return how to connect: without TLS only to an endpoint whose address says so."""
+    endpoints = (os.environ[name] for name in ENDPOINTS if os.environ.get(name))
+    plain = next(endpoints, "").startswith("http://")
     return {"allow_http": plain, "connect_timeout": CONNECT, "timeout": TRANSFER}
 
 
 def make_retry_config() -> Any:
-    """How often and how long to try again."""
+    """Return how often and how long to try again."""
     return {"max_retries": RETRIES, "retry_timeout": PATIENCE}
 
 
 def summarize_error(error: Exception) -> str:
-    """The first line of what the object store's client says."""
+    """Return the first line of the object store client's error."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

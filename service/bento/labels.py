@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cairn.provenance import LOCK, git_says
+from cairn.provenance import LOCK, ask_git
 from service.bento.store import NAME
 
 OCI = "org.opencontainers.image."
@@ -16,7 +16,7 @@ OCI = "org.opencontainers.image."
 def make_labels(
     version: str, model: str, chain: Mapping[str, Any], files: tuple[Path, ...]
 ) -> dict[str, str]:
-    """The labels of an image.
+    """Return the labels of an image.
 
     Parameters
     ----------
@@ -29,20 +29,20 @@ def make_labels(
         changed one of them, or dvc.lock, so that an older image of the same content says the same.
     """
     named = [str(path) for path in (LOCK, *files)]
-    commit, _, date = git_says("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
-    changed = "-changed" if commit and git_says("status", "--porcelain", "--", *named) else ""
-    found = {
+    commit, _, date = ask_git("log", "-1", "--format=%H %cI", "--", *named).partition(" ")
+    changed = "-changed" if commit and ask_git("status", "--porcelain", "--", *named) else ""
+    values = {
         f"{OCI}title": NAME,
         f"{OCI}version": version,
         f"{OCI}revision": f"{commit}{changed}",
         f"{OCI}created": date,
-        f"{OCI}source": normalize_url(git_says("remote", "get-url", "origin")),
+        f"{OCI}source": normalize_url(ask_git("remote", "get-url", "origin")),
         "cairn.model": model,
         "cairn.model.sha256": str(chain["sha256"]),
         "cairn.model.revision": str(chain["git"]["commit"]),
         **{f"cairn.dvc.{path}": md5 for path, md5 in list_outs(chain).items()},
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def list_outs(chain: Mapping[str, Any]) -> dict[str, str]:

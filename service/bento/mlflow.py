@@ -40,7 +40,7 @@ class Version(NamedTuple):
 
 
 def resolve_version(uri: str, server: str) -> Version:
-    """The version that was meant, asked for once for all workers of this run, and those to come.
+    """Return the version that a URI names, asked for once for all workers of this run.
 
     An alias may move while the service runs; a worker that is replaced serves what the others do.
 
@@ -49,19 +49,19 @@ def resolve_version(uri: str, server: str) -> Version:
     uri
         models:/NAME/VERSION or models:/NAME@ALIAS.
     server
-        MLFLOW_TRACKING_URI. Who asks is said by MLFLOW_TRACKING_USERNAME and
-        MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as to MLflow's own client.
+        MLFLOW_TRACKING_URI. Credentials are MLFLOW_TRACKING_USERNAME and
+        MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as for MLflow's own client.
 
     Raises
     ------
     CairnError
         Where MLflow does not answer, has no such version, or no model of Cairn's under it.
     """
-    where = run_folder.folder()
-    if where is None:
+    run = run_folder.find_folder()
+    if run is None:
         return fetch_version(uri, server)
-    kept = where / "version.json"
-    with (where / "model.lock").open("w") as lock:
+    kept = run / "version.json"
+    with (run / "model.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.is_file():
             part = kept.with_suffix(".part")
@@ -71,62 +71,63 @@ def resolve_version(uri: str, server: str) -> Version:
 
 
 def fetch_version(uri: str, server: str) -> Version:
-    """The version that MLflow has under that name by now."""
+    """Ask MLflow for the version that it has under that name now."""
     try:
         with open_client(server) as mlflow:
             return parse_version(uri, find_version(mlflow, uri))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
     except (AttributeError, KeyError, TypeError, ValueError):
-        reason = "what answers there is no MLflow server"
+        reason = "the server there is no MLflow server"
     raise CairnError(f"MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {hide_password(server)}: {reason}")
 
 
 def find_version(mlflow: httpx.Client, uri: str) -> dict[str, Any]:
-    """What MLflow says of that version."""
+    """Return MLflow's description of that version."""
     rest, _, alias = uri.removeprefix(SCHEME).partition("@")
     name, _, number = rest.partition("/")
     try:
         if alias:
-            said = get(mlflow, "registered-models/alias", name=name, alias=alias)
+            answer = get(mlflow, "registered-models/alias", name=name, alias=alias)
         else:
-            said = get(mlflow, "model-versions/get", name=name, version=number)
+            answer = get(mlflow, "model-versions/get", name=name, version=number)
     except httpx.HTTPStatusError as error:
         raise httpx.HTTPError(explain_refusal(error.response, mlflow, name)) from None
-    return dict(said["model_version"])
+    return dict(answer["model_version"])
 
 
-def parse_version(uri: str, said: dict[str, Any]) -> Version:
-    """What the tags of a version say of its model."""
-    tags = {each["key"]: each["value"] for each in said.get("tags", ())}
-    number, tag, sha256 = str(said["version"]), tags.get("bentoml_tag", ""), tags.get("sha256", "")
+def parse_version(uri: str, description: dict[str, Any]) -> Version:
+    """Read which model a version is from its tags."""
+    tags = {each["key"]: each["value"] for each in description.get("tags", ())}
+    number = str(description["version"])
+    tag, sha256 = tags.get("bentoml_tag", ""), tags.get("sha256", "")
     if not TAG.fullmatch(tag) or not sha256:
         raise CairnError(
-            f"MODEL_URI: {uri}: version {number} has no tags bentoml_tag and sha256 that name a "
-            "model; each that `make train` registers has them"
+            f"MODEL_URI: {uri}: version {number} lacks the tags bentoml_tag and sha256, which name "
+            "its model; every version that `make train` registers has them"
         )
     return Version(number, tag, sha256)
 
 
 def get(mlflow: httpx.Client, path: str, **query: str) -> dict[str, Any]:
-    """What MLflow answers; raises httpx.HTTPStatusError where it is no 200."""
+    """Return the JSON of an answer; raises httpx.HTTPStatusError where it is no 200."""
     return dict(mlflow.get(path, params=query).raise_for_status().json())
 
 
 def explain_refusal(answer: httpx.Response, mlflow: httpx.Client, name: str) -> str:
-    """Why MLflow does not answer with a version, and which ones there are."""
+    """Explain why MLflow answers without a version, and list those that it has."""
     if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        who = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        return f"it answers {answer.status_code}; set {who}"
+        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return f"it answers {answer.status_code}; set {names}"
     try:
-        said = " ".join(str(answer.json()["message"]).split()).rstrip(".")
+        message = " ".join(str(answer.json()["message"]).split()).rstrip(".")
     except (KeyError, TypeError, ValueError):
         return f"it answers {answer.status_code} {answer.reason_phrase}; is it an MLflow server?"
-    return f"{said}; {list_versions(mlflow, name)}"
+    return f"{message}; {list_versions(mlflow, name)}"
 
 
 def list_versions(mlflow: httpx.Client, name: str) -> str:
-    """The versions and aliases that MLflow has of a model."""
+    """Describe the versions and aliases that MLflow has of a model."""
     newest = {"filter": f"name='{name}'", "max_results": str(LISTED)}
     try:
         listed = get(mlflow, "model-versions/search", **newest).get("model_versions", [])
@@ -139,7 +140,7 @@ def list_versions(mlflow: httpx.Client, name: str) -> str:
 
 
 def open_client(server: str) -> httpx.Client:
-    """A client of MLflow's REST API that gives up in time, and keeps the password to itself."""
+    """Open a client of MLflow's REST API that gives up in time and shows no password."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line of each request
     user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in CREDENTIALS)
     parts = urlsplit(server)
@@ -156,5 +157,5 @@ def open_client(server: str) -> httpx.Client:
 
 
 def hide_password(server: str) -> str:
-    """An address without the user and password that may stand in it."""
+    """Return an address without the user and password that may stand in it."""
     return re.sub(r"//[^/]*@", "//", server)

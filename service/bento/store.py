@@ -65,7 +65,7 @@ def register_packed() -> str:
     if tag := load_settings().model_tag:  # data/model may be another one, or not be there
         find_entry(tag)
         return tag
-    return bento_store.register(provenance.locked())
+    return bento_store.register(provenance.trace_locked())
 
 
 def choose_model(settings: Settings, resolve: Callable[[], bentoml.Model]) -> ServedModel:
@@ -150,7 +150,7 @@ def read_model(folder: Path) -> ServedModel:
         tag = f"{content['name']}:{content['version']}"
         return ServedModel(folder, tag, parse_chain(content["metadata"]))
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise CairnError(f"{folder} holds no model of Cairn: {error!r}") from error
+        raise CairnError(f"{folder} holds no model that Cairn registered: {error!r}") from error
 
 
 def parse_chain(metadata: Mapping[str, Any]) -> dict[str, Any]:

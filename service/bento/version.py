@@ -25,11 +25,11 @@ def main() -> None:
     if sys.argv[1:] == ["--json"]:
         print(json.dumps(describe(model)))
     else:
-        print(f"{NAME}:{make_version(model, files_sha256(model))}")
+        print(f"{NAME}:{make_version(model, read_files_sha256(model))}")
 
 
 def make_version(model: str, content: str = "") -> str:
-    """The version of a Bento of this model and of the code in the current folder.
+    """Make the version of a Bento of this model and of the code in the current folder.
 
     Parameters
     ----------
@@ -43,14 +43,14 @@ def make_version(model: str, content: str = "") -> str:
     str
         The model's hex, `-`, and 12 hex of the SHA-256 of every file that the Bento is made of.
     """
-    whole = hashlib.sha256(content.encode())
+    digest = hashlib.sha256(content.encode())
     for path in list_files():
-        whole.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
-    return f"{model.partition(':')[2]}-{whole.hexdigest()[:HEX]}"
+        digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n".encode())
+    return f"{model.partition(':')[2]}-{digest.hexdigest()[:HEX]}"
 
 
-def files_sha256(model: str) -> str:
-    """The hash of a model's files in the store; empty where older code registered it."""
+def read_files_sha256(model: str) -> str:
+    """Return the hash of a model's files in the store; empty where older code registered it."""
     return str(bentoml.models.get(model).info.metadata.get("files_sha256", ""))
 
 
@@ -64,7 +64,7 @@ def list_files() -> tuple[Path, ...]:
 
 def describe(model: str) -> dict[str, Any]:
     """Return tag and labels of a Bento of this model and of the code in the current folder."""
-    version = make_version(model, files_sha256(model))
+    version = make_version(model, read_files_sha256(model))
     chain = bentoml.models.get(model).info.metadata
     return {
         "tag": f"{NAME}:{version}",

@@ -1,4 +1,4 @@
-"""The few words of ASGI that the service speaks: headers, a body within limits, an answer."""
+"""The parts of ASGI that the service uses: headers, a body within limits, an answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Reply(NamedTuple):
-    """What a request is answered."""
+    """The answer to a request."""
 
     status: int
     body: bytes
@@ -36,15 +36,15 @@ class Reply(NamedTuple):
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
-    """A request's headers; of one that comes twice the last."""
+    """Return a request's headers; of one that comes twice, the last."""
     return dict(scope["headers"])
 
 
 def choose_request_id(headers: Mapping[bytes, bytes]) -> bytes:
-    """The client's X-Request-ID if it is short and plain, else one of our own."""
-    given = headers.get(b"x-request-id")
-    if given and PLAIN_ID.fullmatch(given):
-        return given
+    """Return the client's X-Request-ID if it is short and plain, else one of our own."""
+    chosen_id = headers.get(b"x-request-id")
+    if chosen_id and PLAIN_ID.fullmatch(chosen_id):
+        return chosen_id
     return b"%032x" % getrandbits(128)
 
 
@@ -65,7 +65,7 @@ class Bodies:
         self._pending = 0
 
     async def read(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """The body of a request.
+        """Read the body of a request.
 
         Raises
         ------
@@ -87,11 +87,11 @@ class Bodies:
             async with asyncio.timeout(self.seconds):
                 return await self._read_parts(receive)
         except TimeoutError:
-            error = f"the body did not come within {self.seconds:g} s"
+            error = f"the body did not arrive within {self.seconds:g} s"
             raise Refused(408, error, headers=(CLOSE,)) from None
 
     async def _read_parts(self, receive: Receive) -> bytes:
-        """A body that comes in parts."""
+        """Read a body that comes in parts."""
         parts: list[bytes] = []
         size, more = 0, True
         try:
@@ -104,7 +104,7 @@ class Bodies:
                 if size > self.limit:
                     raise self._refuse_length()
                 if more and self._pending > LONG_BODIES * self.limit:
-                    error = "too many long requests at once; send it again"
+                    error = "too many long requests at once; try again"
                     raise Refused(429, error, headers=(CLOSE, RETRY))
             return b"".join(parts)
         finally:
@@ -117,7 +117,7 @@ class Bodies:
 
 
 def _read_part(message: Message) -> bytes:
-    """The next part of a body."""
+    """Return the next part of a body."""
     if message["type"] == "http.disconnect":
         raise Refused(499, "the client went away")
     return message.get("body", b"")  # type: ignore[no-any-return]
@@ -134,6 +134,6 @@ async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None
 
 
 def find_fast_path(scope: Scope) -> Any:
-    """The extension by which what is whole goes through in one piece; None where there is none."""
+    """Return the extension that reads and writes in one piece; None where there is none."""
     extensions = scope.get("extensions")
     return extensions.get(FAST_PATH) if extensions else None

@@ -73,7 +73,7 @@ def _reply_refused(refused: Refused) -> Reply:
 
 def _reply_bug(worker: Worker, request: Request, bug: Exception) -> Reply:
     request.facts["stack"] = format_stack(bug, with_messages=worker.settings.log_inputs)
-    error = f"a bug of the service; its log has more under request_id {request.id.decode()}"
+    error = f"internal error; the service's log has more under request_id {request.id.decode()}"
     return _reply_refused(Refused(500, error))
 
 

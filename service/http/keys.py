@@ -33,16 +33,16 @@ class Keys:
         self.is_required = bool(keys) or file is not None
 
     def allow(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether a request has one of the keys, or none is asked for."""
+        """Tell whether a request has one of the keys, or none is required."""
         if not self.is_required:
             return True
-        given = [sha256(key).digest() for key in read_presented(headers)]
-        # Every key is compared, and by its hash: the time taken tells nothing of any of them.
-        found = [hmac.compare_digest(one, key) for one in given for key in self._current()]
-        return any(found)
+        digests = [sha256(key).digest() for key in read_presented(headers)]
+        # Every key is compared, by its hash: the time that it takes tells nothing of any key.
+        matches = [hmac.compare_digest(one, key) for one in digests for key in self._current()]
+        return any(matches)
 
     def _current(self) -> Digests:
-        """The keys that hold now."""
+        """Return the keys that are valid now."""
         if self._file is not None:
             seen = _stat_file(self._file)
             if seen != self._seen:
@@ -51,7 +51,7 @@ class Keys:
 
 
 def _stat_file(file: Path) -> State:
-    """What changes when a file does; None where it is not there."""
+    """Return what changes when a file does; None where there is no file."""
     try:
         state = file.stat()
     except OSError:
@@ -60,16 +60,16 @@ def _stat_file(file: Path) -> State:
 
 
 def _read_file(file: Path) -> Digests:
-    """The keys in a file; none where it cannot be read, which the log says."""
+    """Read the keys in a file; none, with a line in the log, where it cannot be read."""
     try:
         return tuple(map(_hash, file.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
-        logger.error("API_KEYS_FILE cannot be read, none of its keys holds: %s", error)  # noqa: TRY400
+        logger.error("API_KEYS_FILE cannot be read; none of its keys is valid: %s", error)  # noqa: TRY400
         return ()
 
 
 def read_presented(headers: Mapping[bytes, bytes]) -> list[bytes]:
-    """The keys that a request brings: as a bearer's token, as X-API-Key."""
+    """Return the keys that a request brings: as a bearer token, as X-API-Key."""
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     bearer = [token.strip()] if scheme.lower() == b"bearer" else []
     return [key for key in (*bearer, headers.get(b"x-api-key", b"").strip()) if key]

@@ -178,7 +178,7 @@ def describe_predict(subject: Subject) -> Json:
 
 
 def _describe_identifier(contract: Contract) -> str:
-    """What the identifier is for, in words; nothing where there is none."""
+    """Say what the identifier is for; nothing where there is none."""
     if not contract.identifier:
         return ""
     return (
@@ -340,7 +340,7 @@ def _refer(name: str) -> Json:
 
 
 def _make_examples(contract: Contract) -> Json:
-    """Each shape of a request, with a row from the middle of the training data."""
+    """Return each shape of a request, with a row from the middle of the training data."""
     row = make_example(contract)
     values = list(row.values())
     return {
@@ -352,21 +352,22 @@ def _make_examples(contract: Contract) -> Json:
 
 
 def _make_refusal_example(contract: Contract, max_rows: int) -> Json:
-    """What a row with one wrong value gets."""
+    """Return the answer to a row with one wrong value."""
     column = contract.columns[0]
     wrong: Row = {column.name: "maybe" if column.kind == "boolean" else True}
     try:
         Reader(contract, max_rows).check({**make_example(contract), **wrong})
     except Refused as refused:
-        found = refused
-    return {"error": found.error, "detail": [problem.model_dump() for problem in found.detail]}
+        refusal = refused
+    detail = [problem.model_dump() for problem in refusal.detail]
+    return {"error": refusal.error, "detail": detail}
 
 
 # Schemas
 
 
 def _make_schemas(contract: Contract, max_rows: int) -> Json:
-    """Every schema, by name."""
+    """Return every schema, by name."""
     return {
         "Request": {"oneOf": [_refer(name) for name in ("Row", "RowList", "Rows", "RowLists")]},
         **_describe_requests(contract, max_rows),
@@ -397,7 +398,7 @@ def _make_schemas(contract: Contract, max_rows: int) -> Json:
 
 
 def _describe_artifacts() -> Json:
-    """What the model has for people."""
+    """Describe the evaluation, the card and the pictures of a model."""
     return {
         "evaluation": {
             "type": ["object", "null"],
@@ -418,7 +419,7 @@ PROBABILITY: Json = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 def _describe_requests(contract: Contract, max_rows: int) -> Json:
-    """The four shapes of a request, and what they are made of."""
+    """Describe the four shapes of a request, and what they are made of."""
     columns, values = contract.columns, _make_value_schemas(contract)
     many = {"type": "array", "minItems": 1, "maxItems": max_rows}
     return {
@@ -453,7 +454,7 @@ def _describe_requests(contract: Contract, max_rows: int) -> Json:
 
 
 def _make_identifier_schema(contract: Contract) -> Json:
-    """The identifier of a row, under its name, if there is one."""
+    """Return the schema of a row's identifier under its name, if there is one."""
     if not contract.identifier:
         return {}
     note = "What names the row: the model does not see it, the answer repeats it."
@@ -462,12 +463,12 @@ def _make_identifier_schema(contract: Contract) -> Json:
 
 
 def _make_title(header: str | None) -> Json:
-    """What the table calls a column, where that is not its name."""
+    """Return what the table calls a column, where that is not its name."""
     return {"title": header} if header else {}
 
 
 def _describe_answers(contract: Contract) -> Json:
-    """What one row gets, and what many get."""
+    """Describe the answers to one row and to many."""
     more = {
         "model_version": VERSION,
         "request_id": TEXT | {"description": REQUEST_ID},
@@ -518,7 +519,7 @@ NAMES: Json = {
 
 
 def _make_label_schema(contract: Contract) -> Json:
-    """A class, in its own type."""
+    """Return the schema of a class, in its own type."""
     kind: Any = Literal[contract.target.classes]
     schema = _simplify(TypeAdapter(kind).json_schema())
     if schema.get("type") == "boolean":
@@ -527,16 +528,16 @@ def _make_label_schema(contract: Contract) -> Json:
 
 
 def _make_value_schemas(contract: Contract) -> dict[str, Json]:
-    """Each column's value, as `service.inference.rows` checks it."""
+    """Return the schema of each column's value, as `service.inference.rows` checks it."""
     schema = TypeAdapter(make_row_type(contract)).json_schema(schema_generator=_Untitled)
     return {name: _simplify(schema["properties"][name]) for name in contract.names}
 
 
 def _simplify(schema: Json) -> Json:
-    """A value's schema as pydantic has it, in the words that generators of clients understand."""
+    """Rewrite pydantic's schema of a value in words that generators of clients understand."""
     if "anyOf" in schema:
         return {**schema, "anyOf": [_simplify(part) for part in schema["anyOf"]]}
-    plain = {name: said for name, said in schema.items() if name not in {"const", "multipleOf"}}
+    plain = {name: value for name, value in schema.items() if name not in {"const", "multipleOf"}}
     if "multipleOf" in schema:
         plain["type"] = "integer"
     if "const" in schema:
@@ -550,11 +551,11 @@ def _name_values(values: list[Any]) -> Json:
     names = {value.upper() for value in texts if NAMEABLE.fullmatch(value)}
     if len(names) == len(texts):
         return {}
-    return {"x-enum-varnames": [f"VALUE_{place}" for place in range(len(values))]}
+    return {"x-enum-varnames": [f"VALUE_{index}" for index in range(len(values))]}
 
 
 def _describe_column(column: Column) -> Json:
-    """What a column takes, in words."""
+    """Describe in words what a column takes."""
     words = describe_allowed(column)
     text = words if isinstance(words, str) else "a category" + ", or null" * column.missing
     return {"description": text + (f"; unit: {column.unit}" if column.unit else "")}
@@ -563,7 +564,7 @@ def _describe_column(column: Column) -> Json:
 def _make_object(
     description: str, properties: Json, *, optional: set[str] | None = None, **more: Any
 ) -> Json:
-    """An object with these properties and, unless it says otherwise, no more."""
+    """Return the schema of an object with these properties and, by default, no others."""
     left_out = optional or set()
     return {
         "type": "object",
@@ -583,15 +584,15 @@ class _Untitled(GenerateJsonSchema):
 
 
 def _describe_models() -> Json:
-    """The schemas of what pydantic models describe already, by name."""
-    _, found = models_json_schema(
+    """Return the schemas of what pydantic models describe already, by name."""
+    _, schemas = models_json_schema(
         [(Problem, "serialization"), (Contract, "serialization")],
         ref_template=SCHEMAS + "{model}",
         schema_generator=_Untitled,
     )
-    return {name: _shorten_description(schema) for name, schema in sorted(found["$defs"].items())}
+    return {name: _shorten_description(schema) for name, schema in sorted(schemas["$defs"].items())}
 
 
 def _shorten_description(schema: Json) -> Json:
-    """A model's schema with its docstring's first line alone: the rest is no Markdown."""
+    """Cut a description to the docstring's first line: the rest is no Markdown."""
     return {**schema, "description": schema["description"].partition("\n")[0]}

@@ -26,7 +26,8 @@ from service.http.asgi import CLOSE, FAST_PATH
 from service.http.compat import FastPath
 
 BAD_REQUEST = {
-    "error": "this is no HTTP/1.1, or its headers are too long; check the request line and them",
+    "error": "this is not an HTTP/1.1 request, or its headers are too long; check the request "
+    "line and the headers",
     "detail": [],
 }
 # Bytes of a request's line and headers; uvicorn would keep whatever comes.
@@ -34,7 +35,7 @@ MAX_HEAD = 2**16
 
 
 def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """That HTTP protocol of uvicorn with those differences; h11's with the first alone."""
+    """Return our version of a protocol of uvicorn; h11's has the first difference alone."""
     if issubclass(protocol, HttpToolsProtocol):
         return Http
     return type(protocol.__name__, (Plain, protocol), {})

@@ -64,6 +64,11 @@ class Route(NamedTuple):
     is_polled: bool = False
 
 
+def _probe(path: str, handle: Handler, describe: Describe) -> Route:
+    """Return a route that machines ask every few seconds."""
+    return Route(path, "GET", handle, describe=describe, is_polled=True)
+
+
 # The label of a path that is none of these.
 OTHER = "other"
 KEYED = Access.KEYED
@@ -75,17 +80,11 @@ ROUTES = (
         "/model/{picture}.png", "GET", handlers.show_picture, KEYED, openapi.describe_picture,
         paths=tuple(artifacts.PICTURE_PATHS),
     ),
-    Route(
-        "/health", "GET", handlers.show_health, describe=openapi.describe_health, is_polled=True
-    ),
-    *(
-        Route(path, "GET", handlers.check_live, describe=openapi.describe_live, is_polled=True)
-        for path in ("/livez", "/health/live")
-    ),
-    *(
-        Route(path, "GET", handlers.check_ready, describe=openapi.describe_ready, is_polled=True)
-        for path in ("/readyz", "/health/ready")
-    ),
+    _probe("/health", handlers.show_health, openapi.describe_health),
+    _probe("/livez", handlers.check_live, openapi.describe_live),
+    _probe("/readyz", handlers.check_ready, openapi.describe_ready),
+    _probe("/health/live", handlers.check_live, openapi.describe_live),
+    _probe("/health/ready", handlers.check_ready, openapi.describe_ready),
     Route(
         "/metrics", "GET", handlers.show_metrics, Access.METRICS, openapi.describe_metrics,
         is_polled=True,

@@ -30,7 +30,7 @@ class Artifacts(NamedTuple):
     Attributes
     ----------
     evaluation
-        Scores with their intervals, by class and by slice, as `train` wrote them; None: none.
+        Scores with their intervals, by class and by slice, as `evaluate` wrote them; None: none.
     card
         The model card, Markdown in UTF-8; None: none.
     pictures
@@ -42,7 +42,7 @@ class Artifacts(NamedTuple):
     pictures: Mapping[str, bytes]
 
     def describe(self) -> dict[str, Any]:
-        """What `GET /model` says of it."""
+        """Return what `GET /model` has of it."""
         return {
             "evaluation": self.evaluation,
             "card": self.card is not None,
@@ -79,7 +79,7 @@ NO_ARTIFACTS = Artifacts(None, None, {})
 
 
 def read_artifacts(folder: Path) -> Artifacts:
-    """What the model in a folder has for people.
+    """Read what the model in a folder has for people.
 
     Raises
     ------
@@ -87,16 +87,16 @@ def read_artifacts(folder: Path) -> Artifacts:
         Where its evaluation is not JSON.
     """
     evaluation = _read_bytes(folder / EVALUATION.name)
-    found = {stem: _read_bytes(folder / PLOTS.name / f"{stem}.png") for stem in PICTURES}
+    pictures = {stem: _read_bytes(folder / PLOTS.name / f"{stem}.png") for stem in PICTURES}
     return Artifacts(
         _parse_json(evaluation, folder / EVALUATION.name) if evaluation is not None else None,
         _read_bytes(folder / CARD.name),
-        {stem: content for stem, content in found.items() if content is not None},
+        {stem: content for stem, content in pictures.items() if content is not None},
     )
 
 
 def _read_bytes(path: Path) -> bytes | None:
-    """A file's content; None where there is no file."""
+    """Return a file's content; None where there is no file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -111,4 +111,4 @@ def _parse_json(content: bytes, path: Path) -> Any:
 
 
 def _refuse_missing(what: str) -> Refused:
-    return Refused(404, f"this model has no {what}; train it anew with this code to have one")
+    return Refused(404, f"this model has no {what}; train it again with this code to get one")

@@ -70,40 +70,42 @@ class Names:
         self._folded = {_fold(key): self.headers[name] for key, name in self._bare.items()}
 
     def resolve(self, key: str) -> str | None:
-        """The name that a key stands for; None where the contract has none.
+        """Return the name that a key stands for; None where the contract has none.
 
         Blanks around a header, and a byte-order mark before it, are no part of it.
         """
-        found = self._keys.get(key)
-        return self._bare.get(key.strip().lstrip(MARK).strip()) if found is None else found
+        name = self._keys.get(key)
+        return self._bare.get(key.strip().lstrip(MARK).strip()) if name is None else name
 
     def map_keys(self, keys: Iterable[str]) -> KeyMapping:
-        """What the keys of a row stand for."""
-        places, first = dict[str, int](), dict[str, str]()
-        unknown, twice = list[str](), dict[str, str]()
-        for place, key in enumerate(keys):
+        """Find what the keys of a row stand for."""
+        positions, first = dict[str, int](), dict[str, str]()
+        unknown, duplicates = list[str](), dict[str, str]()
+        for position, key in enumerate(keys):
             name = self.resolve(key)
             if name is None:
                 unknown.append(key)
             elif name in first:
-                twice[key] = first[name]
+                duplicates[key] = first[name]
             else:
                 first[name] = key
                 if name not in self._ignored:
-                    places[name] = place
+                    positions[name] = position
         missing = [
-            name for name, optional in self._columns.items() if not optional and name not in places
+            name
+            for name, optional in self._columns.items()
+            if not optional and name not in positions
         ]
         return KeyMapping(
-            places,
+            positions,
             unknown,
-            twice,
+            duplicates,
             missing,
-            _make_picker([places.get(n, -1) for n in self._columns]),
+            _make_picker([positions.get(n, -1) for n in self._columns]),
         )
 
     def make_mapper(self) -> Callable[[dict[str, Any]], KeyMapping]:
-        """Plan rows that come one after the other, most of them with the keys of the one before."""
+        """Make a `map_keys` for rows in turn, most of which have the keys of the one before."""
         keys: tuple[str, ...] | None = None
         last: KeyMapping | None = None
 
@@ -117,13 +119,13 @@ class Names:
         return map_keys
 
     def make_suggest(self) -> Callable[[str], str | None]:
-        """Find a name or header like an unknown key, for the first few keys of a request."""
-        known: dict[str, str | None] = {}
+        """Make a function that finds a name like an unknown key, for a request's first few keys."""
+        names: dict[str, str | None] = {}
 
         def suggest(key: str) -> str | None:
-            if key not in known:
-                known[key] = self._find_similar(key[:LONGEST], compare=len(known) < ASKED)
-            return known[key]
+            if key not in names:
+                names[key] = self._find_similar(key[:LONGEST], compare=len(names) < ASKED)
+            return names[key]
 
         return suggest
 
@@ -138,13 +140,13 @@ class Names:
         return self._folded[close[0]] if close else None
 
 
-def _make_picker(places: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """Choose values by their places."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda values: tuple(values[place] for place in places)
+def _make_picker(positions: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Make a function that picks the values at these positions."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda values: tuple(values[position] for position in positions)
 
 
 def _fold(key: str) -> str:
-    """A key without what people write in several ways."""
+    """Return a key without what people write in several ways."""
     return "".join(filter(str.isalnum, key[: 2 * LISTED].casefold()))

@@ -38,7 +38,7 @@ class Buckets(NamedTuple):
 
 
 def make_buckets(feature: Feature, column: Column | None) -> Buckets:
-    """A feature's buckets; a number of which the contract has no histogram has one for all.
+    """Return a feature's buckets: one for all of a number without a histogram in the contract.
 
     Parameters
     ----------
@@ -59,20 +59,20 @@ def make_buckets(feature: Feature, column: Column | None) -> Buckets:
 
 
 def list_categories(column: Column) -> tuple[str, ...]:
-    """The buckets of a category: each that is listed, and one for the others if there may be."""
+    """Name the buckets of a category: each that is listed, and one for others if allowed."""
     names = tuple(map(str, column.categories))
     return (*names, make_distinct(UNKNOWN, names)) if column.unknown else names
 
 
 def make_distinct(name: str, names: Sequence[str]) -> str:
-    """A bucket's name that is none of these, which are categories: two would be one series."""
+    """Return a name unlike all of these, which are categories: two alike would be one series."""
     while name in names:
         name += "_"
     return name
 
 
 def _name_intervals(edges: Iterable[float]) -> Iterable[str]:
-    """The buckets between edges, as mathematics writes them."""
+    """Name the buckets between edges, as mathematics writes them."""
     for low, high in pairwise([-math.inf, *edges, math.inf]):
         yield f"({low:g}, {high:g}{')' if high == math.inf else ']'}"
 
@@ -101,17 +101,17 @@ class Counter:
 
     def count(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Rows of an n × k matrix in each bucket, those of the first feature first."""
-        places = np.zeros(features.shape, np.int64)
-        places[:, self._others] = np.nan_to_num(features[:, self._others])
+        indices = np.zeros(features.shape, np.int64)
+        indices[:, self._others] = np.nan_to_num(features[:, self._others])
         numbers = features[:, self._numbers]
         for edges in self._edges:
-            places[:, self._numbers] += numbers > edges
-        places = np.where(np.isnan(features), self._missing, places)
-        return np.bincount((places + self._first).ravel(), minlength=self.size)
+            indices[:, self._numbers] += numbers > edges
+        indices = np.where(np.isnan(features), self._missing, indices)
+        return np.bincount((indices + self._first).ravel(), minlength=self.size)
 
 
 def compute_psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:
-    """The population stability index of two counts of the same buckets.
+    """Return the population stability index of two counts of the same buckets.
 
     The sum over the buckets of (o - e) ln(o / e), o and e the shares of the rows; 0 where
     nothing has come. Below 0.1 it is taken for no change, above 0.25 for a large one.
@@ -132,7 +132,7 @@ def _smooth_fractions(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def make_all_buckets(contract: Contract) -> tuple[Buckets, ...]:
-    """The buckets of each feature of a contract, in order."""
+    """Return the buckets of each feature of a contract, in order."""
     return tuple(
         make_buckets(feature, contract.column(feature.column) if feature.column else None)
         for feature in contract.inputs

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def make_example(contract: Contract) -> Row:
-    """The training row that the model holds, without the identifier; or else one of medians."""
+    """Return the training row of the contract, without the identifier, or one of medians."""
     if contract.example:
         return dict(zip(contract.names, contract.example, strict=True))
     seen = {feature.name: feature.histogram for feature in contract.features}
@@ -41,7 +41,7 @@ def make_example(contract: Contract) -> Row:
 
 
 def _choose_value(column: Column, seen: Histograms) -> Value:
-    """The median of a number and of each part of a date, the commonest of the other kinds."""
+    """Choose the median of a number and of each part of a date, else the most frequent value."""
     if column.kind == "date":
         return _choose_date(column, seen)
     histogram = seen.get(column.name)
@@ -49,12 +49,12 @@ def _choose_value(column: Column, seen: Histograms) -> Value:
         return _choose_number(column, histogram.edges if histogram else ())
     # Behind the counts of the categories may be that of those which are not listed.
     counts = histogram.counts[: len(column.categories) or None] if histogram else (1,)
-    place = counts.index(max(counts))
-    return column.categories[place] if column.kind == "category" else bool(place)
+    index = counts.index(max(counts))
+    return column.categories[index] if column.kind == "category" else bool(index)
 
 
 def _choose_number(column: Column, edges: tuple[float, ...]) -> float | None:
-    """The median; where no value has been seen none, or the nearest to 0 that is allowed."""
+    """Return the median; without one, none, or the value nearest to 0 that is allowed."""
     if edges:
         middle = edges[len(edges) // 2]
     elif column.missing:
@@ -66,20 +66,20 @@ def _choose_number(column: Column, edges: tuple[float, ...]) -> float | None:
 
 
 def _choose_date(column: Column, seen: Histograms) -> str:
-    """The date of the parts' medians, with a time if the model takes any of it."""
-    found = dict(PARTS)
+    """Return the date of the parts' medians, with a time if the model takes any of it."""
+    parts = dict(PARTS)
     for part, name in zip(column.parts, column.features, strict=True):
         histogram = seen.get(name)
         if histogram and histogram.edges:
-            found[part] = int(histogram.edges[len(histogram.edges) // 2])
-    year, month = found["year"], found["month"]
-    day = min(found["day"], calendar.monthrange(year, month)[1])
+            parts[part] = int(histogram.edges[len(histogram.edges) // 2])
+    year, month = parts["year"], parts["month"]
+    day = min(parts["day"], calendar.monthrange(year, month)[1])
     date = f"{year:04}-{month:02}-{day:02}"
-    return f"{date}T{found['hour']:02}:{found['minute']:02}" if has_time(column) else date
+    return f"{date}T{parts['hour']:02}:{parts['minute']:02}" if has_time(column) else date
 
 
 def format_curl(url: str, *options: str) -> str:
-    """The command line that sends the example to a service, with these options of curl."""
+    """Return the command that sends the example to a service, with these options of curl."""
     values = list(make_example(read_contract(MODEL_CONTRACT)).values())
     body = json.dumps({"features": values})
     header = "Content-Type: application/json"

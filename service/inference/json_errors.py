@@ -62,12 +62,12 @@ def parse_again(body: bytes, error: ValueError, names: Names, max_rows: int) -> 
     raise _make_refusal(str(error))
 
 
-def _make_refusal(why: str, detail: list[Problem] | None = None) -> Refused:
-    return Refused(400, f"the body is not JSON: {why}", detail)
+def _make_refusal(reason: str, detail: list[Problem] | None = None) -> Refused:
+    return Refused(400, f"the body is not JSON: {reason}", detail)
 
 
 def _find_encoding(body: bytes) -> str:
-    """What a body is encoded in that is not UTF-8; empty where it is."""
+    """Name the encoding of a body that is not UTF-8; empty where it is."""
     for mark, name in OTHERS.items():
         if body.startswith(mark):
             return f"it is {name}"
@@ -76,31 +76,31 @@ def _find_encoding(body: bytes) -> str:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        return f"byte {error.start + 1:,}, 0x{body[error.start]:02x}, is no UTF-8"
+        return f"byte {error.start + 1:,}, 0x{body[error.start]:02x}, is not UTF-8"
     return ""
 
 
 def _refuse_not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) -> Refused:
-    """Where the numbers are that JSON does not have."""
-    found = _describe_not_finite(shaped, names, has_infinity=has_infinity)
-    listed = list(islice(found, LISTED))
+    """Make a refusal that names the numbers which JSON does not have."""
+    problems = _describe_not_finite(shaped, names, has_infinity=has_infinity)
+    listed = list(islice(problems, LISTED))
     if not listed:
         return _make_refusal("it has NaN or Infinity; send null")
-    more = len(listed) - 1 + sum(1 for _ in found)
+    more = len(listed) - 1 + sum(1 for _ in problems)
     first = listed[0]
-    why = f"row {first.row}, column {first.column!r}: {first.got} is not JSON; send null"
-    return _make_refusal(why + (f" (and {more:,} more)" if more else ""), listed)
+    reason = f"row {first.row}, column {first.column!r}: {first.got} is not JSON; send null"
+    return _make_refusal(reason + (f" (and {more:,} more)" if more else ""), listed)
 
 
 def _describe_not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) -> Iterator[Problem]:
-    for place, row in enumerate(shaped[0]):
+    for index, row in enumerate(shaped[0]):
         for key, value in _list_items(row, names):
             # Infinity may be a number that is too large for float64, which JSON has.
             if isinstance(value, float) and (
                 math.isnan(value) or (has_infinity and math.isinf(value))
             ):
                 yield Problem(
-                    row=place,
+                    row=index,
                     column=shorten(key),
                     problem="not JSON",
                     got=_format_number(value),
@@ -109,14 +109,14 @@ def _describe_not_finite(shaped: Shaped, names: Names, *, has_infinity: bool) ->
 
 
 def _list_items(row: Any, names: Names) -> Iterable[tuple[str, Any]]:
-    """The values of a row, each with what names it."""
+    """List the values of a row, each with what names it."""
     if isinstance(row, dict):
         return row.items()
     return zip(names.columns, row, strict=False) if isinstance(row, list) else ()
 
 
 def _format_number(value: float) -> str:
-    """A number as Python's JSON has it."""
+    """Write a number as Python's JSON has it."""
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"

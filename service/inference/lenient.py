@@ -34,7 +34,7 @@ ISO_EXAMPLES = ("2001-02-03", "2001-02-03 04:05:06", "2001-02-03T04:05:06")
 
 
 def make_column_reader(column: Column, contract: Contract) -> Callable[[Sequence[Any]], list[Any]]:
-    """How all values of a column are converted."""
+    """Make a function that converts all values of a column."""
     convert, missing = make_value_reader(column, contract), list_missing_texts(column, contract)
     if column.kind not in NUMBERS or column.format or _parse_numbers(missing):
         return lambda values: _convert_each(values, convert)
@@ -49,17 +49,17 @@ def make_column_reader(column: Column, contract: Contract) -> Callable[[Sequence
 
 
 def _convert_each(values: Sequence[Any], convert: Convert) -> list[Any]:
-    """Each value converted, those that are the same text once."""
+    """Convert each value, those that are the same text once."""
     known: dict[str, Any] = {}
-    found = []
+    results = []
     for value in values:
         if type(value) is not str:
-            found.append(convert(value))
+            results.append(convert(value))
             continue
         if value not in known:
             known[value] = convert(value)
-        found.append(known[value])
-    return found
+        results.append(known[value])
+    return results
 
 
 def _convert_plain(values: Sequence[Any], missing: frozenset[str]) -> list[Any]:
@@ -80,7 +80,7 @@ def _convert_plain(values: Sequence[Any], missing: frozenset[str]) -> list[Any]:
 
 
 def make_value_reader(column: Column, contract: Contract) -> Convert:
-    """How one value of a column is converted: to None where it says that there is none."""
+    """Make a function that converts one value of a column: to None where it stands for none."""
     missing = list_missing_texts(column, contract)
     if column.kind == "category":
         if isinstance(column.categories[0], str):
@@ -99,12 +99,12 @@ def make_value_reader(column: Column, contract: Contract) -> Convert:
 
 
 def convert_integral(value: Any) -> Any:
-    """A float that is a whole number as that: pandas has one where values beside it miss."""
+    """Return a float without a fraction as an integer: pandas has them beside missing values."""
     return int(value) if type(value) is float and _is_integral(value) else value
 
 
 def make_watch(column: Column, contract: Contract) -> Callable[[Any], bool] | None:
-    """Whether a value that is right as JSON may yet stand for another one; None: none may.
+    """Make a check that a value which is valid JSON may stand for another; None: none may.
 
     A text that is no known category may be one with blanks around it, or stand for a missing
     value; so may a number; and an ISO date where the table has other ones of the same form.
@@ -115,7 +115,7 @@ def make_watch(column: Column, contract: Contract) -> Callable[[Any], bool] | No
         return (lambda value: value not in known) if column.unknown else None
     if column.kind == "date":
         read = {text: read_date(text, column.format) for text in ISO_EXAMPLES}
-        if any(found != read_date(text) for text, found in read.items()):
+        if any(date != read_date(text) for text, date in read.items()):
             return lambda value: value is not None
         return None
     gone = _parse_numbers(missing) if column.kind != "boolean" else None
@@ -123,16 +123,16 @@ def make_watch(column: Column, contract: Contract) -> Callable[[Any], bool] | No
 
 
 def list_missing_texts(column: Column, contract: Contract) -> frozenset[str]:
-    """Texts that stand for a missing value in a column."""
+    """List the texts that stand for a missing value in a column."""
     usual = MISSING_TEXTS if contract.missing is None else contract.missing
-    found = frozenset((*usual, *column.markers))
-    return found if column.kind == "category" else found | {""}
+    texts = frozenset((*usual, *column.markers))
+    return texts if column.kind == "category" else texts | {""}
 
 
 def _parse_numbers(missing: Iterable[str]) -> frozenset[float]:
-    """The numbers among texts that stand for a missing value, such as -999."""
-    found = (read_number(text) for text in missing)
-    return frozenset(number for number in found if number is not None)
+    """Return the numbers among texts that stand for a missing value, such as -999."""
+    numbers = (read_number(text) for text in missing)
+    return frozenset(number for number in numbers if number is not None)
 
 
 def _make_text_reader(
@@ -145,8 +145,8 @@ def _make_text_reader(
         if isinstance(value, str):
             if (value.strip() if strip else value) in missing:
                 return None
-            found = read(value)
-            return value if found is None else found
+            result = read(value)
+            return value if result is None else result
         if gone and type(value) in {int, float} and value in gone:
             return None
         return value
@@ -155,7 +155,7 @@ def _make_text_reader(
 
 
 def _parse_code(text: str) -> int | None:
-    """A whole number; 3.0 is one."""
+    """Read an integer; 3.0 is one."""
     match = INTEGER.fullmatch(text.strip()) if len(text) <= LONGEST else None
     return int(match[1]) if match else None
 
@@ -165,7 +165,7 @@ def _is_integral(value: float) -> bool:
 
 
 def _make_category_reader(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
-    """Categories that are texts: without blanks around them, and numbers as the table has them."""
+    """Convert categories that are texts: strip blanks, write numbers as the table has them."""
     known = frozenset(column.categories)
     is_open = column.unknown and not column.missing  # then "NA" is one that is not listed
 
@@ -181,9 +181,9 @@ def _make_category_reader(column: Column, missing: frozenset[str], *, strip: boo
         texts = [repr(value)] if abs(value) < EXACT else []
         if type(value) is float and _is_integral(value):
             texts.append(str(int(value)))
-        found = next((text for text in reversed(texts) if text in known), None)
-        if found is not None:
-            return found
+        category = next((text for text in reversed(texts) if text in known), None)
+        if category is not None:
+            return category
         if not missing.isdisjoint(texts) and not is_open:
             return None
         return texts[-1] if column.unknown and texts else value
@@ -192,13 +192,13 @@ def _make_category_reader(column: Column, missing: frozenset[str], *, strip: boo
 
 
 def _make_date_reader(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
-    """Dates: texts of the column's format or ISO 8601, and milliseconds as pandas has them."""
+    """Convert dates: texts of the column's format or ISO 8601, and pandas' milliseconds."""
 
     def read(text: str) -> str | None:
-        found = read_date(text, column.format)
-        if found is None or (DATE.fullmatch(text) and found == read_date(text)):
+        date = read_date(text, column.format)
+        if date is None or (DATE.fullmatch(text) and date == read_date(text)):
             return text
-        return found.isoformat()
+        return date.isoformat()
 
     of_text = _make_text_reader(read, missing, strip=strip)
 
@@ -206,7 +206,7 @@ def _make_date_reader(column: Column, missing: frozenset[str], *, strip: bool) -
         value = of_text(value)
         if type(value) not in {int, float}:
             return value
-        found = read_date_of_number(value, column.format)
-        return value if found is None else found.isoformat()
+        date = read_date_of_number(value, column.format)
+        return value if date is None else date.isoformat()
 
     return convert

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from pydantic import ValidationError
 
 from cairn import inference
 from cairn.console import CairnError
 from cairn.contract import Category, Contract, read_contract
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
-from cairn.transform import Engineering, matrix
+from cairn.transform import Engineering, to_matrix
 from service.http.errors import Problem, Refused
 from service.inference import artifacts
 from service.inference.example import make_example
@@ -69,23 +68,23 @@ class Predictor:
         self.cost: Cost = measure_cost(self.run, row)
 
     def read(self, body: bytes) -> tuple[RequestRows, Features]:
-        """The rows of a request and their features; raises Refused as `Reader.read` does."""
+        """Return the rows of a request and their features; raises Refused as `Reader.read` does."""
         rows = self.reader.read(body)
         return rows, self.compute_features(rows)
 
     def compute_features(self, rows: RequestRows) -> Features:
-        """The n × k matrix that the model takes."""
-        return matrix(rows.values, self.contract, ENGINEERING)
+        """Compute the n × k matrix that the model takes."""
+        return to_matrix(rows.values, self.contract, ENGINEERING)
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
-        """What the model says of such a matrix; `options` can end it early."""
+        """Predict from such a matrix; `options` can end the run early."""
         predictions = inference.predict(self._session, features, options)
         return inference.decided(predictions, self.contract.target.decision)
 
     def make_answer(
         self, predictions: Predictions, rows: RequestRows, request_id: str
     ) -> dict[str, Any]:
-        """What a request is answered.
+        """Make the answer to a request.
 
         Returns
         -------
@@ -143,23 +142,16 @@ def _name_rows(identifiers: list[Category | None], *, single: bool) -> dict[str,
 
 
 def _refuse_unanswerable(rows: list[int]) -> Refused:
-    wanted = "values with which every number in the model stays finite"
+    allowed = "values with which every number in the model stays finite"
     return make_refusal(
-        Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=wanted)])
+        Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=allowed)])
         for row in rows
     )
 
 
 def load_contract(path: Path) -> Contract:
-    """The contract of a model that this code made."""
-    try:
-        contract = read_contract(path)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
-        raise CairnError(
-            f"{path}: {where} is not as here; the model was trained with other code, "
-            "use that of its commit"
-        ) from None
+    """Read the contract of a model; raise a CairnError where other code trained it."""
+    contract = read_contract(path)
     if contract.engineering and contract.engineering != ENGINEERING.sha256:
         raise CairnError(
             f"{path}: the model was trained with another stages/engineering.py; "

@@ -1,4 +1,4 @@
-"""What is wrong with a request, as its answer says it: all of it counted, the first described."""
+"""What is wrong with a request: every problem is counted, the first are described."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LONG = 2**53
 
 
 class Problems(NamedTuple):
-    """What is wrong with one row: the number of places, and each of them, described on demand."""
+    """What is wrong with one row: the number of problems, and each, described on demand."""
 
     number: int
     described: Iterable[Problem]
 
 
 def make_refusal(rows: Iterable[Problems]) -> Refused:
-    """A 422 of what is wrong with each row: all of it counted, the first LISTED described."""
+    """Make a 422 of the problems of each row: all are counted, the first LISTED described."""
     count, listed = 0, list[Problem]()
     for problems in rows:
         count += problems.number
@@ -36,19 +36,19 @@ def make_refusal(rows: Iterable[Problems]) -> Refused:
     return Refused(422, sentence, listed)
 
 
-def refuse_request(problem: str, got: Any, wanted: str) -> Refused:
-    """A 422 of one problem with the request as a whole."""
-    found = Problem(row=None, column=None, problem=problem, got=got, allowed=wanted)
-    return make_refusal([Problems(1, [found])])
+def refuse_request(problem: str, got: Any, allowed: str) -> Refused:
+    """Make a 422 of one problem with the request as a whole."""
+    description = Problem(row=None, column=None, problem=problem, got=got, allowed=allowed)
+    return make_refusal([Problems(1, [description])])
 
 
-def describe_row(place: int, problem: str, got: Any, wanted: str) -> Problems:
-    """One problem with a row as a whole."""
-    return Problems(1, [Problem(row=place, column=None, problem=problem, got=got, allowed=wanted)])
+def describe_row(index: int, problem: str, got: Any, allowed: str) -> Problems:
+    """Describe one problem with a row as a whole."""
+    return Problems(1, [Problem(row=index, column=None, problem=problem, got=got, allowed=allowed)])
 
 
 def shorten(value: Any) -> Any:
-    """A value as an answer may repeat it: a long text is cut, a list or an object is not shown."""
+    """Return a value as an answer may repeat it: long text is cut, a list or object named only."""
     if isinstance(value, list | tuple | dict):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if isinstance(value, str) and len(value) > LONGEST:

@@ -108,7 +108,7 @@ class Reader:
         if contract.identifier:
             self._values[contract.identifier] = lenient.convert_integral
         watched = [lenient.make_watch(column, contract) for column in contract.columns]
-        self._watched = [(place, is_other) for place, is_other in enumerate(watched) if is_other]
+        self._watched = [(index, is_other) for index, is_other in enumerate(watched) if is_other]
 
     def read(self, body: bytes) -> RequestRows:
         """Parse the body of a request.
@@ -133,31 +133,31 @@ class Reader:
         try:
             if listed:
                 values = self._lists.validator.validate_python(rows)
-                return self._check_watched(RequestRows(values, single)) or self._read_lenient(
-                    shaped
-                )
+                checked = self._check_watched(RequestRows(values, single))
+                return checked or self._read_lenient(shaped)
             objects = self._rows.validate_python(rows)
         except ValidationError:
             return self._read_lenient(shaped)
         names, identifier = self.contract.names, self.contract.identifier
         values = [tuple(map(row.get, names)) for row in objects]
-        found = (
+        identifiers = (
             None
             if identifier is None
             else _list_identifiers([row.get(identifier) for row in objects])
         )
-        return self._check_watched(RequestRows(values, single, found)) or self._read_lenient(shaped)
+        checked = self._check_watched(RequestRows(values, single, identifiers))
+        return checked or self._read_lenient(shaped)
 
     def _check_watched(self, rows: RequestRows) -> RequestRows | None:
-        """The rows; None where a value that is right as it came may stand for another one."""
-        for place, is_other in self._watched:
+        """Return the rows; None where a value that is valid as it came may stand for another."""
+        for index, is_other in self._watched:
             for row in rows.values:  # `any` would take longer, of one row
-                if is_other(row[place]):
+                if is_other(row[index]):
                     return None
         return rows
 
     def _read_lenient(self, shaped: Shaped) -> RequestRows:
-        """The rows, with keys and values turned into the contract's own."""
+        """Return the rows, with keys and values turned into the contract's own."""
         rows, single, listed = shaped
         if listed:
             if any(
@@ -165,8 +165,8 @@ class Reader:
             ):
                 raise make_refusal(map(self._describe_misfit, range(len(rows)), rows))
             values, identifiers = rows, None
-        elif found := self._order_values(rows):
-            values, identifiers = found
+        elif ordered := self._order_values(rows):
+            values, identifiers = ordered
         else:
             raise self._make_refusal(rows, repeat(None), listed=False)
         columns = zip(*values, strict=True)
@@ -183,41 +183,41 @@ class Reader:
     def _order_values(
         self, rows: list[Any]
     ) -> tuple[list[Sequence[Any]], list[Category | None] | None] | None:
-        """The values of each row in the columns' order, and the identifiers; None: some lack."""
-        plan_of = self.names.make_mapper()
+        """Return each row's values in the columns' order, and the identifiers; None: some lack."""
+        map_keys = self.names.make_mapper()
         values, identifiers = list[Sequence[Any]](), list[Category | None]()
         for row in rows:
             if not isinstance(row, dict) or self._has_too_many(row):
                 return None
-            plan = plan_of(row)
-            if not plan.is_complete:
+            mapping = map_keys(row)
+            if not mapping.is_complete:
                 return None
-            given = [*row.values(), None]
-            values.append(plan.values(given))
-            name = plan.positions.get(self.contract.identifier or "", -1)
-            identifiers.append(lenient.convert_integral(given[name]))
+            sent = [*row.values(), None]
+            values.append(mapping.values(sent))
+            position = mapping.positions.get(self.contract.identifier or "", -1)
+            identifiers.append(lenient.convert_integral(sent[position]))
         return values, _list_identifiers(identifiers)
 
     def _has_too_many(self, row: Row) -> bool:
-        """Whether a row has so many columns that to describe each would take seconds."""
+        """Tell whether a row has so many columns that to describe each would take seconds."""
         return len(row) > len(self.names.headers) + LISTED
 
-    def _describe_misfit(self, place: int, row: Any) -> Problems:
-        """What is wrong with the shape of one row that came as a list: one thing, or nothing."""
+    def _describe_misfit(self, index: int, row: Any) -> Problems:
+        """Describe the wrong shape of one row that came as a list; nothing where it is right."""
         headers = self.names.columns
-        wanted = f"a list of {len(headers)} values: {', '.join(headers)}"
+        allowed = f"a list of {len(headers)} values: {', '.join(headers)}"
         if not isinstance(row, list):
-            return describe_row(place, "wrong type", shorten(row), wanted)
+            return describe_row(index, "wrong type", shorten(row), allowed)
         if len(row) != len(headers):
             if row and self._has_names(row):
-                return _describe_names(place, row)
-            return describe_row(place, "wrong number of values", len(row), wanted)
+                return _describe_names(index, row)
+            return describe_row(index, "wrong number of values", len(row), allowed)
         return Problems(0, [])
 
     def _make_refusal(
         self, rows: Iterable[Any], own: Iterable[Sequence[Any] | None], *, listed: bool
     ) -> Refused:
-        """What is wrong with rows that do not keep the contract, in whatever way they are read.
+        """Describe what is wrong with rows that break the contract, however they are read.
 
         Parameters
         ----------
@@ -226,101 +226,106 @@ class Reader:
         """
         pairs = enumerate(zip(rows, own, strict=False))
         if listed:
-            plan = self.names.map_keys(self.contract.names)
-            return make_refusal(self._find_list_problems(at, *pair, plan) for at, pair in pairs)
-        plan_of, suggest = self.names.make_mapper(), self.names.make_suggest()
+            mapping = self.names.map_keys(self.contract.names)
+            return make_refusal(
+                self._find_list_problems(index, *pair, mapping) for index, pair in pairs
+            )
+        map_keys, suggest = self.names.make_mapper(), self.names.make_suggest()
         return make_refusal(
-            self._find_object_problems(at, *pair, plan_of, suggest) for at, pair in pairs
+            self._find_object_problems(index, *pair, map_keys, suggest) for index, pair in pairs
         )
 
     def _find_list_problems(
-        self, place: int, row: list[Any], own: Sequence[Any] | None, plan: KeyMapping
+        self, index: int, row: list[Any], own: Sequence[Any] | None, mapping: KeyMapping
     ) -> Problems:
-        """What is wrong with one row that came as a list, named by the table's headers."""
+        """Find what is wrong with a row that came as a list, named by the table's headers."""
         if self._has_names(row):
-            return _describe_names(place, row)
-        return self._find_problems(place, row, self.names.columns, plan, own)
+            return _describe_names(index, row)
+        return self._find_problems(index, row, self.names.columns, mapping, own)
 
     def _find_object_problems(
         self,
-        place: int,
+        index: int,
         row: Any,
         own: Sequence[Any] | None,
-        plan_of: Callable[[Row], KeyMapping],
+        map_keys: Callable[[Row], KeyMapping],
         suggest: Suggest,
     ) -> Problems:
-        """What is wrong with one row that came as an object, named as it names its columns."""
+        """Find what is wrong with a row that came as an object, named by its own keys."""
         if not isinstance(row, dict):
             if isinstance(row, str) and self.names.resolve(row):
-                return _describe_names(place, row)
-            return describe_row(place, "wrong type", shorten(row), self._shape)
+                return _describe_names(index, row)
+            return describe_row(index, "wrong type", shorten(row), self._shape)
         if self._has_too_many(row):
-            return describe_row(place, "too many columns", len(row), self._shape)
-        plan = plan_of(row)
-        found = self._find_problems(place, list(row.values()), list(row), plan, own)
+            return describe_row(index, "too many columns", len(row), self._shape)
+        mapping = map_keys(row)
+        problems = self._find_problems(index, list(row.values()), list(row), mapping, own)
         return Problems(
-            found.number + len(plan.unknown) + len(plan.duplicates),
+            problems.number + len(mapping.unknown) + len(mapping.duplicates),
             chain(
-                found.described,
-                (self._describe_unknown(place, key, row[key], suggest) for key in plan.unknown),
+                problems.described,
+                (self._describe_unknown(index, key, row[key], suggest) for key in mapping.unknown),
                 (
-                    _describe_duplicate(place, key, row[key], first)
-                    for key, first in plan.duplicates.items()
+                    _describe_duplicate(index, key, row[key], first)
+                    for key, first in mapping.duplicates.items()
                 ),
             ),
         )
 
     def _find_problems(
         self,
-        place: int,
-        given: Sequence[Any],
-        shown: Sequence[str],
-        plan: KeyMapping,
+        index: int,
+        sent: Sequence[Any],
+        keys: Sequence[str],
+        mapping: KeyMapping,
         own: Sequence[Any] | None,
     ) -> Problems:
-        """What is wrong with the values of one row, whose keys are shown so."""
-        known = {} if own is None else dict(zip(self.contract.names, own, strict=True))
+        """Find what is wrong with the values of one row, sent under these keys."""
+        converted = {} if own is None else dict(zip(self.contract.names, own, strict=True))
         values = {
-            name: known[name] if name in known else self._values[name](given[at])
-            for name, at in plan.positions.items()
+            name: converted[name] if name in converted else self._values[name](sent[position])
+            for name, position in mapping.positions.items()
         }
         try:
             self._row.validate_python(values)
         except ValidationError as error:
-            came = {name: (shown[at], given[at]) for name, at in plan.positions.items()}
-            return Problems(error.error_count(), self._describe_errors(place, error, came))
+            items = {
+                name: (keys[position], sent[position])
+                for name, position in mapping.positions.items()
+            }
+            return Problems(error.error_count(), self._describe_errors(index, error, items))
         return Problems(0, [])
 
     def _describe_errors(
-        self, place: int, error: ValidationError, came: dict[str, tuple[str, Any]]
+        self, index: int, error: ValidationError, items: dict[str, tuple[str, Any]]
     ) -> Iterator[Problem]:
-        """Pydantic's errors in a row, in the service's words.
+        """Describe pydantic's errors in a row in the service's words, as they are asked for.
 
         To describe each of a long request would take seconds.
 
         Parameters
         ----------
-        came
+        items
             Name of a column → its key in the request, and the value there.
         """
-        for found in error.errors(include_url=False, include_context=False):
-            name = str(found["loc"][0])
-            key, got = came.get(name, (self.names.headers[name], None))
-            problem = _WORDS.get(found["type"], "wrong type")
-            if name in came and found["input"] is None:
+        for detail in error.errors(include_url=False, include_context=False):
+            name = str(detail["loc"][0])
+            key, got = items.get(name, (self.names.headers[name], None))
+            problem = _WORDS.get(detail["type"], "wrong type")
+            if name in items and detail["input"] is None:
                 problem = "missing value"
             yield Problem(
-                row=place,
+                row=index,
                 column=shorten(key),
                 problem=problem,
                 got=shorten(got),
                 allowed=self._allowed[name],
             )
 
-    def _describe_unknown(self, place: int, key: str, got: Any, suggest: Suggest) -> Problem:
+    def _describe_unknown(self, index: int, key: str, got: Any, suggest: Suggest) -> Problem:
         close = suggest(key)
         return Problem(
-            row=place,
+            row=index,
             column=shorten(key),
             problem=f"unknown column, perhaps {shorten(close)!r}" if close else "unknown column",
             got=shorten(got),
@@ -328,14 +333,14 @@ class Reader:
         )
 
     def _has_names(self, row: Sequence[Any]) -> bool:
-        """Whether a row has names of columns where its values should be."""
+        """Tell whether a row has names of columns where its values should be."""
         return all(isinstance(value, str) and self.names.resolve(value) for value in row)
 
 
-def _describe_duplicate(place: int, key: str, got: Any, first: str) -> Problem:
-    """Two keys of a row that name the same column."""
+def _describe_duplicate(index: int, key: str, got: Any, first: str) -> Problem:
+    """Describe two keys of a row that name the same column."""
     return Problem(
-        row=place,
+        row=index,
         column=shorten(key),
         problem="the same column twice",
         got=shorten(got),
@@ -343,17 +348,17 @@ def _describe_duplicate(place: int, key: str, got: Any, first: str) -> Problem:
     )
 
 
-def _describe_names(place: int, row: Any) -> Problems:
-    """What a client makes of a DataFrame that it does not know."""
-    wanted = (
+def _describe_names(index: int, row: Any) -> Problems:
+    """Describe a row of names: what a client makes of a DataFrame that it does not know."""
+    allowed = (
         "values; send a DataFrame as frame.to_json(orient='records'), and by BentoML's client as "
         "predict(dataframe=frame), a dictionary as predict(records=dictionary)"
     )
-    return describe_row(place, "names of columns, not values", shorten(row), wanted)
+    return describe_row(index, "names of columns, not values", shorten(row), allowed)
 
 
 def _list_identifiers(identifiers: list[Category | None]) -> list[Category | None] | None:
-    """What names each row; None where nothing names any."""
+    """Return each row's identifier; None where no row has one."""
     return None if identifiers.count(None) == len(identifiers) else identifiers
 
 
@@ -369,7 +374,7 @@ _WORDS = {
 
 
 def make_row_type(contract: Contract) -> Any:
-    """A row as pydantic checks it: strictly, with no columns beside the contract's."""
+    """Make the type of a row: strict, with no columns beside the contract's."""
     fields = {
         column.name: NotRequired[make_value_type(column)]
         if column.missing
@@ -382,13 +387,13 @@ def make_row_type(contract: Contract) -> Any:
 
 
 def make_list_type(contract: Contract) -> Any:
-    """A row given by the order of its values, as pydantic checks it: as strictly."""
+    """Make the type of a row that is a list of values in order: as strict."""
     values = tuple(make_value_type(column) for column in contract.columns)
     return tuple[values]  # type: ignore[valid-type]
 
 
 def make_value_type(column: Column) -> Any:
-    """A column's value as pydantic checks it."""
+    """Make the type of a column's value."""
     kind: Any = StrictBool
     if column.kind == "category":
         kind = make_category_type(column)
@@ -408,14 +413,14 @@ def make_value_type(column: Column) -> Any:
 
 
 def check_integer(value: float) -> float:
-    """The value if it is a whole number; pydantic's own check takes 1e-17 for one."""
+    """Return the value if it is an integer; pydantic's own check takes 1e-17 for one."""
     if value % 1:
         raise PydanticCustomError("multiple_of", "not a whole number")
     return value
 
 
 def make_category_type(column: Column) -> Any:
-    """A category as pydantic checks it: a text, or a whole number that is not written 3.0."""
+    """Make the type of a category: a text, or an integer that is not written 3.0."""
     listed: list[Any] = list(column.categories)
     if has_texts(column):
         known: Any = Literal[column.categories]
@@ -429,7 +434,7 @@ def make_category_type(column: Column) -> Any:
 
 
 def make_code_check(column: Column) -> Callable[[int], int]:
-    """A check that a whole number is one of a column's categories."""
+    """Make a check that an integer is one of a column's categories."""
     known = frozenset(column.categories)
 
     def check(value: int) -> int:
@@ -441,7 +446,7 @@ def make_code_check(column: Column) -> Callable[[int], int]:
 
 
 def check_date(value: str) -> str:
-    """A date that is one, in the years 1 to 9999."""
+    """Return the value if it is a date of the years 1 to 9999."""
     if DATE.fullmatch(value):
         try:
             datetime.fromisoformat(value[:SECONDS])
@@ -453,17 +458,17 @@ def check_date(value: str) -> str:
 
 
 def date_schema(column: Column) -> Row:
-    """How JSON Schema says a date: with what the model takes of it, a time or none."""
+    """Return how JSON Schema says a date: with what the model takes of it, a time or none."""
     return {"pattern": DATE_FORM} if has_time(column) else {"format": "date"}
 
 
 def has_time(column: Column) -> bool:
-    """Whether the model takes more of a date than the day."""
+    """Tell whether the model takes more of a date than the day."""
     return not {"hour", "minute"}.isdisjoint(column.parts)
 
 
 def check_identifier(value: Any) -> Any:
-    """What may name a row."""
+    """Return the value if it may name a row."""
     if value is None or isinstance(value, str):
         return value
     if type(value) is not int:
@@ -484,18 +489,18 @@ Identifier: Any = Annotated[
 
 
 def has_texts(column: Column) -> bool:
-    """Whether a column's categories are texts, not codes."""
+    """Tell whether a column's categories are texts, not codes."""
     return any(isinstance(category, str) for category in column.categories)
 
 
 def describe_all_allowed(contract: Contract) -> dict[str, Any]:
-    """What each column takes, that of the identifier too, as an answer says it."""
-    found = {column.name: describe_allowed(column) for column in contract.columns}
-    return {**found, contract.identifier: IDENTIFIER} if contract.identifier else found
+    """Describe what each column takes, and the identifier, as an answer has it."""
+    columns = {column.name: describe_allowed(column) for column in contract.columns}
+    return {**columns, contract.identifier: IDENTIFIER} if contract.identifier else columns
 
 
 def describe_allowed(column: Column) -> Any:
-    """What a column takes, in words or as a list."""
+    """Describe what a column takes, in words or as a list."""
     if column.kind == "category" and not column.unknown:
         values: Any = list(column.categories)
         return [*values, None] if column.missing else values
@@ -518,7 +523,7 @@ def describe_allowed(column: Column) -> Any:
 
 
 def _format_example(column: Column) -> str:
-    """How the table writes a number, or a date, that one knows."""
+    """Write a number, or a date, as the table does."""
     if column.kind in NUMBERS or column.format in EPOCHS:
         return str(column.format)
     return datetime(2024, 12, 31, 23, 59, 58, tzinfo=UTC).strftime(str(column.format))

@@ -53,7 +53,7 @@ class Cost(NamedTuple):
     row: float
 
     def of(self, rows: int) -> float:
-        """A run of so many rows."""
+        """Return the cost of a run of so many rows."""
         return self.one + (rows - 1) * self.row
 
     @property
@@ -72,7 +72,7 @@ class Cost(NamedTuple):
 
 
 def measure_cost(run: Run, row: Features) -> Cost:
-    """What a run costs, from a 1 × k row: the median of some, after one that warms up."""
+    """Measure what a run of a 1 × k row costs: the median of some, after one that warms up."""
     rows = np.repeat(row, SOME, axis=0)
     one, some = (
         median([_time_run(run, many) for _ in range(RUNS + 1)][1:]) for many in (row, rows)
@@ -117,7 +117,7 @@ class Runner:
         self._options = ort.RunOptions()
 
     def describe(self) -> dict[str, Any]:
-        """How requests are run, and what was measured, for /model."""
+        """Describe how requests are run, and what was measured, for /model."""
         return {
             "requests_are_run": self._describe_manner(),
             "one_row_ms": round(self.cost.one * 1e3, 4),
@@ -131,7 +131,7 @@ class Runner:
         return "in groups" if self.latency else "one by one"
 
     def is_immediate(self, rows: int) -> bool:
-        """Whether so many rows may be run where their request is read."""
+        """Tell whether so many rows may be run where their request is read."""
         return self.cost.is_immediate and self.cost.of(rows) <= AT_ONCE
 
     async def run_aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -157,14 +157,14 @@ class Runner:
         if group:
             self._options = ort.RunOptions()
             self._options.log_severity_level = FATAL
-            whole = np.concatenate([job.features for job in group])
+            features = np.concatenate([job.features for job in group])
             done = asyncio.get_running_loop().run_in_executor(
-                self._thread, self.run, whole, self._options
+                self._thread, self.run, features, self._options
             )
             done.add_done_callback(lambda future: self._distribute(group, future))
 
     def _take_group(self) -> list[Job]:
-        """The next jobs that are run as one; those that nobody waits for any more are left out."""
+        """Take the next jobs that run as one, without those that nobody waits for any more."""
         group: list[Job] = []
         rows = 0
         while self._waiting:
@@ -180,7 +180,7 @@ class Runner:
         return group
 
     def _distribute(self, group: list[Job], done: asyncio.Future[Predictions]) -> None:
-        """Give each request its part of what the thread has found."""
+        """Give each request its part of the thread's predictions."""
         error = done.exception()
         start = 0
         for job in group:

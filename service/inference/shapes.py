@@ -52,7 +52,7 @@ def read_shape(content: Any, names: Names, max_rows: int) -> Shaped:
 
 
 def _read_list(rows: Any, max_rows: int) -> Shaped:
-    """The rows of a list without a name: pandas' orient="records" or "values"."""
+    """Return the rows of a list without a name: pandas' orient="records" or "values"."""
     if not isinstance(rows, list) or (rows and not isinstance(rows[0], list | dict)):
         raise refuse_request("wrong shape", shorten(rows), SHAPES)
     return _read_many(rows, max_rows, listed=bool(rows) and isinstance(rows[0], list))
@@ -74,7 +74,7 @@ def _check_count(number: int, max_rows: int) -> None:
 
 
 def _read_frame(content: dict[str, Any], names: Names, max_rows: int) -> Shaped | None:
-    """The rows of a DataFrame column by column, or split; None where it is none.
+    """Return the rows of a DataFrame by column, or split; None where it is none.
 
     No value of a row is a list or an object, so nothing else looks like these.
     """
@@ -97,7 +97,7 @@ def _read_frame(content: dict[str, Any], names: Names, max_rows: int) -> Shaped 
 
 
 def _read_split(columns: list[Any], data: list[Any], max_rows: int) -> Shaped:
-    """The rows of pandas' orient="split"."""
+    """Return the rows of pandas' orient="split"."""
     if not all(isinstance(column, str) for column in columns):
         raise refuse_request("wrong shape", shorten(columns), "columns: a list of texts")
     if len(set(columns)) < len(columns):
@@ -109,11 +109,11 @@ def _read_split(columns: list[Any], data: list[Any], max_rows: int) -> Shaped:
     return rows, False, False
 
 
-def _describe_misfit(place: int, row: Any, number: int) -> Problems:
-    """What is wrong with the shape of one row of data."""
-    wanted = f"a list of {number} values, one for each of columns"
+def _describe_misfit(index: int, row: Any, number: int) -> Problems:
+    """Describe the wrong shape of one row of data."""
+    allowed = f"a list of {number} values, one for each of columns"
     if not isinstance(row, list):
-        return describe_row(place, "wrong type", shorten(row), wanted)
+        return describe_row(index, "wrong type", shorten(row), allowed)
     if len(row) != number:
-        return describe_row(place, "wrong number of values", len(row), wanted)
+        return describe_row(index, "wrong number of values", len(row), allowed)
     return Problems(0, [])

@@ -15,21 +15,21 @@ from service.http.asgi import Header, Reply
 
 FOLDER = Path(__file__).parent
 STYLE_MARK, SCRIPT_MARK = "/* page.css */", "/* page.js */"
-UNLOCKED = 'data-locked=""'
+NONE_KEYED = 'data-keyed=""'
 KEYED = ("model", "metrics")  # paths that the script asks for, which may want a key
 
 
-def render_page(locked: tuple[str, ...] = ()) -> bytes:
-    """The document; its addresses are relative, so it works behind a prefix too.
+def render_page(keyed: tuple[str, ...] = ()) -> bytes:
+    """Render the page; its addresses are relative, so it works behind a prefix too.
 
     Parameters
     ----------
-    locked
+    keyed
         What of `model` and `metrics` asks for a key: the page then asks for one before it asks
         the service, which would refuse it.
     """
-    told = f'data-locked="{" ".join(locked)}"'
-    html = _read_text("index.html").replace(UNLOCKED, told, 1)
+    attribute = f'data-keyed="{" ".join(keyed)}"'
+    html = _read_text("index.html").replace(NONE_KEYED, attribute, 1)
     return (
         html.replace(STYLE_MARK, _read_text("page.css"), 1)
         .replace(SCRIPT_MARK, _read_text("page.js"), 1)
@@ -38,13 +38,13 @@ def render_page(locked: tuple[str, ...] = ()) -> bytes:
 
 
 def reply_page(body: bytes) -> Reply:
-    """The reply that a document of `page` is."""
+    """Return the reply to a request for the page."""
     return Reply(200, body, make_headers())
 
 
 @cache
 def make_headers() -> tuple[Header, ...]:
-    """The headers of the page: its own script alone runs, and asks no other host."""
+    """Return the page's headers: only its own script runs, and asks no other host."""
     policy = (
         f"default-src 'none'; script-src '{_hash_file('page.js')}'; "
         f"style-src '{_hash_file('page.css')}'; "
@@ -61,11 +61,11 @@ def make_headers() -> tuple[Header, ...]:
 
 
 def _hash_file(name: str) -> str:
-    """A file's hash as a policy has it."""
+    """Return a file's hash as a policy has it."""
     return f"sha256-{b64encode(sha256(_read_text(name).encode()).digest()).decode()}"
 
 
 @cache
 def _read_text(name: str) -> str:
-    """One of the page's files, read once."""
+    """Read one of the page's files, once."""
     return (FOLDER / name).read_text(encoding="utf-8")

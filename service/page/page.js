@@ -11,10 +11,10 @@ const MANY = 40; // fields from which on there is a search
 const STEPS = 20; // whole numbers in a range through which one steps
 const LISTED = 12; // bars and classes that are shown of more
 const LIKELY = 6; // classes of an answer that are shown of more than LISTED
-const JUDGED = 1000; // rows below which drift is mostly chance
+const RELIABLE = 1000; // rows below which drift is mostly chance
 const DRAWN = 100; // and rows below which any bar would be full
 const MARKS = [0.1, 0.25]; // of the population stability index: some change, a large one
-const LOCKED = document.documentElement.dataset.locked.split(" ");
+const KEYED = document.documentElement.dataset.keyed.split(" ");
 const STORED = `cairn-key ${location.pathname}`;
 
 // Of a model by older code. Others bring a table of their metrics: name, title, larger is better.
@@ -30,12 +30,12 @@ const SCORES = [
 ];
 const PICTURES = {
   confusion: ["Confusion matrix", describeConfusion],
-  roc: ["ROC curve", (found) => describeScores(found, ["roc_auc"])],
-  precision_recall: ["Precision and recall", (found) => describeScores(found, ["average_precision"])],
-  calibration: ["Calibration", (found) => describeScores(found, ["calibration_error", "brier"])],
+  roc: ["ROC curve", (result) => describeScores(result, ["roc_auc"])],
+  precision_recall: ["Precision and recall", (result) => describeScores(result, ["average_precision"])],
+  calibration: ["Calibration", (result) => describeScores(result, ["calibration_error", "brier"])],
   importance: ["Importance of the columns", describeImportance],
   learning: ["Learning curve", describeLearning],
-  dependence: ["Partial dependence", () => "The mean probability, were a column the same in every row; those columns that matter most."],
+  dependence: ["Partial dependence", () => "The mean probability if a column had one value in every row; the most important columns."],
   search: ["Search", describeSearch],
 };
 
@@ -74,7 +74,7 @@ const name = (text) => h("bdi", {}, breakable(text));
 /** A text that may go on in the next line behind a sign that joins words, and where one begins. */
 function breakable(text) {
   const parts = text.split(/(?<=[_./:-])(?=[^_./:-])|(?<=\p{Ll})(?=\p{Lu})/u);
-  return parts.flatMap((part, place) => (place ? [h("wbr"), part] : [part]));
+  return parts.flatMap((part, index) => (index ? [h("wbr"), part] : [part]));
 }
 
 /** What people call a column or the target: the table's own header, less the unit. */
@@ -89,7 +89,7 @@ const percent = (share) =>
   share > 0 && share < 0.001 ? "< 0.1 %" : share < 1 && share > 0.999 ? "> 99.9 %" : `${(share * 100).toFixed(1)} %`;
 const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 const interval = (one) => (one?.low === undefined || one.low === null ? "–" : `${score(one.low)} – ${score(one.high)}`);
-const whole = (number) => number.toLocaleString("en");
+const formatInteger = (number) => number.toLocaleString("en");
 const short = (number) => (number === 0 ? "0" : String(Number(number.toPrecision(4))));
 /** The ends of a range, with so many decimals as its width asks for: 2016.6 to 2017.5 are no 2017 to 2018. */
 function range(low, high) {
@@ -100,9 +100,9 @@ function range(low, high) {
 
 /** A number with its thousands apart, but none of four digits, which may be a year. */
 const grouped = (number) => (Math.abs(number) < 10000 ? String(number) : number.toLocaleString("en", { maximumFractionDigits: 12 }));
-const some = (number) => (number === 0 ? "0" : number >= 100 ? whole(Math.round(number)) : number >= 10 ? number.toFixed(1) : number.toFixed(2));
+const some = (number) => (number === 0 ? "0" : number >= 100 ? formatInteger(Math.round(number)) : number >= 10 ? number.toFixed(1) : number.toFixed(2));
 const label = (value) => (typeof value === "string" ? value : String(value));
-const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
+const count = (number, one, many = `${one}s`) => `${formatInteger(number)} ${number === 1 ? one : many}`;
 
 /** JSON whose whole numbers keep all their digits, where the browser can tell them. */
 function parse(text) {
@@ -137,8 +137,8 @@ function keep(value) {
 
 /** Ask the service; paths are relative, so that a prefix which a proxy adds stays in front. */
 function ask(path, options = {}) {
-  const found = key();
-  const headers = { ...options.headers, ...(found ? { Authorization: `Bearer ${found}` } : {}) };
+  const stored = key();
+  const headers = { ...options.headers, ...(stored ? { Authorization: `Bearer ${stored}` } : {}) };
   return fetch(path, { cache: "no-store", credentials: "same-origin", ...options, headers });
 }
 
@@ -153,8 +153,8 @@ function trouble(text) {
 }
 
 async function error(response) {
-  const told = await response.json().catch(() => ({}));
-  return { error: told.error ?? `the service answered ${response.status}`, detail: told.detail ?? [] };
+  const content = await response.json().catch(() => ({}));
+  return { error: content.error ?? `the service answered ${response.status}`, detail: content.detail ?? [] };
 }
 
 // Copying
@@ -167,10 +167,10 @@ async function copy(text, button) {
   }
   const before = button.textContent;
   button.textContent = "Copied";
-  $("said").textContent = "Copied";
+  $("announcement").textContent = "Copied";
   setTimeout(() => {
     button.textContent = before;
-    $("said").textContent = "";
+    $("announcement").textContent = "";
   }, 1500);
 }
 
@@ -202,11 +202,11 @@ function lock(problem) {
 
 $("lock-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = $("key").value.trim();
-  if (!given) return lock("Type or paste a key.");
+  const value = $("key").value.trim();
+  if (!value) return lock("Type or paste a key.");
   // What is no Latin-1 cannot stand in a header at all.
-  if (!/^[\x21-\x7e\xa1-\xff]+$/.test(given)) return lock("A key has neither spaces nor letters like these.");
-  keep(given);
+  if (!/^[\x21-\x7e\xa1-\xff]+$/.test(value)) return lock("A key cannot contain spaces or letters like these.");
+  keep(value);
   start();
 });
 
@@ -220,9 +220,9 @@ $("forget").addEventListener("click", () => {
 let fields = [];
 
 class Field {
-  constructor(column, place, example, feature) {
+  constructor(column, index, example, feature) {
     this.column = column;
-    this.id = `field-${place}`;
+    this.id = `field-${index}`;
     this.input = control(column, this.id, feature);
     this.input.setAttribute("aria-describedby", `${this.id}-hint ${this.id}-error`);
     this.problem = h("p", { class: "error", id: `${this.id}-error` });
@@ -262,8 +262,8 @@ class Field {
     else this.input.removeAttribute("aria-invalid");
   }
 
-  /** What the row says of it, as JSON; undefined where the row leaves it out. */
-  said() {
+  /** Its value in the row, as JSON; undefined where the row leaves it out. */
+  toJson() {
     const { column, input } = this;
     const text = input.value;
     if (column.kind === "category" && !column.unknown) {
@@ -304,7 +304,7 @@ function control(column, id, feature) {
     return h("select", usual, none(""), choice("true", "true"), choice("false", "false"));
   }
   if (column.kind === "category" && !column.unknown) {
-    return h("select", usual, none("-1"), column.categories.map((one, place) => choice(place, label(one) || "(empty text)")));
+    return h("select", usual, none("-1"), column.categories.map((one, index) => choice(index, label(one) || "(empty text)")));
   }
   if (column.kind === "integer" && isSwitch(feature)) return h("select", usual, none(""), choice("0", "0"), choice("1", "1"));
   if (column.kind === "category") return h("input", { ...usual, type: "text", list: `${id}-list` });
@@ -345,12 +345,12 @@ function form(model) {
   const { columns, identifier, identifier_header: header, features } = model.contract;
   const seen = new Map(features.map((one) => [one.name, one]));
   const all = identifier ? [...columns, { name: identifier, header, kind: "name" }] : columns;
-  fields = all.map((column, place) => new Field(column, place, model.example[column.name], seen.get(column.name)));
+  fields = all.map((column, index) => new Field(column, index, model.example[column.name], seen.get(column.name)));
   ranked = byImportance(fields);
   fill($("fields"), ranked.map((field) => field.element));
   const isRow = model.contract.example?.length > 0;
-  const order = model.evaluation?.importance ? " Those that matter most come first." : "";
-  $("try-note").textContent = `${count(columns.length, "column")}, filled in with ${isRow ? "a typical row of the training data" : "what is usual in each"}.${order}`;
+  const order = model.evaluation?.importance ? " The most important come first." : "";
+  $("try-note").textContent = `${count(columns.length, "column")}, filled in with ${isRow ? "a typical row of the training data" : "the usual value of each"}.${order}`;
   $("find").hidden = fields.length <= MANY;
   narrow();
   command();
@@ -370,19 +370,19 @@ const plain = (text) => text.toLowerCase().replace(/[^\p{L}\p{M}\p{N}]+/gu, " ")
 
 /** Show the fields that the filter names; of many the first, and those with a problem. */
 function narrow() {
-  const wanted = plain($("filter").value);
+  const query = plain($("filter").value);
   const all = fields.length <= FEW + SPARE || $("all").getAttribute("aria-expanded") === "true";
-  const named = ({ column }) => [caption(column), column.name].some((one) => plain(one).includes(wanted));
+  const named = ({ column }) => [caption(column), column.name].some((one) => plain(one).includes(query));
   let shown = 0;
   for (const field of ranked) {
-    const fits = wanted ? named(field) : all || shown < FEW;
+    const fits = query ? named(field) : all || shown < FEW;
     field.element.hidden = !fits && !field.problem.textContent;
     shown += field.element.hidden ? 0 : 1;
   }
   const rest = fields.length - shown;
-  $("more").hidden = wanted !== "" || fields.length <= FEW + SPARE;
-  $("found").textContent = wanted ? `${whole(shown)} of ${whole(fields.length)}` : "";
-  $("all").textContent = all ? `Show the first ${FEW}` : `Show all ${whole(fields.length)}`;
+  $("more").hidden = query !== "" || fields.length <= FEW + SPARE;
+  $("match-count").textContent = query ? `${formatInteger(shown)} of ${formatInteger(fields.length)}` : "";
+  $("all").textContent = all ? `Show the first ${FEW}` : `Show all ${formatInteger(fields.length)}`;
   $("rest").textContent = rest ? `${count(rest, "other keeps its value", "others keep their values")} and ${rest === 1 ? "is" : "are"} sent too.` : "";
 }
 
@@ -395,9 +395,9 @@ $("all").addEventListener("click", () => {
 
 function body() {
   const parts = fields
-    .map((field) => [field.column.name, field.said()])
-    .filter(([, said]) => said !== undefined)
-    .map(([column, said]) => `${JSON.stringify(column)}: ${said}`);
+    .map((field) => [field.column.name, field.toJson()])
+    .filter(([, value]) => value !== undefined)
+    .map(([column, value]) => `${JSON.stringify(column)}: ${value}`);
   return `{${parts.join(", ")}}`;
 }
 
@@ -406,7 +406,7 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 /** The line that sends the form from a shell; a key is named in it, never written. */
 function line() {
   const url = new URL("predict", document.baseURI).href;
-  const secret = LOCKED.includes("model") ? ` -H "Authorization: Bearer $KEY"` : "";
+  const secret = KEYED.includes("model") ? ` -H "Authorization: Bearer $KEY"` : "";
   return `curl ${quoted(url)} -H 'Content-Type: application/json'${secret} -d ${quoted(body())}`;
 }
 
@@ -443,7 +443,7 @@ async function predict() {
   } catch {
     return refused({ error: "the service cannot be reached", detail: [] });
   }
-  if (response.status === 401) return lock("The service does not know this key any more.");
+  if (response.status === 401) return lock("The service no longer accepts this key.");
   if (!response.ok) return refused(await error(response), response.headers.get("x-request-id"));
   const answer = parse(await response.text());
   answered(answer, performance.now() - before);
@@ -454,36 +454,36 @@ let captions = new Map();
 
 /** What people call each column, and each feature: its column, and the part of it where that is a date. */
 function captionsOf({ columns, features }) {
-  const found = new Map(columns.map((column) => [column.name, caption(column)]));
+  const result = new Map(columns.map((column) => [column.name, caption(column)]));
   for (const { name, column } of features) {
-    if (found.has(column) && name !== column) found.set(name, `${found.get(column)} · ${name.slice(column.length + 1)}`);
+    if (result.has(column) && name !== column) result.set(name, `${result.get(column)} · ${name.slice(column.length + 1)}`);
   }
-  return found;
+  return result;
 }
 
 const called = (one) => captions.get(one) ?? one;
 
 function answered(answer, milliseconds) {
   const { classes, threshold } = model.contract.target;
-  const shares = Object.entries(answer.probabilities);
+  const probabilities = Object.entries(answer.probabilities);
   const order = classes.map((one) => (typeof one === "string" ? one : json(one)));
-  const listed = shares.length > LISTED
-    ? shares.toSorted((one, two) => two[1] - one[1]).slice(0, LIKELY)
-    : shares.toSorted((one, two) => order.indexOf(one[0]) - order.indexOf(two[0]));
+  const listed = probabilities.length > LISTED
+    ? probabilities.toSorted((one, two) => two[1] - one[1]).slice(0, LIKELY)
+    : probabilities.toSorted((one, two) => order.indexOf(one[0]) - order.indexOf(two[0]));
   const mark = threshold ? label(threshold.label) : null;
   const chosen = label(answer.prediction);
   const shown = chosen === "" ? "(empty text)" : chosen;
   brief(h("strong", {}, name(shown)), h("span", {}, percent(answer.confidence)));
   fill($("answer"),
     h("p", { class: "muted small" }, name(caption(model.contract.target))),
-    h("p", { class: shown.length > 24 ? "said long" : "said" }, name(shown)),
+    h("p", { class: shown.length > 24 ? "prediction long" : "prediction" }, name(shown)),
     h("ul", { class: "bars", "aria-label": "Probability of each class" }, listed.map(([one, share]) =>
       bar(one, percent(share), share, one === chosen ? "" : "calm", one === mark ? [threshold.value] : []))),
-    shares.length > listed.length ? h("p", { class: "muted small" }, `and ${count(shares.length - listed.length, "class", "classes")} less likely`) : null,
+    probabilities.length > listed.length ? h("p", { class: "muted small" }, `and ${count(probabilities.length - listed.length, "class", "classes")} less likely`) : null,
     h("dl", { class: "facts" },
       h("dt", {}, "Confidence"), h("dd", {}, percent(answer.confidence)),
       threshold ? [h("dt", {}, "Threshold"), h("dd", {}, name(mark), ` from ${short(threshold.value)} on`)] : [],
-      h("dt", {}, "Time"), h("dd", {}, `${milliseconds.toFixed(1)} ms there and back`),
+      h("dt", {}, "Time"), h("dd", {}, `${milliseconds.toFixed(1)} ms round trip`),
       h("dt", {}, "Model"), h("dd", {}, answer.model_version),
       "identifier" in answer && answer.identifier !== null ? [h("dt", {}, "Identifier"), h("dd", {}, name(label(answer.identifier)))] : [],
       h("dt", {}, "Request"), h("dd", {}, h("code", {}, answer.request_id))));
@@ -495,7 +495,7 @@ function brief(...children) {
   $("brief").hidden = false;
 }
 
-/** A bar with its text; `marks` are shares at which a line stands. */
+/** A bar with its text; `marks` are fractions at which a line stands. */
 function bar(text, value, share, kind = "", marks = [], thin = false) {
   const filled = h("span", { class: `fill ${kind}` });
   filled.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
@@ -508,15 +508,15 @@ function bar(text, value, share, kind = "", marks = [], thin = false) {
     h("span", { class: "track", "aria-hidden": "true" }, filled, ticks));
 }
 
-function refused(told, id) {
+function refused(refusal, id) {
   // A long name comes cut.
   const cut = (text) => (text.length > 100 ? `${text.slice(0, 100)}…` : text);
   const byName = new Map(fields.flatMap((field) => [field.column.header ?? field.column.name, field.column.name].map((one) => [cut(one), field])));
   const others = [];
   const wrong = [];
-  for (const problem of told.detail) {
+  for (const problem of refusal.detail) {
     const field = byName.get(problem.column);
-    const text = `${problem.problem}; allowed: ${allowed(problem.allowed)}`;
+    const text = `${problem.problem}; allowed: ${formatAllowed(problem.allowed)}`;
     if (!field) others.push(text);
     else {
       field.complain(text);
@@ -527,7 +527,7 @@ function refused(told, id) {
   fill($("answer"), h("p", { class: "muted" }, "No answer: the request was refused."));
   brief(h("strong", {}, "No answer"));
   fill($("problems"),
-    h("strong", {}, sentence(told.error)),
+    h("strong", {}, sentence(refusal.error)),
     others.length || wrong.length ? h("ul", {},
       wrong.map((field) => h("li", {}, h("a", { href: `#${field.id}`, onclick: (event) => {
         event.preventDefault();
@@ -540,34 +540,34 @@ function refused(told, id) {
 
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
-function allowed(said) {
-  if (!Array.isArray(said)) return String(said);
-  const listed = said.slice(0, 8).map((one) => (one === null ? "no value" : label(one)));
-  return listed.join(", ") + (said.length > 8 ? `, and ${said.length - 8} more` : "");
+function formatAllowed(values) {
+  if (!Array.isArray(values)) return String(values);
+  const listed = values.slice(0, 8).map((one) => (one === null ? "no value" : label(one)));
+  return listed.join(", ") + (values.length > 8 ? `, and ${values.length - 8} more` : "");
 }
 
 // How good it is
 
 function evaluation(model) {
-  const found = model.evaluation;
+  const result = model.evaluation;
   const plain = model.metrics?.test ?? {};
-  const test = found?.test ?? Object.fromEntries(Object.entries(plain).map(([one, value]) => [one, { value }]));
-  const rows = found?.rows ?? { train: model.metrics?.train?.rows, test: plain.rows };
+  const test = result?.test ?? Object.fromEntries(Object.entries(plain).map(([one, value]) => [one, { value }]));
+  const rows = result?.rows ?? { train: model.metrics?.train?.rows, test: plain.rows };
   $("scores-note").textContent = rows.test
-    ? `On ${count(rows.test, "row")} that it has not seen${rows.train ? `; it was trained on ${whole(rows.train)}` : ""}.`
-    : "On rows that it has not seen.";
+    ? `Measured on ${count(rows.test, "row")} that it has not seen${rows.train ? `; trained on ${formatInteger(rows.train)}` : ""}.`
+    : "Measured on rows that it has not seen.";
   const gallery = h("div", { class: "pictures" });
   fill($("evaluation"), h("div", { class: "stack" },
-    metrics(found).some(([key]) => test[key]) ? h("div", { class: "card" }, scores(metrics(found), test, found?.cross_validation))
-      : h("p", { class: "note" }, "This model came without scores."),
-    found ? h("div", { class: "flow" }, classes(found), slices(found), cut(found), search(found)) : null,
+    metrics(result).some(([key]) => test[key]) ? h("div", { class: "card" }, scores(metrics(result), test, result?.cross_validation))
+      : h("p", { class: "note" }, "This model has no scores."),
+    result ? h("div", { class: "flow" }, classes(result), slices(result), cut(result), search(result)) : null,
     gallery));
   pictures(model, gallery);
 }
 
 /** The metrics of all classes together that a model was scored by. */
-function metrics(found) {
-  const own = found?.metrics?.filter((one) => one.overall);
+function metrics(result) {
+  const own = result?.metrics?.filter((one) => one.overall);
   return own?.map((one) => [one.name, one.title[0].toUpperCase() + one.title.slice(1), one.direction === "higher"]) ?? SCORES;
 }
 
@@ -580,23 +580,23 @@ function scores(known, test, crossed) {
     drawn ? h("th", { scope: "col", class: "chart" }, h("span", { class: "scale", "aria-hidden": "true" }, ["0", "0.5", "1"].map((end) => h("span", {}, end))), h("span", { class: "sr" }, "Drawn")) : null),
   listed.map(([key, text, more]) => {
     const across = crossed?.scores[key];
-    return h("tr", {}, h("th", { scope: "row" }, text, more ? null : h("small", { class: "muted" }, "less is better")),
+    return h("tr", {}, h("th", { scope: "row" }, text, more ? null : h("small", { class: "muted" }, "lower is better")),
       scored(test[key]), crossed ? scored(across ?? null) : null,
       drawn ? h("td", { class: "chart" }, more ? whiskers([[test[key], ""], [across, "other"]]) : null) : null);
   }), crossed ? h("p", { class: "legend" }, h("span", {}, h("span", { class: "swatch" }), "test"), h("span", {}, h("span", { class: "swatch other" }), folds)) : null);
 }
 
 /** Scores with their intervals on a line from 0 to 1, so that nothing looks larger than it is. */
-function whiskers(found) {
-  const place = (value) => `${Math.max(0, Math.min(1, value)) * 98 + 1}%`;
-  const parts = found.flatMap(([one, kind], row) => {
+function whiskers(result) {
+  const position = (value) => `${Math.max(0, Math.min(1, value)) * 98 + 1}%`;
+  const parts = result.flatMap(([one, kind], row) => {
     if (!one || !Number.isFinite(one.value)) return [];
-    const y = found[1][0] ? 5 + row * 7 : 8;
-    const line = Number.isFinite(one.low) ? [svg("line", { class: `whisker ${kind}`, x1: place(one.low), x2: place(one.high), y1: y, y2: y })] : [];
-    return [...line, svg("circle", { class: `point ${kind}`, cx: place(one.value), cy: y, r: 3.5 })];
+    const y = result[1][0] ? 5 + row * 7 : 8;
+    const line = Number.isFinite(one.low) ? [svg("line", { class: `whisker ${kind}`, x1: position(one.low), x2: position(one.high), y1: y, y2: y })] : [];
+    return [...line, svg("circle", { class: `point ${kind}`, cx: position(one.value), cy: y, r: 3.5 })];
   });
   return svg("svg", { "aria-hidden": "true" }, svg("line", { class: "axis", x1: "1%", x2: "99%", y1: 15.5, y2: 15.5 }),
-    [0, 0.5, 1].map((at) => svg("line", { class: "axis", x1: place(at), x2: place(at), y1: 0, y2: 16 })), parts);
+    [0, 0.5, 1].map((at) => svg("line", { class: "axis", x1: position(at), x2: position(at), y1: 0, y2: 16 })), parts);
 }
 
 function table(title, head, rows, ...more) {
@@ -614,49 +614,49 @@ function scored(one) {
   return h("td", {}, h("span", { class: "value" }, score(one.value)), Number.isFinite(one.low) ? h("small", { class: "muted" }, interval(one)) : null);
 }
 
-function classes(found) {
-  if (!found.classes?.length) return null;
-  const many = found.classes.length > LISTED;
+function classes(result) {
+  if (!result.classes?.length) return null;
+  const many = result.classes.length > LISTED;
   const f1 = (one) => one.f1?.value ?? one.f1 ?? 0;
-  const ordered = many ? found.classes.toSorted((one, two) => f1(one) - f1(two)) : found.classes;
-  const rows = ordered.map((one, place) => h("tr", { hidden: place >= LISTED }, h("th", { scope: "row" }, name(label(one.class))), h("td", {}, whole(one.rows)),
+  const ordered = many ? result.classes.toSorted((one, two) => f1(one) - f1(two)) : result.classes;
+  const rows = ordered.map((one, index) => h("tr", { hidden: index >= LISTED }, h("th", { scope: "row" }, name(label(one.class))), h("td", {}, formatInteger(one.rows)),
     ["precision", "recall", "f1", "roc_auc", "average_precision"].map((key) => scored(one[key]))));
   const more = h("button", { type: "button", class: "link", "aria-expanded": "false", onclick: () => {
     const all = more.getAttribute("aria-expanded") !== "true";
     rows.slice(LISTED).forEach((row) => (row.hidden = !all));
     more.setAttribute("aria-expanded", String(all));
-    more.textContent = all ? `Show the first ${LISTED}` : `Show all ${whole(rows.length)}`;
-  } }, `Show all ${whole(rows.length)}`);
+    more.textContent = all ? `Show the first ${LISTED}` : `Show all ${formatInteger(rows.length)}`;
+  } }, `Show all ${formatInteger(rows.length)}`);
   return h("div", { class: "card" }, table("By class", heads(["Class", "Rows", "Precision", "Recall", "F1", "ROC", "Av. prec."]), rows),
     many ? h("p", { class: "more" }, more, " ", h("span", { class: "muted" }, "The lowest F1 comes first.")) : null);
 }
 
-function slices(found) {
-  if (!found.slices?.length) return null;
+function slices(result) {
+  if (!result.slices?.length) return null;
   return h("div", { class: "card" }, table("By part of the data", heads(["Rows where", "Rows", "Accuracy", "Balanced", "ROC"]),
-    found.slices.map((one) => h("tr", {}, h("th", { scope: "row" }, name(called(one.column)), " is ", name(one.value === null ? "missing" : label(one.value))),
-      h("td", {}, whole(one.rows)), scored(one.accuracy), scored(one.balanced_accuracy), scored(one.roc_auc)))));
+    result.slices.map((one) => h("tr", {}, h("th", { scope: "row" }, name(called(one.column)), " is ", name(one.value === null ? "missing" : label(one.value))),
+      h("td", {}, formatInteger(one.rows)), scored(one.accuracy), scored(one.balanced_accuracy), scored(one.roc_auc)))));
 }
 
-function cut(found) {
-  const one = found.threshold;
+function cut(result) {
+  const one = result.threshold;
   if (!one) return null;
   const reached = Object.entries(one.reached ?? {});
   return h("div", { class: "card" }, h("h3", {}, "Threshold"),
     h("p", {}, name(label(one.label)), ` is predicted where its probability is at least ${short(one.value)}.`),
-    h("p", { class: "muted small" }, `Chosen for: ${one.rule}. Below, what it reaches on training rows that the models asked had not seen; by class the scores are of the test rows.`),
+    h("p", { class: "muted small" }, `Chosen for: ${one.rule}. The values below are from training rows that the models had not seen; the scores by class are from the test rows.`),
     reached.length ? h("dl", { class: "facts" }, reached.map(([key, value]) => [h("dt", {}, key), h("dd", {}, typeof value === "number" ? score(value) : String(value))])) : null);
 }
 
-function search(found) {
-  const one = found.search;
+function search(result) {
+  const one = result.search;
   if (!one) return null;
-  const better = metrics(found).find(([key]) => key === one.metric)?.[2] ?? true;
+  const better = metrics(result).find(([key]) => key === one.metric)?.[2] ?? true;
   const most = Math.max(...one.tried.map((each) => each.rows));
   const tried = one.tried.filter((each) => each.rows === most).toSorted((a, b) => (better ? b.value - a.value : a.value - b.value));
   const shown = tried.slice(0, 8);
   return h("div", { class: "card" }, table(`Search: ${one.method}`, heads(["Candidate", one.metric.replaceAll("_", " "), "± deviation"]),
-    shown.map((each) => h("tr", {}, h("th", { scope: "row" }, each.candidate === one.best ? h("strong", {}, each.candidate, " (taken)") : each.candidate),
+    shown.map((each) => h("tr", {}, h("th", { scope: "row" }, each.candidate === one.best ? h("strong", {}, each.candidate, " (chosen)") : each.candidate),
       h("td", {}, score(each.value)), h("td", {}, score(each.deviation))))),
   tried.length > shown.length || one.tried.length > tried.length ? h("p", { class: "muted small" }, `The best ${shown.length} of ${count(new Set(one.tried.map((each) => each.candidate)).size, "candidate")}.`) : null);
 }
@@ -687,23 +687,23 @@ async function picture(path, link, image) {
   }
 }
 
-function describeScores(found, keys) {
+function describeScores(result, keys) {
   return keys
-    .filter((key) => found.test?.[key])
+    .filter((key) => result.test?.[key])
     .map((key) => {
-      const { value, low, high } = found.test[key];
-      const title = metrics(found).find((one) => one[0] === key)[1];
+      const { value, low, high } = result.test[key];
+      const title = metrics(result).find((one) => one[0] === key)[1];
       return `${title} ${score(value)}${Number.isFinite(low) ? ` (95 % interval ${score(low)} to ${score(high)})` : ""}.`;
     })
     .join(" ");
 }
 
-function describeConfusion(found) {
-  const all = found.classes ?? [];
+function describeConfusion(result) {
+  const all = result.classes ?? [];
   const recall = (one) => one.recall?.value ?? one.recall ?? 0;
   const some = all.length > 5 ? all.toSorted((one, two) => recall(one) - recall(two)).slice(0, 3) : all;
-  const listed = some.map((one) => `${label(one.class)}: ${percent(recall(one))} of ${count(one.rows, "row")} found`);
-  return listed.length ? `${some.length < all.length ? "Found least: " : ""}${listed.join("; ")}.` : "";
+  const listed = some.map((one) => `${label(one.class)}: ${percent(recall(one))} of ${count(one.rows, "row")} recognized`);
+  return listed.length ? `${some.length < all.length ? "Least recognized: " : ""}${listed.join("; ")}.` : "";
 }
 
 function describeImportance(_, model) {
@@ -713,16 +713,16 @@ function describeImportance(_, model) {
 }
 
 
-function describeLearning(found) {
-  return found.rows ? `Log loss by how many of the ${whole(found.rows.train)} training rows the model was given.` : "";
+function describeLearning(result) {
+  return result.rows ? `Log loss by how many of the ${formatInteger(result.rows.train)} training rows the model was trained on.` : "";
 }
 
-function describeSearch(found) {
-  if (!found.search) return "";
-  const { best, metric, tried } = found.search;
-  const taken = tried.findLast((one) => one.candidate === best);
+function describeSearch(result) {
+  if (!result.search) return "";
+  const { best, metric, tried } = result.search;
+  const winner = tried.findLast((one) => one.candidate === best);
   const candidates = new Set(tried.map((one) => one.candidate)).size;
-  return `${count(candidates, "candidate")} by ${metric.replaceAll("_", " ")}; taken: ${best}${taken ? `, ${score(taken.value)} ± ${score(taken.deviation)}` : ""}.`;
+  return `${count(candidates, "candidate")} by ${metric.replaceAll("_", " ")}; chosen: ${best}${winner ? `, ${score(winner.value)} ± ${score(winner.deviation)}` : ""}.`;
 }
 
 // Live
@@ -735,13 +735,13 @@ const ESCAPES = { "\\n": "\n", '\\"': '"', "\\\\": "\\" };
 function* samples(text) {
   for (const one of text.split("\n")) {
     if (!one.startsWith("cairn_") || one.startsWith("cairn_column_values")) continue;
-    const found = SAMPLE.exec(one);
-    if (!found) continue;
+    const result = SAMPLE.exec(one);
+    if (!result) continue;
     const labels = {};
-    for (const [, key, value] of (found[2] ?? "").matchAll(LABEL)) {
+    for (const [, key, value] of (result[2] ?? "").matchAll(LABEL)) {
       labels[key] = value.replace(/\\[n"\\]/g, (escape) => ESCAPES[escape]);
     }
-    yield [found[1], labels, Number(found[3])];
+    yield [result[1], labels, Number(result[3])];
   }
 }
 
@@ -765,13 +765,13 @@ function reading(text) {
 
 /** The seconds below which a share of the requests between two readings stayed; null of none. */
 function quantile(share, first, last) {
-  const below = last.counts.map((value, place) => value - first.counts[place]);
+  const below = last.counts.map((value, index) => value - first.counts[index]);
   const total = below.at(-1);
   if (!total) return null;
-  const place = below.findIndex((value) => value >= share * total);
-  if (last.ends[place] === Infinity) return last.ends[place - 1];
-  const [start, before] = place ? [last.ends[place - 1], below[place - 1]] : [0, 0];
-  return start + ((last.ends[place] - start) * (share * total - before)) / (below[place] - before);
+  const index = below.findIndex((value) => value >= share * total);
+  if (last.ends[index] === Infinity) return last.ends[index - 1];
+  const [start, before] = index ? [last.ends[index - 1], below[index - 1]] : [0, 0];
+  return start + ((last.ends[index] - start) * (share * total - before)) / (below[index] - before);
 }
 
 const QUANTILES = [[0.5, "p50", ""], [0.95, "p95", "second"], [0.99, "p99", "third"]];
@@ -791,19 +791,19 @@ function live() {
   const rateChart = chart("Requests a second", "rate");
   const latencyChart = chart("Latency, milliseconds", "latency");
   const bars = (id) => h("ul", { class: "bars many", id });
-  const shares = bars("classes");
+  const fractions = bars("classes");
   const drift = bars("drift");
   const more = h("button", { type: "button", class: "link", "aria-pressed": "false", hidden: true, onclick: () => {
     more.setAttribute("aria-pressed", String(more.getAttribute("aria-pressed") !== "true"));
     drifted(readings.at(-1));
   } }, "Show all");
   const driftNote = h("p", { class: "muted small" });
-  gauges = { rateText, errorsText, latencyText, rowsText, rateChart, latencyChart, shares, drift, driftNote, more };
+  gauges = { rateText, errorsText, latencyText, rowsText, rateChart, latencyChart, fractions, drift, driftNote, more };
   fill($("gauges"), h("div", { class: "stack" },
     h("dl", { class: "tiles" }, rate, errors, latency, rows),
     h("div", { class: "pair" }, rateChart.element, latencyChart.element),
     [
-      h("div", { class: "card" }, h("h3", {}, "Predictions by class"), h("p", { class: "muted small" }, "Share of all rows since the service started; the line is the share in the training data."), shares),
+      h("div", { class: "card" }, h("h3", {}, "Predictions by class"), h("p", { class: "muted small" }, "Share of all rows since the service started; the line marks the share in the training data."), fractions),
       h("div", { class: "card" }, h("h3", {}, "Drift from the training data"), driftNote, drift, more)]));
 }
 
@@ -823,11 +823,11 @@ function draw({ drawing, most, idle }, lines, unit, text) {
   idle.hidden = values.some((value) => value > 0);
   idle.textContent = `No requests ${lines[0].values.length < KEPT ? "since this page was opened" : "in the last two minutes"}.`;
   const top = nice(Math.max(...values, 0));
-  const x = (place, length) => 600 - (length - 1 - place) * (600 / (KEPT - 1));
+  const x = (index, length) => 600 - (length - 1 - index) * (600 / (KEPT - 1));
   const y = (value) => 142 - (value / top) * 134;
   const shapes = lines.flatMap(({ values, kind, area }) => {
-    const path = values.map((value, place) => (value === null ? "" :
-      `${place && values[place - 1] !== null ? "L" : "M"}${x(place, values.length).toFixed(1)} ${y(value).toFixed(1)}`)).join("");
+    const path = values.map((value, index) => (value === null ? "" :
+      `${index && values[index - 1] !== null ? "L" : "M"}${x(index, values.length).toFixed(1)} ${y(value).toFixed(1)}`)).join("");
     const line = svg("path", { class: `line ${kind}`, d: path, "vector-effect": "non-scaling-stroke" });
     return area && values.length > 1 ? [svg("path", { class: "area", d: `${path}V142H${x(0, values.length).toFixed(1)}Z` }), line] : [line];
   });
@@ -850,24 +850,24 @@ function show() {
   const first = readings[Math.max(0, readings.length - 1 - RECENT)];
   const recent = now.requests - first.requests;
   const rate = points.at(-1)?.rate ?? 0;
-  // Where nobody has asked lately, what there was before says more than nothing.
+  // Without recent requests, show all since the start.
   const from = recent ? first : { requests: 0, errors: 0, counts: now.counts.map(() => 0) };
   const requests = now.requests - from.requests;
-  const when = recent ? "lately" : "since the start";
+  const when = recent ? "recently" : "since the start";
   const tile = (element, text, below) => fill(element, text, h("small", {}, below));
-  tile(gauges.rateText, some(rate), `${whole(now.requests)} since the start`);
-  tile(gauges.errorsText, requests ? percent((now.errors - from.errors) / requests) : "–", requests ? `of ${whole(requests)} ${when}` : "no request yet");
-  const found = QUANTILES.map(([share, text, kind]) => [text, kind, quantile(share, from, now)]);
-  tile(gauges.latencyText, milliseconds(found[1][2]), requests ? `of ${whole(requests)} ${when}` : "no request yet");
-  tile(gauges.rowsText, whole(now.rows), "since the start");
+  tile(gauges.rateText, some(rate), `${formatInteger(now.requests)} since the start`);
+  tile(gauges.errorsText, requests ? percent((now.errors - from.errors) / requests) : "–", requests ? `of ${formatInteger(requests)} ${when}` : "no request yet");
+  const result = QUANTILES.map(([share, text, kind]) => [text, kind, quantile(share, from, now)]);
+  tile(gauges.latencyText, milliseconds(result[1][2]), requests ? `of ${formatInteger(requests)} ${when}` : "no request yet");
+  tile(gauges.rowsText, formatInteger(now.rows), "since the start");
   const most = Math.max(0, ...points.map((point) => point.rate));
   draw(gauges.rateChart, [{ values: points.map((point) => point.rate), kind: "", area: true }], "",
     `Requests a second over the last two minutes: now ${some(rate)}, at most ${some(most)}.`);
   draw(gauges.latencyChart, QUANTILES.map(([, text, kind]) => ({ kind, values: points.map((point) => point[text] && point[text] * 1000) })), " ms",
-    `Latency ${recent ? "over the last half minute" : "since the start"}: ${found.map(([text, , value]) => `${text} ${milliseconds(value)}`).join(", ")}.`);
+    `Latency ${recent ? "over the last half minute" : "since the start"}: ${result.map(([text, , value]) => `${text} ${milliseconds(value)}`).join(", ")}.`);
   fill(gauges.rateChart.legend, h("span", {}, "now ", h("span", { class: "value" }, some(rate))), h("span", {}, "most ", h("span", { class: "value" }, some(most))),
-    h("span", {}, "since the start ", h("span", { class: "value" }, whole(now.requests))));
-  fill(gauges.latencyChart.legend, found.map(([text, kind, value]) =>
+    h("span", {}, "since the start ", h("span", { class: "value" }, formatInteger(now.requests))));
+  fill(gauges.latencyChart.legend, result.map(([text, kind, value]) =>
     h("span", {}, h("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), `${text} `, h("span", { class: "value" }, milliseconds(value)))), h("span", {}, when));
   shared(now);
   drifted(now);
@@ -876,30 +876,30 @@ function show() {
 function shared(now) {
   const { classes, counts } = model.contract.target;
   const total = counts.reduce((sum, each) => sum + each, 0);
-  const expected = new Map(classes.map((one, place) => [typeof one === "string" ? one : json(one), total ? counts[place] / total : null]));
+  const expected = new Map(classes.map((one, index) => [typeof one === "string" ? one : json(one), total ? counts[index] / total : null]));
   const listed = [...now.classes].toSorted((one, two) => (now.classes.size > LISTED ? two[1] - one[1] : 0)).slice(0, LISTED);
-  fill(gauges.shares, listed.map(([one, value]) => {
+  fill(gauges.fractions, listed.map(([one, value]) => {
     const share = now.rows ? value / now.rows : 0;
     const before = expected.get(one);
-    return bar(one, now.rows ? `${percent(share)} · ${whole(value)}` : "–", share, "", Number.isFinite(before) ? [before] : []);
+    return bar(one, now.rows ? `${percent(share)} · ${formatInteger(value)}` : "–", share, "", Number.isFinite(before) ? [before] : []);
   }));
 }
 
 function drifted(now) {
-  const enough = now.window >= JUDGED;
+  const enough = now.window >= RELIABLE;
   const listed = now.drift.toSorted((one, two) => two[1] - one[1]);
   const all = gauges.more.getAttribute("aria-pressed") === "true";
   const shown = all ? listed : listed.slice(0, LISTED);
   const scale = Math.max(0.3, Math.min(1, listed[0]?.[1] ?? 0));
   const kind = (value) => (!enough ? "calm" : value >= MARKS[1] ? "bad" : value >= MARKS[0] ? "warn" : "good");
-  const says = (value) => (!enough ? "" : value >= MARKS[1] ? " · large" : value >= MARKS[0] ? " · some" : "");
+  const verdict = (value) => (!enough ? "" : value >= MARKS[1] ? " · large" : value >= MARKS[0] ? " · some" : "");
   const marks = MARKS.map((mark) => mark / scale);
   gauges.driftNote.textContent = now.window
-    ? `Population stability index over the last ${count(now.window, "row")}; the lines are 0.1 and 0.25.${enough ? "" : ` In fewer than ${whole(JUDGED)} rows it is mostly chance.`}`
-    : "Population stability index of each column; no row has come yet.";
-  fill(gauges.drift, now.window ? [["predicted class", now.target], ...shown].map(([one, value], place) => {
-    const item = bar(place ? called(one) : one, `${value.toFixed(3)}${says(value)}`, now.window >= DRAWN ? value / scale : 0, kind(value), marks, true);
-    if (!place) item.firstChild.replaceWith(h("em", {}, "predicted class"));
+    ? `Population stability index over the last ${count(now.window, "row")}; the lines mark 0.1 and 0.25.${enough ? "" : ` Below ${formatInteger(RELIABLE)} rows it is mostly chance.`}`
+    : "Population stability index of each column; no rows yet.";
+  fill(gauges.drift, now.window ? [["predicted class", now.target], ...shown].map(([one, value], index) => {
+    const item = bar(index ? called(one) : one, `${value.toFixed(3)}${verdict(value)}`, now.window >= DRAWN ? value / scale : 0, kind(value), marks, true);
+    if (!index) item.firstChild.replaceWith(h("em", {}, "predicted class"));
     return item;
   }) : []);
   gauges.more.hidden = !now.window || listed.length <= LISTED;
@@ -923,7 +923,7 @@ async function glance() {
   try {
     const [ready, response] = await Promise.all([ask("readyz"), ask("metrics", { headers: { Accept: "text/plain" } })]);
     state(ready.ok ? "ready" : "not", ready.ok ? "ready" : (await error(ready)).error);
-    if (response.status === 401) return note("The metrics ask for another key.");
+    if (response.status === 401) return note("The metrics need another key.");
     if (!response.ok) return note("The metrics cannot be read.");
     take(reading(await response.text()));
   } catch {
@@ -971,17 +971,17 @@ document.addEventListener("visibilitychange", () => {
 
 function origin(model) {
   const { git = {}, dvc = {}, params = {}, versions = {} } = model;
-  const commit = git.commit ? `${git.commit}${git.dirty ? " (dvc.lock was changed since)" : ""}` : null;
-  const whole = { model_version: model.model_version, sha256: model.sha256, git, dvc, params, versions };
+  const commit = git.commit ? `${git.commit}${git.dirty ? " (dvc.lock has changed since)" : ""}` : null;
+  const chain = { model_version: model.model_version, sha256: model.sha256, git, dvc, params, versions };
   const stages = Object.entries(dvc).map(([stage, sides]) => part(`Stage ${stage}`,
-    Object.entries(sides).filter(([, files]) => Object.keys(files).length).map(([side, files]) => [h("h4", {}, side === "deps" ? "What went in (MD5)" : "What came out (MD5)"), rows(files)])));
+    Object.entries(sides).filter(([, files]) => Object.keys(files).length).map(([side, files]) => [h("h4", {}, side === "deps" ? "Inputs (MD5)" : "Outputs (MD5)"), rows(files)])));
   const blocks = Object.entries(params).map(([block, values]) => part(`Parameters: ${block}`,
     values && typeof values === "object" ? rows(Object.fromEntries(Object.entries(values).map(([one, value]) => [one, json(value)]))) : h("code", {}, json(values))));
   fill($("chain"), h("div", { class: "card" },
     h("dl", { class: "chain" }, [["Model", model.model_version], ["SHA-256 of its files", model.sha256], ["Git commit", commit, git.commit]]
       .filter(([, value]) => value).map(([text, value, copied]) => entry(text, value, copied ?? value))),
     stages, blocks, Object.keys(versions).length ? part("Library versions", rows(versions)) : null,
-    h("div", { class: "actions" }, h("button", { type: "button", id: "copy-all", onclick: (event) => copy(json(whole, 2), event.currentTarget) }, "Copy all as JSON"))));
+    h("div", { class: "actions" }, h("button", { type: "button", id: "copy-all", onclick: (event) => copy(json(chain, 2), event.currentTarget) }, "Copy all as JSON"))));
 }
 
 function entry(text, value, copied) {
@@ -1013,7 +1013,7 @@ function head(model) {
 
 async function start() {
   trouble("");
-  if (LOCKED.includes("model") && !key()) {
+  if (KEYED.includes("model") && !key()) {
     state("wait", "locked");
     return lock("");
   }
@@ -1027,7 +1027,7 @@ async function start() {
   if (response.status === 401) {
     keep(null);
     state("wait", "locked");
-    return lock("The service does not know this key.");
+    return lock("The service does not accept this key.");
   }
   if (!response.ok) return trouble(sentence((await error(response)).error));
   model = parse(await response.text());

@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def find_problem(port: int, host: str = "localhost", seconds: float = SECONDS) -> str | None:
-    """Why the service there is not ready; None if it is."""
+    """Return why the service there is not ready; None if it is."""
     connection = HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/readyz")

@@ -79,9 +79,9 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, server, settings.drain_seconds)
         self._tasks.append(loop.create_task(self._watch(server, settings)))
-        if folder := run_folder.folder():
+        if folder := run_folder.find_folder():
             longest = settings.drain_seconds + LINGER_SECONDS + settings.graceful_seconds
-            run_folder.ready_file(folder, os.getpid()).write_text(str(longest))
+            run_folder.locate_ready_file(folder, os.getpid()).write_text(str(longest))
         if server.should_exit:  # SIGTERM came while the model was loading
             server.should_exit = False
             self._on_sigterm(server, settings.drain_seconds)
@@ -92,7 +92,7 @@ class Lifecycle:
         One signal may come twice, from the supervisor and from what stops all of its processes.
         """
         if self.draining:
-            if run_folder.folder() is None:
+            if run_folder.find_folder() is None:
                 server.handle_exit(signal.SIGTERM, None)
             return
         self.draining = True
@@ -104,18 +104,18 @@ class Lifecycle:
 
         Nobody would replace this process any more.
         """
-        while not run_folder.orphaned():  # a process that is gone tells nobody
+        while not run_folder.is_orphaned():  # a process that is gone tells nobody
             await asyncio.sleep(CHECK_SECONDS)
             protocol.end_late(server.server_state.connections, settings.timeout_seconds)
-        if folder := run_folder.folder():
+        if folder := run_folder.find_folder():
             shutil.rmtree(folder, ignore_errors=True)
         if not self.draining:
             self._on_sigterm(server, settings.drain_seconds)
 
 
 @cache
-def state() -> Lifecycle:
-    """The lifecycle of this process."""
+def find_lifecycle() -> Lifecycle:
+    """Return the lifecycle of this process."""
     return Lifecycle()
 
 
@@ -132,18 +132,18 @@ def configure(server: Server, settings: Settings) -> None:
 async def drain(server: Server, seconds: float) -> None:
     """Answer for that long, stop listening, then have uvicorn end the process.
 
-    The time begins anew where the supervisor says meanwhile that all workers are to end.
+    The time starts again where the supervisor has all workers end meanwhile.
     """
     loop = asyncio.get_running_loop()
-    told, ends = None, loop.time() + seconds
+    stopping, ends = None, loop.time() + seconds
     while loop.time() < ends:
-        if (says := run_folder.stopping()) != told:
-            told, ends = says, loop.time() + float(says or seconds)
+        if (latest := run_folder.read_stopping()) != stopping:
+            stopping, ends = latest, loop.time() + float(latest or seconds)
         await asyncio.sleep(min(DRAIN_CHECK_SECONDS, max(ends - loop.time(), 0)))
-    whole = run_folder.folder() is None or told is not None or run_folder.orphaned()
+    is_last = run_folder.find_folder() is None or stopping is not None or run_folder.is_orphaned()
     before = loop.time()
-    await stop_listening(server, whole=whole)
-    # What a client sends while `take_rest` limits its connection is dropped. Its system sends it
+    await stop_listening(server, is_last=is_last)
+    # What a client sends while `serve_rest` limits its connection is dropped. Its system sends it
     # again, but doubles the pause each time: the next time comes within as long as it was held up.
     await end_connections(server, LINGER_SECONDS + loop.time() - before)
     if server.server_state.connections or server.server_state.tasks:
@@ -159,26 +159,26 @@ async def end_connections(server: Server, linger: float) -> None:
     """
     graceful = server.config.timeout_graceful_shutdown or 0
     loop, ran = asyncio.get_running_loop(), 0.0
-    state, last = server.server_state, loop.time()
-    while (state.connections or state.tasks) and ran < LINGER_SECONDS + graceful:
+    find_lifecycle, last = server.server_state, loop.time()
+    while (find_lifecycle.connections or find_lifecycle.tasks) and ran < LINGER_SECONDS + graceful:
         await asyncio.sleep(LINGER_CHECK_SECONDS)
         now = loop.time()
         # No more than a pause and its usual delay: the rest of it, this process did not run.
         ran, last = ran + min(now - last, 2 * LINGER_CHECK_SECONDS), now
         if ran >= linger:
-            protocol.end_idle(state.connections)
+            protocol.end_idle(find_lifecycle.connections)
 
 
-async def stop_listening(server: Server, *, whole: bool) -> None:
-    """Take no more connections; with `whole`, none will, so none may be left in the queue.
+async def stop_listening(server: Server, *, is_last: bool) -> None:
+    """Accept no more connections; the last process that listens leaves none in the queue.
 
     All workers share one queue. While any of them, or the supervisor, has it open, what waits in
     it is theirs.
     """
-    found = [one.fileno() for listener in server.servers for one in listener.sockets]
-    listeners = [socket.socket(fileno=os.dup(number)) for number in found]
+    numbers = [one.fileno() for listener in server.servers for one in listener.sockets]
+    listeners = [socket.socket(fileno=os.dup(number)) for number in numbers]
     loop = asyncio.get_running_loop()
-    for number in found:
+    for number in numbers:
         loop.remove_reader(number)
     await asyncio.sleep(0.01)  # asyncio makes a task of each connection, and closing breaks those
     for one in server.servers:
@@ -187,18 +187,18 @@ async def stop_listening(server: Server, *, whole: bool) -> None:
         for listener in listeners:
             until_closed.enter_context(listener)
             listener.setblocking(False)  # noqa: FBT003, its own signature
-        if whole:
-            await take_rest(server, listeners)
+        if is_last:
+            await serve_rest(server, listeners)
 
 
-async def take_rest(server: Server, listeners: list[socket.socket]) -> None:
+async def serve_rest(server: Server, listeners: list[socket.socket]) -> None:
     """Serve what is in the queue, and what is on its way there; the kernel lets in no more."""
     for listener in listeners:
         limit_ttl(listener, HIGHEST)
     for _ in range(SETTLES):
         await asyncio.sleep(SETTLE_SECONDS / SETTLES)
-        taken = [connection for listener in listeners for connection in waiting(listener)]
-        await asyncio.gather(*(serve(server, connection) for connection in taken))
+        accepted = [connection for listener in listeners for connection in accept_all(listener)]
+        await asyncio.gather(*(serve(server, connection) for connection in accepted))
     for connection in server.server_state.connections:
         # The limit that another worker set went over to those that were taken after it.
         if peer := connection.transport.get_extra_info("socket"):
@@ -206,7 +206,7 @@ async def take_rest(server: Server, listeners: list[socket.socket]) -> None:
 
 
 async def serve(server: Server, connection: socket.socket) -> None:
-    """Have uvicorn serve a connection that was taken."""
+    """Have uvicorn serve a connection that was accepted."""
     limit_ttl(connection, 0)
     factory: Any = server.config.http_protocol_class
 
@@ -221,14 +221,14 @@ async def serve(server: Server, connection: socket.socket) -> None:
     await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
 
 
-def waiting(listener: socket.socket) -> list[socket.socket]:
-    """The connections that wait in the queue of a listening socket."""
-    taken = []
+def accept_all(listener: socket.socket) -> list[socket.socket]:
+    """Accept the connections that wait in the queue of a listening socket."""
+    accepted = []
     while True:
         try:
-            taken.append(listener.accept()[0])
+            accepted.append(listener.accept()[0])
         except BlockingIOError:
-            return taken
+            return accepted
         except OSError:  # this one went away while it waited
             continue
 

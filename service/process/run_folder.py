@@ -1,4 +1,4 @@
-"""What the supervisor and its workers tell each other, by small files in a folder of this run.
+"""The folder of a run: the supervisor and its workers leave small files for each other there.
 
 Standard library only, so that the supervisor stays small.
 """
@@ -13,29 +13,29 @@ SUPERVISOR = "supervisor"  # file: the supervisor's process id
 STOPPING = "stopping"  # file there once all workers are to end: how many seconds they may drain
 
 
-def folder() -> Path | None:
-    """The folder of this run; None where there is no supervisor."""
+def find_folder() -> Path | None:
+    """Return the folder of this run; None where there is no supervisor."""
     return Path(os.environ[RUN]) if RUN in os.environ else None
 
 
-def ready_file(where: Path, process: int) -> Path:
-    """The file by which a worker says that it was ready, and how many seconds its end may take."""
-    return where / f"ready-{process}"
+def locate_ready_file(path: Path, process: int) -> Path:
+    """Return the file in which a ready worker puts how many seconds its end may take."""
+    return path / f"ready-{process}"
 
 
-def stopping() -> str | None:
-    """Once all workers are to end, how many seconds they may drain, empty: as they were told."""
-    where = folder()
+def read_stopping() -> str | None:
+    """Return the seconds to drain once all workers are to end; empty: as the settings say."""
+    path = find_folder()
     try:
-        return (where / STOPPING).read_text() if where else None
+        return (path / STOPPING).read_text() if path else None
     except OSError:
         return None
 
 
-def orphaned() -> bool:
-    """Whether the supervisor of this worker has ended."""
+def is_orphaned() -> bool:
+    """Tell whether the supervisor of this worker has ended."""
     try:
-        where = folder()
-        return where is not None and os.getppid() != int((where / SUPERVISOR).read_text())
+        path = find_folder()
+        return path is not None and os.getppid() != int((path / SUPERVISOR).read_text())
     except OSError:  # it took its folder with it
         return True

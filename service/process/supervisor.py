@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.bento.compat import FD, NUMBER, worker_command
-from service.process.run_folder import RUN, STOPPING, SUPERVISOR, ready_file
+from service.process.run_folder import RUN, STOPPING, SUPERVISOR, locate_ready_file
 
 CHECK_SECONDS = 0.5
 MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
@@ -108,8 +108,8 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         """Start a worker, in a group of its own: a terminal's Ctrl-C is for the supervisor."""
-        given = {FD: str(self._listener.fileno()), NUMBER: str(number)}
-        command = [sys.executable, *(given.get(word, word) for word in self.plan.command)]
+        words = {FD: str(self._listener.fileno()), NUMBER: str(number)}
+        command = [sys.executable, *(words.get(word, word) for word in self.plan.command)]
         pid = os.posix_spawn(
             sys.executable,
             command,
@@ -120,7 +120,7 @@ class Supervisor:
         self._workers[pid] = number
 
     def _wait_for_signals(self) -> Iterator[int]:
-        """The signals that came, waited for some time."""
+        """Wait for signals, up to some time, and yield those that came."""
         if select.select([self._signals], [], [], CHECK_SECONDS)[0]:
             yield from self._signals.recv(1024)
 
@@ -128,7 +128,7 @@ class Supervisor:
         """Note which workers have become ready; somebody may remove what they write."""
         for pid in self._workers.keys() - self._ready.keys():
             with suppress(OSError, ValueError):
-                self._ready[pid] = float(ready_file(self.folder, pid).read_text())
+                self._ready[pid] = float(locate_ready_file(self.folder, pid).read_text())
                 if self._ending:
                     self._terminate(pid)
 
@@ -181,7 +181,7 @@ class Supervisor:
         was_ready = self._ready.pop(pid, None) is not None
         self._kill_at.pop(pid, None)
         with suppress(OSError):
-            ready_file(self.folder, pid).unlink()
+            locate_ready_file(self.folder, pid).unlink()
         if number is None or self._ending or self.failed:
             return
         if self._can_start(code, was_ready=was_ready):
@@ -214,12 +214,12 @@ class Supervisor:
 
 def main() -> None:
     """Run the workers that the arguments, or else the variables of an image, ask for."""
-    given = sys.argv[1:]
-    if not given:
+    arguments = sys.argv[1:]
+    if not arguments:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
-        given = [os.environ.get(name, "").strip() or value for name, value in defaults]
-        given += [".", *worker_command(os.environ["BENTO_PATH"])]
-    host, port, workers, folder, *command = given
+        arguments = [os.environ.get(name, "").strip() or value for name, value in defaults]
+        arguments += [".", *worker_command(os.environ["BENTO_PATH"])]
+    host, port, workers, folder, *command = arguments
     os.chdir(folder)
     run(
         Service(
@@ -247,20 +247,20 @@ def run(plan: Service) -> None:
 
 
 def parse_integer(name: str, text: str, most: int) -> int:
-    """A setting that is a whole number; where it is not, the process ends with one line."""
+    """Read a setting that is an integer; where it is none, the process ends with one line."""
     if len(text) <= len(str(most)) and text.isdecimal() and 1 <= int(text) <= most:
         return int(text)
-    print_error(f"{name}: {text!r}: a whole number from 1 to {most} is wanted")
+    print_error(f"{name}: {text!r}; allowed: a whole number from 1 to {most}")
     sys.exit(1)
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens nowhere yet, which a worker inherits; ends the process if it cannot."""
+    """Bind a socket that workers inherit and listen at; ends the process if it cannot."""
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
+        listener.bind(address)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         print_error(f"cannot listen at {host}, port {port}: {reason}; choose another")
@@ -270,7 +270,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def open_signals() -> socket.socket:
-    """A socket from which the numbers of signals are read as they come."""
+    """Open a socket from which the numbers of signals are read as they come."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)  # noqa: FBT003, its own signature
     for number in (*STOPS, signal.SIGHUP, signal.SIGCHLD):
@@ -280,7 +280,7 @@ def open_signals() -> socket.socket:
 
 
 def reap() -> Iterator[tuple[int, int]]:
-    """Each child that has ended, those inherited as the first process of a container too."""
+    """Yield each child that has ended, with those inherited as a container's first process."""
     try:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -292,7 +292,7 @@ def reap() -> Iterator[tuple[int, int]]:
 
 
 def print_error(error: str) -> None:
-    """Tell people what is wrong."""
+    """Print what is wrong to stderr."""
     print(f"error: {error}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What one process of the service holds, and the little that it does between requests."""
+"""One process of the service: what it holds, and what it does between requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Slots:
 
     def __enter__(self) -> None:
         if self.in_use >= self.limit:
-            error = f"{self.limit} requests are in work already; send it again"
+            error = f"{self.limit} requests are in progress already; try again"
             raise Refused(429, error, headers=(RETRY,))
         self.in_use += 1
 
@@ -85,7 +85,7 @@ class Worker:
         self.metrics.add_dropped(self.log.pop_dropped())
 
     def close(self) -> None:
-        """Say the last of it: the counts, and the lines of the log that wait."""
+        """Write what is left: the counts, and the lines of the log that wait."""
         self.tick()
         self.metrics.mark_stopped()
         self.log.close()
@@ -133,5 +133,5 @@ def build_worker(  # noqa: PLR0913
 
 
 def read_commit(predictor: Predictor) -> str:
-    """The git commit that a model comes from."""
+    """Return the git commit that a model comes from."""
     return str(predictor.chain.get("git", {}).get("commit", ""))

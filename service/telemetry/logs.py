@@ -80,7 +80,7 @@ class Log:
             self.dropped += 1
 
     def pop_dropped(self) -> int:
-        """How many lines were dropped since this was last asked."""
+        """Return how many lines were dropped since the last call."""
         dropped, self.dropped = self.dropped, 0
         return dropped
 
@@ -118,7 +118,7 @@ class Log:
 
 
 def _format_line(moment: float, level: int, line: Line) -> bytes:
-    """One event as a line."""
+    """Format one event as a line."""
     fields = orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
     head = b'{"timestamp":"%s.%03d+00:00","level":"%s",'
     return head % (_format_second(int(moment)), moment % 1 * 1000, LEVELS[level]) + fields[1:]
@@ -126,7 +126,7 @@ def _format_line(moment: float, level: int, line: Line) -> bytes:
 
 @lru_cache(maxsize=1)
 def _format_second(moment: int) -> bytes:
-    """A second as ISO 8601 has it; to make it for each line would cost as much as the rest."""
+    """Format a second as ISO 8601; to do so for each line would cost as much as the rest."""
     return datetime.fromtimestamp(moment, UTC).isoformat()[:19].encode()
 
 
@@ -165,17 +165,17 @@ class Formatter(OrjsonFormatter):
         self.with_messages = with_messages
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """The time first, and levels as events have them."""
+        """Put the time first, and write levels as events have them."""
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         return {"timestamp": stamp, **log_data, "level": log_data["level"].lower()}
 
     def formatException(self, ei: Any) -> str:  # noqa: N802, logging's name
-        """The stack of an exception."""
+        """Format the stack of an exception."""
         return format_stack(ei[1], with_messages=self.with_messages)
 
 
 def format_stack(error: BaseException, *, with_messages: bool) -> str:
-    """Where an exception came from, and its name; its message only if that is allowed."""
+    """Format where an exception came from, and its name; its message only if allowed."""
     if with_messages:
         return "".join(traceback.format_exception(error))
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__

@@ -87,19 +87,19 @@ class Layout:
         }
         self.size = sum(self._sizes.values())
 
-    def split(self, whole: Counts) -> dict[str, Counts]:
-        """The parts of a row of the table, or of a sum of rows, by name."""
+    def split(self, row: Counts) -> dict[str, Counts]:
+        """Split a row of the table, or a sum of rows, into its parts by name."""
         ends = np.cumsum(list(self._sizes.values()))
-        return dict(zip(self._sizes, np.split(whole, ends[:-1]), strict=True))
+        return dict(zip(self._sizes, np.split(row, ends[:-1]), strict=True))
 
-    def by_feature(self, rows: Counts) -> list[Counts]:
-        """The part of `rows` or `base` after the classes, feature by feature."""
+    def split_features(self, rows: Counts) -> list[Counts]:
+        """Split the part of `rows` or `base` after the classes by feature."""
         ends = np.cumsum([len(feature.names) for feature in self.features])
         return np.split(rows[len(self.contract.target.classes) :], ends[:-1])
 
 
 def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
-    """The table, workers × layout.size, in a file that the workers share; None: of this process."""
+    """Open the table, workers × layout.size: in a file that workers share; None: in memory."""
     if folder is None:
         return np.zeros((workers, layout.size))
     size = workers * layout.size * np.dtype(np.float64).itemsize
@@ -127,12 +127,12 @@ class Metrics:
     """
 
     def __init__(
-        self, layout: Layout, shared: Counts, place: int, window: int, info: Mapping[str, str]
+        self, layout: Layout, shared: Counts, index: int, window: int, info: Mapping[str, str]
     ) -> None:
         self.layout = layout
         self._table = shared
         self._info = dict(info)
-        self._mine = layout.split(shared[place])
+        self._mine = layout.split(shared[index])
         # Plain memory: a count here takes a third of the time of one in a NumPy array.
         self._requests, self._durations, self._seconds, self._errors, self._now = (
             cast("memoryview[float]", self._mine[name].data)
@@ -153,11 +153,11 @@ class Metrics:
         self._steps = deque([self._mine["rows"].copy()], maxlen=STEPS + 1)
 
     def start_request(self) -> None:
-        """A request has come."""
+        """Count a request that has come."""
         self._now[0] += 1
 
     def finish_request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered; `seconds` after it came."""
+        """Count a request that was answered, `seconds` after it came."""
         self._now[0] -= 1
         number = self._routes[route]
         self._requests[number * len(STATUSES) + self._statuses[status]] += 1
@@ -193,11 +193,11 @@ class Metrics:
             np.concatenate([rows.predictions.probabilities for rows in waiting]),
         )
         confidences = predictions.confidences
-        found = np.bincount(
+        counts = np.bincount(
             np.searchsorted(CONFIDENCES, confidences, side="left"),
             minlength=len(CONFIDENCES) + 1,
         )
-        self._mine["confidences"] += found
+        self._mine["confidences"] += counts
         self._mine["confidence"] += confidences.sum(dtype=np.float64)
         classes = np.bincount(
             predictions.labels, minlength=len(self.layout.contract.target.classes)
@@ -214,7 +214,7 @@ class Metrics:
             self._mine["base"][:] = self._steps[0]
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """What a scrape gets, and its content type: OpenMetrics for those who accept that."""
+        """Return the text and its content type: OpenMetrics for clients that accept it."""
         self.settle()
         registry = CollectorRegistry()
         registry.register(CairnCollector(self.layout, self._table, self._info))
@@ -242,8 +242,8 @@ class CairnCollector(Collector):
         requests = CounterMetricFamily(
             "cairn_requests", "Requests answered.", labels=["route", "status"]
         )
-        for route, found in zip(routes, np.split(sums["requests"], len(routes)), strict=True):
-            for status, number in zip(STATUSES, found, strict=True):
+        for route, counts in zip(routes, np.split(sums["requests"], len(routes)), strict=True):
+            for status, number in zip(STATUSES, counts, strict=True):
                 # Those of nothing too: a rate does not see the first count of a new series.
                 requests.add_metric([route, str(status)], number)
         yield requests
@@ -251,8 +251,8 @@ class CairnCollector(Collector):
             "cairn_request_duration_seconds", "From request to answer.", labels=["route"]
         )
         parts = np.split(sums["durations"], len(routes))
-        for route, found, seconds in zip(routes, parts, sums["seconds"], strict=True):
-            duration.add_metric([route], accumulate(DURATIONS, found), seconds)
+        for route, counts, seconds in zip(routes, parts, sums["seconds"], strict=True):
+            duration.add_metric([route], accumulate(DURATIONS, counts), seconds)
         yield duration
         errors = CounterMetricFamily("cairn_errors", "Requests refused or failed.", labels=["kind"])
         for kind, number in zip(KINDS.values(), sums["errors"], strict=True):
@@ -284,7 +284,7 @@ class CairnCollector(Collector):
         window = rows - self.sums["base"]
         values = CounterMetricFamily(
             "cairn_column_values",
-            "Values that came, by bucket of the training data's histogram.",
+            "Values received, by bucket of the training data's histogram.",
             labels=["column", "bucket"],
         )
         index = GaugeMetricFamily(
@@ -292,11 +292,11 @@ class CairnCollector(Collector):
             "Population stability index of a feature over the window.",
             labels=["column"],
         )
-        whole, recent = layout.by_feature(rows), layout.by_feature(window)
-        for name, feature, found, late in zip(
-            layout.names, layout.features, whole, recent, strict=True
+        totals, recent = layout.split_features(rows), layout.split_features(window)
+        for name, feature, counts, late in zip(
+            layout.names, layout.features, totals, recent, strict=True
         ):
-            for bucket, number in zip(feature.names, found, strict=True):
+            for bucket, number in zip(feature.names, counts, strict=True):
                 values.add_metric([name, bucket], number)
             index.add_metric([name], compute_psi(feature.expected, late))
         yield values
@@ -319,15 +319,15 @@ class CairnCollector(Collector):
         )
         model.add_metric(list(self.info.values()), 1)
         yield model
-        for name, says, part in (
-            ("cairn_log_lines_dropped", "Log lines dropped as stdout stalled.", "dropped"),
-            ("cairn_worker_starts", "How often a worker started.", "starts"),
+        for name, text, part in (
+            ("cairn_log_lines_dropped", "Log lines dropped because stdout stalled.", "dropped"),
+            ("cairn_worker_starts", "Worker starts.", "starts"),
         ):
-            yield CounterMetricFamily(name, says, value=self.sums[part][0])
+            yield CounterMetricFamily(name, text, value=self.sums[part][0])
         yield GaugeMetricFamily("cairn_workers", "Workers up.", value=self.sums["alive"][0])
 
 
 def accumulate(ends: Iterable[float], counts: Counts) -> list[tuple[str, float]]:
-    """A histogram's buckets as Prometheus wants them: each with all below it."""
+    """Sum a histogram's buckets as Prometheus wants them: each with all below it."""
     names = [*(str(end) for end in ends), "+Inf"]
     return list(zip(names, np.cumsum(counts).tolist(), strict=True))

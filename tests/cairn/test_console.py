@@ -74,10 +74,10 @@ def test_what_the_encoding_has_not_is_written_all_the_same(
 def test_patience_speaks_while_the_block_lasts(capsys: pytest.CaptureFixture[str]) -> None:
     with console.patience("still at it", every=0.01):
         end = time.monotonic() + 60
-        said = ""
-        while "still at it" not in said and time.monotonic() < end:
-            said += capsys.readouterr().out
-    assert re.match(r"still at it, for \d+ s", said)
+        printed = ""
+        while "still at it" not in printed and time.monotonic() < end:
+            printed += capsys.readouterr().out
+    assert re.match(r"still at it, \d+ s so far", printed)
 
 
 def test_progress_is_silent_where_it_is_short(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,10 +132,12 @@ def test_a_bar_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture
     with console.Bar("train: searching", 4, "candidates", every=0.01) as bar:
         bar.to(2, "best 0.5")
         end = time.monotonic() + 60
-        said = ""
-        while "best" not in said and time.monotonic() < end:
-            said += capsys.readouterr().out
-    assert re.search(r"^train: searching: 2 of 4 candidates, \d+ s; best 0\.5$", said, re.MULTILINE)
+        printed = ""
+        while "best" not in printed and time.monotonic() < end:
+            printed += capsys.readouterr().out
+    assert re.search(
+        r"^train: searching: 2 of 4 candidates, \d+ s; best 0\.5$", printed, re.MULTILINE
+    )
 
 
 def test_a_short_bar_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

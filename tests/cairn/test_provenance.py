@@ -56,7 +56,7 @@ def lock(**changes: Any) -> None:
 
 
 def test_the_hash_is_that_of_the_names_and_contents_of_what_serves() -> None:
-    before = provenance.sha256(MODEL)
+    before = provenance.hash_entry(MODEL)
     lines = [
         f"{hashlib.sha256((MODEL / name).read_bytes()).hexdigest()}  {name}\n"
         for name in ("contract.json", "model.onnx")
@@ -82,14 +82,14 @@ def test_what_the_service_does_not_read_is_in_no_hash() -> None:
 
 def test_the_same_files_elsewhere_have_the_same_hash(folder: Path) -> None:
     shutil.copytree(MODEL, folder / "copy")
-    assert provenance.sha256(folder / "copy") == provenance.sha256(MODEL)
+    assert provenance.hash_entry(folder / "copy") == provenance.hash_entry(MODEL)
 
 
 @pytest.mark.parametrize("path", provenance.FILES)
 def test_a_missing_file_is_named_with_what_brings_it(path: Path) -> None:
     lock()
     path.unlink()
-    for call in (provenance.locked, lambda: provenance.trace_new(PARAMS)):
+    for call in (provenance.trace_locked, lambda: provenance.trace_new(PARAMS)):
         with pytest.raises(CairnError) as error:
             call()
         assert str(error.value) == (
@@ -100,27 +100,27 @@ def test_a_missing_file_is_named_with_what_brings_it(path: Path) -> None:
 def test_no_model_and_no_lock_is_no_model() -> None:
     shutil.rmtree(MODEL)
     with pytest.raises(CairnError, match=r"no model: .*; run `dvc repro`"):
-        provenance.locked()
+        provenance.trace_locked()
 
 
 def test_a_model_without_a_lock_is_not_the_one() -> None:
     with pytest.raises(
         CairnError, match=r"is not the one that dvc\.lock names: run `dvc checkout`"
     ):
-        provenance.locked()
+        provenance.trace_locked()
 
 
 def test_a_lock_without_the_train_stage_names_no_model() -> None:
     lock(train={}, evaluate={})
     with pytest.raises(CairnError, match=r"is not the one that dvc\.lock names"):
-        provenance.locked()
+        provenance.trace_locked()
 
 
 def test_another_model_than_dvc_lock_names_is_named() -> None:
     lock()
     ONNX.write_bytes(b"other")
     with pytest.raises(CairnError) as error:
-        provenance.locked()
+        provenance.trace_locked()
     assert f"{ONNX} is not the one that dvc.lock names: run `dvc checkout`" in str(error.value)
     assert "or `dvc repro`" in str(error.value)
 
@@ -131,9 +131,9 @@ def test_the_chain_goes_from_git_to_the_bytes_that_serve() -> None:
         path: hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
         for path in provenance.FILES
     }
-    assert provenance.locked().as_dict() == {
-        "sha256": provenance.sha256(MODEL),
-        "files_sha256": provenance.tree_sha256(Path(), provenance.FILES),
+    assert provenance.trace_locked().as_dict() == {
+        "sha256": provenance.hash_entry(MODEL),
+        "files_sha256": provenance.hash_tree(Path(), provenance.FILES),
         "git": {"commit": "none", "dirty": False},
         "dvc": {
             "raw": {"deps": {}, "outs": {"data/raw/table": "r" * 32}},
@@ -162,7 +162,7 @@ def test_a_model_that_is_not_in_the_lock_yet_has_the_chain_of_what_came_before()
     lock()
     MODEL_CONTRACT.write_bytes(MODEL_CONTRACT.read_bytes() + b"\n")
     chain = provenance.trace_new(PARAMS)
-    assert chain.sha256 == provenance.sha256(MODEL)
+    assert chain.sha256 == provenance.hash_entry(MODEL)
     assert list(chain.dvc) == ["raw", "train"]
     assert chain.params == {"raw": {"source": "t.csv", "sha256": None}, **PARAMS}
 
@@ -183,7 +183,7 @@ def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
     lock = Path("dvc.lock")
     git("init", "--quiet")
     lock.write_text("1")
-    assert provenance.git() == Commit("none", dirty=True)
+    assert provenance.find_commit() == Commit("none", dirty=True)
     git("add", "dvc.lock")
     git("commit", "--quiet", "--message", "one")
     commit = git("rev-parse", "HEAD")
@@ -191,14 +191,14 @@ def test_the_commit_is_the_one_that_brought_dvc_lock() -> None:
     git("add", "other")
     git("commit", "--quiet", "--message", "another file")
     Path("other").write_text("2")
-    assert provenance.git() == Commit(commit, dirty=False)
+    assert provenance.find_commit() == Commit(commit, dirty=False)
     lock.write_text("2")
-    assert provenance.git() == Commit(commit, dirty=True)
+    assert provenance.find_commit() == Commit(commit, dirty=True)
 
 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("PATH", str(folder))
-    assert provenance.git() == Commit("none", dirty=False)
+    assert provenance.find_commit() == Commit("none", dirty=False)
 
 
 def make_foreign(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -215,13 +215,13 @@ def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
     Path("dvc.lock").write_text("1")
     make_foreign(monkeypatch, folder)
     with pytest.raises(CairnError, match="belongs to another user") as raised:
-        provenance.git()
+        provenance.find_commit()
     [command] = re.findall(r"`(git config .*)`", str(raised.value))
     assert "\n" not in str(raised.value)
 
     subprocess.run(shlex.split(command), check=True)
     monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
-    assert provenance.git() == Commit("none", dirty=True)
+    assert provenance.find_commit() == Commit("none", dirty=True)
     assert git("config", "--global", "safe.directory") == str(folder)
 
 
@@ -231,7 +231,7 @@ def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
     git("add", "--all")
     (folder / ".git" / "index").write_bytes(b"no index")
     with pytest.raises(CairnError, match=r"^git status: .*index"):
-        provenance.git()
+        provenance.find_commit()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
 )
 def test_a_lock_that_is_none_is_refused_by_name(content: str) -> None:
     Path("dvc.lock").write_text(content)
-    for call in (provenance.locked, lambda: provenance.trace_new({})):
+    for call in (provenance.trace_locked, lambda: provenance.trace_new({})):
         with pytest.raises(
             CairnError, match=r"^dvc\.lock is not what DVC wrote; `git checkout HEAD -- dvc"
         ):
@@ -280,7 +280,7 @@ def test_what_is_said_of_a_conflict_ends_it(
         git(join, "other")
     assert "<<<<<<< " in Path("dvc.lock").read_text()
     with pytest.raises(CairnError, match=r"^dvc\.lock holds both sides of a conflict: ") as error:
-        provenance.lock()
+        provenance.read_lock()
     assert "\n" not in str(error.value)
     commands = re.findall(r"`((?:git|dvc) [^`]*)`", str(error.value))
     assert [command.split()[0] for command in commands] == ["git", "dvc", "git", "git", "git"]
@@ -288,14 +288,14 @@ def test_what_is_said_of_a_conflict_ends_it(
 
     monkeypatch.setenv("GIT_EDITOR", "true")
     git(*shlex.split(restore)[1:])
-    assert provenance.lock()["raw"]  # one side, which `dvc repro` starts from
+    assert provenance.read_lock()["raw"]  # one side, which `dvc repro` starts from
     write_trained("both")
     for command in (add, commit if join == "merge" else proceed):
         git(*shlex.split(command)[1:])
     assert git("status", "--porcelain", "--untracked-files=no") == ""
     assert not (folder / ".git" / "MERGE_HEAD").exists()
     assert not list((folder / ".git").glob("rebase-*"))
-    assert provenance.lock()["raw"]["params"]["params.yaml"]["raw"]["source"] == "both"
+    assert provenance.read_lock()["raw"]["params"]["params.yaml"]["raw"]["source"] == "both"
 
 
 def test_a_lock_that_is_damaged_comes_back_by_what_is_said() -> None:
@@ -305,10 +305,10 @@ def test_a_lock_that_is_damaged_comes_back_by_what_is_said() -> None:
     git("commit", "--quiet", "--message", "first")
     Path("dvc.lock").write_bytes(b"\xff\n- raw")
     with pytest.raises(CairnError) as error:
-        provenance.lock()
+        provenance.read_lock()
     [command] = re.findall("`(.*)`", str(error.value))
     git(*shlex.split(command)[1:])
-    assert provenance.lock()["raw"]
+    assert provenance.read_lock()["raw"]
 
 
 def test_the_chain_has_the_params_as_dvc_wrote_them() -> None:
@@ -322,26 +322,26 @@ def test_the_chain_has_the_params_as_dvc_wrote_them() -> None:
     dump_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
     assert "tol: 1e-05" in path.read_text()
     assert "- Yes" in path.read_text()
-    assert provenance.locked().params["train"] == block["train"]
+    assert provenance.trace_locked().params["train"] == block["train"]
 
 
 def test_a_model_of_older_code_has_every_file_in_its_hash(folder: Path) -> None:
     """It kept them all in data/model, and had no stage `evaluate`."""
-    outs = [MODEL / provenance.inside(path) for path in provenance.FILES]
+    outs = [MODEL / provenance.entry_name(path) for path in provenance.FILES]
     stages = {"train": {"outs": [{"path": path.as_posix(), "md5": "0"} for path in outs]}}
-    files = provenance.files_in(stages)
+    files = provenance.list_files(stages)
     assert set(files.tagged) == set(files.all) == set(provenance.FILES)
     entry = small.save(folder / "entry")
-    old = provenance.sha256(entry, files.tagged)
-    assert old == provenance.tree_sha256(Path(), files.all) != provenance.sha256(entry)
+    old = provenance.hash_entry(entry, files.tagged)
+    assert old == provenance.hash_tree(Path(), files.all) != provenance.hash_entry(entry)
     assert provenance.is_model(entry, old)
-    assert provenance.is_model(entry, provenance.sha256(entry))
+    assert provenance.is_model(entry, provenance.hash_entry(entry))
     assert not provenance.is_model(entry, "0" * 64)
 
 
 def test_a_lock_with_both_stages_names_what_makes_the_tag() -> None:
     lock()
-    assert provenance.files_in(provenance.lock()) == provenance.ModelFiles()
+    assert provenance.list_files(provenance.read_lock()) == provenance.ModelFiles()
 
 
 @pytest.mark.parametrize(

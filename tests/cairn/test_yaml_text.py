@@ -60,7 +60,7 @@ def test_what_is_nested_too_deep_is_one_line(begin: str, end: str, depth: int) -
     with pytest.raises(CairnError) as error:
         parse_yaml(f"{begin * depth}1{end * depth}", "params.yaml")
     assert str(error.value) == (
-        "params.yaml: lists and mappings stand inside one another more than 32 deep; allowed: 32"
+        "params.yaml: lists and mappings are nested more than 32 deep; allowed: 32"
     )
 
 

@@ -42,9 +42,9 @@ def engineered() -> small.Fitted:
     """A model of FULL that takes what ENGINEERING makes as well."""
     rows = small.full().features
     area, opened, born = rows[:, 6], rows[:, 0], rows[:, 4]
-    made = small.fitted_to(np.column_stack([rows, area * 2, opened - born]), ("doubled", "age"))
+    model = small.fitted_to(np.column_stack([rows, area * 2, opened - born]), ("doubled", "age"))
     sha256 = hashlib.sha256(ENGINEERING.encode()).hexdigest()
-    return made._replace(contract=made.contract.model_copy(update={"engineering": sha256}))
+    return model._replace(contract=model.contract.model_copy(update={"engineering": sha256}))
 
 
 SCORES = {
@@ -87,7 +87,9 @@ def locked_stages(root: Path = Path(), name: str = "small") -> dict[str, Any]:
     outs: dict[str, list[dict[str, str]]] = {"train": [], "evaluate": []}
     for path in provenance.FILES:
         stage = "train" if path.is_relative_to(MODEL) else "evaluate"
-        outs[stage].append({"path": path.as_posix(), "md5": provenance.digest(root / path, "md5")})
+        outs[stage].append(
+            {"path": path.as_posix(), "md5": provenance.hash_file(root / path, "md5")}
+        )
     params = {"params.yaml": {"train": {"name": name}}}
     return {
         "train": {"outs": outs["train"], "params": params},
@@ -97,19 +99,23 @@ def locked_stages(root: Path = Path(), name: str = "small") -> dict[str, Any]:
 
 def project(into: Path) -> Project:
     """The service's code with that model in data/model, as a pull has it, and no pipeline."""
-    made = served_by(into, engineered())
-    (made.root / "stages" / "engineering.py").write_text(ENGINEERING)
-    return made
+    checkout = served_by(into, engineered())
+    (checkout.root / "stages" / "engineering.py").write_text(ENGINEERING)
+    return checkout
 
 
 def served_by(into: Path, model: small.Fitted) -> Project:
     """The same with any model, which has been evaluated."""
-    made = Project(into / "project", environment(into / "home"))
+    checkout = Project(into / "project", environment(into / "home"))
     for name in ("cairn", "service", "stages"):
-        shutil.copytree(ROOT / name, made.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, checkout.root / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in ("bentofile.yaml", "requirements-serve.txt"):
-        shutil.copyfile(ROOT / name, made.root / name)
-    small.save_tree(made.root, model)
-    (made.root / EVALUATION_FILE).write_text(json.dumps(EVALUATION))
-    (made.root / "dvc.lock").write_text(yaml.safe_dump({"stages": locked_stages(made.root)}))
-    return made
+        shutil.copyfile(ROOT / name, checkout.root / name)
+    small.save_tree(checkout.root, model)
+    (checkout.root / EVALUATION_FILE).write_text(json.dumps(EVALUATION))
+    (checkout.root / "dvc.lock").write_text(
+        yaml.safe_dump({"stages": locked_stages(checkout.root)})
+    )
+    return checkout

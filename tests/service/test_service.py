@@ -15,7 +15,7 @@ from tests.serving import MALIGNANT, log_of, served
 BODY = {"features": MALIGNANT}
 
 
-def told(project: Project, **settings: str) -> Project:
+def configure(project: Project, **settings: str) -> Project:
     """The project with these settings of the service."""
     return replace(project, env={**project.env, **settings})
 
@@ -35,15 +35,15 @@ def test_every_line_that_it_prints_is_json(project: Project) -> None:
 
 @pytest.mark.slow
 def test_one_scrape_says_it_of_all_workers(project: Project) -> None:
-    with served(told(project, WORKERS="2")) as client:
+    with served(configure(project, WORKERS="2")) as client:
         wait_until(lambda: samples(client)["cairn_workers"] == 2)
-        alone = {"Connection": "close"}
+        single = {"Connection": "close"}
         for _ in range(60):  # each on a connection of its own, which either worker takes
-            assert client.post("/predict", json=BODY, headers=alone).is_success
+            assert client.post("/predict", json=BODY, headers=single).is_success
         wait_until(lambda: samples(client)["cairn_rows_total"] == 60)
-        found = samples(client)
-        assert found["cairn_predictions_total0"] == 60
-        assert found["cairn_worker_starts_total"] == 2
+        actual = samples(client)
+        assert actual["cairn_predictions_total0"] == 60
+        assert actual["cairn_worker_starts_total"] == 2
 
 
 def samples(client: httpx.Client) -> dict[str, float]:
@@ -57,7 +57,7 @@ def samples(client: httpx.Client) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_a_wrong_setting_ends_the_start_with_one_line(project: Project) -> None:
-    done = told(project, MAX_ROWS="many").run("bentoml", "serve", check=False)
+    done = configure(project, MAX_ROWS="many").run("bentoml", "serve", check=False)
     assert done.returncode != 0
     assert "error: MAX_ROWS: 'many': input should be a valid integer" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -65,7 +65,7 @@ def test_a_wrong_setting_ends_the_start_with_one_line(project: Project) -> None:
 
 @pytest.mark.slow
 def test_keys_and_limits_hold_in_the_real_service(project: Project) -> None:
-    with served(told(project, API_KEYS="right", MAX_ROWS="2")) as client:
+    with served(configure(project, API_KEYS="right", MAX_ROWS="2")) as client:
         assert client.post("/predict", json=BODY).status_code == 401
         key = {"Authorization": "Bearer right"}
         assert client.post("/predict", json=BODY, headers=key).status_code == 200
@@ -86,10 +86,10 @@ def test_another_engineering_than_the_model_s_ends_the_start(
     done = other.run("bentoml", "serve", "--host", "127.0.0.1", "--port", port, check=False)
     assert done.returncode != 0
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
-    (said,) = [event for event in events if event.startswith("the model cannot be loaded: ")]
-    assert said.endswith(
+    (failure,) = [event for event in events if event.startswith("the model cannot be loaded: ")]
+    assert failure.endswith(
         "contract.json: the model was trained with another stages/engineering.py; "
         "use the code of its commit"
     )
-    assert len(said.splitlines()) == 1
+    assert len(failure.splitlines()) == 1
     assert "Traceback" not in done.stdout + done.stderr

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from cairn.console import CairnError
-from cairn.params import Raw
+from cairn.params.raw import Raw
 from cairn.paths import RAW
-from cairn.sources import download
+from cairn.sources import address, download, table
 from stages import raw
 from tests.conftest import ROOT
 from tests.ports import free_ports
@@ -36,20 +36,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def settings(source: str, sha256: str | None = None, query: str | None = None) -> None:
+def write_params(source: str, sha256: str | None = None, query: str | None = None) -> None:
     content = {**PARAMS, "raw": {"source": source, "query": query, "sha256": sha256}}
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
 
-def block(source: str, query: str | None = None) -> Raw:
+def raw_params(source: str, query: str | None = None) -> Raw:
     return Raw(source=source, query=query, sha256=None)
 
 
-def said(source: str, query: str | None = None) -> str:
+def error_of(source: str, query: str | None = None) -> str:
     with pytest.raises(CairnError) as error:
-        raw.fetch(block(source, query), Path("t"))
+        table.fetch(raw_params(source, query), Path("t"), os.environ)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def expand(source: str, environment: dict[str, str]) -> str:
+    return address.expand(source, table.secrets_of(source), environment)
+
+
+def secrets_in(source: str, environment: dict[str, str]) -> set[str]:
+    expanded = expand(source, environment)
+    return address.find_secrets(source, expanded, table.secrets_of(expanded), environment)
 
 
 def kept() -> list[Path]:
@@ -58,27 +67,35 @@ def kept() -> list[Path]:
 
 @pytest.mark.parametrize("sha256", [None, SHA256])
 def test_a_file_is_kept_byte_for_byte(sha256: str | None) -> None:
-    settings("mine.csv", sha256)
+    write_params("mine.csv", sha256)
     raw.main()
     assert RAW.read_bytes() == BYTES
     assert kept() == [RAW]
 
 
 def test_another_file_than_the_one_asked_for_is_refused_and_not_kept() -> None:
-    settings("mine.csv", "0" * 64)
+    write_params("mine.csv", "0" * 64)
     with pytest.raises(CairnError, match=f"raw.sha256: the source has {SHA256}, .* 000"):
         raw.main()
     assert kept() == []
+
+
+def test_a_typo_in_the_params_of_another_stage_is_an_error_before_anything_is_fetched() -> None:
+    content = {**PARAMS, "raw": {"source": "mine.csv"}, "train": {"estimater": "x"}}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CairnError, match=r"train\.estimater: unknown key; allowed here: name, "):
+        raw.main()
+    assert not RAW.parent.exists()
 
 
 @pytest.mark.parametrize(
     "source", ["mine.csv", "none.csv", "http://127.0.0.1:1/t.csv", "sqlite:///none.db"]
 )
 def test_a_source_that_fails_leaves_the_table_before(source: str) -> None:
-    settings("mine.csv")
+    write_params("mine.csv")
     raw.main()
     Path("mine.csv").write_bytes(b"other")
-    settings(source, SHA256, "select 1" if source.startswith("sqlite") else None)
+    write_params(source, SHA256, "select 1" if source.startswith("sqlite") else None)
     with pytest.raises(CairnError):
         raw.main()
     assert RAW.read_bytes() == BYTES
@@ -94,9 +111,9 @@ def test_the_table_itself_as_source_stays_as_it_is(
     RAW.write_bytes(BYTES)
     Path("other").mkdir()
     Path("link").symlink_to(RAW)
-    settings(source, SHA256)
+    write_params(source, SHA256)
     raw.main()
-    settings(source, "0" * 64)
+    write_params(source, "0" * 64)
     with pytest.raises(CairnError, match=r"raw\.sha256: "):
         raw.main()
     assert RAW.read_bytes() == BYTES
@@ -107,7 +124,7 @@ def test_a_table_that_is_linked_to_dvc_s_cache_is_replaced_and_the_cache_unchang
     RAW.parent.mkdir(parents=True)
     Path("cache").write_bytes(b"the table before")
     RAW.hardlink_to("cache")
-    settings("mine.csv")
+    write_params("mine.csv")
     raw.main()
     assert RAW.read_bytes() == BYTES
     assert Path("cache").read_bytes() == b"the table before"
@@ -117,7 +134,7 @@ def test_a_folder_is_one_tar_that_is_the_same_each_time() -> None:
     for name in ("in/b.csv", "in/a/1.parquet", "in/_SUCCESS", "in/.hidden"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(name.encode())
-    settings("in")
+    write_params("in")
     raw.main()
     first = RAW.read_bytes()
     os.utime("in/b.csv", (1, 1))
@@ -129,12 +146,12 @@ def test_a_folder_is_one_tar_that_is_the_same_each_time() -> None:
 
 def test_a_folder_without_files_is_refused() -> None:
     Path("in").mkdir()
-    assert said("in") == "raw.source: no files in in, hidden ones aside"
+    assert error_of("in") == "raw.source: no files in in, hidden ones aside"
 
 
 @pytest.mark.parametrize("source", [".", "data", "data/raw"])
 def test_the_folder_in_which_the_table_is_kept_is_refused(source: str) -> None:
-    settings(source)
+    write_params(source)
     with pytest.raises(CairnError, match=r"raw\.source: the table is kept below .*; allowed: an"):
         raw.main()
     assert kept() == []
@@ -143,20 +160,20 @@ def test_the_folder_in_which_the_table_is_kept_is_refused(source: str) -> None:
 def test_a_query_s_rows_are_json_lines() -> None:
     with closing(sqlite3.connect("shop.db")) as connection:
         connection.executescript("create table t (b, a); insert into t values (1, 'x'), (2, null)")
-    settings("sqlite:///shop.db", None, "select * from t order by b")
+    write_params("sqlite:///shop.db", None, "select * from t order by b")
     raw.main()
     assert RAW.read_text() == '{"b":1,"a":"x"}\n{"b":2,"a":null}\n'
 
 
 @pytest.mark.parametrize("source", ["mine.csv", "sklearn:iris", "s3://b/k", "https://host/t.csv"])
 def test_a_query_without_a_database_is_refused(source: str) -> None:
-    assert said(source, "select 1") == (
+    assert error_of(source, "select 1") == (
         f"raw.query: raw.source is {source}, which takes no query; set it to null"
     )
 
 
 def test_a_database_without_a_query_is_refused() -> None:
-    assert said("sqlite:///shop.db") == (
+    assert error_of("sqlite:///shop.db") == (
         "raw.query: got null, but raw.source is a database, sqlite://; give one SELECT"
     )
 
@@ -164,14 +181,16 @@ def test_a_database_without_a_query_is_refused() -> None:
 @pytest.mark.parametrize("source", ["gs://bucket/t.csv", "file:///t.csv", "FTP://host/t.csv"])
 def test_other_schemes_are_named_with_what_is_allowed(source: str) -> None:
     scheme = source.partition(":")[0].lower()
-    assert said(source).startswith(f"raw.source: nothing here reads {scheme}://; allowed: the path")
+    assert error_of(source).startswith(
+        f"raw.source: nothing here reads {scheme}://; allowed: sklearn:NAME"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "rows", "columns"), [("breast_cancer", 569, 31), ("iris", 150, 5), ("wine", 178, 14)]
 )
 def test_a_shipped_table_is_its_columns_then_the_target(name: str, rows: int, columns: int) -> None:
-    raw.fetch(block(f"sklearn:{name}"), Path("t.csv"))
+    table.fetch(raw_params(f"sklearn:{name}"), Path("t.csv"), {})
     header, *lines = Path("t.csv").read_bytes().split(b"\n")
     assert header.count(b",") == columns - 1
     assert header.endswith(b",target")
@@ -181,17 +200,19 @@ def test_a_shipped_table_is_its_columns_then_the_target(name: str, rows: int, co
 
 @pytest.mark.parametrize("source", ["sklearn:boston", "sklearn:", "sklearn:iris "])
 def test_an_unknown_shipped_table_is_named_with_those_that_are_known(source: str) -> None:
-    assert f"raw.source: got {source}; allowed: sklearn:{{breast_cancer," in said(source)
+    assert f"raw.source: got {source}; allowed: sklearn:{{breast_cancer," in error_of(source)
 
 
 @pytest.mark.parametrize("source", ["none.csv", "none/", "~none/x", "a?b@c"])
 def test_a_source_that_is_not_there_is_named_with_what_is_allowed(source: str) -> None:
-    assert said(source).startswith(f"raw.source: no file '{source}'; allowed: the path of a file")
+    assert error_of(source).startswith(
+        f"raw.source: no file '{source}'; allowed: sklearn:NAME, the path of a"
+    )
 
 
 def test_an_empty_file_is_refused() -> None:
     Path("mine.csv").write_bytes(b"")
-    settings("mine.csv")
+    write_params("mine.csv")
     with pytest.raises(CairnError, match=r"mine\.csv is empty"):
         raw.main()
     assert kept() == []
@@ -200,7 +221,7 @@ def test_an_empty_file_is_refused() -> None:
 def test_a_run_beside_another_is_refused_and_harms_nothing() -> None:
     RAW.parent.mkdir(parents=True)
     part = RAW.with_name(f"{RAW.name}.part")
-    settings("mine.csv")
+    write_params("mine.csv")
     with part.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(b"half")
@@ -215,35 +236,35 @@ def test_what_was_downloaded_in_part_gives_way_to_another_source() -> None:
     RAW.parent.mkdir(parents=True)
     part = RAW.with_name(f"{RAW.name}.part")
     part.write_bytes(b"half")
-    download.note(part).write_text("{}")
-    settings("mine.csv")
+    download.checkpoint_path(part).write_text("{}")
+    write_params("mine.csv")
     raw.main()
     assert kept() == [RAW]
 
 
 def test_variables_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", "mine")
-    raw.fetch(block("${MINE}.csv"), Path("t"))
+    table.fetch(raw_params("${MINE}.csv"), Path("t"), os.environ)
     assert Path("t").read_bytes() == BYTES
 
 
 def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CAIRN_NONE", raising=False)
-    settings("sqlite://${CAIRN_NONE}@host/db", None, "select 1")
+    write_params("sqlite://${CAIRN_NONE}@host/db", None, "select 1")
     with pytest.raises(CairnError, match=r"raw\.source: the environment variable CAIRN_NONE is no"):
         raw.main()
 
 
 @given(password=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_a_variable_may_be_any_password(password: str) -> None:
-    url = raw.expanded("postgresql+psycopg://user:${PW}@host/db", {"PW": password})
+    url = expand("postgresql+psycopg://user:${PW}@host/db", {"PW": password})
     made = make_url(url)
     assert (made.password or "", made.host, made.database) == (password, "host", "db")
 
 
 def test_a_variable_that_is_all_of_it_is_taken_as_it_is() -> None:
     url = "postgresql+psycopg://user:p%40ss@host/db"
-    assert raw.expanded("${URL}", {"URL": url}) == url
+    assert expand("${URL}", {"URL": url}) == url
 
 
 @pytest.mark.parametrize(
@@ -263,7 +284,7 @@ def test_a_variable_that_is_all_of_it_is_taken_as_it_is() -> None:
     ],
 )
 def test_a_source_is_shown_without_what_is_secret(source: str, shown: str) -> None:
-    assert raw.shown(source) == shown
+    assert table.mask(source) == shown
 
 
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4)
@@ -272,24 +293,24 @@ SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4
 @given(secret=SECRETS, before=st.text(max_size=5), after=st.text(max_size=5))
 def test_no_message_holds_a_secret(secret: str, before: str, after: str) -> None:
     for source in ("x://u:${S}@h/d", "https://h/?sig=${S}", "${S}", "https://${S}@h/"):
-        hidden = raw.secrets(source, {"S": secret})
-        assert secret not in raw.without(f"{before} {secret} {after}".replace("*", ""), hidden) or (
-            secret.strip("*") != secret
-        )
+        hidden = secrets_in(source, {"S": secret})
+        assert secret not in address.hide(
+            f"{before} {secret} {after}".replace("*", ""), hidden
+        ) or (secret.strip("*") != secret)
 
 
 def test_a_token_in_the_place_of_a_user_is_a_secret() -> None:
-    assert raw.without("hunter2!", raw.secrets("https://hunter2@host/t.csv", {})) == "***!"
+    assert address.hide("hunter2!", secrets_in("https://hunter2@host/t.csv", {})) == "***!"
 
 
 def test_a_password_is_a_secret_as_the_database_gets_it_too() -> None:
-    hidden = raw.secrets("postgresql://user:p%40ss@host/db", {})
-    assert raw.without("p@ss, p%40ss", hidden) == "***, ***"
+    hidden = secrets_in("postgresql://user:p%40ss@host/db", {})
+    assert address.hide("p@ss, p%40ss", hidden) == "***, ***"
 
 
-def test_of_a_short_password_nothing_is_told_either() -> None:
-    hidden = raw.secrets("postgresql://user:pw@host/db", {})
-    assert raw.without('user "user", pw "pw"', hidden) == 'user "user", *** "***"'
+def test_of_a_short_password_nothing_is_shown_either() -> None:
+    hidden = secrets_in("postgresql://user:pw@host/db", {})
+    assert address.hide('user "user", pw "pw"', hidden) == 'user "user", *** "***"'
 
 
 @pytest.mark.slow
@@ -308,7 +329,7 @@ def test_of_a_short_password_nothing_is_told_either() -> None:
     ],
 )
 def test_nothing_that_is_printed_holds_a_secret(source: str, query: str | None) -> None:
-    settings(source.replace("{port}", str(free_ports(1))), None, query)
+    write_params(source.replace("{port}", str(free_ports(1))), None, query)
     done = subprocess.run(
         [sys.executable, "-m", "stages.raw"],
         env={

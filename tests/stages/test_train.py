@@ -34,7 +34,7 @@ from cairn.paths import (
     TRAINING,
 )
 from cairn.tables import contract_file
-from cairn.transform import matrix
+from cairn.transform import to_matrix
 from stages import evaluate, features, train
 from tests import small
 from tests.small import ENGINEERING, PARAMS
@@ -108,7 +108,7 @@ def test_the_stages_write_a_model_and_register_it(
 
 
 def run_both() -> None:
-    """The two stages, one after the other."""
+    """Run the two stages, one after the other."""
     train.main()
     evaluate.main()
 
@@ -118,7 +118,7 @@ def evaluation() -> Any:
 
 
 def run(folder: Path, **changes: Any) -> None:
-    """The two stages, with these params of their own."""
+    """Run the two stages, with these params of their own."""
     write_params({}, **changes)
     with small.store(folder / "bentoml"):
         run_both()
@@ -146,7 +146,7 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     assert (found["threshold"], found["search"]) == (None, None)
     assert {each["column"] for each in found["importance"]} == set(small.CONTRACT.names)
     _, rows, _ = read_rows("test", TRAIN, "kind")
-    shown = matrix([read_contract(MODEL_CONTRACT).example], small.CONTRACT, ENGINEERING)
+    shown = to_matrix([read_contract(MODEL_CONTRACT).example], small.CONTRACT, ENGINEERING)
     assert any(np.array_equal(shown[0], row, equal_nan=True) for row in rows)
     card = CARD.read_text(encoding="utf-8")
     assert f"{found['test']['accuracy']['value']:.3f}" in card
@@ -295,7 +295,7 @@ def test_copies_a_leak_and_a_class_of_one_row_are_said_and_end_no_run(
     features.main()
     run(folder, cross_validation={"folds": 3, "repeats": 1, "most_rows": 1000})
     out, card, found = capsys.readouterr().out, CARD.read_text("utf-8"), evaluation()
-    assert "features: 34 of 135 rows are copies of another in every feature" in out
+    assert "features: 34 of 135 rows repeat the features of another row" in out
     assert "features: class 'c' has no two rows that differ" in out
     assert (
         "train: WARNING: column 'alive' by itself predicts kind almost perfectly (AUC 1.000)" in out

@@ -10,7 +10,7 @@ What BentoML 1.4 does not do by itself:
 - It renders a Dockerfile's template in a temporary folder, and refuses one that is not below the
   current folder.
 - It always asks a Docker client for BuildKit, which since Docker 23 is a plug-in of its own.
-- A Bento's version is made of the clock unless an option names one.
+- A Bento's version is a time stamp unless an option names one.
 - Labels of a Bento do not become labels of its image. The template includes them from a file beside
   it, for Docker's own builder would take a step, and half a second, for each option --label.
 """
@@ -53,7 +53,7 @@ def extend(command: click.Command, run: Callable[[Callable[..., Any], Options], 
     command
         BentoML's.
     run
-        What the new command does, given what BentoML's does, and the options.
+        Runs the new command; its arguments are what BentoML's runs, and the options.
     """
     original = command.callback
     if original is None:
@@ -76,17 +76,18 @@ def run_containerize(original: Callable[..., Any], options: Options) -> Any:
     os.environ.update(backend_environment(backend, os.environ))
     user = {name: resolve_paths(value) for name, value in options[BACKEND_OPTIONS].items()}
     labels = bento.info.labels
-    whole = backend_options(backend, labels.get(CREATED, ""), os.environ, user)
+    all_options = backend_options(backend, labels.get(CREATED, ""), os.environ, user)
     if not Path(bento.path_of(str(LABELS))).is_file():  # built by other means
         options_of_labels = tuple(f"{name}={value}" for name, value in labels.items())
-        whole = {**whole, "label": (*options_of_labels, *whole.get("label", ()))}
+        own_labels = all_options.get("label", ())
+        all_options = {**all_options, "label": (*options_of_labels, *own_labels)}
     with work_folder():
-        return original(**{**options, BACKEND_OPTIONS: whole})
+        return original(**{**options, BACKEND_OPTIONS: all_options})
 
 
 def run_build(original: Callable[..., Any], options: Options) -> Any:
     """Build the Bento of a folder, unless the store has it; other projects are left to BentoML."""
-    # BentoML takes a service in the folder's place.
+    # BentoML also accepts a service here.
     folder = Path(options["build_ctx"])
     folder = folder if folder.is_dir() else Path()
     if options["bentofile"] or not (folder / "service" / "bento" / "version.py").is_file():
@@ -95,15 +96,15 @@ def run_build(original: Callable[..., Any], options: Options) -> Any:
     tag = description["tag"]
     name, _, version = tag.partition(":")
     labels = tuple(f"{key}={value}" for key, value in description["labels"].items())
-    whole = {**options, "labels": (*labels, *options["labels"]), "containerize": False}
+    all_options = {**options, "labels": (*labels, *options["labels"]), "containerize": False}
     # Of two at the same moment, one builds; the other finds what it built.
     with FileLock(compat.find_bento_store() / LOCK):
         if options["version"] or options["name"] not in {None, name}:
-            bento = original(**whole)
+            bento = original(**all_options)
         elif is_stored(tag):
             bento = show_stored(tag, options)
         else:
-            bento = original(**{**whole, "version": version})
+            bento = original(**{**all_options, "version": version})
         add_labels(bento)
     if options["containerize"]:
         backend = os.environ.get("BENTOML_CONTAINERIZE_BACKEND", "docker")
@@ -193,9 +194,9 @@ def add_labels(bento: bentoml.Bento) -> None:
     """Put a Bento's labels where the template of its Dockerfile includes them."""
     path = Path(bento.path_of(str(LABELS)))
     if not path.is_file():
-        whole = path.with_suffix(".new")
-        whole.write_text(label_instruction(bento.info.labels), encoding="utf-8")
-        whole.replace(path)
+        part = path.with_suffix(".new")
+        part.write_text(label_instruction(bento.info.labels), encoding="utf-8")
+        part.replace(path)
 
 
 def label_instruction(labels: Mapping[str, str]) -> str:
@@ -227,11 +228,11 @@ def resolve_paths(value: Any) -> Any:
 @contextmanager
 def work_folder() -> Iterator[None]:
     """Work in an empty folder, and make temporary folders below it, until the end of the block."""
-    places = (Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+    folders = (Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
     # BentoML takes no template below a hidden folder either.
-    place = next(path for path in places if not any(part[0] == "." for part in path.parts))
+    parent = next(path for path in folders if not any(part[0] == "." for part in path.parts))
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(dir=place) as folder, chdir(folder):
+    with tempfile.TemporaryDirectory(dir=parent) as folder, chdir(folder):
         tempfile.tempdir = folder
         try:
             yield

@@ -157,7 +157,7 @@ def upgrade(version: str, release: str) -> None:
 def merge_release(version: str, release: str) -> None:
     """Merge a release and commit it, the user's files migrated in the same commit."""
     check_files()
-    served = register()
+    model_tag = register()
     before = git("rev-parse", "HEAD")
     result = merge(release, f"Upgrade Cairn to {version}")
     if result is None:
@@ -165,34 +165,34 @@ def merge_release(version: str, release: str) -> None:
         return
     for note in migrate_files(git("show", f"{release}:{PARAMS}")):
         say(note)
-    migrated = list_paths("diff", "--name-only", "-z", "--", *OWNED)
-    if migrated:
-        git("add", "--", *migrated)
+    migrated_paths = list_paths("diff", "--name-only", "-z", "--", *OWNED)
+    if migrated_paths:
+        git("add", "--", *migrated_paths)
     describe_kept(result, version)
-    if served:
-        say(f"your model is {served}; the new code serves it: MODEL_TAG={served} make serve")
+    if model_tag:
+        say(f"the new code can serve your current model: MODEL_TAG={model_tag} make serve")
     if result.conflicts:
         raise UpgradeError(
-            f"{version} is merged, but for what only you can decide; "
+            f"{version} is merged, except where you have to decide; "
             + describe_conflicts(result.conflicts, version)
         )
     try:
         git("commit", "--no-edit")
     except UpgradeError as error:  # of a hook of the user's, say
         raise UpgradeError(f"{error}\n{describe_conflicts((), version)}") from None
-    say(f"merged {version}, in one commit; to undo: git reset --hard {before[:12]}")
+    say(f"merged {version} in one commit; to undo it: git reset --hard {before[:12]}")
 
 
 def describe_kept(result: Merge, version: str) -> None:
     """Say which files are not the release's."""
-    say(f"yours, and not overwritten: {', '.join(OWNED)}")
-    there = [path for path in result.kept if Path(path).exists()]
-    folders = sorted({path.partition("/")[0] for path in result.kept if path not in there})
+    say(f"your files, which no release overwrites: {', '.join(OWNED)}")
+    there = [path for path in result.user_paths if Path(path).exists()]
+    folders = sorted({path.partition("/")[0] for path in result.user_paths if path not in there})
     if there:
-        say(f"yours since you changed them: {', '.join(there)}; that of {version}: git show "
+        say(f"kept your version of {', '.join(there)}; to see the release's: git show "
             f"{REFS}/{version}:{there[0]}")  # fmt: skip
     if folders:
-        say(f"not brought back, as you deleted them: files of {', '.join(folders)}")
+        say(f"files that you deleted stay deleted: in {', '.join(folders)}")
 
 
 def register() -> str | None:
@@ -200,33 +200,36 @@ def register() -> str | None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "--no-print-directory", "register"]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+        process = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     except FileNotFoundError:
         return None
-    found = REGISTERED.search(done.stdout)
-    return found[1] if found else None
+    match = REGISTERED.search(process.stdout)
+    return match[1] if match else None
 
 
 def report(release: str) -> None:
     """Say what to mend, which stages run again and why, and what to do next."""
     for problem in (run_in_place(f"{MODULE}.check") or "").splitlines():
-        say(f"to mend: {problem}")
-    shipped = git("show", f"{release}:{PARAMS}")
-    new = find_new_keys(shipped, read_text(PARAMS))
+        say(f"to fix: {problem}")
+    release_params = git("show", f"{release}:{PARAMS}")
+    new = find_new_keys(release_params, read_text(PARAMS))
     if new:
-        say(f"new in params.yaml, with a default where you leave them out: {', '.join(new)}")
-    stages, locked = read_stages("dvc.yaml"), read_stages("dvc.lock")
-    stale = find_stale(stages, locked)
+        say(f"new keys in params.yaml, which have defaults: {', '.join(new)}")
+    stages, locked_stages = read_stages("dvc.yaml"), read_stages("dvc.lock")
+    stale = find_stale(stages, locked_stages)
     if stale:
-        say(f"no stage writes these any more, so once `dvc repro` has run: rm -r {' '.join(stale)}")
+        say(
+            "no stage writes these files any more; after `dvc repro`, remove them: "
+            f"rm -r {' '.join(stale)}"
+        )
     status = run_in_place("dvc", "status", "--json")
     if status is None:
         return
-    reruns = explain_reruns(json.loads(status), stages, locked)
+    reruns = explain_reruns(json.loads(status), stages, locked_stages)
     if not reruns:
         say("no stage runs again: dvc.lock is what this code makes")
         return
-    say("`dvc repro` runs again:")
+    say("`dvc repro` will run these stages again:")
     width = max(len(rerun.stage) for rerun in reruns)
     for rerun in reruns:
         say(f"  {rerun.stage:{width}}  {'; '.join(rerun.reasons)}")
@@ -239,16 +242,16 @@ def run_in_place(module: str, *arguments: str) -> str | None:
     Returns
     -------
     str or None
-        What it prints; None where it fails, which is told.
+        What it prints; None where it fails; the reason is printed then.
     """
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it says nothing"]
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or ["it says nothing"]
         reason = next((line for line in lines if line.startswith("ERROR")), lines[-1])
         say(f"{module} fails: {reason}; run `make install`, then this again")
         return None
-    return done.stdout
+    return process.stdout
 
 
 def read_stages(path: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cairn import params
 from cairn.console import CairnError
+from cairn.params.file import load_params
 from cairn.paths import CONTRACT
 from cairn.tables import contract_file
 from cairn.yaml_text import read_yaml
@@ -24,7 +24,7 @@ TEMPLATE = Path("deploy/ec2/template.yaml")
 
 def main() -> None:
     """Print what is wrong with params, contract, overlays and deploy parameters."""
-    checks: list[Callable[[], Any]] = [params.load]
+    checks: list[Callable[[], Any]] = [load_params]
     if CONTRACT.is_file():  # the first `dvc repro` makes one
         checks.append(lambda: contract_file.read(CONTRACT))
     for check in checks:

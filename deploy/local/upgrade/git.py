@@ -15,10 +15,10 @@ ENGLISH = {"LC_ALL": "C"}  # so that what git says can be repeated in an English
 
 def git_bytes(*arguments: str, env: Mapping[str, str] | None = None) -> bytes:
     """Run git and return what it prints; raise an UpgradeError with its reason where it fails."""
-    done = _run(arguments, env)
-    if done.returncode:
-        raise UpgradeError(f"git {_command(arguments)}: {_reason(done)}")
-    return done.stdout
+    process = _run(arguments, env)
+    if process.returncode:
+        raise UpgradeError(f"git {_command(arguments)}: {_reason(process)}")
+    return process.stdout
 
 
 def git(*arguments: str, env: Mapping[str, str] | None = None) -> str:
@@ -63,9 +63,9 @@ def _command(arguments: tuple[str, ...]) -> str:
     return ""
 
 
-def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+def _reason(process: subprocess.CompletedProcess[bytes]) -> str:
     """Return what git says on one line."""
-    text = (done.stderr or done.stdout).decode(errors="replace")
+    text = (process.stderr or process.stdout).decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = "; ".join(lines).removeprefix("fatal: ").removeprefix("error: ")
     return shorten(line, LONGEST, placeholder=" …")

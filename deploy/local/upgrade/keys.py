@@ -87,9 +87,9 @@ def move_key(text: str, path: Sequence[str], target: Sequence[str]) -> str:
         )
     lines = text.splitlines(keepends=True)
     first, last = _extent(lines, entry)
-    block = lines[first:last]
+    item = lines[first:last]
     rest = "".join(lines[:first] + lines[last:])
-    return _insert(_drop_empty(rest, path[:-1]), block, entry.key.start_mark.column, target[:-1])
+    return _insert(_drop_empty(rest, path[:-1]), item, entry.key.start_mark.column, target[:-1])
 
 
 def has_key(text: str, path: Sequence[str]) -> bool:
@@ -186,9 +186,9 @@ def _drop_empty(text: str, path: Sequence[str]) -> str:
     return "".join(lines[:first] + lines[last:])
 
 
-def _insert(text: str, block: Sequence[str], column: int, path: Sequence[str]) -> str:
+def _insert(text: str, item: Sequence[str], column: int, path: Sequence[str]) -> str:
     """Insert lines that begin at a column as the last of a mapping, which is added if need be."""
-    whole = [
+    lines = [
         line if line.endswith("\n") else f"{line}\n" for line in text.splitlines(keepends=True)
     ]
     parent = next(_find(_compose(text), path), None)
@@ -196,13 +196,13 @@ def _insert(text: str, block: Sequence[str], column: int, path: Sequence[str]) -
         heading = [f"{' ' * STEP * (len(path) - 1)}{path[-1]}:\n"]
         if not path[:-1]:
             heading = ["\n", *heading]  # as between the sections that there are
-        added = [*heading, *_shift(block, STEP * len(path) - column)]
+        added = [*heading, *_shift(item, STEP * len(path) - column)]
         return _insert(text, added, STEP * (len(path) - 1), path[:-1])
     if parent is None:
-        return "".join([*whole, *(["\n"] if column else []), *_shift(block, -column)])
-    _, last = _extent(whole, parent)
+        return "".join([*lines, *(["\n"] if column else []), *_shift(item, -column)])
+    _, last = _extent(lines, parent)
     inner = parent.value.value[0][0].start_mark.column
-    return "".join([*whole[:last], *_shift(block, inner - column), *whole[last:]])
+    return "".join([*lines[:last], *_shift(item, inner - column), *lines[last:]])
 
 
 def _shift(lines: Sequence[str], blanks: int) -> list[str]:

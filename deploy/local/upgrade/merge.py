@@ -10,7 +10,7 @@ from typing import NamedTuple
 from deploy.local.upgrade.base import find_base, read_tree
 from deploy.local.upgrade.errors import UpgradeError
 from deploy.local.upgrade.git import git, list_paths, succeeds
-from deploy.local.upgrade.ownership import Tree, find_kept, is_owned
+from deploy.local.upgrade.ownership import Tree, find_user_paths, is_owned
 
 # A new file of the user's stays where it is, although Cairn's files beside it have moved.
 OPTIONS = ("-c", "merge.directoryRenames=false", "-c", "merge.renames=true")
@@ -25,7 +25,7 @@ class Merge(NamedTuple):
     ----------
     base
         The commit that the user's branch started from.
-    kept
+    user_paths
         What the release has changed and the user keeps or has deleted; without the files that are
         the user's in any case.
     conflicts
@@ -33,7 +33,7 @@ class Merge(NamedTuple):
     """
 
     base: str
-    kept: tuple[str, ...]
+    user_paths: tuple[str, ...]
     conflicts: tuple[str, ...]
 
 
@@ -72,10 +72,12 @@ def merge(release: str, message: str) -> Merge | None:
         except UpgradeError:
             if not is_merging():
                 raise
-    changed = list_paths("diff", "--name-only", "--no-renames", "-z", "HEAD")
-    kept = find_kept(dict.fromkeys(changed), read_tree(base), ours, _deleted_and_moved())
-    _restore(kept, ours)
-    adopted = tuple(path for path in kept if not is_owned(path))
+    changed_paths = list_paths("diff", "--name-only", "--no-renames", "-z", "HEAD")
+    user_paths = find_user_paths(
+        dict.fromkeys(changed_paths), read_tree(base), ours, _deleted_and_moved()
+    )
+    _restore(user_paths, ours)
+    adopted = tuple(path for path in user_paths if not is_owned(path))
     return Merge(base, adopted, list_conflicts())
 
 
@@ -144,9 +146,9 @@ def check_ready(release: str, version: str) -> None:
         raise UpgradeError("run this at the top of the repository, where the Makefile is")
     if is_merging():
         raise UpgradeError(_going_on(release, version))
-    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
-    if changed:
-        names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
+    changes = [line[3:] for line in git("status", "--porcelain").splitlines()]
+    if changes:
+        names = ", ".join(changes[:5]) + (f" and {len(changes) - 5} more" if changes[5:] else "")
         raise UpgradeError(
             f"not committed: {names}; commit them, or put them away: git stash --include-untracked"
         )
@@ -175,7 +177,7 @@ def describe_conflicts(conflicts: tuple[str, ...], version: str) -> str:
     both sides changed the same lines of:
       cairn/contract.py
     edit them, then: git add --update && git commit --no-edit && make upgrade VERSION=v0.2.0
-    or give up, and have all as it was: git merge --abort
+    or cancel the upgrade: git merge --abort
     """
     lines = ["both sides changed the same lines of:"] if conflicts else []
     lines += [f"  {path}" for path in conflicts]
@@ -188,6 +190,6 @@ def describe_conflicts(conflicts: tuple[str, ...], version: str) -> str:
     first = "edit them, then: git add --update && " if conflicts else "to end it: "
     lines += [
         f"{first}git commit --no-edit && make upgrade VERSION={version}",
-        "or give up, and have all as it was: git merge --abort",
+        "or cancel the upgrade: git merge --abort",
     ]
     return "\n".join(lines)

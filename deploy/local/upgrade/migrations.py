@@ -48,12 +48,12 @@ class Migration(NamedTuple):
 
 
 def migrate(text: str, moves: Iterable[Move]) -> Migration:
-    r"""Rename and move the keys of a text; one that must be moved by hand is told and left.
+    r"""Rename and move the keys of a text; report one that must be moved by hand.
 
     Examples
     --------
     >>> migrate("a:\n  x: 1  # why\n", [Move(Path("params.yaml"), "a.x", "a.y")])
-    Migration(text='a:\n  y: 1  # why\n', notes=('params.yaml: a.x is a.y now, and was renamed',))
+    Migration(text='a:\n  y: 1  # why\n', notes=('params.yaml: renamed a.x to a.y',))
     """
     notes = []
     for move in moves:
@@ -67,16 +67,18 @@ def migrate(text: str, moves: Iterable[Move]) -> Migration:
             notes.append(f"{move.file}: {error}")
             continue
         if after == text:
-            notes.append(f"{move.file}: {move.old} is {move.new} now, which is there too; take the "
-                         "old one out")  # fmt: skip
+            notes.append(
+                f"{move.file}: {move.old} is now {move.new}, and your file has both; delete the old "
+                "one"
+            )
         else:
             verb = "renamed" if old[:-1] == new[:-1] else "moved"
-            notes.append(f"{move.file}: {move.old} is {move.new} now, and was {verb}")
+            notes.append(f"{move.file}: {verb} {move.old} to {move.new}")
         text = after
     return Migration(text, tuple(notes))
 
 
-def find_new_keys(shipped: str, own: str) -> list[str]:
+def find_new_keys(release_params: str, user_params: str) -> list[str]:
     r"""List the keys of the params.yaml that a release ships and the user's lacks.
 
     Only those of the first two levels, and not those below a key that is new itself.
@@ -86,12 +88,12 @@ def find_new_keys(shipped: str, own: str) -> list[str]:
     >>> find_new_keys("a: {x: 1, y: 2}\nb: {z: 3}\n", "a: {x: 5}\n")
     ['b', 'a.y']
     """
-    there = set(list_keys(own))
-    new = [key for key in list_keys(shipped) if key not in there]
+    there = set(list_keys(user_params))
+    new = [key for key in list_keys(release_params) if key not in there]
     return [key for key in new if key.rpartition(".")[0] not in new]
 
 
-def add_sections(shipped: str, own: str) -> Migration:
+def add_sections(release_params: str, user_params: str) -> Migration:
     r"""Add the sections that a release's params.yaml has and the user's lacks, for DVC wants each.
 
     Examples
@@ -102,11 +104,11 @@ def add_sections(shipped: str, own: str) -> Migration:
     b: {}
     <BLANKLINE>
     """
-    there = list_keys(own, depth=1)
-    new = [key for key in list_keys(shipped, depth=1) if key not in there]
-    end = "" if own.endswith("\n") else "\n"
-    text = own + end + "".join(f"\n{key}: {{}}\n" for key in new) if new else own
-    return Migration(text, tuple(f"{PARAMS}: {key} is new, and was added" for key in new))
+    there = list_keys(user_params, depth=1)
+    new = [key for key in list_keys(release_params, depth=1) if key not in there]
+    end = "" if user_params.endswith("\n") else "\n"
+    text = user_params + end + "".join(f"\n{key}: {{}}\n" for key in new) if new else user_params
+    return Migration(text, tuple(f"{PARAMS}: added the new section {key}" for key in new))
 
 
 def read_text(file: Path) -> str:
@@ -124,7 +126,7 @@ def read_text(file: Path) -> str:
     except FileNotFoundError:
         raise UpgradeError(f"there is no {file} here; run this in your repository") from None
     except (UnicodeDecodeError, UpgradeError) as error:
-        raise UpgradeError(f"{file}: {error}; mend it, commit it, then again") from None
+        raise UpgradeError(f"{file}: {error}; fix it, commit it, and run this again") from None
     return text
 
 
@@ -134,12 +136,12 @@ def check_files(moves: Sequence[Move] = MOVES) -> None:
         read_text(file)
 
 
-def migrate_files(shipped: str, moves: Sequence[Move] = MOVES) -> list[str]:
+def migrate_files(release_params: str, moves: Sequence[Move] = MOVES) -> list[str]:
     """Migrate the user's files in the current folder.
 
     Parameters
     ----------
-    shipped
+    release_params
         The release's params.yaml.
     moves
         What has moved, the earliest first.
@@ -154,9 +156,13 @@ def migrate_files(shipped: str, moves: Sequence[Move] = MOVES) -> list[str]:
         if not file.is_file():
             continue
         text = read_text(file)
-        moved = migrate(text, [move for move in moves if move.file == file])
-        result = add_sections(shipped, moved.text) if file == PARAMS else Migration(moved.text, ())
+        migration = migrate(text, [move for move in moves if move.file == file])
+        result = (
+            add_sections(release_params, migration.text)
+            if file == PARAMS
+            else Migration(migration.text, ())
+        )
         if result.text != text:
             file.write_text(result.text, encoding="utf-8", newline="")
-        notes += [*moved.notes, *result.notes]
+        notes += [*migration.notes, *result.notes]
     return notes

@@ -39,18 +39,18 @@ def is_adoptable(path: str) -> bool:
     return any(fnmatch(path, name) and path.count("/") == name.count("/") for name in ADOPTED)
 
 
-def find_kept(
-    changed: Iterable[str], base: Tree, ours: Tree, deleted: Collection[str] = ()
+def find_user_paths(
+    changed_paths: Iterable[str], base: Tree, ours: Tree, deleted_paths: Collection[str] = ()
 ) -> list[str]:
     """Select what a merge changed and the user keeps, as it is or as deleted.
 
     Parameters
     ----------
-    changed
+    changed_paths
         Paths in which the result of the merge differs from the user's side.
     base, ours
         The files of the release that the user started from, and the user's.
-    deleted
+    deleted_paths
         Paths of files that the user has deleted and the release has moved.
 
     Returns
@@ -63,15 +63,15 @@ def find_kept(
     --------
     >>> base = {"README.md": "a", "params.yaml": "b", "bench/scale.py": "c", "dvc.yaml": "d"}
     >>> ours = {"README.md": "mine", "params.yaml": "b", "dvc.yaml": "mine"}
-    >>> find_kept([*base, "bench/new.py", "docs/new.md"], base, ours)
+    >>> find_user_paths([*base, "bench/new.py", "docs/new.md"], base, ours)
     ['README.md', 'params.yaml', 'bench/scale.py', 'bench/new.py']
     """
     gone = _folders(base) - _folders(ours)
     return [
         path
-        for path in changed
+        for path in changed_paths
         if is_owned(path)
-        or path in deleted
+        or path in deleted_paths
         or (path in base and path not in ours)
         or (path not in ours and path.partition("/")[0] in gone)
         or (is_adoptable(path) and base.get(path) != ours.get(path))

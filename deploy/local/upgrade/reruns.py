@@ -29,7 +29,7 @@ class Rerun(NamedTuple):
 
 
 def explain_reruns(
-    status: Mapping[str, Sequence[Any]], stages: Mapping[str, Any], locked: Mapping[str, Any]
+    status: Mapping[str, Sequence[Any]], stages: Mapping[str, Any], locked_stages: Mapping[str, Any]
 ) -> list[Rerun]:
     """Explain which stages run again.
 
@@ -39,7 +39,7 @@ def explain_reruns(
         What `dvc status --json` prints.
     stages
         The stages of dvc.yaml, by name.
-    locked
+    locked_stages
         The stages of dvc.lock.
 
     Returns
@@ -54,14 +54,16 @@ def explain_reruns(
     >>> for stage, reasons in explain_reruns(status, stages, {"raw": {}, "train": {}}):
     ...     print(stage, "; ".join(reasons), sep=": ")
     raw: code changed: stages/raw.py
-    train: only if raw gives other data/a
+    train: only if raw writes different data/a
     """
     writers = _writers(stages)
     reruns: dict[str, Rerun] = {}
     for name, stage in stages.items():
         changes = status.get(name, ())
         reasons = (
-            _reasons(changes, _outs(locked[name])) if name in locked else ["new in this release"]
+            _reasons(changes, _outs(locked_stages[name]))
+            if name in locked_stages
+            else ["new in this release"]
         )
         if not reasons:
             reasons = _inherited(stage, writers, reruns)
@@ -70,7 +72,7 @@ def explain_reruns(
     return list(reruns.values())
 
 
-def find_stale(stages: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str]:
+def find_stale(stages: Mapping[str, Any], locked_stages: Mapping[str, Any]) -> list[str]:
     """List what the stages of dvc.lock wrote, and those of dvc.yaml write no more.
 
     Of a folder of which nothing is written any more, the folder.
@@ -82,7 +84,9 @@ def find_stale(stages: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str
     """
     written = _writers(stages)
     folders = {parent for path in written for parent in PurePosixPath(path).parents}
-    stale = (path for stage in locked.values() for path in _outs(stage) if path not in written)
+    stale = (
+        path for stage in locked_stages.values() for path in _outs(stage) if path not in written
+    )
     return list(dict.fromkeys(_outermost(PurePosixPath(path), folders) for path in stale))
 
 
@@ -136,7 +140,7 @@ def _inherited(stage: Any, writers: Mapping[str, str], reruns: Mapping[str, Reru
     by_writer: dict[str, list[str]] = {}
     for path in reads:
         by_writer.setdefault(writers[path], []).append(path)
-    return [f"only if {name} gives other {_some(paths)}" for name, paths in by_writer.items()]
+    return [f"only if {name} writes different {_some(paths)}" for name, paths in by_writer.items()]
 
 
 def _writers(stages: Mapping[str, Any]) -> dict[str, str]:

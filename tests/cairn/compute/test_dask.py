@@ -31,7 +31,8 @@ import cairn.compute
 from cairn.compute import dask as cluster
 from cairn.compute.engine import open_engine
 from cairn.console import CairnError
-from cairn.params import Compute, Processed
+from cairn.params.compute import Compute
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT, TEST, TRAIN
 from cairn.tables import reader
 from stages import features, processed
@@ -97,7 +98,7 @@ def test_a_cluster_makes_what_one_machine_makes_bit_by_bit(
 ) -> None:
     monkeypatch.setattr(reader, "BYTES", 2**13)
     RAW.write_bytes(write(many(200)))
-    assert len(list(reader.parts(RAW, Processed.model_validate(PARAMS["processed"])))) > 5
+    assert len(list(reader.read_parts(RAW, Processed.model_validate(PARAMS["processed"])))) > 5
     own = {"bad_rows": "set_aside", "duplicates": "set_aside"}
     assert build(running.params, **own) == build(LOCAL, **own)
 
@@ -148,7 +149,8 @@ def test_a_table_larger_than_each_workers_memory_goes_through(tmp_path: Path) ->
         for _ in range(30):
             writer.write_table(table, row_group_size=rows)
     read = (
-        part.content for part in reader.parts(RAW, Processed.model_validate(PARAMS["processed"]))
+        part.content
+        for part in reader.read_parts(RAW, Processed.model_validate(PARAMS["processed"]))
     )
     assert sum(part.nbytes for part in read if isinstance(part, pa.Table)) > limit * 2**20
     settings(LOCAL, identifier=None)
@@ -169,7 +171,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     RAW.write_bytes(as_csv(many(3000)))
     own = {"bad_rows": "set_aside"}
     expected = build(LOCAL, **own)
-    parts, counts = reader.parts, []
+    parts, counts = reader.read_parts, []
     with processes(tmp_path / "dask") as nodes:
 
         def kill_in_the_middle(*arguments: Any) -> Iterator[Any]:
@@ -180,7 +182,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
                 yield part
             counts.append(count)
 
-        monkeypatch.setattr(reader, "parts", kill_in_the_middle)
+        monkeypatch.setattr(reader, "read_parts", kill_in_the_middle)
         PROCESSED.unlink()
         assert build(nodes.params, **own) == expected
     assert max(counts) > 40
@@ -354,7 +356,7 @@ PROBE = """
 import sys
 from stages import probe
 from cairn.compute.engine import open_engine
-from cairn.params import Compute
+from cairn.params.compute import Compute
 block = Compute(engine="dask", scheduler=sys.argv[1], workers=None, memory=None)
 if __name__ == "__main__":
     with open_engine(block) as engine:

@@ -8,7 +8,7 @@ from threading import get_ident
 import pytest
 
 from cairn.compute.engine import open_engine
-from cairn.params import Compute
+from cairn.params.compute import Compute
 
 LOCAL = Compute(engine="local", scheduler=None, workers=None, memory=None)
 

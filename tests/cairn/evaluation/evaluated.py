@@ -64,7 +64,7 @@ def about(names: Iterable[str], values: Iterable[float]) -> dict[str, Interval]:
 
 
 def evaluation(contract: Contract, **more: Any) -> Evaluation:
-    """What would be known of these rows."""
+    """Return what would be known of these rows."""
     test = rows(contract)
     values = metrics.scores(test, len(contract.target.classes))
     scores = about(metrics.SCORES, [values[name] for name in metrics.SCORES])
@@ -87,7 +87,7 @@ def evaluation(contract: Contract, **more: Any) -> Evaluation:
 
 
 def points(contract: Contract, *, empty: bool = False) -> dict[str, pd.DataFrame]:
-    """The points of all pictures of these rows; empty: as few as there may be."""
+    """Return the points of all plots of these rows; empty: as few as there may be."""
     test, names = rows(contract), np.asarray(contract.target.keys)
     frames = {
         "confusion": curves.confusion(test, names, 0),
@@ -137,5 +137,5 @@ def scored(truth: list[int], probabilities: list[list[float]]) -> ScoredRows:
 
 
 def approx(value: float) -> Any:
-    """A score that is the same to six digits."""
+    """Compare a score to six digits."""
     return pytest.approx(value, abs=1e-6)

@@ -11,7 +11,7 @@ from cairn.contract import Column, Contract, LeftOut, Target
 from cairn.evaluation.card import _allowed, write_card
 from cairn.evaluation.records import Interval, SliceScores, TableReport
 from cairn.modeling.records import Copies, Leak, RowCounts, Threshold
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 from tests.cairn.evaluation import evaluated
 
@@ -30,7 +30,7 @@ def section(text: str, title: str) -> str:
 
 
 def cells(text: str) -> list[list[str]]:
-    """The rows of the tables in a text, their headers too."""
+    """Return the rows of the tables in a text, their headers too."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 

@@ -17,8 +17,8 @@ from cairn.evaluation import cross_validation, metrics
 from cairn.evaluation.cross_validation import Result
 from cairn.evaluation.records import CrossValidation, Interval
 from cairn.modeling.out_of_fold import TrainingRows
-from cairn.params import CrossValidation as Settings
-from cairn.params import Train
+from cairn.params.evaluate import CrossValidation as Settings
+from cairn.params.train import Train
 from tests import small
 from tests.cairn.modeling.test_out_of_fold import few_rows, predict, training_rows, with_params
 

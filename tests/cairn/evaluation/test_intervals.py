@@ -28,7 +28,7 @@ def width(found: Interval) -> float:
 
 
 def of_one(name: str, rows: ScoredRows, classes: int = 2) -> Interval:
-    """The interval of one score, with the resamples that all would have."""
+    """Return the interval of one score, with the resamples that all would have."""
     repeats = intervals.RESAMPLES // (classes - 1)
     return intervals.measure_some([name], rows, classes, (0, repeats))[name]
 

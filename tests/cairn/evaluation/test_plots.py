@@ -36,7 +36,7 @@ CHOSEN = Threshold("yes", 0.3, "largest F1", None)
 
 @pytest.fixture(scope="module")
 def usual() -> dict[str, bytes]:
-    """The pictures of the small table; nobody changes them."""
+    """Draw the plots of the small table; nobody changes them."""
     return drawn()
 
 

@@ -29,7 +29,7 @@ THREE_CLASSES = Contract(
 
 
 def by_class(rows: ScoredRows, contract: Contract, seed: int) -> list[dict[str, Any]]:
-    """The scores as evaluation.json has them."""
+    """Return the scores as evaluation.json has them."""
     return [records._class(each) for each in slices.score_classes(rows, contract, seed)]
 
 

@@ -13,7 +13,7 @@ from cairn.console import CairnError
 from cairn.contract import Contract, Target
 from cairn.evaluation import threshold
 from cairn.modeling.records import Reached
-from cairn.params import Threshold
+from cairn.params.train import Threshold
 from tests import small
 
 SHARES = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1])

@@ -12,7 +12,7 @@ from cairn.export import parity
 from cairn.export.onnx import to_onnx
 from cairn.inference import Predictions
 from cairn.modeling import fitting
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 TREE = "sklearn.tree.DecisionTreeClassifier"

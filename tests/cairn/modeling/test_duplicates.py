@@ -21,11 +21,11 @@ def test_equal_numbers_have_one_hash_and_other_orders_another() -> None:
     rows = np.array(
         [[0.0, 1], [-0.0, 1], [odd[0], 2], [odd[1], 2], [1, 0], [2, np.nan]], dtype=np.float32
     )
-    found = duplicates.hash_matrix(rows)
-    assert found[0] == found[1]
-    assert found[2] == found[3]
-    assert len(set(found.tolist())) == 4
-    np.testing.assert_array_equal(duplicates.hash_columns(list(rows.T)), found)
+    result = duplicates.hash_matrix(rows)
+    assert result[0] == result[1]
+    assert result[2] == result[3]
+    assert len(set(result.tolist())) == 4
+    np.testing.assert_array_equal(duplicates.hash_columns(list(rows.T)), result)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
@@ -62,45 +62,45 @@ def test_copies_and_contradictions_are_counted(rows: list[tuple[int, int]]) -> N
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=1, max_size=80)
 
 
-@given(rows=ROWS, share=st.floats(0.05, 0.95), seed=st.integers(0, 5))
+@given(rows=ROWS, fraction=st.floats(0.05, 0.95), seed=st.integers(0, 5))
 def test_a_row_and_its_copies_are_on_one_side(
-    rows: list[tuple[int, int]], share: float, seed: int
+    rows: list[tuple[int, int]], fraction: float, seed: int
 ) -> None:
     groups, classes = np.array(rows).T
-    plan = duplicates.hold_out(hashes(groups.tolist()), classes, 3, share, seed)
-    again = duplicates.hold_out(hashes(groups.tolist()), classes, 3, share, seed)
+    plan = duplicates.hold_out(hashes(groups.tolist()), classes, 3, fraction, seed)
+    again = duplicates.hold_out(hashes(groups.tolist()), classes, 3, fraction, seed)
     np.testing.assert_array_equal(plan.is_test, again.is_test)
     _, of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     np.testing.assert_array_equal(plan.is_twin, sizes[of] > 1)
     assert not (plan.is_test & ~plan.is_twin).any()
     assert not set(groups[plan.is_test]) & set(groups[plan.is_twin & ~plan.is_test])
-    alone = np.bincount(classes[~plan.is_twin], minlength=3)
-    assert ((plan.singles >= 0) & (plan.singles <= alone)).all()
-    whole = np.bincount(classes, minlength=3)
+    unique = np.bincount(classes[~plan.is_twin], minlength=3)
+    assert ((plan.singles >= 0) & (plan.singles <= unique)).all()
+    totals = np.bincount(classes, minlength=3)
     test = np.bincount(classes[plan.is_test], minlength=3) + plan.singles
-    assert (test < whole)[whole > 0].all() or (sizes > 1).any()
+    assert (test < totals)[totals > 0].all() or (sizes > 1).any()
 
 
 @given(
     sizes=st.lists(st.lists(st.integers(1, 5), max_size=30), min_size=3, max_size=3),
-    share=st.floats(0.1, 0.9),
+    fraction=st.floats(0.1, 0.9),
 )
 def test_each_class_has_its_share_within_the_largest_group(
-    sizes: list[list[int]], share: float
+    sizes: list[list[int]], fraction: float
 ) -> None:
     """Without contradictions: each group is of one class."""
     of_each = [(size, code) for code, each in enumerate(sizes) for size in each]
-    groups = [place for place, (size, _) in enumerate(of_each) for _ in range(size)]
+    groups = [index for index, (size, _) in enumerate(of_each) for _ in range(size)]
     classes = np.array([code for size, code in of_each for _ in range(size)], dtype=np.int64)
     if not groups:
         return
-    plan = duplicates.hold_out(hashes(groups), classes, 3, share, 0)
-    whole = np.bincount(classes, minlength=3)
+    plan = duplicates.hold_out(hashes(groups), classes, 3, fraction, 0)
+    totals = np.bincount(classes, minlength=3)
     test = np.bincount(classes[plan.is_test], minlength=3) + plan.singles
     for code, each in enumerate(sizes):
         if len(each) > 1:
-            assert 0 < test[code] < whole[code]
-            assert abs(test[code] - whole[code] * share) <= 1 + max(each)
+            assert 0 < test[code] < totals[code]
+            assert abs(test[code] - totals[code] * fraction) <= 1 + max(each)
         else:
             assert test[code] == 0
 
@@ -114,10 +114,10 @@ def test_what_has_no_copy_fills_each_class_to_its_share() -> None:
 
 
 def test_of_groups_alike_the_seed_chooses() -> None:
-    groups = [place // 2 for place in range(200)]
+    groups = [index // 2 for index in range(200)]
     classes = np.zeros(200, dtype=np.int64)
-    found = [
+    result = [
         duplicates.hold_out(hashes(groups), classes, 1, 0.2, seed).is_test.tobytes()
         for seed in range(5)
     ]
-    assert len(set(found)) == 5
+    assert len(set(result)) == 5

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from cairn.modeling import alignment, estimators
 from cairn.modeling.early_stopping import hold_out
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 TREES = 500

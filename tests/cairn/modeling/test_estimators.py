@@ -19,7 +19,7 @@ from cairn.console import CairnError
 from cairn.contract import Contract, Label, Target
 from cairn.modeling import alignment, estimators
 from cairn.modeling.folds import Folds
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 TREE = "sklearn.tree.DecisionTreeClassifier"

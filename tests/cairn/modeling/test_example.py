@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from cairn.contract import Column, Contract, Target, read_contract, write_contract
 from cairn.modeling import example
-from cairn.transform import matrix
+from cairn.transform import to_matrix
 from service.inference.example import make_example as shown
 from service.inference.rows import Reader
 from tests import small
@@ -76,7 +76,7 @@ def test_it_is_one_of_the_rows_and_a_request(made: small.Fitted, tmp_path: Path)
     assert read.example == found
     row = shown(read)
     rows = Reader(contract).check(json.loads(json.dumps(row)))
-    given = matrix(rows.values, contract, ENGINEERING)
+    given = to_matrix(rows.values, contract, ENGINEERING)
     assert any(np.array_equal(given[0], each, equal_nan=True) for each in made.features)
 
 
@@ -116,7 +116,7 @@ def test_a_number_stays_in_its_range_whose_ends_are_no_float32() -> None:
 def test_a_date_is_what_the_model_sees_of_it(day: object, time: object, parts: object) -> None:
     column = Column.model_validate({"name": "d", "kind": "date", "parts": parts})
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
-    seen = matrix([[f"{day}T{time}"]], contract, ENGINEERING)
+    seen = to_matrix([[f"{day}T{time}"]], contract, ENGINEERING)
     (found,) = example.values_of(seen[0], contract)
     assert Reader(contract).check({"d": found}).single
-    assert np.array_equal(matrix([[found]], contract, ENGINEERING), seen)
+    assert np.array_equal(to_matrix([[found]], contract, ENGINEERING), seen)

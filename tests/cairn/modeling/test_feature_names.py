@@ -120,7 +120,7 @@ def test_names_may_be_values_of_a_search() -> None:
 def test_a_feature_of_your_own_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engineering, "engineer", lambda columns: {"twice": columns["age"] * 2})
     x, y = rows()
-    twice = transform.engineered({"age": x[:, AGE]}, CONTRACT, ENGINEERING)["twice"]
+    twice = transform.engineer({"age": x[:, AGE]}, CONTRACT, ENGINEERING)["twice"]
     train_params = small.LINEAR.model_copy(
         update={
             "estimator": HISTOGRAM,

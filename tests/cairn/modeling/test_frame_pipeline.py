@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from datetime import date
@@ -17,8 +18,9 @@ from sklearn.metrics import get_scorer
 from cairn import inference
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold
-from cairn.modeling.frame_pipeline import FramePipeline, match_names
-from cairn.transform import matrix
+from cairn.modeling.frame_pipeline import FramePipeline, build_matrix, match_names
+from cairn.transform import to_matrix
+from service.inference.rows import Reader
 from tests import small
 from tests.conftest import ROOT
 from tests.small import ENGINEERING
@@ -45,7 +47,7 @@ def onnx() -> inference.Predictions:
     """Predict the same rows as the service does."""
     rows = [[row[name] for name in small.FULL.names] for row in small.full_rows()]
     return inference.predict(
-        inference.session(small.full().graph), matrix(rows, small.FULL, ENGINEERING)
+        inference.session(small.full().graph), to_matrix(rows, small.FULL, ENGINEERING)
     )
 
 
@@ -155,6 +157,30 @@ def test_what_the_contract_does_not_allow_is_refused(column: Column, value: Any,
             pd.DataFrame({"x": [value]})
         )
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        (Column(name="x", kind="category", categories=(" a", "b")), " a", 0.0),
+        (Column(name="x", kind="category", categories=(" a", "b")), " b ", 1.0),
+        (Column(name="x", kind="category", categories=("NA", "b"), missing=True), "NA", 0.0),
+        (
+            Column(name="x", kind="category", categories=(1, 99), missing=True, markers=("99",)),
+            "99",
+            np.nan,
+        ),
+    ],
+)
+def test_texts_are_cleaned_as_the_service_cleans_them(
+    column: Column, value: str, code: float
+) -> None:
+    contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
+    [[offline]] = build_matrix(pd.DataFrame({"x": [value]}), contract, ENGINEERING)
+    np.testing.assert_array_equal(offline, np.float32(code))
+    body = json.dumps({"records": [{"x": value}]}).encode()
+    [[online]] = to_matrix(Reader(contract).read(body).values, contract, ENGINEERING)
+    np.testing.assert_array_equal(offline, online)
 
 
 def test_texts_are_read_by_the_format_of_their_column() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cairn.compute.engine import Local
 from cairn.modeling.out_of_fold import OutOfFold, Splits, TrainingRows, predict_out_of_fold
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 NEIGHBOR = {

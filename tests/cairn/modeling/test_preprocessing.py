@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from cairn.console import CairnError
 from cairn.contract import Column, Contract
 from cairn.modeling import preprocessing
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 NUMBER = Column(name="n", kind="number")

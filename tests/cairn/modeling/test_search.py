@@ -15,7 +15,7 @@ from cairn.compute.engine import Local
 from cairn.console import CairnError
 from cairn.modeling import candidates, search
 from cairn.modeling.search import SearchResult
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 
 TREE = "sklearn.tree.DecisionTreeClassifier"

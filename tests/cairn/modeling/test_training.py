@@ -12,7 +12,7 @@ from cairn.console import CairnError
 from cairn.modeling import fitting, records, training
 from cairn.modeling.out_of_fold import TrainingRows
 from cairn.modeling.records import Copies, Leak, Reached, RowCounts, Search, Threshold, Trial
-from cairn.params import Train
+from cairn.params.train import Train
 from tests import small
 from tests.cairn.modeling.test_out_of_fold import few_rows, predict, training_rows, with_params
 

@@ -58,12 +58,12 @@ def held(tag: str) -> dict[str, bytes]:
 
 
 def files() -> dict[str, bytes]:
-    return {provenance.inside(path): path.read_bytes() for path in provenance.FILES}
+    return {provenance.entry_name(path): path.read_bytes() for path in provenance.FILES}
 
 
 def test_an_entry_is_tagged_by_its_content_and_holds_what_serves(store: ModelStore) -> None:
     tag = bento_store.register(chain())
-    assert tag == f"small:{provenance.sha256(MODEL)[:12]}"
+    assert tag == f"small:{provenance.hash_entry(MODEL)[:12]}"
     assert tags(store) == [tag]
     assert held(tag) == files()
 
@@ -71,7 +71,7 @@ def test_an_entry_is_tagged_by_its_content_and_holds_what_serves(store: ModelSto
 def test_an_entry_can_be_found_by_where_it_comes_from() -> None:
     info: Any = bentoml.models.get(bento_store.register(chain())).info
     assert info.labels == {"git_commit": "a" * 40, "data": "d" * 32}
-    assert info.metadata["sha256"] == provenance.sha256(MODEL)
+    assert info.metadata["sha256"] == provenance.hash_entry(MODEL)
     assert info.metadata["git"] == {"commit": "a" * 40, "dirty": False}
     assert json.loads(info.metadata["params"])["train"] == small.LINEAR.model_dump()
 
@@ -145,7 +145,7 @@ def test_an_update_that_was_cut_short_is_completed(
     assert tags(store) == [tag]
 
 
-@pytest.mark.parametrize("name", list(map(provenance.inside, provenance.FILES)))
+@pytest.mark.parametrize("name", list(map(provenance.entry_name, provenance.FILES)))
 @pytest.mark.parametrize("damage", ["gone", "other"])
 def test_a_damaged_entry_is_repaired(name: str, damage: str, store: ModelStore) -> None:
     tag = bento_store.register(chain())

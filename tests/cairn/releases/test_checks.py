@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.params import Against, Gates
+from cairn.params.gates import Against, Gates
 from cairn.releases import checks, comparison, versions
 from cairn.releases.checks import GateResults
 from cairn.releases.versions import Version

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cairn import inference
-from cairn.params import Against, Gates
+from cairn.params.gates import Against, Gates
 from cairn.releases import comparison, gates
 from cairn.releases.comparison import Model, ScoreDifference
 from cairn.releases.gates import Gate
@@ -27,8 +27,8 @@ def against(metric: str, rule: str, may_lose: float = 0.0) -> Against:
     [
         (Gates(minimum={"roc_auc": 0.93}), None),
         (Gates(minimum={"roc_auc": 0.95}), "roc_auc 0.9300 is 0.02 under 0.95"),
-        (Gates(maximum={"log_loss": 0.25}), None),
-        (Gates(maximum={"log_loss": 0.2}), "log_loss 0.2500 is 0.05 over 0.2"),
+        (Gates(minimum={}, maximum={"log_loss": 0.25}), None),
+        (Gates(minimum={}, maximum={"log_loss": 0.2}), "log_loss 0.2500 is 0.05 over 0.2"),
         (Gates(minimum={"accuracy": 0.5}), "metrics.json has no accuracy"),
     ],
 )
@@ -47,7 +47,7 @@ def test_a_score_that_is_no_number_passes_no_gate() -> None:
 
 
 def test_no_gate_asks_for_nothing() -> None:
-    assert gates.check_absolute(Gates(), SCORES, SCORES) == []
+    assert gates.check_absolute(Gates(minimum={}, maximum={}), SCORES, SCORES) == []
     assert gates.check_latency(None, 1e9, None) == gates.check_size(None, 1e12, 1.0) == []
 
 

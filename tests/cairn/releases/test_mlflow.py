@@ -210,7 +210,7 @@ def test_what_evaluate_leaves_is_hashed_as_dvc_will_have_it() -> None:
     paths = [CARD, EVALUATION, METRICS]
     assert mlflow.read_new_hashes() == {
         "deps": {"code.py": "d41d8cd98f00b204e9800998ecf8427e"},
-        "outs": {path.as_posix(): provenance.digest(path, "md5") for path in paths},
+        "outs": {path.as_posix(): provenance.hash_file(path, "md5") for path in paths},
     }
 
 
@@ -338,7 +338,7 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
         for side in ("deps", "outs")
         for entry in content.get(side, ())
     }
-    sha256 = provenance.sha256(clone.root / MODEL)
+    sha256 = provenance.hash_entry(clone.root / MODEL)
     assert version.tags == {
         **hashes,
         "bentoml_tag": f"cairn:{sha256[:12]}",

@@ -112,12 +112,12 @@ def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]
     assert [each["git"] for each in metadata] == [
         {"commit": commit, "dirty": False} for commit in commits
     ]
-    assert result[1].sha256 == provenance.sha256(MODEL)
+    assert result[1].sha256 == provenance.hash_entry(MODEL)
     entry = Path(bentoml.models.get(result[0].tag).path)
-    assert provenance.sha256(entry) == result[0].sha256 != result[1].sha256
+    assert provenance.hash_entry(entry) == result[0].sha256 != result[1].sha256
     assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == {
         Path("model.yaml"),
-        *(Path(provenance.inside(path)) for path in provenance.FILES),
+        *(Path(provenance.entry_name(path)) for path in provenance.FILES),
     }
 
 
@@ -142,10 +142,12 @@ def test_a_commit_of_older_code_is_read_at_the_paths_of_today(commits: tuple[str
     """One stage wrote everything into data/model, and the tag was made from every file."""
     assert commits
     for path in provenance.FILES:
-        old = MODEL / provenance.inside(path)
+        old = MODEL / provenance.entry_name(path)
         old.parent.mkdir(exist_ok=True)
         path.rename(old)
-    outs = sorted({MODEL / provenance.inside(path) for path in provenance.FILES} | {TEST, TRAIN})
+    outs = sorted(
+        {MODEL / provenance.entry_name(path) for path in provenance.FILES} | {TEST, TRAIN}
+    )
     metrics = MODEL / METRICS.name
     kept = [str(path) for path in outs if path != metrics]
     train = {"cmd": "true", "params": ["train"], "outs": [*kept, {str(metrics): {"cache": False}}]}
@@ -159,6 +161,6 @@ def test_a_commit_of_older_code_is_read_at_the_paths_of_today(commits: tuple[str
     with revision.open_files(commit, FILES) as folder:
         assert b"0.6" in (folder / METRICS).read_bytes()
     kept_model = revision.store_model(commit, {})
-    every = provenance.sha256(MODEL, provenance.FILES)
-    assert kept_model.sha256 == every != provenance.sha256(MODEL)
+    every = provenance.hash_entry(MODEL, provenance.FILES)
+    assert kept_model.sha256 == every != provenance.hash_entry(MODEL)
     assert kept_model.tag == f"small:{every[:12]}"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.sources import archive
 from cairn.sources.archive import Member
 
@@ -49,7 +49,7 @@ def test_it_is_a_tar_of_those_bytes_from_any_offset(
     names: list[str], contents: list[bytes], data: st.DataObject
 ) -> None:
     files = dict(zip(names, contents, strict=False))
-    members = [Member(name, archive.given(content)) for name, content in files.items()]
+    members = [Member(name, archive.bytes_piece(content)) for name, content in files.items()]
     whole = b"".join(archive.chunks(members))
     assert unpacked(whole) == files
     assert list(unpacked(whole)) == names
@@ -119,7 +119,7 @@ def test_a_folder_without_files_is_refused(files: dict[str, bytes], tmp_path: Pa
 
 
 @pytest.mark.parametrize("now", [b"", b"1", b"123"])
-def test_a_file_that_changes_its_size_meanwhile_is_told(now: bytes, tmp_path: Path) -> None:
+def test_a_file_that_changes_its_size_meanwhile_is_an_error(now: bytes, tmp_path: Path) -> None:
     members = archive.members(make(tmp_path, a=b"12"))
     (tmp_path / "a").write_bytes(now)
     with pytest.raises(CairnError, match="a changed while it was read"):

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cairn.console import CairnError
 from cairn.contract import Contract
-from cairn.params import Processed
+from cairn.errors import CairnError
+from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT
 from cairn.sources import archive
 from cairn.tables import contract_file
@@ -91,27 +91,47 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def block(**knobs: Any) -> Processed:
-    """The block `processed` of params.yaml, these knobs changed."""
-    return Processed.model_validate({**PARAMS["processed"], "drop": [], **knobs})
+def make_params(**params: Any) -> Processed:
+    """Make the params of `processed`, with these values changed."""
+    return Processed.model_validate({**PARAMS["processed"], "drop": [], **params})
 
 
-def run(table: str | bytes, **knobs: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
+def run(table: str | bytes, **params: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
     """Run the stage: the contract, the rows and the report that it leaves."""
     RAW.parent.mkdir(parents=True, exist_ok=True)
     RAW.write_bytes(table if isinstance(table, bytes) else table.encode())
-    own = block(**knobs).model_dump()
+    own = make_params(**params).model_dump()
     Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "processed": own}))
     processed.main()
     return contract_file.read(CONTRACT), pd.read_parquet(PROCESSED), json.loads(REPORT.read_bytes())
 
 
-def refused(table: str | bytes, **knobs: Any) -> str:
+def refused(table: str | bytes, **params: Any) -> str:
     """Run the stage, which ends with a line for each problem and leaves nothing new."""
     before = CONTRACT.read_bytes() if CONTRACT.exists() else None
     with pytest.raises(CairnError) as error:
-        run(table, **knobs)
+        run(table, **params)
     assert not list(PROCESSED.parent.glob("table.*"))
     assert (CONTRACT.read_bytes() if CONTRACT.exists() else None) == before
     assert all(map(str.strip, str(error.value).splitlines()))
     return str(error.value)
+
+
+def edit(change: dict[str, dict[str, Any]], **top: Any) -> None:
+    """Edit the contract as people do: keys of columns by name, and others."""
+    content = yaml.safe_load(CONTRACT.read_text())
+    content.update(top)
+    for column in content["columns"]:
+        column.update(change.get(column["name"], {}))
+    CONTRACT.write_text(yaml.safe_dump(content))
+
+
+def run_again(content: str | bytes, **params: Any) -> tuple[Contract, pd.DataFrame, dict[str, Any]]:
+    """Run the stage as DVC does, which takes away the rows that it made before."""
+    PROCESSED.unlink(missing_ok=True)
+    return run(content, **params)
+
+
+def refused_again(content: str | bytes, **params: Any) -> str:
+    PROCESSED.unlink(missing_ok=True)
+    return refused(content, **params)

@@ -7,10 +7,10 @@ import pytest
 
 from cairn.contract import Column, LeftOut
 from cairn.tables import profile
-from cairn.tables.decide import Decision, Knobs, copies, decide
-from cairn.tables.infer import mixed
+from cairn.tables.decide import Decision, Options, decide, find_copies
+from cairn.tables.infer import find_mixed
+from cairn.tables.part import Part
 from cairn.tables.profile import Profile
-from cairn.tables.reader import Part
 from tests.cairn.tables.tables import as_csv
 
 RANDOM = random.Random(7)  # noqa: S311 - the same numbers in each run
@@ -20,7 +20,7 @@ DIFFERENT = RANDOM.sample(range(1000), 100)
 
 def profiled(cells: list[Any], header: str = "a") -> tuple[str, Profile, int]:
     """The profile of a column of a CSV file, as `decide` takes it."""
-    rows = [{header: cell, "y": "uv"[place % 2]} for place, cell in enumerate(cells)]
+    rows = [{header: cell, "y": "uv"[index % 2]} for index, cell in enumerate(cells)]
     names = tuple(rows[0])
     part = Part("csv", as_csv(rows).split(b"\n", 1)[1], "t", 2, names)
     survey = profile.survey(part, "y")
@@ -28,8 +28,8 @@ def profiled(cells: list[Any], header: str = "a") -> tuple[str, Profile, int]:
     return name, survey.columns[name], survey.good
 
 
-def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
-    return decide(*profiled(cells, header), Knobs(**{"max_categories": 100, **knobs}))
+def decided(cells: list[Any], header: str = "a", **params: Any) -> Decision:
+    return decide(*profiled(cells, header), Options(**{"max_categories": 100, **params}))
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,15 @@ def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
         (["7%", "7.0%"] * 10, "a", "constant", "every row has 7"),
         (["true"] * 20, "a", "constant", "every row has True"),
         (list(MANY), "a", "index", "it rises by one from row to row, 1 to 100"),
-        (RANDOM.sample(list(MANY), 100), "a", "index", "it has each number once, without a gap"),
-        (DIFFERENT, "a", "identifier", "every row has another whole number"),
-        (RANDOM.sample(range(100_000, 999_999), 100), "a", "identifier", "every row has another"),
-        ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has another"),
+        (RANDOM.sample(list(MANY), 100), "a", "index", "it has each number of its range once"),
+        (DIFFERENT, "a", "identifier", "every row has a different whole number"),
+        (
+            RANDOM.sample(range(100_000, 999_999), 100),
+            "a",
+            "identifier",
+            "every row has a different",
+        ),
+        ([n**3 for n in DIFFERENT], "customer_id", "identifier", "every row has a different"),
         ([10**15 + n % 9 for n in MANY], "a", "identifier", "whole numbers too long to be quan"),
         ([f"{17_000 + n % 40}.0" for n in MANY] + [""], "CustomerID", "identifier", "40 different"),
         (
@@ -58,7 +63,7 @@ def decided(cells: list[Any], header: str = "a", **knobs: Any) -> Decision:
         ([f"Miss Number {n}" for n in MANY], "a", "free text", "100 different texts in 100 rows"),
         ([f"T{n}" for n in MANY], "a", "identifier", "100 different texts in 100 rows"),
         (["x"] * 10 + [f"n{n}" for n in range(9)] + list(range(30)), "a", "no type", "30 cells"),
-        (list(range(20)), "", "index", "the program that wrote the table made it"),
+        (list(range(20)), "", "index", "the program that wrote the table added it"),
         (["?"] * 20, "a", "constant", 'every row has "?"'),
         (["?", ""] * 10, "a", "empty", 'every row has "?"'),
     ],
@@ -97,8 +102,8 @@ def test_long_codes_that_are_read_again_as_texts_are_no_numbers() -> None:
     rows = [{"card": 10**15 + 7 * n % 997, "y": "uv"[n % 2]} for n in MANY]
     part = Part("csv", as_csv(rows).split(b"\n", 1)[1], "t", 2, ("card", "y"))
     typed, again = profile.survey(part, "y"), profile.survey(part, "y", ["card"])
-    assert mixed(typed, "y") == ["card"]
-    outcome = decide("card", again.columns["card"], again.good, Knobs(100)).outcome
+    assert find_mixed(typed, "y") == ["card"]
+    outcome = decide("card", again.columns["card"], again.good, Options(100)).outcome
     assert isinstance(outcome, LeftOut)
     assert outcome.reason == "identifier"
 
@@ -141,35 +146,35 @@ def test_whole_numbers_are_dates_where_nothing_else_is_likely(
         assert (outcome.kind, outcome.format) == ("date", form)
 
 
-def test_a_year_of_two_digits_that_lies_far_ahead_is_told() -> None:
+def test_a_year_of_two_digits_that_lies_far_ahead_is_reported() -> None:
     decision = decided(["11/19/53", "01/04/87", "10/13/92"] * 10)
     assert decision.is_loud
     assert decision.why.endswith("53 is 2053: write the year in four digits if that is wrong")
     assert not decided(["11/19/13", "01/04/87", "10/13/92"] * 10).is_loud
 
 
-def test_a_format_that_reads_nothing_is_told() -> None:
+def test_a_format_that_reads_nothing_is_reported() -> None:
     decision = decided(["x", "y"] * 10, formats={"a": "%d/%m/%Y"})
     assert decision.outcome is None
-    assert '\'%d/%m/%Y\' reads too few values, such as "x", "y"' in decision.why
+    assert 'does not read enough of the values, which are like "x", "y"; change' in decision.why
 
 
-def test_what_was_decided_is_said_with_rows_and_counts() -> None:
+def test_a_decision_is_explained_with_rows_and_counts() -> None:
     cells = [f"{n / 7:.2f}" for n in MANY]
     decision = decided([*cells, "?", "?", "7O.1"])
-    assert decision.why == 'missing: "?" in 2 rows; not read: "7O.1", in 1 bad row'
+    assert decision.why == 'missing: "?" in 2 rows; unreadable: "7O.1", in 1 bad row'
     assert isinstance(decision.outcome, Column)
     assert decision.outcome.markers == ("?",)
     assert decision.outcome.missing
 
 
-def test_numbers_beside_many_other_texts_are_told_to_be_categories() -> None:
+def test_numbers_beside_many_other_texts_are_reported_as_categories() -> None:
     decision = decided([*MANY, *["90+"] * 15, *(n % 50 for n in range(400)), *["<1"] * 60])
     assert isinstance(decision.outcome, Column)
     assert decision.outcome.kind == "category"
     assert decision.is_loud
     assert decision.why.startswith(
-        'categories, though 500 cells are numbers and 75 are not, such as "<1", "90+"'
+        'read as categories, although 500 cells are numbers and 75 are not, such as "<1", "90+"'
     )
 
 
@@ -194,4 +199,4 @@ def test_a_copy_is_known_by_its_values_whatever_their_type() -> None:
     }
     profiles = {name: profiled(cells)[1] for name, cells in columns.items()}
     decisions = {name: Decision(name, Column(name=name, kind="number"), "") for name in columns}
-    assert copies(profiles, decisions) == {"b": "a"}
+    assert find_copies(profiles, decisions) == {"b": "a"}

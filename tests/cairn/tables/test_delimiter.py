@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.tables import delimiter
-from cairn.tables.delimiter import Layout, layout, records, squeezed, unwrapped
+from cairn.tables.delimiter import Layout, find_layout, read_records, squeeze, unwrap
 
 TABLES = st.integers(2, 5).flatmap(
     lambda width: st.lists(
@@ -46,9 +46,9 @@ def written(rows: list[list[Any]], **how: Any) -> bytes:
     ],
 )
 def test_the_delimiter_is_the_one_that_the_lines_agree_on(sample: str, expected: str) -> None:
-    found = layout(sample.encode(), is_whole=True)
-    assert found is not None
-    assert found.delimiter == expected
+    layout = find_layout(sample.encode(), is_complete=True)
+    assert layout is not None
+    assert layout.delimiter == expected
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,25 @@ def test_the_delimiter_is_the_one_that_the_lines_agree_on(sample: str, expected:
     ],
 )
 def test_what_the_lines_do_not_agree_on_separates_no_columns(sample: str) -> None:
-    found = layout(sample.encode(), is_whole=True)
-    assert found is None or found.delimiter == ","
+    layout = find_layout(sample.encode(), is_complete=True)
+    assert layout is None or layout.delimiter == ","
 
 
 def test_the_delimiter_that_is_given_stands() -> None:
-    assert layout(b"a,b;c\n1,2;3\n", is_whole=True, given=";") == Layout(";")
-    assert layout(b"a b\n1  2\n3 4\n", is_whole=True, given=" ") == Layout(" ")
+    assert find_layout(b"a,b;c\n1,2;3\n", is_complete=True, required=";") == Layout(";")
+    assert find_layout(b"a b\n1  2\n3 4\n", is_complete=True, required=" ") == Layout(" ")
 
 
 def test_columns_that_blanks_align_are_read_with_a_tab_among_them() -> None:
     lines = b'18.0   8   307.0\t"a car"\n15.0   8   350.0\t"b"\n9.0   4   97.0\t"c  d"\n'
-    found = layout(lines, is_whole=True)
-    assert found == Layout(" ", has_runs=True)
-    assert records(found.plain(lines), " ", is_whole=True)[2] == ["9.0", "4", "97.0", "c  d"]
+    layout = find_layout(lines, is_complete=True)
+    assert layout == Layout(" ", has_runs=True)
+    assert read_records(layout.to_plain(lines), " ", is_complete=True)[2] == [
+        "9.0",
+        "4",
+        "97.0",
+        "c  d",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,32 +93,32 @@ def test_columns_that_blanks_align_are_read_with_a_tab_among_them() -> None:
     ],
 )
 def test_runs_of_blanks_become_one(content: bytes, plain: bytes) -> None:
-    assert squeezed(content) == plain
+    assert squeeze(content) == plain
 
 
 def test_blanks_before_quotes_are_no_part_of_a_field() -> None:
     sample = b'"a", "b, c", "y"\n1,  "x, ""z""", 0\n2, "u, ", 1\n'
-    found = layout(sample, is_whole=True)
-    assert found == Layout(",", is_padded=True)
-    assert records(found.plain(sample), ",", is_whole=True) == [
+    layout = find_layout(sample, is_complete=True)
+    assert layout == Layout(",", is_padded=True)
+    assert read_records(layout.to_plain(sample), ",", is_complete=True) == [
         ["a", "b, c", "y"], ["1", 'x, "z"', " 0"], ["2", "u, ", " 1"],
     ]  # fmt: skip
-    assert layout(b'a,b\n1, 5" pipe\n2, "6\n', is_whole=True) == Layout(",")
-    assert layout(b'a,b\n1,"x, ""y"", z"\n2,"u"\n', is_whole=True) == Layout(",")
+    assert find_layout(b'a,b\n1, 5" pipe\n2, "6\n', is_complete=True) == Layout(",")
+    assert find_layout(b'a,b\n1,"x, ""y"", z"\n2,"u"\n', is_complete=True) == Layout(",")
 
 
-def test_rows_in_quotes_are_taken_out_of_them() -> None:
+def test_quotes_around_rows_are_removed() -> None:
     inside = written([["a", "b", "y"], ["1", 'x, "z"', "0"], ["2", "u\nv", "1"]])
     lines = [f'"{line}"' for line in inside.decode().replace('"', '""').split("\r\n")[:-1]]
-    whole = "\r\n".join(lines).encode()
-    assert layout(whole, is_whole=True) == Layout(",", is_wrapped=True)
-    assert records(unwrapped(whole), ",", is_whole=True) == [
+    content = "\r\n".join(lines).encode()
+    assert find_layout(content, is_complete=True) == Layout(",", is_wrapped=True)
+    assert read_records(unwrap(content), ",", is_complete=True) == [
         ["a", "b", "y"], ["1", 'x, "z"', "0"], ["2", "u\nv", "1"],
     ]  # fmt: skip
     some = b'a,b,y\r\n"1,""x, z"",0"\r\n2,u,1\r\n"3,""u"",1";;\r\n'
-    assert layout(some, is_whole=True) == Layout(",", is_wrapped=True)
-    assert unwrapped(some) == b'a,b,y\r\n1,"x, z",0\r\n2,u,1\r\n3,"u",1\r\n'
-    assert layout(b'a,b\n1,2\n"a note, of one, field"\n3,4\n', is_whole=True) == Layout(",")
+    assert find_layout(some, is_complete=True) == Layout(",", is_wrapped=True)
+    assert unwrap(some) == b'a,b,y\r\n1,"x, z",0\r\n2,u,1\r\n3,"u",1\r\n'
+    assert find_layout(b'a,b\n1,2\n"a note, of one, field"\n3,4\n', is_complete=True) == Layout(",")
 
 
 @pytest.mark.parametrize(
@@ -125,20 +130,20 @@ def test_rows_in_quotes_are_taken_out_of_them() -> None:
     ],
 )
 def test_lines_within_a_field_are_no_rows_in_quotes(rows: list[list[str]]) -> None:
-    assert layout(written(rows, lineterminator="\n"), is_whole=True) == Layout(",")
+    assert find_layout(written(rows, lineterminator="\n"), is_complete=True) == Layout(",")
 
 
 def test_a_tab_before_a_quote_is_the_delimiter_of_tabs() -> None:
     content = b'a\t\t"b ""c"""\n1\t\t"d"\n'
-    assert layout(content, is_whole=True) == Layout("\t")
-    assert layout(b'a\t "b"\n1\t "d\te"\n', is_whole=True) == Layout("\t", is_padded=True)
+    assert find_layout(content, is_complete=True) == Layout("\t")
+    assert find_layout(b'a\t "b"\n1\t "d\te"\n', is_complete=True) == Layout("\t", is_padded=True)
 
 
 def test_the_last_record_of_a_sample_may_be_cut() -> None:
-    assert records(b"a,b\n1,2\n3", ",", is_whole=False) == [["a", "b"], ["1", "2"]]
-    assert records(b"a,b\n1,2\n3", ",", is_whole=True)[-1] == ["3"]
-    assert records(b'a,b\n1,"2\n', ",", is_whole=False) == [["a", "b"]]
-    assert len(records(b"1,2\n" * 2000, ",", is_whole=False)) == delimiter.RECORDS
+    assert read_records(b"a,b\n1,2\n3", ",", is_complete=False) == [["a", "b"], ["1", "2"]]
+    assert read_records(b"a,b\n1,2\n3", ",", is_complete=True)[-1] == ["3"]
+    assert read_records(b'a,b\n1,"2\n', ",", is_complete=False) == [["a", "b"]]
+    assert len(read_records(b"1,2\n" * 2000, ",", is_complete=False)) == delimiter.RECORDS
 
 
 @given(rows=TABLES, sign=st.sampled_from(",;\t|"), quoting=st.sampled_from([0, 1]))
@@ -146,9 +151,9 @@ def test_a_table_of_any_texts_is_read_as_it_was_written(
     rows: list[list[str]], sign: str, quoting: Any
 ) -> None:
     content = written(rows, delimiter=sign, quoting=quoting)
-    found = layout(content, is_whole=True, given=sign)
-    assert found is not None
-    if not found.is_wrapped:
-        assert found.plain(content) == content
+    layout = find_layout(content, is_complete=True, required=sign)
+    assert layout is not None
+    if not layout.is_wrapped:
+        assert layout.to_plain(content) == content
     if quoting == csv.QUOTE_ALL:  # then no other sign is at the same place in each row
-        assert layout(content, is_whole=True) == Layout(sign)
+        assert find_layout(content, is_complete=True) == Layout(sign)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cairn.tables.encoding import advice
+from cairn.tables.encoding import suggest_encodings
 
 
 def first_bad(content: bytes, encoding: str = "utf-8") -> int:
@@ -28,28 +28,28 @@ def test_an_encoding_in_which_the_text_reads_well_is_named_with_the_line_to_past
 ) -> None:
     content = text.encode(encoding)
     value = text.rsplit(",", maxsplit=1)[-1].strip()
-    said = advice(content, first_bad(content))
-    assert f"processed.encoding: {encoding} to read " in said
-    assert value[-2:] in said
+    advice = suggest_encodings(content, first_bad(content))
+    assert f"processed.encoding: {encoding} to read " in advice
+    assert value[-2:] in advice
 
 
 def test_a_reading_that_mixes_alphabets_in_a_word_is_not_named() -> None:
     content = "größe,y\n1,0\n".encode("cp1252")
-    said = advice(content, first_bad(content))
-    assert said == "set processed.encoding: cp1252 to read 'größe'"
+    advice = suggest_encodings(content, first_bad(content))
+    assert advice == "set processed.encoding: cp1252 to read 'größe'"
 
 
 def test_utf_8_is_named_first_where_another_encoding_was_asked_for() -> None:
     content = "größe,y\n1,0\n".encode()
-    said = advice(content, first_bad(content, "ascii"))
-    assert said.startswith("set processed.encoding: utf-8 to read 'größe'")
+    advice = suggest_encodings(content, first_bad(content, "ascii"))
+    assert advice.startswith("set processed.encoding: utf-8 to read 'größe'")
 
 
 def test_bytes_that_end_within_a_character_are_text_of_its_encoding() -> None:
     content = "a,y\n1,東京".encode("shift_jis")[:-1]
-    assert "shift_jis" in advice(content, 6)
+    assert "shift_jis" in suggest_encodings(content, 6)
 
 
 def test_latin_1_is_left_where_no_encoding_reads_well() -> None:
     content = "a,y\n1,caf\x81\n".encode("latin-1")
-    assert advice(content, first_bad(content)).endswith("; latin-1 takes any bytes")
+    assert suggest_encodings(content, first_bad(content)).endswith("; latin-1 decodes any bytes")

@@ -82,10 +82,10 @@ def test_every_column_of_a_file_has_a_name_of_its_own(
 
 @given(headers=st.lists(HEADERS, max_size=8))
 def test_any_headers_become_names(headers: list[str]) -> None:
-    found = header.headings(tuple(headers))
-    assert [heading.header for heading in found] == headers
-    assert len({heading.name for heading in found}) == len(headers)
-    for heading in found:
+    headings = header.headings(tuple(headers))
+    assert [heading.header for heading in headings] == headers
+    assert len({heading.name for heading in headings}) == len(headers)
+    for heading in headings:
         assert heading.name
         assert heading.name == header.title(heading.name).name
 
@@ -107,12 +107,12 @@ def test_a_unit_is_kept_with_the_header() -> None:
     assert heading.metadata == {"header": "bill length (mm)", "unit": "mm"}
 
 
-def test_a_note_says_each_name_that_the_header_alone_does_not_give() -> None:
+def test_the_notes_list_each_name_that_differs_from_its_header() -> None:
     headings = header.headings(("", "x", "x", "t (C)", "t (F)", "avg(age)", ""))
-    assert header.notes(headings) == (
+    assert header.describe_names(headings) == (
         "headers without a name: column 1 is index, column 7 is column_7",
-        "headers that only their unit tells apart: 't (C)' is t_C, 't (F)' is t_F",
-        "headers that come twice: 'x' is x_2",
+        "headers that differ only in the unit: 't (C)' is t_C, 't (F)' is t_F",
+        "repeated headers: 'x' is x_2",
     )
-    assert header.notes(header.headings(("x",) * 9))[0].endswith("'x' is x_6, and 3 more")
-    assert header.notes(header.headings(("a", "b (m)", "$ c"))) == ()
+    assert header.describe_names(header.headings(("x",) * 9))[0].endswith("'x' is x_6, and 3 more")
+    assert header.describe_names(header.headings(("a", "b (m)", "$ c"))) == ()

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from cairn.console import CairnError
 from cairn.contract import Contract, LeftOut
+from cairn.errors import CairnError
 from cairn.tables import infer, profile
-from cairn.tables.decide import Knobs
-from cairn.tables.infer import Proposal, Roles
+from cairn.tables.decide import Options
+from cairn.tables.infer import Proposal
+from cairn.tables.part import COMMAS, Part
 from cairn.tables.profile import Profile, Survey
-from cairn.tables.reader import COMMAS, Part
+from cairn.tables.roles import Roles
 from tests.cairn.tables.tables import ROWS, as_lines
 
 LABELS = Profile(frozenset({"text"}), present=2, counts={"u": 1, "v": 1}, digest=b"y")
@@ -24,7 +25,7 @@ def csv(text: str) -> Survey:
 
 def proposed(survey: Survey, most: int = 9, **more: Any) -> Proposal:
     roles = Roles("y", **{key: more.pop(key) for key in ("identifier", "drop") if key in more})
-    return infer.propose(survey, roles, Knobs(most), **more)
+    return infer.propose(survey, roles, Options(most), **more)
 
 
 def infer_contract(text: str, **more: Any) -> Contract:
@@ -32,7 +33,7 @@ def infer_contract(text: str, **more: Any) -> Contract:
 
 
 def table_of(labels: list[str]) -> str:
-    return "a,y\n" + "".join(f"{place % 7}.5,{label}\n" for place, label in enumerate(labels))
+    return "a,y\n" + "".join(f"{index % 7}.5,{label}\n" for index, label in enumerate(labels))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def table_of(labels: list[str]) -> str:
 def test_forms_are_a_kind_together(forms: Any, kind: str) -> None:
     column = Profile(frozenset(forms), present=2, digest=b"a")
     survey = Survey(2, 2, {"a": column, "y": LABELS})
-    assert infer.mixed(survey, "y") == []
+    assert infer.find_mixed(survey, "y") == []
     assert [column.kind for column in proposed(survey).contract.columns] == [kind]
 
 
@@ -65,9 +66,9 @@ def test_forms_that_are_no_kind_are_named(forms: Any, says: str) -> None:
     odd = Profile(frozenset(forms), present=2, digest=b"a")
     number = Profile(frozenset({"number"}), present=2, digest=b"b")
     survey = Survey(2, 2, {"a": odd, "b": number, "y": LABELS})
-    assert infer.mixed(survey, "y") == ["a"]
+    assert infer.find_mixed(survey, "y") == ["a"]
     assert proposed(survey).contract.left_out == (LeftOut(name="a", reason="no type"),)
-    with pytest.raises(CairnError, match=f"target 'y' has values that name no class .{says}"):
+    with pytest.raises(CairnError, match=f"target 'y' has values that cannot be classes .{says}"):
         proposed(Survey(2, 2, {"a": number, "y": odd}))
 
 
@@ -101,18 +102,20 @@ def test_classes_of_few_rows_are_rare() -> None:
 
 
 def test_a_target_of_which_classes_are_rare_needs_two_others() -> None:
-    with pytest.raises(CairnError, match=r"1 class of 5 rows or more; others, such as \"w\", have"):
+    with pytest.raises(
+        CairnError, match=r'1 class with 5 rows or more .*; others, such as "w", have'
+    ):
         infer_contract(table_of(["u"] * 300 + ["w"]), min_class_rows=5)
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.5"])
-def test_a_number_as_target_is_told_as_that(form: str) -> None:
+def test_a_number_as_target_is_reported(form: str) -> None:
     labels = [form.format(n * 3) for n in range(200)]
     with pytest.raises(CairnError, match="target 'y' is a number: 200 different values, from 0"):
         infer_contract(table_of(labels), min_class_rows=5)
 
 
-def test_texts_that_are_no_classes_are_told_with_examples() -> None:
+def test_texts_that_are_no_classes_are_reported_with_examples() -> None:
     with pytest.raises(CairnError, match="30 different labels, most of them in few rows, such as"):
         infer_contract(table_of([f"name {n}" for n in range(30)]))
 
@@ -122,7 +125,7 @@ def test_a_label_that_is_void_is_none() -> None:
     assert (contract.target.classes, contract.target.markers) == (("u", "v"), ("?",))
 
 
-def test_all_that_a_person_must_decide_is_told_at_once() -> None:
+def test_all_that_a_person_must_decide_is_reported_at_once() -> None:
     rows = "".join(f"0{n % 9 + 1}/02/2020,0{n % 8 + 1}/03/2021,u\n" for n in range(20))
     with pytest.raises(CairnError) as error:
         infer_contract("a,b,y\n" + rows)
@@ -136,10 +139,10 @@ def test_what_was_inferred_is_shown_in_a_table() -> None:
     survey = csv("id,a,b,y\n" + "".join(f"{n},{n % 3},{'?' if n % 4 else 'x'},u\n{n},1,z,v\n"
                                         for n in range(20)))  # fmt: skip
     proposal = proposed(survey, drop=("id",))
-    lines = [line.split() for line in infer.show(proposal, survey).splitlines()]
+    lines = [line.split() for line in infer.format_decisions(proposal, survey).splitlines()]
     assert lines[0] == ["column", "kind", "distinct", "missing", "examples", "decided"]
     assert [line[0] for line in lines[1:]] == ["id", "a", "b", "y"]
-    text = infer.show(proposal, survey)
+    text = infer.format_decisions(proposal, survey)
     assert "left out: processed.drop names it" in text
     assert 'missing: "?" in 15 rows' in text
 
@@ -147,36 +150,39 @@ def test_what_was_inferred_is_shown_in_a_table() -> None:
 def test_numbers_are_shown_without_an_exponent_and_one_number_once() -> None:
     rows = "".join(f"{9_000_050 + n * n},80,{1.5e6 * n},{'uv'[n % 2]}\n" for n in range(20))
     survey = csv(f"id,hours,paid,y\n{rows}")
-    shown = {line.split()[0]: line for line in infer.show(proposed(survey), survey).splitlines()}
+    shown = {
+        line.split()[0]: line
+        for line in infer.format_decisions(proposed(survey), survey).splitlines()
+    }
     assert " 9000050 to 9000411 " in shown["id"]
     assert " 80 " in shown["hours"]
     assert " to 80" not in shown["hours"]
     assert "0 to 28500000" in shown["paid"]
 
 
-def test_a_label_that_is_taken_for_missing_is_told_with_the_edit() -> None:
+def test_a_label_that_is_read_as_missing_is_reported_with_the_edit() -> None:
     survey = csv(table_of(["u", "v", "None", " NA", "", "None"] * 9))
     [_, decision] = proposed(survey, missing=None).decisions
     assert decision.is_loud
     assert decision.why == (
-        'missing: "None" in 18, "NA" in 9 rows; if that is a label, set processed.missing: [""]'
+        'missing: "None" in 18, "NA" in 9 rows; if it is a label, set processed.missing: [""]'
     )
-    assert decision.why in infer.show(proposed(survey), survey)
+    assert decision.why in infer.format_decisions(proposed(survey), survey)
     assert len(proposed(csv(table_of(["u", "v", ""] * 9))).decisions) == 1
 
 
-def test_what_may_mislead_is_said() -> None:
+def test_what_may_mislead_is_hinted_at() -> None:
     colors, labels = ("red", "Red", "blue"), ("Yes", "yes", "no")
     rows = "".join(
         f"{n % 5 if n % 7 else -999},{colors[n % 3]},{labels[n % 3]}\n" for n in range(60)
     )
     survey = csv("a,b,y\n" + rows)
-    spelled, named, sentinel = infer.hints(proposed(survey).contract, survey)
+    spelled, named, sentinel = infer.hint(proposed(survey).contract, survey)
     assert spelled.startswith("column 'b': ")
-    assert spelled.endswith('"Red" and "red" differ only in case, and are categories of their own')
-    assert named == 'target \'y\': "Yes" and "yes" differ only in case, and are classes apart'
-    assert sentinel.startswith("column 'a': -999 is its only value below 0; if it stands for no ")
+    assert spelled.endswith('"Red" and "red" differ only in case; they are separate categories')
+    assert named == 'target \'y\': "Yes" and "yes" differ only in case; they are separate classes'
+    assert sentinel.startswith("column 'a': -999 is its only value below 0; if it stands for a ")
     assert '`markers: ["-999"], missing: true`' in sentinel
     survey = csv(table_of([str(n % 15) for n in range(150)]))
-    [hint] = infer.hints(proposed(survey, most=99).contract, survey)
-    assert hint.startswith("target 'y' is a number of 15 values; each of them is a class")
+    [hint] = infer.hint(proposed(survey, most=99).contract, survey)
+    assert hint.startswith("target 'y' has 15 whole numbers; each is a class")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.tables import profile
+from cairn.tables.part import COMMAS, Part
 from cairn.tables.profile import Survey
-from cairn.tables.reader import COMMAS, Part
 from tests.cairn.tables.tables import as_lines
 
 VALUES = st.one_of(st.none(), st.integers(-9, 9), st.floats(-1, 1), st.booleans(), st.text("ab"))
@@ -37,11 +37,11 @@ def test_a_survey_counts_and_spans_the_good_rows() -> None:
 def test_a_column_apart_makes_no_row_bad() -> None:
     part = csv("a,b,y\ninf,1,0\n1,2,1\n")
     assert profile.survey(part, target="y").good == 1
-    assert profile.survey(part, target="y", apart=["a"]).good == 2
+    assert profile.survey(part, target="y", unused=["a"]).good == 2
 
 
 def test_a_survey_can_be_sent_to_another_process() -> None:
-    survey = partial(profile.survey, target="y", texts=["a"], apart=["b"])
+    survey = partial(profile.survey, target="y", texts=["a"], unused=["b"])
     sent = pickle.loads(pickle.dumps(survey))  # noqa: S301
     part = csv("a,b,y\n1,2,0\n2,2,1\n")
     assert sent(part) == survey(part)
@@ -61,10 +61,10 @@ def test_surveys_add_up_to_that_of_the_whole(
     halves = [
         survey(Part("jsonl", as_lines(half), "t")) for half in (rows[:cut], rows[cut:]) if half
     ]
-    total, whole = reduce(add, halves), survey(Part("jsonl", as_lines(rows), "t"))
-    assert (total.rows, total.good) == (whole.rows, whole.good)
+    total, all_rows = reduce(add, halves), survey(Part("jsonl", as_lines(rows), "t"))
+    assert (total.rows, total.good) == (all_rows.rows, all_rows.good)
     assert {n: c.present for n, c in total.columns.items()} == {
-        n: c.present for n, c in whole.columns.items()
+        n: c.present for n, c in all_rows.columns.items()
     }
 
 
@@ -111,9 +111,9 @@ def test_the_form_of_a_column_is_that_of_all_its_cells(cells: str, form: str) ->
     assert profile.survey(csv(text), "y").columns["a"].forms == {form}
 
 
-def test_blanks_around_texts_are_taken_off_and_counted() -> None:
+def test_blanks_around_texts_are_no_part_of_them() -> None:
     column = profile.survey(csv("a,y\n u,u\nu,u\nu ,v\n NA ,v\n"), "y").columns["a"]
-    assert (column.counts, column.present, column.stripped) == ({"u": 3}, 3, 2)
+    assert (column.counts, column.present) == ({"u": 3}, 3)
 
 
 def test_columns_of_the_same_values_have_one_digest() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cairn import formats
 from cairn.tables import texts
 
-FORTY = [f"{place / 7:.2f}" for place in range(1, 41)]
+FORTY = [f"{index / 7:.2f}" for index in range(1, 41)]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_any_date_is_read_back_as_itself_or_in_doubt(form: str, days: list[date]
         return  # whole numbers, which are no texts in a table
     assert guess is not None
     for text, day in cells.items():
-        readings = [formats.read_date(text, found) for found in guess.formats]
+        readings = [formats.read_date(text, result) for result in guess.formats]
         assert day in [reading.date() for reading in readings if reading]
 
 
@@ -138,7 +138,7 @@ def test_thousands_never_become_thousandths(values: list[int], thousands: str) -
         assert [formats.read_number(text, form) for text in cells] == list(cells.values())
 
 
-def test_names_and_sentences_are_told_from_categories() -> None:
+def test_names_and_sentences_are_no_categories() -> None:
     assert texts.are_names(400, 500)
     assert not texts.are_names(9, 10)
     assert not texts.are_names(100, 5000)

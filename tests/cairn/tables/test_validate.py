@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import pickle
 from functools import partial
 from typing import Any
@@ -10,11 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target
-from cairn.tables import validate
-from cairn.tables.reader import COMMAS, Dialect, Part
-from cairn.tables.validate import REPEATED, Held, Tally
+from cairn.errors import CairnError
+from cairn.tables.part import COMMAS, Dialect, Part
+from cairn.tables.validate import ValidPart, validate_part
 from tests.cairn.tables.tables import as_lines
 
 TARGET = Target(name="y", classes=("no", "yes"))
@@ -28,8 +26,8 @@ def csv(names: str, rows: str, dialect: Dialect = COMMAS) -> Part:
     return Part("csv", rows.encode(), "t", 2, tuple(names.split(dialect.delimiter)), dialect)
 
 
-def problems(held: Held) -> list[tuple[str, str, Any, int]]:
-    return [tuple(row) for row in held.problems.itertuples(index=False)]
+def problems(result: ValidPart) -> list[tuple[str, str, Any, int]]:
+    return [tuple(row) for row in result.problems.itertuples(index=False)]
 
 
 def parquet(**columns: pa.Array) -> Part:
@@ -62,16 +60,16 @@ WHOLE = Column(name="a", kind="integer", missing=True)
         (DATE, ["2024-02-29", "2024-02-29T10:00", ""], None, ["2023-02-29", "x", "20240101"]),
     ],
 )  # fmt: skip
-def test_a_text_of_csv_is_what_it_says_alone_and_among_wrong_ones(
+def test_a_text_of_csv_is_read_the_same_among_right_and_wrong_ones(
     column: Column, right: list[str], kept: list[Any] | None, wrong: list[str]
 ) -> None:
-    found = contract(column)
+    own = contract(column)
     expected = kept or [None]
     for rows in (right, [*right, *wrong]):
-        held = validate.hold(csv("a,y", "".join(f'"{text}",no\n' for text in rows)), found)
-        assert held.good.tolist() == [text in right for text in rows]
+        result = validate_part(csv("a,y", "".join(f'"{text}",no\n' for text in rows)), own)
+        assert result.is_valid.tolist() == [text in right for text in rows]
         if kept:
-            assert held.rows["a"].to_pylist() == expected
+            assert result.rows["a"].to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -101,15 +99,15 @@ def test_a_text_of_csv_is_what_it_says_alone_and_among_wrong_ones(
 def test_a_value_of_parquet_has_its_type(
     column: Column, values: pa.Array, good: list[bool]
 ) -> None:
-    held = validate.hold(parquet(a=values, y=labels(len(values))), contract(column))
-    assert held.good.tolist() == good
-    assert len(held.rows) == sum(good)
+    result = validate_part(parquet(a=values, y=labels(len(values))), contract(column))
+    assert result.is_valid.tolist() == good
+    assert len(result.rows) == sum(good)
 
 
 def test_a_time_before_1970_is_cut_to_its_second_as_its_text_is() -> None:
     stamp = pd.Timestamp("1969-12-31T23:59:58.5")
-    of_time = validate.hold(parquet(a=pa.array([stamp]), y=labels(1)), contract(DATE))
-    of_text = validate.hold(csv("a,y", f"{stamp.isoformat()},no\n"), contract(DATE))
+    of_time = validate_part(parquet(a=pa.array([stamp]), y=labels(1)), contract(DATE))
+    of_text = validate_part(csv("a,y", f"{stamp.isoformat()},no\n"), contract(DATE))
     assert of_time.rows["a"] == of_text.rows["a"]
     assert of_text.rows["a"][0].as_py() == pd.Timestamp("1969-12-31T23:59:58")
 
@@ -126,26 +124,26 @@ def test_a_time_before_1970_is_cut_to_its_second_as_its_text_is() -> None:
 def test_labels_have_the_type_of_the_classes(
     classes: tuple[Any, ...], labels: str, kept: list[Any]
 ) -> None:
-    found = contract(NUMBER, target=Target(name="y", classes=classes))
-    held = validate.hold(csv("a,y", "".join(f"1,{label}\n" for label in labels.split())), found)
-    assert held.rows["y"].to_pylist() == kept
-    assert set(held.problems["problem"]) == {"not a known class"}
+    own = contract(NUMBER, target=Target(name="y", classes=classes))
+    result = validate_part(csv("a,y", "".join(f"1,{label}\n" for label in labels.split())), own)
+    assert result.rows["y"].to_pylist() == kept
+    assert set(result.problems["problem"]) == {"not a known class"}
 
 
 def test_each_problem_says_column_value_and_row() -> None:
-    found = contract(
+    own = contract(
         NUMBER.model_copy(update={"missing": False, "minimum": 0.0}),
         Column(name="b", kind="category", categories=("u",), missing=True),
     )
-    held = validate.hold(csv("a,b,y", "1,u,no\nx,w,no\n-1,,\n,u,maybe\n"), found)
-    assert problems(held) == [
+    result = validate_part(csv("a,b,y", "1,u,no\nx,w,no\n-1,,\n,u,maybe\n"), own)
+    assert problems(result) == [
         ("a", "not a number", "x", 1),
         ("b", "not a known category", "w", 1),
         ("y", "missing", None, 2),  # and nothing else of a row that nothing is learned from
         ("a", "missing", None, 3),
         ("y", "not a known class", "maybe", 3),
     ]
-    assert (held.total, held.good.tolist()) == (4, [True, False, False, False])
+    assert (result.total, result.is_valid.tolist()) == (4, [True, False, False, False])
 
 
 MONEY = Column(name="a", kind="number", format="$1,234.5", markers=("-",), missing=True)
@@ -171,9 +169,9 @@ def test_a_column_is_read_in_its_own_form(
     rows = [{"a": cell or None, "y": "no"} for cell in cells]
     text = "".join(f'"{cell}",no\n' for cell in cells)
     part = Part("jsonl", as_lines(rows), "t") if is_json else csv("a,y", text)
-    held = validate.hold(part, contract(column))
-    assert held.good.all()
-    assert held.rows["a"].to_pylist() == values
+    result = validate_part(part, contract(column))
+    assert result.is_valid.all()
+    assert result.rows["a"].to_pylist() == values
 
 
 @pytest.mark.parametrize(
@@ -182,170 +180,134 @@ def test_a_column_is_read_in_its_own_form(
 def test_a_text_is_true_or_false_in_json_as_in_csv(text: str, good: bool) -> None:  # noqa: FBT001
     lines = Part("jsonl", as_lines([{"a": text, "y": "no"}]), "t")
     for part in (lines, csv("a,y", f"{text},no\n")):
-        assert validate.hold(part, contract(FLAG)).good.tolist() == [good]
+        assert validate_part(part, contract(FLAG)).is_valid.tolist() == [good]
 
 
 def test_dates_are_read_in_their_own_form_and_as_iso() -> None:
-    held = validate.hold(csv("a,y", "29.02.2024,no\n2024-02-29,no\n2.29.2024,no\n"), contract(DAY))
-    assert held.good.tolist() == [True, True, False]
-    assert len(set(held.rows["a"].to_pylist())) == 1
+    result = validate_part(
+        csv("a,y", "29.02.2024,no\n2024-02-29,no\n2.29.2024,no\n"), contract(DAY)
+    )
+    assert result.is_valid.tolist() == [True, True, False]
+    assert len(set(result.rows["a"].to_pylist())) == 1
 
 
 def test_a_time_with_a_zone_is_given_in_utc() -> None:
-    of_text = validate.hold(csv("a,y", "2024-03-01T00:30:00+02:00,no\n"), contract(DATE))
+    of_text = validate_part(csv("a,y", "2024-03-01T00:30:00+02:00,no\n"), contract(DATE))
     stamp = pa.array([pd.Timestamp("2024-03-01T00:30:00+02:00")])
-    of_time = validate.hold(parquet(a=stamp, y=labels(1)), contract(DATE))
+    of_time = validate_part(parquet(a=stamp, y=labels(1)), contract(DATE))
     assert of_text.rows == of_time.rows
     assert str(of_text.rows["a"][0]) == "2024-02-29 22:30:00"
 
 
-def test_blanks_and_markers_that_were_taken_off_are_counted() -> None:
-    found = contract(TEXT.model_copy(update={"markers": ("?",)}))
-    held = validate.hold(csv("a,y", "u ,no\nv,no\n ?,no\n"), found)
-    assert held.notes == {
-        "a: blanks around the text taken off": 2,
-        "a: '?' taken for missing": 1,
+def test_removed_blanks_and_markers_are_counted() -> None:
+    own = contract(TEXT.model_copy(update={"markers": ("?",)}))
+    result = validate_part(csv("a,y", "u ,no\nv,no\n ?,no\n"), own)
+    assert result.notes == {
+        "a: surrounding blanks removed": 2,
+        "a: '?' read as missing": 1,
     }
-    assert validate.hold(csv("a,y", "u ,no\n"), found.model_copy(update={"strip": False})).problems[
+    assert validate_part(csv("a,y", "u ,no\n"), own.model_copy(update={"strip": False})).problems[
         "problem"
     ].tolist() == ["not a known category"]
 
 
-def test_a_row_of_a_rare_class_is_bad_for_that_alone() -> None:
+def test_a_row_of_a_rare_class_has_only_that_problem() -> None:
     target = TARGET.model_copy(update={"rare": ("maybe",)})
-    held = validate.hold(csv("a,y", "x,maybe\n1,no\n1,never\n"), contract(NUMBER, target=target))
-    assert problems(held) == [
+    result = validate_part(csv("a,y", "x,maybe\n1,no\n1,never\n"), contract(NUMBER, target=target))
+    assert problems(result) == [
         ("y", "a rare class", "maybe", 0),
         ("y", "not a known class", "never", 2),
     ]
-    assert held.broken == 1
+    assert result.broken == 1
 
 
 def test_a_category_keeps_the_blanks_that_it_has_itself() -> None:
-    found = contract(TEXT.model_copy(update={"categories": (" u", "v")}))
+    own = contract(TEXT.model_copy(update={"categories": (" u", "v")}))
     rows = [" u", " v ", "u"]
-    held = validate.hold(csv("a,y", "".join(f"{cell},no\n" for cell in rows)), found)
-    lines = validate.hold(Part("jsonl", as_lines([{"a": c, "y": "no"} for c in rows]), "t"), found)
-    assert held.good.tolist() == lines.good.tolist() == [True, True, False]
-    assert held.rows["a"].to_pylist() == lines.rows["a"].to_pylist() == [" u", "v"]
+    result = validate_part(csv("a,y", "".join(f"{cell},no\n" for cell in rows)), own)
+    lines = validate_part(Part("jsonl", as_lines([{"a": c, "y": "no"} for c in rows]), "t"), own)
+    assert result.is_valid.tolist() == lines.is_valid.tolist() == [True, True, False]
+    assert result.rows["a"].to_pylist() == lines.rows["a"].to_pylist() == [" u", "v"]
 
 
-def test_which_texts_are_missing_can_be_said() -> None:
-    found = contract(TEXT.model_copy(update={"categories": ("NA", "u")}))
-    assert validate.hold(csv("a,y", "NA,no\n"), found).rows["a"].to_pylist() == [None]
-    told = found.model_copy(update={"missing": ("",)})
+def test_the_contract_may_list_which_texts_are_missing() -> None:
+    own = contract(TEXT.model_copy(update={"categories": ("NA", "u")}))
+    assert validate_part(csv("a,y", "NA,no\n"), own).rows["a"].to_pylist() == [None]
+    listed = own.model_copy(update={"missing": ("",)})
     part = csv("a,y", "NA,no\n,no\n", COMMAS._replace(missing=("",)))
-    assert validate.hold(part, told).rows["a"].to_pylist() == ["NA", None]
+    assert validate_part(part, listed).rows["a"].to_pylist() == ["NA", None]
 
 
 def test_a_category_may_be_one_that_is_not_listed() -> None:
-    found = contract(TEXT.model_copy(update={"unknown": True}))
-    assert validate.hold(csv("a,y", "w,no\nu,no\n"), found).good.all()
-    found = contract(CODE.model_copy(update={"unknown": True}))
-    assert validate.hold(csv("a,y", "77,no\n1.5,no\n"), found).good.tolist() == [True, False]
+    own = contract(TEXT.model_copy(update={"unknown": True}))
+    assert validate_part(csv("a,y", "w,no\nu,no\n"), own).is_valid.all()
+    own = contract(CODE.model_copy(update={"unknown": True}))
+    assert validate_part(csv("a,y", "77,no\n1.5,no\n"), own).is_valid.tolist() == [True, False]
     inexact = parquet(a=pa.array([7.0, 2.0**60, np.inf]), y=labels(3))
-    assert validate.hold(inexact, found).good.tolist() == [True, False, False]
+    assert validate_part(inexact, own).is_valid.tolist() == [True, False, False]
 
 
 def test_names_of_rows_are_kept_as_text() -> None:
-    found = contract(NUMBER, identifier="id")
-    held = validate.hold(csv("id,a,y", "007,1,no\n,2,no\n"), found)
-    assert held.rows["id"].to_pylist() == ["007", None]
+    own = contract(NUMBER, identifier="id")
+    result = validate_part(csv("id,a,y", "007,1,no\n,2,no\n"), own)
+    assert result.rows["id"].to_pylist() == ["007", None]
     ids = pa.array([7.0, None, 7.5])
-    held = validate.hold(parquet(id=ids, a=pa.array([1, 2, 3]), y=labels(3)), found)
-    assert held.rows["id"].to_pylist() == ["7", None]
-    assert problems(held) == [("id", "neither a text nor a whole number", 7.5, 2)]
+    result = validate_part(parquet(id=ids, a=pa.array([1, 2, 3]), y=labels(3)), own)
+    assert result.rows["id"].to_pylist() == ["7", None]
+    assert problems(result) == [("id", "neither a text nor a whole number", 7.5, 2)]
 
 
 def test_a_decimal_comma_is_one_among_wrong_values_too() -> None:
     rows = "1,5;no\n1.5;no\nx;no\n"
-    held = validate.hold(csv("a;y", rows, Dialect(";", ",")), contract(NUMBER))
-    assert held.rows["a"].to_pylist() == [1.5]
+    result = validate_part(csv("a;y", rows, Dialect(";", ",")), contract(NUMBER))
+    assert result.rows["a"].to_pylist() == [1.5]
 
 
 def test_columns_that_are_gone_are_named() -> None:
-    found = contract(NUMBER, identifier="id")
+    own = contract(NUMBER, identifier="id")
     with pytest.raises(CairnError, match=r"has no column 'a', 'id', which .* names; it has b, y"):
-        validate.hold(csv("b,y", "1,no\n"), found)
+        validate_part(csv("b,y", "1,no\n"), own)
     lines = Part("jsonl", as_lines([{"b": 1, "y": "no"}]), "t")
-    assert validate.hold(lines, found).columns == {"b", "y"}
+    assert validate_part(lines, own).columns == {"b", "y"}
 
 
 def test_rows_are_the_same_where_all_but_their_names_is() -> None:
-    found = contract(NUMBER, TEXT.model_copy(update={"name": "c"}), identifier="id")
+    own = contract(NUMBER, TEXT.model_copy(update={"name": "c"}), identifier="id")
     part = csv("id,a,c,y", "1,1,u,no\n2,1.0,u,no\n3,,u,no\n4,,u,no\n5,1,v,no\n6,1,u,yes\n")
-    hashes = validate.hold(part, found, hashed=True).hashes.tolist()
+    hashes = validate_part(part, own, with_hashes=True).hashes.tolist()
     assert hashes[0] == hashes[1]
     assert hashes[2] == hashes[3]
     assert len(set(hashes)) == 4
-    assert not len(validate.hold(part, found).hashes)
+    assert not len(validate_part(part, own).hashes)
 
 
 def test_whole_numbers_that_float32_rounds_are_counted() -> None:
-    found = contract(WHOLE)
-    held = validate.hold(csv("a,y", f"{2**24},no\n{2**24 + 1},no\n{2**60 + 1},no\n,no\n"), found)
-    assert held.notes == {
-        "a: rounded by float32": 1
+    own = contract(WHOLE)
+    result = validate_part(csv("a,y", f"{2**24},no\n{2**24 + 1},no\n{2**60 + 1},no\n,no\n"), own)
+    assert result.notes == {
+        "a: rounded to float32": 1
     }  # CSV's numbers are float64: 2**60 + 1 is 2**60
-    assert validate.hold(csv("a,y", "1,no\n"), found).notes == {}
+    assert validate_part(csv("a,y", "1,no\n"), own).notes == {}
 
 
-def test_a_part_can_be_held_in_another_process() -> None:
-    hold = pickle.loads(pickle.dumps(partial(validate.hold, contract=contract(NUMBER))))  # noqa: S301
-    held = pickle.loads(pickle.dumps(hold(csv("a,y", "1,no\nx,no\n"))))  # noqa: S301
-    assert held.rows["a"].to_pylist() == [1]
+def test_a_part_can_be_checked_in_another_process() -> None:
+    check = pickle.loads(pickle.dumps(partial(validate_part, contract=contract(NUMBER))))  # noqa: S301
+    result = pickle.loads(pickle.dumps(check(csv("a,y", "1,no\nx,no\n"))))  # noqa: S301
+    assert result.rows["a"].to_pylist() == [1]
 
 
 def test_what_was_given_is_not_changed() -> None:
     part = parquet(a=pa.array([1.0, np.inf]), y=labels(2))
     before = part.content.to_pydict() if isinstance(part.content, pa.Table) else {}
-    validate.hold(part, contract(NUMBER))
+    validate_part(part, contract(NUMBER))
     assert isinstance(part.content, pa.Table)
     assert part.content.to_pydict() == before
 
 
-def tally() -> Tally:
-    found = Tally()
-    for rows in ("1,no\nx,no\n", "y,no\n2,\n" + "z,no\n" * 5):
-        found.add(validate.hold(csv("a,y", rows), contract(NUMBER)))
-    return found
-
-
-def test_problems_add_up_with_rows_counted_through_all_parts() -> None:
-    found = tally()
-    assert (found.rows, found.aside) == (9, 8)
-    assert found.counts == {("a", "not a number"): 7, ("y", "missing"): 1}
-    assert found.first["a", "not a number"] == [(2, "x"), (3, "y"), (5, "z"), (6, "z"), (7, "z")]
-    assert found.described() == (
-        "8 bad rows: 'a' not a number in 7 (data rows 2, 3, 5, 6, 7, …, such as 'x', 'y', 'z'); "
-        "'y' missing in 1 (data row 4)"
-    )
-
-
-def test_a_report_is_json_of_counts() -> None:
-    found = tally()
-    found.repeat(np.array([1]))
-    assert json.loads(json.dumps(found.report())) == {
-        "rows": 9,
-        "kept": 0,
-        "set_aside": 9,
-        "problems": {"a: not a number": 7, "row: the same as one before": 1, "y: missing": 1},
-        "notes": {},
-    }
-
-
-def test_of_rows_that_repeat_others_the_first_are_listed() -> None:
-    found = Tally(rows=20)
-    found.repeat(np.array([], dtype=np.int64))
-    assert REPEATED not in found.counts
-    found.repeat(np.array([2, 3, 5]))
-    found.repeat(np.array([7, 8, 1234]))
-    assert found.described() == (
-        "6 bad rows: the same as one before in 6 (data rows 2, 3, 5, 7, 8, …)"
-    )
-
-
-def test_a_long_value_is_cut_in_a_report() -> None:
-    found = Tally()
-    found.add(validate.hold(csv("a,y", f"{'x' * 1000},no\n"), contract(NUMBER)))
-    assert len(found.described()) < 150
+def test_a_marker_among_values_of_several_types_is_missing_in_json_lines() -> None:
+    """The column is read as JSON there, whose values Arrow cannot choose between."""
+    marked = contract(NUMBER.model_copy(update={"markers": ("?",)}))
+    rows = [{"a": value, "y": "no"} for value in ("?", [1], 2.5)]
+    result = validate_part(Part("jsonl", as_lines(rows), "t"), marked)
+    assert result.is_valid.tolist() == [True, False, True]
+    assert result.rows["a"].to_pylist() == [None, 2.5]

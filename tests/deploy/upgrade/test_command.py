@@ -107,8 +107,8 @@ def test_a_release_without_make_upgrade_is_upgraded_from_the_copy_in_the_newer_o
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "upgrade: merged v0.2.0, in one commit; to undo: git reset --hard" in done.stdout
+    assert "upgrade: merged v0.2.0 in one commit; to undo it: git reset --hard" in done.stdout
     # Neither this params.yaml nor this folder is one that the stages take.
-    assert "new in params.yaml, with a default where you leave them out: raw" in done.stdout
+    assert "new keys in params.yaml, which have defaults: raw" in done.stdout
     assert re.search("^upgrade: dvc fails: .*not inside of a DVC repo", done.stdout, re.MULTILINE)
     assert "no stage runs again" not in done.stdout

@@ -90,7 +90,7 @@ def test_a_text_that_is_none_is_an_error_of_one_line() -> None:
         rename_key("a: [", ["a"], "b")
 
 
-@pytest.mark.parametrize("key", ["raw.source", "train.cross_validation", "gates.against"])
+@pytest.mark.parametrize("key", ["raw.source", "evaluate.cross_validation", "gates.against"])
 def test_a_key_of_the_shipped_params_moves_and_means_the_same(key: str) -> None:
     text = (ROOT / "params.yaml").read_text()
     block, name = key.split(".")

@@ -78,8 +78,8 @@ def test_a_clone_keeps_what_is_its_own_and_has_the_rest_merged(
         before, git(upstream, "rev-parse", "v0.2.0^{}")
     ]  # fmt: skip
     text = capsys.readouterr().out
-    assert "yours since you changed them: README.md;" in text
-    assert "not brought back, as you deleted them: files of bench" in text
+    assert "kept your version of README.md;" in text
+    assert "files that you deleted stay deleted: in bench" in text
     assert "MODEL_TAG=shop:0123456789ab make serve" in text
     git(folder, "reset", "--hard", before)  # as it says
 
@@ -296,7 +296,7 @@ def test_a_params_file_that_is_no_yaml_ends_it_before_anything_changes(
 ) -> None:
     folder = clone(upstream, tmp_path / "shop")
     before = commit(folder, {"params.yaml": "train: [\n"})
-    with pytest.raises(UpgradeError, match=r"^params\.yaml: not YAML: .*; mend it, commit it"):
+    with pytest.raises(UpgradeError, match=r"^params\.yaml: not YAML: .*; fix it, commit it"):
         upgrade(folder, "v0.2.0")
     assert git(folder, "rev-parse", "HEAD") == before
     assert git(folder, "status", "--porcelain") == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from cairn import params
+from cairn.params.file import load_params
 from cairn.paths import CONTRACT
 from cairn.tables import contract_file
 from deploy.local.upgrade.migrations import (
@@ -30,8 +30,8 @@ def test_a_second_time_changes_nothing() -> None:
     once = migrate(TEXT, moves)
     assert once.text == "train:\n  over: [{integer: true}]\n\nfit:\n  # Of all.\n  seed: 42\n"
     assert once.notes == (
-        "params.yaml: train.seed is fit.seed now, and was moved",
-        "params.yaml: train.over.*.whole is train.over.*.integer now, and was renamed",
+        "params.yaml: moved train.seed to fit.seed",
+        "params.yaml: renamed train.over.*.whole to train.over.*.integer",
     )
     assert migrate(once.text, moves) == (once.text, ())
 
@@ -54,7 +54,7 @@ def test_a_key_under_both_names_is_told_and_left() -> None:
         result = migrate(both, [Move(PARAMS, old, new)])
         assert result.text == both
         assert result.notes == (
-            f"params.yaml: {old} is {new} now, which is there too; take the old one out",
+            f"params.yaml: {old} is now {new}, and your file has both; delete the old one",
         )
 
 
@@ -72,7 +72,7 @@ def test_a_section_that_is_new_is_added(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     PARAMS.write_text("train:\n  seed: 1  # mine")
     shipped = "raw: {source: a}\ntrain: {seed: 2}\n"
-    assert migrate_files(shipped, []) == ["params.yaml: raw is new, and was added"]
+    assert migrate_files(shipped, []) == ["params.yaml: added the new section raw"]
     assert PARAMS.read_text() == "train:\n  seed: 1  # mine\n\nraw: {}\n"
     assert migrate_files(shipped, []) == []
 
@@ -94,8 +94,8 @@ def test_the_files_of_the_release_before_load_once_they_are_migrated(
     PARAMS.write_text(f"# Ours.\n{PARAMS.read_text()}")
     shipped = (ROOT / PARAMS).read_text()
     notes = migrate_files(shipped)
-    assert [note for note in notes if "by hand" in note or "take the old one out" in note] == []
-    migrated = params.load(PARAMS)
+    assert [note for note in notes if "by hand" in note or "delete the old one" in note] == []
+    migrated = load_params(PARAMS)
     assert migrated.train.arguments == values["train"]["arguments"]
     assert contract_file.read(CONTRACT).target.name == "target"
     assert PARAMS.read_text().startswith("# Ours.\n# Every knob")

@@ -64,8 +64,8 @@ def test_many_names_are_counted() -> None:
 def test_what_follows_runs_only_if_it_is_given_something_else() -> None:
     result = explain({"features": [{"changed deps": {"stages/features.py": "modified"}}]})
     assert "raw" not in result
-    assert result["train"] == ("only if features gives other data/train, data/test",)
-    assert result["evaluate"] == ("only if train gives other data/model",)
+    assert result["train"] == ("only if features writes different data/train, data/test",)
+    assert result["evaluate"] == ("only if train writes different data/model",)
 
 
 def test_a_stage_that_is_new_is_told_as_that() -> None:

@@ -92,7 +92,7 @@ def test_only_predict_has_other_arguments() -> None:
         {"route": "/predict", "input": {"properties": {"features": {}}}, "output": {}},
         {"route": "/other", "input": {"properties": {"a": {}}}},
     ]
-    found = make_client_schema({"name": "S", "routes": routes})
-    assert found["name"] == "S"
-    assert found["routes"][0]["input"]["properties"] == ARGUMENTS
-    assert found["routes"][1] == routes[1]
+    actual = make_client_schema({"name": "S", "routes": routes})
+    assert actual["name"] == "S"
+    assert actual["routes"][0]["input"]["properties"] == ARGUMENTS
+    assert actual["routes"][1] == routes[1]

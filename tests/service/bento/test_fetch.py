@@ -85,8 +85,8 @@ def test_another_hash_is_refused_before_it_is_opened(
         raise AssertionError("it was opened")
 
     monkeypatch.setattr(fetch, "unpack", opened)
-    found = bucket.put(packed(model=b"bytes"))
-    with pytest.raises(CairnError, match=rf"^MODEL_SHA256: {URI} is another file, {found}"):
+    actual = bucket.put(packed(model=b"bytes"))
+    with pytest.raises(CairnError, match=rf"^MODEL_SHA256: {URI} is another file, {actual}"):
         fetch.fetch_model(URI, "0" * 64)
     assert left(bucket) == set()
 
@@ -106,15 +106,15 @@ def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("AWS_ACCESS_KEY_ID", "secret\n", "AWS_ACCESS_KEY_ID has a space, a line break"),
         ("AWS_SESSION_TOKEN", "se cret", "AWS_SESSION_TOKEN has a space"),
         ("AWS_ENDPOINT_URL", "secret", "AWS_ENDPOINT_URL has to begin with http"),
     ],
 )
-def test_what_the_client_would_not_survive_is_refused(name: str, value: str, says: str) -> None:
-    with pytest.raises(CairnError, match=f"^{says}") as error:
+def test_what_the_client_would_not_survive_is_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(CairnError, match=f"^{message}") as error:
         fetch.check_environment({name: value})
     assert "secret" not in str(error.value)
 
@@ -122,7 +122,7 @@ def test_what_the_client_would_not_survive_is_refused(name: str, value: str, say
 def test_a_damaged_archive_is_told(bucket: Bucket) -> None:
     whole = packed(model=bytes(range(256)) * 99)
     sha256 = bucket.put(whole[:200] + b"damaged" + whole[207:])
-    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
 
 
@@ -135,14 +135,14 @@ def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.Monke
 
 def test_what_is_no_archive_is_told(bucket: Bucket) -> None:
     sha256 = bucket.put(b"not an archive")
-    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
     assert left(bucket) == set()
 
 
 def test_an_archive_writes_nowhere_else(bucket: Bucket) -> None:
     sha256 = bucket.put(packed(**{"..__..__outside": b"bytes"}))
-    with pytest.raises(CairnError, match=r"^MODEL_URI: this is no export of a model: "):
+    with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
     assert not (bucket.folder.parent / "outside").exists()
     assert left(bucket) == set()

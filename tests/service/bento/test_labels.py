@@ -43,18 +43,18 @@ def commit() -> None:
     git(*who, "commit", "--quiet", "--message", "all")
 
 
-def made() -> dict[str, str]:
+def make() -> dict[str, str]:
     return labels.make_labels("1-2", "cairn:ffff", CHAIN, FILES)
 
 
 @pytest.mark.usefixtures("repository")
 def test_they_lead_to_the_commit_and_to_every_hash_of_dvc_lock() -> None:
-    found = made()
-    assert found == {
+    actual = make()
+    assert actual == {
         "org.opencontainers.image.title": "cairn",
         "org.opencontainers.image.version": "1-2",
         "org.opencontainers.image.revision": git("rev-parse", "HEAD"),
-        "org.opencontainers.image.created": found["org.opencontainers.image.created"],
+        "org.opencontainers.image.created": actual["org.opencontainers.image.created"],
         "org.opencontainers.image.source": "https://example.org/you/churn",
         "cairn.model": "cairn:ffff",
         "cairn.model.sha256": "f" * 64,
@@ -62,19 +62,19 @@ def test_they_lead_to_the_commit_and_to_every_hash_of_dvc_lock() -> None:
         "cairn.dvc.data/raw/table": "2",
         "cairn.dvc.data/model/model.onnx": "3",
     }
-    assert found["org.opencontainers.image.created"].startswith("2026-01-02T03:04:05")
+    assert actual["org.opencontainers.image.created"].startswith("2026-01-02T03:04:05")
 
 
 def test_a_commit_that_changes_no_part_changes_no_label(repository: Path) -> None:
-    before = made()
+    before = make()
     (repository / "other.md").write_text("changed")
     commit()
-    assert made() == before
+    assert make() == before
 
 
 def test_a_part_that_is_not_committed_is_told(repository: Path) -> None:
     (repository / "code.py").write_text("changed")
-    assert made()["org.opencontainers.image.revision"].endswith("-changed")
+    assert make()["org.opencontainers.image.revision"].endswith("-changed")
 
 
 def test_outside_a_repository_there_are_those_of_the_model(
@@ -82,8 +82,8 @@ def test_outside_a_repository_there_are_those_of_the_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert "org.opencontainers.image.revision" not in made()
-    assert made()["cairn.model"] == "cairn:ffff"
+    assert "org.opencontainers.image.revision" not in make()
+    assert make()["cairn.model"] == "cairn:ffff"
 
 
 @pytest.mark.parametrize(

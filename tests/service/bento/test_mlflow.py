@@ -90,7 +90,7 @@ def test_all_workers_of_a_run_serve_the_version_that_the_first_was_told(
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("models:/small/9", r"version=9\) not found; newest versions: 4, 3, 2, 1; aliases: .*cha"),
         ("models:/small@none", "alias none not found; newest versions: 4, 3, 2, 1; aliases: .*cha"),
@@ -98,10 +98,10 @@ def test_all_workers_of_a_run_serve_the_version_that_the_first_was_told(
     ],
 )
 def test_what_mlflow_does_not_have_is_told_with_what_it_has(
-    server: str, uri: str, says: str
+    server: str, uri: str, message: str
 ) -> None:
-    wanted = f"^MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {server}: .*{says}"
-    with pytest.raises(CairnError, match=wanted):
+    expected = f"^MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {server}: .*{message}"
+    with pytest.raises(CairnError, match=expected):
         mlflow.resolve_version(uri, server)
 
 
@@ -113,10 +113,12 @@ def test_a_version_that_names_no_model_of_ours_is_told(server: str, number: str)
 
 
 def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
-    place = f"127.0.0.1:{free_ports(1)}"
-    with pytest.raises(CairnError, match=f"MLFLOW_TRACKING_URI: http://{place}: .*refused") as told:
-        mlflow.resolve_version("models:/small/1", f"http://user:secret@{place}")
-    assert "secret" not in str(told.value)
+    address = f"127.0.0.1:{free_ports(1)}"
+    with pytest.raises(
+        CairnError, match=f"MLFLOW_TRACKING_URI: http://{address}: .*refused"
+    ) as error:
+        mlflow.resolve_version("models:/small/1", f"http://user:secret@{address}")
+    assert "secret" not in str(error.value)
 
 
 class Guard(BaseHTTPRequestHandler):
@@ -156,7 +158,7 @@ def answering(handler: type[Guard]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("user", "given"),
+    ("user", "variables"),
     [
         ("", {"MLFLOW_TRACKING_USERNAME": "user", "MLFLOW_TRACKING_PASSWORD": "secret"}),
         ("", {"MLFLOW_TRACKING_TOKEN": "secret"}),
@@ -165,63 +167,66 @@ def answering(handler: type[Guard]) -> Iterator[str]:
     ],
 )
 def test_it_says_who_asks_as_mlflows_own_client_does(
-    monkeypatch: pytest.MonkeyPatch, user: str, given: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch, user: str, variables: dict[str, str]
 ) -> None:
-    for name, value in given.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with answering(Guard) as place:
-        assert mlflow.resolve_version("models:/a/1", f"http://{user}{place}") == Version(
+    with answering(Guard) as address:
+        assert mlflow.resolve_version("models:/a/1", f"http://{user}{address}") == Version(
             "1", "a:b", "c"
         )
 
 
 def test_who_is_not_known_is_told_what_to_set() -> None:
     with (
-        answering(Guard) as place,
+        answering(Guard) as address,
         pytest.raises(CairnError, match=r": it answers 401; set MLFLOW_TRACKING_USERNAME and "),
     ):
-        mlflow.resolve_version("models:/a/1", f"http://{place}")
+        mlflow.resolve_version("models:/a/1", f"http://{address}")
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("models:/a/1", "what answers there is no MLflow server"),
         ("models:/a@b", "it answers 404 Not Found; is it an MLflow server"),
     ],
 )
-def test_another_server_is_told(uri: str, says: str) -> None:
-    with answering(Page) as place, pytest.raises(CairnError, match=f"http://{place}: {says}"):
-        mlflow.resolve_version(uri, f"http://{place}")
+def test_another_server_is_told(uri: str, message: str) -> None:
+    with (
+        answering(Page) as address,
+        pytest.raises(CairnError, match=f"http://{address}: {message}"),
+    ):
+        mlflow.resolve_version(uri, f"http://{address}")
 
 
 @pytest.fixture(scope="module")
 def ready(server: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A service whose store has two entries of one content, both in MLflow, with a third one."""
-    made = whole.project(tmp_path_factory.mktemp("ready"))
-    tag = made.run("python", "-m", "service.bento.store").stdout.strip()
+    served_project = whole.project(tmp_path_factory.mktemp("ready"))
+    tag = served_project.run("python", "-m", "service.bento.store").stdout.strip()
     name, _, number = tag.partition(":")
-    models = Path(made.env["HOME"], "bentoml", "models")
+    models = Path(served_project.env["HOME"], "bentoml", "models")
     other = models / name / "other"
     shutil.copytree(models / name / number, other)
     (other / "model.yaml").write_text(
         (other / "model.yaml").read_text().replace(f"version: {number}", "version: other")
     )
-    sha256 = provenance.sha256(made.root / MODEL)
+    sha256 = provenance.hash_entry(served_project.root / MODEL)
     tags = (tag, f"{name}:other", f"{name}:gone")
     versions(server, "served", *({"bentoml_tag": each, "sha256": sha256} for each in tags))
-    made.env["MLFLOW_TRACKING_URI"] = server
-    made.env["MODEL_URI"] = "models:/served@champion"
-    return made
+    served_project.env["MLFLOW_TRACKING_URI"] = server
+    served_project.env["MODEL_URI"] = "models:/served@champion"
+    return served_project
 
 
 def chosen(project: Project, server: str, number: int) -> ServedModel:
     """What the service takes for that version."""
-    told = Settings(model_uri=f"models:/served/{number}", mlflow_tracking_uri=server)
+    error = Settings(model_uri=f"models:/served/{number}", mlflow_tracking_uri=server)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(Path(project.env["HOME"], "bentoml")))
         unused: Any = SimpleNamespace()
-        return choose(told, unused)
+        return choose(error, unused)
 
 
 @pytest.mark.real
@@ -230,10 +235,12 @@ def test_a_model_that_the_store_lacks_is_told_with_what_brings_it(
 ) -> None:
     assert chosen(ready, server, 2).tag.endswith(":other")
     name = r"[\w.-]+"
-    wanted = f"^MODEL_URI: models:/served/3 is {name}:gone, version 3 in MLflow: no {name}:gone in "
-    with pytest.raises(CairnError, match=wanted) as told:
+    expected = (
+        f"^MODEL_URI: models:/served/3 is {name}:gone, version 3 in MLflow: no {name}:gone in "
+    )
+    with pytest.raises(CairnError, match=expected) as error:
         chosen(ready, server, 3)
-    assert "bring it by `make register` at the commit whose dvc.lock has it" in str(told.value)
+    assert "bring it by `make register` at the commit whose dvc.lock has it" in str(error.value)
 
 
 @pytest.mark.real
@@ -242,16 +249,16 @@ def test_a_damaged_model_of_the_store_is_not_served(
     ready: Project, server: str, damage: bytes | None
 ) -> None:
     graph = chosen(ready, server, 2).folder / "model.onnx"
-    whole_ = graph.read_bytes()
+    original = graph.read_bytes()
     try:
         graph.write_bytes(damage) if damage else graph.unlink()
         with pytest.raises(CairnError, match=r"is damaged: .*; bentoml models delete .*:other re"):
             chosen(ready, server, 2)
     finally:
-        graph.write_bytes(whole_)
+        graph.write_bytes(original)
 
 
-def answered(client: httpx.Client) -> str:
+def read_version(client: httpx.Client) -> str:
     """The model that answers by now."""
     return str(client.post("/predict", json=whole.ROW).json()["model_version"])
 
@@ -273,15 +280,15 @@ def test_the_service_serves_what_an_alias_names_until_it_is_started_anew(
     client = MlflowClient(server)
     client.set_registered_model_alias("served", "champion", "1")
     with served(ready) as http:
-        first = answered(http)
+        first = read_version(http)
         client.set_registered_model_alias("served", "champion", "2")
         [worker] = workers()
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: bool(workers() - {worker}))
         wait_until(lambda: healthy(http))
-        assert answered(http) == first
+        assert read_version(http) == first
     with served(ready) as http:
-        assert answered(http) == f"{first.partition(':')[0]}:other"
+        assert read_version(http) == f"{first.partition(':')[0]}:other"
 
 
 def healthy(http: httpx.Client) -> bool:

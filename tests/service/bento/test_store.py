@@ -64,7 +64,7 @@ def ended() -> str:
 
 def test_the_model_that_dvc_lock_names_is_registered_and_served(store: ModelStore) -> None:
     tag = register_packed()
-    assert tag == f"small:{provenance.sha256(MODEL)[:12]}"
+    assert tag == f"small:{provenance.hash_entry(MODEL)[:12]}"
     assert [str(model.tag) for model in store.list()] == [tag]
     assert register_packed() == tag
 
@@ -112,17 +112,17 @@ def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
     train = {"name": "small", "arguments": {"max_depth": None, "class_weight": {0: 1, 1: 2.5}}}
     put = provenance.trace_new({"train": train})
     stored = store.get(bento_store.register(put))
-    found = parse_chain(stored.info.metadata)
+    actual = parse_chain(stored.info.metadata)
     weights = {"0": 1, "1": 2.5}  # a key of JSON is a text
     arguments = {"max_depth": None, "class_weight": weights}
-    assert found == {
+    assert actual == {
         **put.as_dict(),
         "params": {
             "raw": {"source": "t.csv", "sha256": None},
             "train": {"name": "small", "arguments": arguments},
         },
     }
-    assert orjson.loads(orjson.dumps(found)) == found
+    assert orjson.loads(orjson.dumps(actual)) == actual
 
 
 def test_a_missing_model_ends_the_process_with_what_brings_it(store: ModelStore) -> None:
@@ -164,7 +164,7 @@ def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelS
 def test_a_folder_that_is_no_model_of_ours_is_told(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "model.yaml").write_text(content)
-    with pytest.raises(CairnError, match="holds no model of Cairn"):
+    with pytest.raises(CairnError, match="holds no model that Cairn registered"):
         read_model(tmp_path)
 
 

@@ -7,6 +7,7 @@ import signal
 import warnings
 from typing import Any
 
+import h11
 import pytest
 from uvicorn import Config, Server
 from uvicorn.protocols.http import httptools_impl
@@ -54,11 +55,18 @@ def test_the_application_is_read_at_each_connection_and_headers_at_each_answer()
     "hook",
     [
         "connection_made", "data_received", "send_400_response", "_should_upgrade",
+        "timeout_keep_alive_handler",
         "_start_asgi_task", "_unset_keepalive_if_required", "_unsupported_upgrade_warning",
     ],
 )  # fmt: skip
 def test_uvicorn_s_protocol_has_the_hooks_that_ours_overrides_or_calls(hook: str) -> None:
     assert callable(getattr(HttpToolsProtocol, hook))
+
+
+def test_h11_keeps_what_has_come_of_a_head() -> None:
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(b"GET / HT")
+    assert connection.trailing_data == (b"GET / HT", False)
 
 
 def test_each_override_is_one_of_those_hooks() -> None:
@@ -126,10 +134,10 @@ def test_the_fast_path_sends_what_uvicorn_would() -> None:
 
 
 def test_another_version_is_warned_of_with_the_range() -> None:
-    wanted = (
+    expected = (
         r"the service relies on internals of uvicorn >=0\.1,<0\.2; uvicorn [0-9.]+ is installed"
     )
-    with pytest.warns(UserWarning, match=wanted):
+    with pytest.warns(UserWarning, match=expected):
         versions.check_version("uvicorn", (0, 1), (0, 2), "the service")
 
 

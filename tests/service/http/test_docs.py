@@ -43,8 +43,8 @@ def test_the_page_names_nothing_by_its_host_or_from_the_root() -> None:
 
 def test_every_part_that_the_page_names_is_there() -> None:
     parts = {f"/{part}" for part in PARTS.findall(docs.PAGE.decode())} - {"/docs.json"}
-    kinds = {path: dict(found.headers)[b"content-type"] for path in parts
-             if (found := get(path))}  # fmt: skip
+    kinds = {path: dict(actual.headers)[b"content-type"] for path in parts
+             if (actual := get(path))}  # fmt: skip
     assert kinds == {
         "/docs/start.js": b"text/javascript; charset=utf-8",
         "/docs/swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
@@ -138,11 +138,11 @@ def behind(prefix: str) -> Iterator[tuple[str, Seen]]:
             path = self.path.removeprefix(prefix)
             if path == "/docs.json":
                 return self.answer(200, orjson.dumps(DOCUMENT), [])
-            found = get(path) if self.path.startswith(prefix) else None
-            if found is None:
+            actual = get(path) if self.path.startswith(prefix) else None
+            if actual is None:
                 return self.answer(404, b"", [])
-            body = found.body + PERSON * (path == "/docs/start.js")
-            return self.answer(found.status, body, list(found.headers))
+            body = actual.body + PERSON * (path == "/docs/start.js")
+            return self.answer(actual.status, body, list(actual.headers))
 
         def do_POST(self) -> None:
             self.note()

@@ -24,9 +24,9 @@ def test_only_a_whole_key_opens(keys: list[str], key: str) -> None:
 
 
 def test_both_headers_are_looked_at() -> None:
-    asked = {b"authorization": b"Bearer a", b"x-api-key": b"b"}
-    assert read_presented(asked) == [b"a", b"b"]
-    assert Keys(("b",), None).allow(asked)
+    server = {b"authorization": b"Bearer a", b"x-api-key": b"b"}
+    assert read_presented(server) == [b"a", b"b"]
+    assert Keys(("b",), None).allow(server)
 
 
 def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ KINDS_OF = Contract(
 ALL = [CONTRACT, small.full().contract, ODD, KINDS_OF]
 
 
-def made(contract: Contract = CONTRACT, *, keys: bool = False, metrics_open: bool = True) -> Any:
+def make_document(
+    contract: Contract = CONTRACT, *, keys: bool = False, metrics_open: bool = True
+) -> Any:
     """The document as a client gets it."""
     built = describe_api(
         contract,
@@ -105,21 +107,21 @@ def accepted(reader: Reader, body: Any) -> bool:
 @pytest.mark.parametrize("contract", [*ALL, small.CONTRACT, small.FULL])
 @pytest.mark.parametrize("keys", [False, True])
 def test_the_document_is_openapi(contract: Contract, keys: bool) -> None:  # noqa: FBT001
-    validate(made(contract, keys=keys))
+    validate(make_document(contract, keys=keys))
 
 
 @settings(max_examples=10, deadline=None)
 @given(contract=small.contracts())
 def test_any_contract_has_a_document(contract: Contract) -> None:
-    document = made(contract)
+    document = make_document(contract)
     validate(document)
     for name in document["components"]["schemas"]:
         Draft202012Validator.check_schema(document["components"]["schemas"][name])
-    assert document == made(contract)
+    assert document == make_document(contract)
 
 
 def test_every_route_is_described_once() -> None:
-    document = made()
+    document = make_document()
     assert set(document["paths"]) == {
         "/predict", "/health", "/livez", "/readyz", "/health/live", "/health/ready", "/metrics",
         "/model", "/model/card", "/model/{picture}.png", "/", "/docs", "/docs.json",
@@ -129,22 +131,22 @@ def test_every_route_is_described_once() -> None:
 
 
 def test_the_server_is_where_the_document_is() -> None:
-    assert [server["url"] for server in made()["servers"]] == ["./"]
+    assert [server["url"] for server in make_document()["servers"]] == ["./"]
 
 
 def test_the_version_is_the_model_s() -> None:
-    assert made()["info"]["version"] == VERSION
+    assert make_document()["info"]["version"] == VERSION
 
 
 @pytest.mark.parametrize("contract", ALL)
 def test_each_example_works_when_it_is_sent(contract: Contract) -> None:
-    document, reader = made(contract), Reader(contract, MAX_ROWS)
-    found = {name: reader.read(orjson.dumps(body)) for name, body in bodies(document).items()}
+    document, reader = make_document(contract), Reader(contract, MAX_ROWS)
+    actual = {name: reader.read(orjson.dumps(body)) for name, body in bodies(document).items()}
     row = tuple(make_example(contract).values())
-    assert {name: rows.single for name, rows in found.items()} == {
+    assert {name: rows.single for name, rows in actual.items()} == {
         "row": True, "list": True, "records": False, "lists": False,
     }  # fmt: skip
-    for rows in found.values():
+    for rows in actual.values():
         assert [tuple(values) for values in rows.values] == [row] * (1 if rows.single else 2)
     for body in bodies(document).values():
         schema(document, "Request").validate(body)
@@ -152,7 +154,7 @@ def test_each_example_works_when_it_is_sent(contract: Contract) -> None:
 
 @pytest.mark.parametrize("contract", ALL)
 def test_the_example_of_an_error_is_what_is_said(contract: Contract) -> None:
-    document = made(contract)
+    document = make_document(contract)
     responses = document["paths"]["/predict"]["post"]["responses"]
     error = responses["422"]["content"]["application/json"]["example"]
     schema(document, "Error").validate(error)
@@ -166,7 +168,7 @@ def test_the_schema_takes_what_the_service_takes(
     request: tuple[Contract, list[dict[str, Any]]], data: st.DataObject
 ) -> None:
     contract, rows = request
-    document, reader = made(contract), Reader(contract, MAX_ROWS)
+    document, reader = make_document(contract), Reader(contract, MAX_ROWS)
     column = data.draw(st.sampled_from(contract.columns))
     # A list may make another shape of a row; JSON Schema's patterns know no calendar.
     wrong = data.draw(
@@ -209,7 +211,7 @@ def any_json(contract: Contract, values: st.SearchStrategy[Any]) -> st.SearchStr
     )
     return (
         values | row | good
-        | good.map(lambda found: {"features": [found[name] for name in contract.names]})
+        | good.map(lambda actual: {"features": [actual[name] for name in contract.names]})
         | st.fixed_dictionaries(
             {}, optional={"features": parts | values, "records": st.lists(row | good, max_size=4)}
         )
@@ -223,19 +225,19 @@ SHAPED = ("features", "records")
 def test_the_service_takes_all_that_the_schema_does(
     contract: Contract, values: st.SearchStrategy[Any]
 ) -> None:
-    reader, request = Reader(contract, MAX_ROWS), schema(made(contract), "Request")
-    found = Counter[bool]()
+    reader, request = Reader(contract, MAX_ROWS), schema(make_document(contract), "Request")
+    actual = Counter[bool]()
 
     @settings(max_examples=200, deadline=None)
     @given(body=any_json(contract, values))
     def agree(body: Any) -> None:
-        found[accepted(reader, body)] += 1
+        actual[accepted(reader, body)] += 1
         assert accepted(reader, body) or not request.is_valid(body)
 
     agree()
-    while min(found[True], found[False]) <= 10 and found.total() < 4000:
+    while min(actual[True], actual[False]) <= 10 and actual.total() < 4000:
         agree()  # a rare draw is almost all of one kind
-    assert min(found[True], found[False]) > 10
+    assert min(actual[True], actual[False]) > 10
 
 
 def test_a_header_is_the_title_of_its_column() -> None:
@@ -248,49 +250,49 @@ def test_a_header_is_the_title_of_its_column() -> None:
         identifier_header="Customer Id",
         target=Target(name="y", header="Subscribed?", classes=("no", "yes")),
     )
-    document = made(contract)
+    document = make_document(contract)
     row = document["components"]["schemas"]["Row"]["properties"]
     titles = {name: schema.get("title") for name, schema in row.items()}
     assert titles == {"emp_var_rate": "emp.var.rate", "age": None, "id": "Customer Id"}
     assert "Subscribed?" in document["info"]["summary"]
-    said = document["paths"]["/predict"]["post"]["description"]
-    assert "under the table's header" in said
-    assert "send null" in said
+    text = document["paths"]["/predict"]["post"]["description"]
+    assert "under the table's header" in text
+    assert "send null" in text
 
 
 def test_each_kind_of_column_has_its_schema() -> None:
-    row = made(KINDS_OF)["components"]["schemas"]["Row"]
-    found = row["properties"]
-    assert "pattern" in found["date"]
-    assert "format" not in found["date"]
-    assert found["row"]["anyOf"] == [{"type": "string", "format": "date"}, {"type": "null"}]
-    assert (found["class"]["type"], found["class"]["enum"]) == ("integer", [-3, 7, 70])
-    assert (found["self"]["type"], found["self"]["examples"]) == ("string", ["A b", "", "a-b"])
-    assert "enum" not in found["self"]
-    assert found["self"]["description"] == "any text"
-    assert found["0"]["anyOf"][0]["examples"] == [1, 2]
+    row = make_document(KINDS_OF)["components"]["schemas"]["Row"]
+    actual = row["properties"]
+    assert "pattern" in actual["date"]
+    assert "format" not in actual["date"]
+    assert actual["row"]["anyOf"] == [{"type": "string", "format": "date"}, {"type": "null"}]
+    assert (actual["class"]["type"], actual["class"]["enum"]) == ("integer", [-3, 7, 70])
+    assert (actual["self"]["type"], actual["self"]["examples"]) == ("string", ["A b", "", "a-b"])
+    assert "enum" not in actual["self"]
+    assert actual["self"]["description"] == "any text"
+    assert actual["0"]["anyOf"][0]["examples"] == [1, 2]
     assert row["required"] == ["date", "class", "self"]
 
 
 def test_the_identifier_is_in_rows_by_name_and_in_answers() -> None:
-    schemas = made(KINDS_OF)["components"]["schemas"]
+    schemas = make_document(KINDS_OF)["components"]["schemas"]
     assert "records" in schemas["Row"]["properties"]
     assert len(schemas["Values"]["prefixItems"]) == len(KINDS_OF.columns)
     for name, key in ("Prediction", "identifier"), ("Predictions", "identifiers"):
         assert key in schemas[name]["properties"]
         assert key not in schemas[name]["required"]
-    without = made(ODD)["components"]["schemas"]
+    without = make_document(ODD)["components"]["schemas"]
     assert not {"identifier", "identifiers"} & {
         key for name in ("Prediction", "Predictions") for key in without[name]["properties"]
     }
 
 
 def test_a_column_s_words_say_its_range_and_unit() -> None:
-    columns = made()["components"]["schemas"]["Row"]["properties"]
+    columns = make_document()["components"]["schemas"]["Row"]["properties"]
     assert columns["area"]["description"] == "a number (float32); unit: cm2"
     assert columns["count"]["type"] == "integer"
     assert columns["colour"]["description"] == "a category, or null"
-    ranged = made(ODD)["components"]["schemas"]["Row"]["properties"]["features"]
+    ranged = make_document(ODD)["components"]["schemas"]["Row"]["properties"]["features"]
     assert ranged["description"] == "a number (float32) at least -1 and at most 0.5, or null"
 
 
@@ -303,19 +305,21 @@ def test_a_column_s_words_say_its_range_and_unit() -> None:
     ],
 )
 def test_a_label_keeps_its_type(classes: tuple[Any, ...], label: Any) -> None:
-    document = made(CONTRACT.model_copy(update={"target": Target(name="y", classes=classes)}))
-    found = document["components"]["schemas"]["Label"]
-    assert found == {**label, "description": "A class of `y`."}
+    document = make_document(
+        CONTRACT.model_copy(update={"target": Target(name="y", classes=classes)})
+    )
+    actual = document["components"]["schemas"]["Label"]
+    assert actual == {**label, "description": "A class of `y`."}
     for one in classes:
         assert schema(document, "Label").is_valid(one)
-    shares = dict.fromkeys(Target(name="y", classes=classes).keys, 0.5)
-    assert schema(document, "Probabilities").is_valid(shares)
-    assert not schema(document, "Probabilities").is_valid({**shares, "z": 0.0})
+    fractions = dict.fromkeys(Target(name="y", classes=classes).keys, 0.5)
+    assert schema(document, "Probabilities").is_valid(fractions)
+    assert not schema(document, "Probabilities").is_valid({**fractions, "z": 0.0})
     assert not schema(document, "Probabilities").is_valid({classes[0]: 1.0})
 
 
 def test_every_error_of_predict_has_the_body_of_all_errors() -> None:
-    responses = made(keys=True)["paths"]["/predict"]["post"]["responses"]
+    responses = make_document(keys=True)["paths"]["/predict"]["post"]["responses"]
     elsewhere = {404, 405, 499}  # another path, another method, nobody there to be answered
     assert {int(status) for status in responses} - {200} == set(KINDS) - elsewhere
     for status, response in responses.items():
@@ -339,10 +343,10 @@ LOCKED = {"/predict", "/model", "/model/card", "/model/{picture}.png"}
     ],
 )
 def test_a_key_is_asked_for_where_keys_are_on(how: dict[str, Any], secured: set[str]) -> None:
-    document = made(**how)
-    found = list(operations(document))
-    assert {path for path, operation in found if "security" in operation} == secured
-    assert {path for path, operation in found if "401" in operation["responses"]} == secured
+    document = make_document(**how)
+    actual = list(operations(document))
+    assert {path for path, operation in actual if "security" in operation} == secured
+    assert {path for path, operation in actual if "401" in operation["responses"]} == secured
     assert ("securitySchemes" in document["components"]) is bool(secured)
 
 
@@ -372,7 +376,7 @@ def part(package: str, name: str) -> Any:
 def test_a_client_can_be_generated_of_odd_names_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contract: Contract
 ) -> None:
-    document = made(contract, keys=True)
+    document = make_document(contract, keys=True)
     package = generated(orjson.dumps(document), tmp_path, monkeypatch)
     models = part(package, "models")
     shapes = {"row": "Row", "list": "RowList", "records": "Rows", "lists": "RowLists"}
@@ -383,8 +387,8 @@ def test_a_client_can_be_generated_of_odd_names_too(
         for value in (*column.categories, *[None] * column.missing, *dates):
             row = {**make_example(contract), column.name: value}
             assert models.Row.from_dict(row).to_dict() == row
-    for told in ["C-1", 7, None] if contract.identifier else []:
-        row = {**make_example(contract), str(contract.identifier): told}
+    for description in ["C-1", 7, None] if contract.identifier else []:
+        row = {**make_example(contract), str(contract.identifier): description}
         assert models.Row.from_dict(row).to_dict() == row
 
 
@@ -457,8 +461,8 @@ def check_refusal(package: str, client: Any, document: Any) -> None:
 
 def check_service(package: str, client: Any, document: Any) -> None:
     names = ("health", "health_ready", "model", "readyz")
-    found = {name: part(package, f"api.service.{name}").sync(client=client) for name in names}
-    assert {found[probe].status.value for probe in ("readyz", "health_ready")} == {"ready"}
-    assert found["health"].model_version == document["info"]["version"]
-    columns = [column.name for column in found["model"].contract.columns]
+    actual = {name: part(package, f"api.service.{name}").sync(client=client) for name in names}
+    assert {actual[probe].status.value for probe in ("readyz", "health_ready")} == {"ready"}
+    assert actual["health"].model_version == document["info"]["version"]
+    columns = [column.name for column in actual["model"].contract.columns]
     assert columns == list(bodies(document)["row"])

@@ -69,8 +69,8 @@ def test_a_long_body_is_no_long_head() -> None:
 def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
     async def use(server: Server, port: int) -> None:
         waits = asyncio.create_task(talk(port, part))
-        found = server.server_state.connections
-        await until(lambda: [getattr(one, "head", None) for one in found] == [len(part)])
+        actual = server.server_state.connections
+        await until(lambda: [getattr(one, "head", None) for one in actual] == [len(part)])
         await asyncio.sleep(0.05)
         protocol.end_late(server.server_state.connections, 60)
         assert not waits.done()
@@ -84,10 +84,10 @@ def test_the_rest_of_a_head_that_came_while_this_process_did_not_run_is_not_late
     async def use(server: Server, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST[:-2])
-        found: Any = server.server_state.connections
-        await until(lambda: any(one.has_part() for one in found))
+        actual: Any = server.server_state.connections
+        await until(lambda: any(one.has_part() for one in actual))
         writer.write(REQUEST[-2:])  # at once: the server, in this loop, has not read it
-        protocol.end_late(found, 0)
+        protocol.end_late(actual, 0)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.close()
 
@@ -100,24 +100,24 @@ def test_the_rest_of_a_head_that_came_while_this_process_did_not_run_is_not_late
 def test_no_connection_is_closed_as_idle_on_which_a_request_has_come(
     loop: str, http: str, before: bytes, end: str
 ) -> None:
-    def close(found: Any) -> None:
+    def close(actual: Any) -> None:
         if end == "drain":
-            protocol.end_idle(found)
+            protocol.end_idle(actual)
         else:
-            for one in list(found):
+            for one in list(actual):
                 one.timeout_keep_alive_handler()
 
     async def use(server: Server, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        found = server.server_state.connections
-        await until(lambda: len(found) == 1)
+        actual = server.server_state.connections
+        await until(lambda: len(actual) == 1)
         if before:
             writer.write(before)
             await reader.readuntil(b"ok")
         writer.write(REQUEST)  # at once: the server, in this loop, has not read it
-        close(found)
+        close(actual)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
-        close(found)
+        close(actual)
         assert await reader.read() == b""
         writer.close()
 

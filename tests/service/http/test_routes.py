@@ -53,17 +53,17 @@ def test_every_shape_gets_the_same_answer() -> None:
 
 
 def test_requests_that_are_run_as_one_get_their_own_answers() -> None:
-    asked = worker()
-    slow = replace(asked, runner=Runner(asked.predictor.run, Cost(0.01, 0.0), latency=1.0))
+    server = worker()
+    slow = replace(server, runner=Runner(server.predictor.run, Cost(0.01, 0.0), latency=1.0))
     bodies = [orjson.dumps({"records": [row]}) for row in small.rows()[:8]]
 
     async def together() -> list[Answer]:
         request = scope("POST", "/predict")
         return await asyncio.gather(*(ask(slow, request, [body]) for body in bodies))
 
-    alone = [call("POST", "/predict", [body]).content for body in bodies]
-    assert len({one["confidences"][0] for one in alone}) == len(bodies)
-    for mine, grouped in zip(alone, asyncio.run(together()), strict=True):
+    single = [call("POST", "/predict", [body]).content for body in bodies]
+    assert len({one["confidences"][0] for one in single}) == len(bodies)
+    for mine, grouped in zip(single, asyncio.run(together()), strict=True):
         assert grouped.content["predictions"] == mine["predictions"]
         # A run of several rows adds in another order.
         assert grouped.content["confidences"] == pytest.approx(mine["confidences"], rel=1e-6)
@@ -209,17 +209,17 @@ def test_a_client_that_goes_away_is_no_bug() -> None:
     assert call("POST", "/predict", []).status == 499
 
 
-@pytest.mark.parametrize("given", [b"abc-1.2:3_4", b"x" * 128])
-def test_a_plain_request_id_is_kept(given: bytes) -> None:
-    answer = predict(ROW, headers=[JSON, (b"x-request-id", given)])
-    assert answer.content["request_id"] == given.decode()
-    assert answer.headers[b"x-request-id"] == given
+@pytest.mark.parametrize("headers_", [b"abc-1.2:3_4", b"x" * 128])
+def test_a_plain_request_id_is_kept(headers_: bytes) -> None:
+    answer = predict(ROW, headers=[JSON, (b"x-request-id", headers_)])
+    assert answer.content["request_id"] == headers_.decode()
+    assert answer.headers[b"x-request-id"] == headers_
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 129, b"a b", b"a\r\nset-cookie: x", b"\xff"])
-def test_any_other_request_id_is_one_of_our_own(given: bytes) -> None:
+@pytest.mark.parametrize("headers_", [b"", b"x" * 129, b"a b", b"a\r\nset-cookie: x", b"\xff"])
+def test_any_other_request_id_is_one_of_our_own(headers_: bytes) -> None:
     ids = {
-        predict(ROW, headers=[JSON, (b"x-request-id", given)]).content["request_id"]
+        predict(ROW, headers=[JSON, (b"x-request-id", headers_)]).content["request_id"]
         for _ in range(2)
     }
     assert len(ids) == 2
@@ -266,8 +266,8 @@ async def nothing(*_: Any) -> Any:
 def test_what_is_not_http_is_the_app_s() -> None:
     seen = []
 
-    async def app(given: Message, _receive: Any, _send: Any) -> None:
-        seen.append(given["type"])
+    async def app(headers_: Message, _receive: Any, _send: Any) -> None:
+        seen.append(headers_["type"])
 
     asyncio.run(Front(app, usual)({"type": "lifespan"}, nothing, nothing))
     assert seen == ["lifespan"]
@@ -301,13 +301,13 @@ def test_one_that_is_not_says_why_and_answers_all_the_same(
     draining: bool,  # noqa: FBT001
     says: str,
 ) -> None:
-    asked = worker()
-    asked.lifecycle.ready, asked.lifecycle.draining = ready, draining
-    answer = call("GET", path, headers=[], asked=asked)
+    server = worker()
+    server.lifecycle.ready, server.lifecycle.draining = ready, draining
+    answer = call("GET", path, headers=[], server=server)
     assert refused(answer, 503) == says
     assert int(answer.headers[b"retry-after"]) > 0
-    assert call("GET", "/livez", headers=[], asked=asked).status == 200
-    assert predict(ROW, asked=asked).status == 200
+    assert call("GET", "/livez", headers=[], server=server).status == 200
+    assert predict(ROW, server=server).status == 200
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui-bundle.js"])
@@ -324,18 +324,18 @@ def test_the_page_says_whether_a_key_is_asked_for() -> None:
         ({**LOCKED, "metrics_open": False}, b"model metrics"),
         ({"metrics_open": False}, b""),
     ):
-        answer = call("GET", "/", headers=[], asked=worker(**settings))
+        answer = call("GET", "/", headers=[], server=worker(**settings))
         assert answer.headers[b"content-type"] == b"text/html; charset=utf-8"
         assert b"script-src 'sha256-" in answer.headers[b"content-security-policy"]
-        assert b'data-locked="%s"' % locked in answer.content
+        assert b'data-keyed="%s"' % locked in answer.content
 
 
 def test_model_gives_an_example_that_works_and_what_is_for_people() -> None:
-    told = call("GET", "/model", headers=[]).content
-    assert predict(told["example"]).status == 200
-    assert told["evaluation"]["rows"] == {"train": 60, "test": 20}
-    assert told["card"] is True
-    for stem in told["pictures"]:
+    description = call("GET", "/model", headers=[]).content
+    assert predict(description["example"]).status == 200
+    assert description["evaluation"]["rows"] == {"train": 60, "test": 20}
+    assert description["card"] is True
+    for stem in description["pictures"]:
         answer = call("GET", f"/model/{stem}.png", headers=[])
         assert (answer.status, answer.headers[b"content-type"]) == (200, b"image/png")
         assert answer.content.startswith(b"\x89PNG")
@@ -349,13 +349,17 @@ def test_a_model_of_older_code_has_neither_card_nor_pictures(tmp_path: Path) -> 
     folder = small.save(tmp_path / "model")
     for file in (*(folder / "plots").iterdir(), folder / "card.md", folder / "evaluation.json"):
         file.unlink()
-    asked = worker(model=Predictor(folder, VERSION, {}))
-    told = call("GET", "/model", headers=[], asked=asked).content
-    assert (told["evaluation"], told["card"], told["pictures"]) == (None, False, [])
+    server = worker(model=Predictor(folder, VERSION, {}))
+    description = call("GET", "/model", headers=[], server=server).content
+    assert (description["evaluation"], description["card"], description["pictures"]) == (
+        None,
+        False,
+        [],
+    )
     for path in ("/model/card", "/model/roc.png"):
-        answer = call("GET", path, headers=[], asked=asked)
-        assert "train it anew" in refused(answer, 404)
-    assert call("GET", "/", headers=[], asked=asked).status == 200
+        answer = call("GET", path, headers=[], server=server)
+        assert "train it again" in refused(answer, 404)
+    assert call("GET", "/", headers=[], server=server).status == 200
 
 
 @pytest.mark.parametrize("path", ["/model/other.png", "/model/roc.svg", "/model/../roc.png"])
@@ -364,10 +368,10 @@ def test_there_is_no_other_picture(path: str) -> None:
 
 
 def test_pictures_and_the_parts_of_docs_are_one_route_each_in_the_metrics() -> None:
-    asked = worker()
+    server = worker()
     for path in ("/model/roc.png", "/model/plots/search.png", "/docs/start.js", "/docs/none.js"):
-        call("GET", path, headers=[], asked=asked)
-    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+        call("GET", path, headers=[], server=server)
+    text = call("GET", "/metrics", headers=[], server=server).content.decode()
     for line in (
         'cairn_requests_total{route="/model/{picture}.png",status="200"} 2.0',
         'cairn_requests_total{route="/docs/{file}",status="200"} 1.0',
@@ -402,9 +406,9 @@ def test_each_path_is_one_route_s() -> None:
     ],
 )
 def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
-    asked = worker(**LOCKED)
-    assert predict(ROW, headers=[JSON, header], asked=asked).status == 200
-    assert call("GET", "/model", headers=[header], asked=asked).status == 200
+    server = worker(**LOCKED)
+    assert predict(ROW, headers=[JSON, header], server=server).status == 200
+    assert call("GET", "/model", headers=[header], server=server).status == 200
 
 
 @pytest.mark.parametrize(
@@ -427,24 +431,24 @@ def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
     ],
 )  # fmt: skip
 def test_without_one_it_is_401(method: str, path: str, header: tuple[bytes, bytes]) -> None:
-    answer = call(method, path, headers=[JSON, header], asked=worker(**LOCKED))
+    answer = call(method, path, headers=[JSON, header], server=worker(**LOCKED))
     assert "Authorization: Bearer" in refused(answer, 401)
     assert answer.headers[b"www-authenticate"] == b"Bearer"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/", "/docs", "/docs.json"])
 def test_probes_and_the_pages_stay_open(path: str) -> None:
-    assert call("GET", path, headers=[], asked=worker(**LOCKED)).status == 200
+    assert call("GET", path, headers=[], server=worker(**LOCKED)).status == 200
 
 
 @pytest.mark.parametrize(("metrics_open", "status"), [(True, 200), (False, 401)])
 def test_metrics_follow_their_setting(metrics_open: bool, status: int) -> None:  # noqa: FBT001
-    asked = worker(**LOCKED, metrics_open=metrics_open)
-    assert call("GET", "/metrics", headers=[], asked=asked).status == status
+    server = worker(**LOCKED, metrics_open=metrics_open)
+    assert call("GET", "/metrics", headers=[], server=server).status == status
 
 
 def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
-    asked = worker(max_concurrency=1)
+    server = worker(max_concurrency=1)
 
     async def both() -> tuple[Any, Any]:
         come = asyncio.Event()
@@ -459,10 +463,10 @@ def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
             sent.append(message)
 
         first = asyncio.create_task(
-            Front(nothing, lambda: asked)(scope("POST", "/predict"), receive, send)
+            Front(nothing, lambda: server)(scope("POST", "/predict"), receive, send)
         )
         await asyncio.sleep(0)
-        second = await ask(asked, scope("POST", "/predict"), [orjson.dumps(ROW)])
+        second = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
         come.set()
         await first
         return sent[0]["status"], second
@@ -471,13 +475,13 @@ def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
     assert status == 200
     assert "in work already" in refused(second, 429)
     assert int(second.headers[b"retry-after"]) > 0
-    assert predict(ROW, asked=asked).status == 200
+    assert predict(ROW, server=server).status == 200
 
 
 def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = worker(max_concurrency=1, timeout_seconds=0.01)
+    server = worker(max_concurrency=1, timeout_seconds=0.01)
 
     async def late() -> int:
         sent: list[Message] = []
@@ -490,7 +494,7 @@ def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(
             sent.append(message)
 
         task = asyncio.create_task(
-            Front(nothing, lambda: asked)(scope("POST", "/predict"), receive, send)
+            Front(nothing, lambda: server)(scope("POST", "/predict"), receive, send)
         )
         await task
         status: int = sent[0]["status"]
@@ -498,8 +502,8 @@ def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(
         return status
 
     assert asyncio.run(late()) == 408
-    monkeypatch.setattr(asked.runner, "is_immediate", lambda _: True)  # and so in time
-    assert predict(ROW, asked=asked).status == 200
+    monkeypatch.setattr(server.runner, "is_immediate", lambda _: True)  # and so in time
+    assert predict(ROW, server=server).status == 200
 
 
 def test_a_task_that_is_cancelled_by_others_stays_so() -> None:
@@ -537,20 +541,20 @@ def test_many_rows_and_long_bodies_get_what_each_alone_gets() -> None:
     answer = predict({"records": rows})
     assert answer.status == 200
     assert len(answer.content["predictions"]) == len(rows)
-    alone = predict({"records": rows[:80]}).content
-    assert answer.content["predictions"][:80] == alone["predictions"]
+    single = predict({"records": rows[:80]}).content
+    assert answer.content["predictions"][:80] == single["predictions"]
 
 
 def test_an_answer_that_takes_too_long_is_504(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = worker(timeout_seconds=0.01)
+    server = worker(timeout_seconds=0.01)
 
     def slow(*_: Any) -> Any:
         time.sleep(0.3)
 
-    monkeypatch.setattr(asked.runner, "run", slow)
-    monkeypatch.setattr(asked.runner, "is_immediate", lambda _: False)
-    assert "within 0.01 s" in refused(predict(ROW, asked=asked), 504)
-    assert asked.slots.in_use == 0
+    monkeypatch.setattr(server.runner, "run", slow)
+    monkeypatch.setattr(server.runner, "is_immediate", lambda _: False)
+    assert "within 0.01 s" in refused(predict(ROW, server=server), 504)
+    assert server.slots.in_use == 0
 
 
 def logged(tmp_path: Path, level: str = "info", **settings: Any) -> tuple[Worker, Path]:
@@ -560,15 +564,15 @@ def logged(tmp_path: Path, level: str = "info", **settings: Any) -> tuple[Worker
     return worker(descriptor, log_level=level, **settings), path
 
 
-def lines(asked: Worker, path: Path) -> list[dict[str, Any]]:
-    asked.log.close()
+def lines(server: Worker, path: Path) -> list[dict[str, Any]]:
+    server.log.close()
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def test_a_request_is_one_line_of_the_log(tmp_path: Path) -> None:
-    asked, path = logged(tmp_path)
-    predict({"records": [ROW, ROW]}, headers=[JSON, (b"x-request-id", b"mine")], asked=asked)
-    (line,) = lines(asked, path)
+    server, path = logged(tmp_path)
+    predict({"records": [ROW, ROW]}, headers=[JSON, (b"x-request-id", b"mine")], server=server)
+    (line,) = lines(server, path)
     assert line.pop("latency_ms") > 0
     assert line.pop("timestamp").endswith("+00:00")
     assert line == {
@@ -580,33 +584,33 @@ def test_a_request_is_one_line_of_the_log(tmp_path: Path) -> None:
 def test_no_value_of_an_input_is_logged_unless_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, path = logged(tmp_path, "debug")
+    server, path = logged(tmp_path, "debug")
     hidden = "hidden-4711"
-    predict({**ROW, "colour": hidden}, asked=asked)
-    predict({**ROW, hidden: 1}, asked=asked)
+    predict({**ROW, "colour": hidden}, server=server)
+    predict({**ROW, hidden: 1}, server=server)
     call("POST", "/predict", [b'{"%s": 1, "%s": 1}' % (hidden.encode(), hidden.encode())],
-         asked=asked)  # fmt: skip
-    predict(ROW, query=b"echo=" + hidden.encode(), asked=asked)
-    call("GET", f"/{hidden}", asked=asked)
+         server=server)  # fmt: skip
+    predict(ROW, query=b"echo=" + hidden.encode(), server=server)
+    call("GET", f"/{hidden}", server=server)
 
     def broken(_: Any) -> Any:
         raise ValueError(hidden)
 
-    monkeypatch.setattr(asked.predictor.reader, "read", broken)
-    assert predict(ROW, asked=asked).status == 500
+    monkeypatch.setattr(server.predictor.reader, "read", broken)
+    assert predict(ROW, server=server).status == 500
     monkeypatch.undo()
-    found = lines(asked, path)
-    assert [line["status"] for line in found] == [422, 422, 400, 422, 404, 500]
-    assert [line["error"] for line in found] == [KINDS[line["status"]] for line in found]
+    actual = lines(server, path)
+    assert [line["status"] for line in actual] == [422, 422, 400, 422, 404, 500]
+    assert [line["error"] for line in actual] == [KINDS[line["status"]] for line in actual]
     assert hidden not in path.read_text()
-    assert "broken" in found[-1]["stack"]
+    assert "broken" in actual[-1]["stack"]
 
 
 def test_inputs_and_answers_are_logged_where_that_is_asked_for(tmp_path: Path) -> None:
-    asked, path = logged(tmp_path, log_inputs=True)
-    answer = predict({"records": [ROW, {**ROW, "area": ROW["area"] + 2}]}, asked=asked).content
-    predict(ROW, asked=asked)
-    many, one = lines(asked, path)
+    server, path = logged(tmp_path, log_inputs=True)
+    answer = predict({"records": [ROW, {**ROW, "area": ROW["area"] + 2}]}, server=server).content
+    predict(ROW, server=server)
+    many, one = lines(server, path)
     assert many["inputs"][0] == ROW
     assert many["predictions"] == answer["predictions"]
     assert many["confidences"] == answer["confidences"]
@@ -616,15 +620,15 @@ def test_inputs_and_answers_are_logged_where_that_is_asked_for(tmp_path: Path) -
 
 
 def test_rows_of_which_the_model_has_no_finite_answer_are_named_and_not_counted() -> None:
-    asked = worker()
+    server = worker()
     beyond = {**ROW, "area": 3.4e38, "depth": -3.4e38}
-    one = predict(beyond, asked=asked)
+    one = predict(beyond, server=server)
     assert "in 1 place" in refused(one, 422)
-    many = predict({"records": [ROW, beyond, ROW, beyond]}, asked=asked)
+    many = predict({"records": [ROW, beyond, ROW, beyond]}, server=server)
     assert "in 2 places" in refused(many, 422)
     assert [problem["row"] for problem in many.content["detail"]] == [1, 3]
     assert {problem["problem"] for problem in many.content["detail"]} == {"no answer"}
-    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    text = call("GET", "/metrics", headers=[], server=server).content.decode()
     assert "cairn_rows_total 0.0" in text.splitlines()
     assert "nan" not in text.lower()
 
@@ -635,12 +639,12 @@ def test_identifiers_and_features_are_logged_where_inputs_are(
     log_inputs: bool,  # noqa: FBT001
 ) -> None:
     path = tmp_path / "log"
-    asked = worker(
+    server = worker(
         model=full.predictor(), log=os.open(path, os.O_WRONLY | os.O_CREAT), log_inputs=log_inputs
     )
-    answer = predict({**full.ROW, "customer": "C-4711"}, asked=asked)
+    answer = predict({**full.ROW, "customer": "C-4711"}, server=server)
     assert answer.content["identifier"] == "C-4711"
-    (line,) = lines(asked, path)
+    (line,) = lines(server, path)
     if log_inputs:
         assert (line["inputs"], line["identifier"]) == ([full.ROW], "C-4711")
         assert list(line["columns"]) == [feature.name for feature in small.FULL.own]
@@ -651,16 +655,16 @@ def test_identifiers_and_features_are_logged_where_inputs_are(
 
 def test_a_wrong_identifier_is_not_logged_unless_inputs_are(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    asked = worker(os.open(path, os.O_WRONLY | os.O_CREAT), full.predictor())
-    assert predict({**full.ROW, "customer": ["C-4711"]}, asked=asked).status == 422
-    asked.log.close()
+    server = worker(os.open(path, os.O_WRONLY | os.O_CREAT), full.predictor())
+    assert predict({**full.ROW, "customer": ["C-4711"]}, server=server).status == 422
+    server.log.close()
     assert b"4711" not in path.read_bytes()
 
 
 def test_the_metrics_count_features_by_name() -> None:
-    asked = worker(model=full.predictor())
-    predict({"records": [full.ROW, {**full.ROW, "branch": 99, "born": None}]}, asked=asked)
-    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    server = worker(model=full.predictor())
+    predict({"records": [full.ROW, {**full.ROW, "branch": 99, "born": None}]}, server=server)
+    text = call("GET", "/metrics", headers=[], server=server).content.decode()
     for line in (
         'cairn_column_values_total{bucket="30",column="branch"} 1.0',
         'cairn_column_values_total{bucket="unknown",column="branch"} 1.0',
@@ -676,19 +680,19 @@ def test_the_metrics_count_features_by_name() -> None:
 def test_probes_are_not_in_the_log_unless_its_level_is_debug(tmp_path: Path) -> None:
     for level, count in ("info", 0), ("debug", 3):
         (tmp_path / level).mkdir()
-        asked, path = logged(tmp_path / level, level)
+        server, path = logged(tmp_path / level, level)
         for probe in ("/readyz", "/livez", "/metrics"):
-            call("GET", probe, headers=[], asked=asked)
-        assert len(lines(asked, path)) == count
+            call("GET", probe, headers=[], server=server)
+        assert len(lines(server, path)) == count
 
 
 def test_every_request_is_counted_by_route_and_status() -> None:
-    asked = worker()
-    predict(ROW, asked=asked)
-    predict({}, asked=asked)
-    call("GET", "/anything", asked=asked)
-    call("GET", "/else", asked=asked)
-    text = call("GET", "/metrics", headers=[], asked=asked).content.decode()
+    server = worker()
+    predict(ROW, server=server)
+    predict({}, server=server)
+    call("GET", "/anything", server=server)
+    call("GET", "/else", server=server)
+    text = call("GET", "/metrics", headers=[], server=server).content.decode()
     for line in (
         'cairn_requests_total{route="/predict",status="200"} 1.0',
         'cairn_requests_total{route="/predict",status="422"} 1.0',

@@ -13,27 +13,27 @@ from tests import small
 
 
 def test_what_a_model_has_is_read(tmp_path: Path) -> None:
-    found = artifacts.read_artifacts(small.save(tmp_path / "model"))
-    assert found.describe() == {
+    actual = artifacts.read_artifacts(small.save(tmp_path / "model"))
+    assert actual.describe() == {
         "evaluation": json.loads((tmp_path / "model" / "evaluation.json").read_text()),
         "card": True,
         "pictures": list(PICTURES),
     }
-    reply = found.reply_card()
+    reply = actual.reply_card()
     assert reply.body == (tmp_path / "model" / "card.md").read_bytes()
     assert dict(reply.headers)[b"content-type"] == b"text/markdown; charset=utf-8"
-    picture = found.reply_picture("/model/roc.png")
+    picture = actual.reply_picture("/model/roc.png")
     assert picture.body == (tmp_path / "model" / "plots" / "roc.png").read_bytes()
     assert dict(picture.headers)[b"content-type"] == b"image/png"
 
 
 def test_a_model_of_older_code_has_none_of_it(tmp_path: Path) -> None:
-    found = artifacts.read_artifacts(tmp_path)
-    assert found.describe() == {"evaluation": None, "card": False, "pictures": []}
-    with pytest.raises(Refused, match="train it anew") as no_card:
-        found.reply_card()
-    with pytest.raises(Refused, match="train it anew") as no_picture:
-        found.reply_picture("/model/search.png")
+    actual = artifacts.read_artifacts(tmp_path)
+    assert actual.describe() == {"evaluation": None, "card": False, "pictures": []}
+    with pytest.raises(Refused, match="train it again") as no_card:
+        actual.reply_card()
+    with pytest.raises(Refused, match="train it again") as no_picture:
+        actual.reply_picture("/model/search.png")
     assert no_card.value.status == no_picture.value.status == 404
 
 

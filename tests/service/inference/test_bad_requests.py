@@ -157,7 +157,7 @@ ODD_HEADERS = (
     b"x-request-id: a\r\nset-cookie: b=c", b"x-request-id: a%0d%0aset-cookie: b=c",
     b"expect: nothing",
     b"expect: 100-continue", b"upgrade: h2c", b"upgrade: websocket", b"a: " + b"b" * 60_000,
-    b"\r\n".join(b"a%d: b" % place for place in range(999)), b"accept: nothing", b"host: \xff",
+    b"\r\n".join(b"a%d: b" % index for index in range(999)), b"accept: nothing", b"host: \xff",
     b"te: trailers", b"range: bytes=0-", b"accept-encoding: gzip", b"x-http-method-override: GET",
     b"x-forwarded-for: \xff", b"x-original-url: /metrics", b"traceparent: nothing", b"bentoml-a: b",
 )  # fmt: skip
@@ -198,11 +198,11 @@ def shapes(row: dict[str, Any], column: str, value: bytes) -> Iterator[bytes]:
 
 def values(names: list[str]) -> Iterator[Bad]:
     row = dict(zip(names, MALIGNANT, strict=True))
-    for place, (status, these) in itertools.product(
+    for index, (status, these) in itertools.product(
         (0, len(names) // 2, len(names) - 1), ((422, WRONG), (400, BROKEN))
     ):
         for value in these:
-            for body in shapes(row, names[place], value):
+            for body in shapes(row, names[index], value):
                 yield Bad(post(body), status)
 
 
@@ -370,10 +370,10 @@ def answers(came: bytes) -> Iterator[Answer]:
 
 def complaint(bad: Bad, came: bytes) -> str:
     """What is wrong with the answers to a bad request; nothing if nothing is."""
-    found = list(answers(came))
-    if not found or found[-1].status != bad.status:
-        return f"{[answer.status for answer in found]}, not {bad.status}"
-    for answer in found:
+    actual = list(answers(came))
+    if not actual or actual[-1].status != bad.status:
+        return f"{[answer.status for answer in actual]}, not {bad.status}"
+    for answer in actual:
         content = orjson.loads(answer.content)
         right = (
             400 <= answer.status < 500
@@ -404,7 +404,7 @@ def test_no_bad_request_is_a_bug_and_each_says_what_is_wrong(project: Project) -
         with ThreadPoolExecutor(CLIENTS) as pool:
             came = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
         pairs = zip(sent, came, strict=True)
-        wrong = {bad.sent[:300]: found for bad, got in pairs if (found := complaint(bad, got))}
+        wrong = {bad.sent[:300]: actual for bad, got in pairs if (actual := complaint(bad, got))}
         assert not wrong
         assert client.post("/predict", json={"features": MALIGNANT}).json()["prediction"] == 0
         counts = requests(client)
@@ -424,7 +424,7 @@ def test_no_bad_date_code_or_name_is_a_bug_and_good_ones_are_answered(complete: 
         with ThreadPoolExecutor(CLIENTS) as pool:
             came = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
         pairs = zip(sent, came, strict=True)
-        wrong = {bad.sent[-300:]: found for bad, got in pairs if (found := complaint(bad, got))}
+        wrong = {bad.sent[-300:]: actual for bad, got in pairs if (actual := complaint(bad, got))}
         assert not wrong
         answer = client.post("/predict", json={"records": small.full_rows()}).json()
         assert len(answer["predictions"]) == small.ROWS
@@ -445,7 +445,7 @@ def requests(client: httpx.Client) -> Counter[tuple[str, int]]:
 
 
 @cache
-def asked() -> Worker:
+def server() -> Worker:
     """A worker that is answered by nothing but this module's property tests."""
     return workers.worker(api_keys=("right",), log_inputs=True)
 
@@ -520,7 +520,7 @@ def text(content: Any) -> bytes:
 @example(content={**ROW, "area": 10**400}, log=False)
 def test_any_json_is_answered_or_refused(content: Any, log: bool) -> None:  # noqa: FBT001
     query = b"echo=true" if log else b""
-    answer = call("POST", "/predict", [text(content)], OPENING, query, asked())
+    answer = call("POST", "/predict", [text(content)], OPENING, query, server())
     contract_kept(answer, "POST")
     assert answer.status in {200, 400, 422}
 
@@ -547,7 +547,7 @@ def test_any_rows_of_all_kinds_are_answered_or_refused(rows: Any, shape: str) ->
 @settings(deadline=None)
 @given(chunks=st.lists(BYTES, min_size=1, max_size=4), query=BYTES)
 def test_any_bytes_are_answered_or_refused(chunks: list[bytes], query: bytes) -> None:
-    answer = call("POST", "/predict", chunks, OPENING, query, asked())
+    answer = call("POST", "/predict", chunks, OPENING, query, server())
     contract_kept(answer, "POST")
     assert answer.status in {200, 400, 422}
 
@@ -564,4 +564,4 @@ def test_any_bytes_are_answered_or_refused(chunks: list[bytes], query: bytes) ->
 def test_any_request_is_answered_or_refused(
     method: str, path: str, headers: list[Header], query: bytes, body: bytes
 ) -> None:
-    contract_kept(call(method, path, [body], headers, query, asked()), method)
+    contract_kept(call(method, path, [body], headers, query, server()), method)

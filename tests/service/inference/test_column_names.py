@@ -79,14 +79,14 @@ def test_an_unknown_key_may_be_like_a_header(key: str, close: str | None) -> Non
 
 def test_few_unknown_keys_are_compared_and_each_once() -> None:
     suggest = NAMES.make_suggest()
-    assert [suggest(f"{place}") for place in range(ASKED)] == [None] * ASKED
+    assert [suggest(f"{index}") for index in range(ASKED)] == [None] * ASKED
     assert suggest("emp.var.rat") is None
     assert suggest("Emp-Var-Rate") == "emp.var.rate"  # is looked up
 
 
 def test_a_wide_contract_is_compared_in_part() -> None:
     columns = tuple(
-        Column(name=f"column_{place}", kind="number", missing=True) for place in range(5000)
+        Column(name=f"column_{index}", kind="number", missing=True) for index in range(5000)
     )
     suggest = Names(Contract(columns=columns, target=CONTRACT.target)).make_suggest()
     assert suggest("Column 4999") == "column_4999"

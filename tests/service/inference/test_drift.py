@@ -26,10 +26,10 @@ def feature(edges: tuple[float, ...] = (), counts: tuple[int, ...] = (3, 4)) -> 
 
 
 def count(values: list[float], buckets: drift.Buckets) -> list[int]:
-    found: list[int] = (
+    actual: list[int] = (
         drift.Counter([buckets]).count(np.array(values, np.float32)[:, None]).tolist()
     )
-    return found
+    return actual
 
 
 TEXTS = column("category", categories=("x", "y"))
@@ -73,8 +73,8 @@ def test_categories_that_are_not_listed_have_a_bucket_of_their_own(categories: A
 
 def test_a_category_may_have_the_name_of_a_bucket() -> None:
     named = column("category", categories=("missing", "unknown", "unknown_"), unknown=True)
-    found = drift.make_buckets(Feature(name="c", column="c"), named).names
-    assert found == ("missing", "unknown", "unknown_", "unknown__", "missing_")
+    actual = drift.make_buckets(Feature(name="c", column="c"), named).names
+    assert actual == ("missing", "unknown", "unknown_", "unknown__", "missing_")
 
 
 def test_a_number_of_which_the_contract_has_no_histogram_has_one_bucket() -> None:
@@ -84,17 +84,17 @@ def test_a_number_of_which_the_contract_has_no_histogram_has_one_bucket() -> Non
 
 
 def test_there_are_buckets_for_each_feature_and_before_training_for_those_of_the_columns() -> None:
-    made = Feature(name="ratio", column=None)
-    contract = small.FULL.model_copy(update={"features": (*small.FULL.own, made)})
+    fitted = Feature(name="ratio", column=None)
+    contract = small.FULL.model_copy(update={"features": (*small.FULL.own, fitted)})
     assert [feature.name for feature in contract.inputs] == [
         "opened_year", "opened_month", "opened_weekday", "opened_hour", "born_year", "born_day",
         "area", "size", "branch", "colour", "flag", "ratio",
     ]  # fmt: skip
-    found = drift.make_all_buckets(contract)
-    assert [len(buckets.names) for buckets in found] == [2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 3, 2]
+    actual = drift.make_all_buckets(contract)
+    assert [len(buckets.names) for buckets in actual] == [2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 3, 2]
     assert small.FULL.inputs == small.FULL.own
     names = [buckets.names for buckets in drift.make_all_buckets(small.FULL)]
-    assert names == [buckets.names for buckets in found[:-1]]
+    assert names == [buckets.names for buckets in actual[:-1]]
 
 
 @pytest.mark.parametrize("model", [small.fitted, small.full])
@@ -111,8 +111,8 @@ def test_the_training_data_itself_falls_as_its_histogram_says(
 def test_a_number_is_in_the_bucket_that_numpy_says(values: list[float], edges: set[float]) -> None:
     ordered = sorted(edges)
     finite = [value for value in values if not math.isnan(value)]
-    places = np.searchsorted(np.array(ordered, np.float32), np.array(finite, np.float32))
-    wanted = [*np.bincount(places, minlength=len(ordered) + 1), len(values) - len(finite)]
+    positions = np.searchsorted(np.array(ordered, np.float32), np.array(finite, np.float32))
+    wanted = [*np.bincount(positions, minlength=len(ordered) + 1), len(values) - len(finite)]
     given = feature(tuple(ordered), (0,) * (len(ordered) + 1))
     assert count(values, drift.make_buckets(given, column("number"))) == wanted
 

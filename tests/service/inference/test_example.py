@@ -19,7 +19,7 @@ def column(name: str, kind: str, **more: Any) -> Column:
     return Column.model_validate({"name": name, "kind": kind, **more})
 
 
-def seen(*found: tuple[Column, tuple[tuple[tuple[float, ...], tuple[int, ...]], ...]]) -> Contract:
+def seen(*actual: tuple[Column, tuple[tuple[tuple[float, ...], tuple[int, ...]], ...]]) -> Contract:
     """A contract of columns, with the edges and counts of each of their features."""
     features = [
         Feature(
@@ -27,10 +27,10 @@ def seen(*found: tuple[Column, tuple[tuple[tuple[float, ...], tuple[int, ...]], 
             column=of.name,
             histogram=Histogram(edges=edges, counts=counts, missing=0),
         )
-        for of, histograms in found
+        for of, histograms in actual
         for name, (edges, counts) in zip(of.features, histograms, strict=True)
     ]
-    columns = tuple(of for of, _ in found)
+    columns = tuple(of for of, _ in actual)
     return Contract(columns=columns, features=tuple(features), target=small.CONTRACT.target)
 
 
@@ -46,9 +46,9 @@ def test_an_example_is_the_middle_of_what_was_seen() -> None:
         (codes, (((), (1, 2, 0)),)),
         (open_ended, (((), (1, 2, 9)),)),
     )
-    found = example.make_example(contract)
-    assert found == {"n": 1.5, "i": 2, "b": True, "c": "z", "k": 1, "u": "y"}
-    assert [type(value) for value in found.values()] == [float, int, bool, str, int, str]
+    actual = example.make_example(contract)
+    assert actual == {"n": 1.5, "i": 2, "b": True, "c": "z", "k": 1, "u": "y"}
+    assert [type(value) for value in actual.values()] == [float, int, bool, str, int, str]
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_an_example_of_a_date_is_one_of_the_calendar(
 
 @pytest.mark.parametrize("contract", [small.CONTRACT, small.FULL, small.full().contract])
 def test_an_example_is_allowed_and_has_no_identifier(contract: Contract) -> None:
-    found = example.make_example(contract)
-    assert tuple(found) == contract.names
-    assert Reader(contract).check(found) == ([tuple(found.values())], True, None)
+    actual = example.make_example(contract)
+    assert tuple(actual) == contract.names
+    assert Reader(contract).check(actual) == ([tuple(actual.values())], True, None)
 
 
 @settings(max_examples=50, deadline=None)

@@ -31,7 +31,7 @@ def refusal(body: bytes) -> Refused:
 
 
 @pytest.mark.parametrize(
-    ("content", "places", "said"),
+    ("content", "positions", "output"),
     [
         ({"a": math.nan, "b.c": 1}, [(0, "a", "NaN")], "row 0, column 'a': NaN"),
         ([ROW, {"a": 1, "b.c": -math.inf}], [(1, "b.c", "-Infinity")], "row 1, column 'b.c'"),
@@ -45,27 +45,27 @@ def refusal(body: bytes) -> Refused:
     ],
 )
 def test_each_nan_is_named_with_its_row_and_column(
-    content: Any, places: list[tuple[int, str, str]], said: str
+    content: Any, positions: list[tuple[int, str, str]], output: str
 ) -> None:
-    found = refusal(json.dumps(content).encode())
-    assert [(one.row, one.column, one.got) for one in found.detail] == places
-    assert {(one.problem, one.allowed) for one in found.detail} == {
+    actual = refusal(json.dumps(content).encode())
+    assert [(one.row, one.column, one.got) for one in actual.detail] == positions
+    assert {(one.problem, one.allowed) for one in actual.detail} == {
         ("not JSON", "null, or a number")
     }
-    assert found.error.startswith("the body is not JSON: ")
-    assert said in found.error
-    assert "send null" in found.error
+    assert actual.error.startswith("the body is not JSON: ")
+    assert output in actual.error
+    assert "send null" in actual.error
 
 
 def test_of_many_nans_the_first_are_listed_and_all_are_counted() -> None:
-    found = refusal(json.dumps([{"a": math.nan, "b.c": math.nan}] * 300).encode())
-    assert len(found.detail) == LISTED
-    assert "(and 599 more)" in found.error
+    actual = refusal(json.dumps([{"a": math.nan, "b.c": math.nan}] * 300).encode())
+    assert len(actual.detail) == LISTED
+    assert "(and 599 more)" in actual.error
 
 
 def test_a_nan_where_no_value_is_has_no_place() -> None:
-    found = refusal(b'{"a": [NaN], "b.c": 1}')
-    assert (found.error, found.detail) == (
+    actual = refusal(b'{"a": [NaN], "b.c": 1}')
+    assert (actual.error, actual.detail) == (
         "the body is not JSON: it has NaN or Infinity; send null", [],
     )  # fmt: skip
 
@@ -74,8 +74,8 @@ def test_a_number_too_large_for_a_float_is_none_of_json_s_problems() -> None:
     with pytest.raises(Refused) as error:
         READER.read(b'{"a": 1e999, "b.c": 1}')
     assert error.value.status == 422
-    found = refusal(b'[{"a": 1e999, "b.c": NaN}]')
-    assert [one.column for one in found.detail] == ["b.c"]
+    actual = refusal(b'[{"a": 1e999, "b.c": NaN}]')
+    assert [one.column for one in actual.detail] == ["b.c"]
 
 
 def test_the_text_nan_is_a_text() -> None:
@@ -101,13 +101,13 @@ def test_an_answer_with_the_input_is_json_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "output"),
     [
         (json.dumps(ROW).encode("utf-16"), "it is UTF-16; send UTF-8"),
         (json.dumps(ROW).encode("utf-32"), "it is UTF-32; send UTF-8"),
         (json.dumps(ROW).encode("utf-16-be"), "it is UTF-16 or UTF-32; send UTF-8"),
         (json.dumps(ROW).encode("utf-16-le"), "it is UTF-16 or UTF-32; send UTF-8"),
-        ('{"größe": 1}'.encode("latin-1"), "byte 5, 0xf6, is no UTF-8; send UTF-8"),
+        ('{"größe": 1}'.encode("latin-1"), "byte 5, 0xf6, is not UTF-8; send UTF-8"),
         (codecs.BOM_UTF8 + b"{", "EOF while parsing an object at line 1 column 1"),
         (codecs.BOM_UTF8 + b'{"a": NaN}', "row 0, column 'a': NaN is not JSON; send null"),
         (b'{"a": NaN', "expected value at line 1 column 7"),
@@ -115,10 +115,10 @@ def test_an_answer_with_the_input_is_json_all_the_same() -> None:
         (b"NaN", "expected value"),
     ],
 )
-def test_a_body_of_another_kind_is_told_as_that(body: bytes, said: str) -> None:
+def test_a_body_of_another_kind_is_told_as_that(body: bytes, output: str) -> None:
     try:
-        found = refusal(body)
+        actual = refusal(body)
     except AssertionError:
         assert body == b"NaN"  # JSON, but no row
         return
-    assert said in found.error
+    assert output in actual.error

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cairn.contract import MISSING_TEXTS, Column, Contract, LeftOut, Target
 from cairn.formats import read_date, read_number
-from cairn.transform import matrix
+from cairn.transform import to_matrix
 from service.http.errors import Refused
 from service.inference import lenient
 from service.inference.rows import Reader
@@ -96,7 +96,7 @@ EPOCH = Column(name="a", kind="date", parts=("year",), format="epoch s")
 
 
 @pytest.mark.parametrize(
-    ("column", "given_value", "wanted"),
+    ("column", "given_value", "expected"),
     [
         (NUMBER, "42", 42.0), (NUMBER, " 42 ", 42.0), (NUMBER, "-1.5e3", -1500.0),
         (NUMBER, "\N{MINUS SIGN}2", -2.0), (NUMBER, ".5", 0.5),
@@ -128,10 +128,10 @@ EPOCH = Column(name="a", kind="date", parts=("year",), format="epoch s")
     ],
 )  # fmt: skip
 def test_a_value_is_read_as_its_table_means_it(
-    column: Column, given_value: Any, wanted: Any
+    column: Column, given_value: Any, expected: Any
 ) -> None:
-    found = value(reader(column), given_value)
-    assert (found, type(found)) == (wanted, type(wanted))
+    actual = value(reader(column), given_value)
+    assert (actual, type(actual)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_has_the_contract_s_names_or_the_table_s_headers(row: dict[str, Any]) -> None:
-    wanted = [VALUES]
-    found = READER.read(orjson.dumps(row))
-    assert [tuple(values) for values in found.values] == wanted
-    assert (found.single, found.identifiers) == (True, ["C-1"])
+    expected = [VALUES]
+    actual = READER.read(orjson.dumps(row))
+    assert [tuple(values) for values in actual.values] == expected
+    assert (actual.single, actual.identifiers) == (True, ["C-1"])
     many = READER.read(orjson.dumps([row, STRICT, row]))
-    assert [tuple(values) for values in many.values] == wanted * 3
+    assert [tuple(values) for values in many.values] == expected * 3
     assert (many.single, many.identifiers) == (False, ["C-1"] * 3)
 
 
@@ -227,26 +227,27 @@ def test_each_orient_of_pandas_is_read(orient: Any, date_format: Any) -> None:
     table = frame()
     if orient == "values":
         table = table[[CONTRACT.headers[name] for name in CONTRACT.names]]
-    found = READER.read(table.to_json(orient=orient, date_format=date_format).encode())
+    actual = READER.read(table.to_json(orient=orient, date_format=date_format).encode())
     other = list(VALUES)
     other[1], other[4], other[7] = None, "7", None
-    wanted = matrix([VALUES, other], CONTRACT, ENGINEERING)
-    assert np.array_equal(matrix(found.values, CONTRACT, ENGINEERING), wanted, equal_nan=True)
-    assert not found.single
+    expected = to_matrix([VALUES, other], CONTRACT, ENGINEERING)
+    assert np.array_equal(to_matrix(actual.values, CONTRACT, ENGINEERING), expected, equal_nan=True)
+    assert not actual.single
 
 
 def test_rows_of_a_csv_reader_have_the_features_of_those_in_json() -> None:
     rows = [TABLE] * 3
-    found = READER.read(json.dumps({"records": rows}).encode())
+    actual = READER.read(json.dumps({"records": rows}).encode())
     assert np.array_equal(
-        matrix(found.values, CONTRACT, ENGINEERING), matrix([VALUES] * 3, CONTRACT, ENGINEERING)
+        to_matrix(actual.values, CONTRACT, ENGINEERING),
+        to_matrix([VALUES] * 3, CONTRACT, ENGINEERING),
     )
 
 
 def test_an_identifier_that_pandas_made_a_float_is_the_whole_number() -> None:
-    for given_value, wanted in ((7.0, 7), ("7.0", "7.0"), (" 7", " 7"), (None, None)):
-        found = READER.check({**TABLE, "Row Id": given_value}).identifiers
-        assert found == (None if wanted is None else [wanted])
+    for given_value, expected in ((7.0, 7), ("7.0", "7.0"), (" 7", " 7"), (None, None)):
+        actual = READER.check({**TABLE, "Row Id": given_value}).identifiers
+        assert actual == (None if expected is None else [expected])
 
 
 def test_a_problem_names_a_column_as_the_request_did_and_one_that_is_missing_by_its_header() -> (
@@ -298,10 +299,10 @@ TEXTS = st.text(max_size=9) | st.text("0123456789.,-+()$% €e/:TZ", max_size=12
 @given(text=TEXTS, form=FORMS)
 def test_a_text_is_the_number_that_the_formats_say(text: str, form: str | None) -> None:
     read = reader(Column(name="a", kind="number", format=form, missing=True))
-    wanted = None if text.strip() in MISSING_TEXTS else read_number(text, form)
-    is_good = text.strip() in MISSING_TEXTS or (wanted is not None and abs(wanted) < 1e38)
+    expected = None if text.strip() in MISSING_TEXTS else read_number(text, form)
+    is_good = text.strip() in MISSING_TEXTS or (expected is not None and abs(expected) < 1e38)
     if is_good:
-        assert value(read, text) == wanted
+        assert value(read, text) == expected
     else:
         with pytest.raises(Refused):
             value(read, text)
@@ -313,11 +314,11 @@ DATES = st.dates().map(str) | st.dates().map(lambda day: day.strftime("%d.%m.%Y"
 @given(text=DATES, form=st.sampled_from([None, "%d.%m.%Y", "%Y-%d-%m", "%m/%d/%y", "epoch ms"]))
 def test_a_text_is_the_date_that_the_formats_say(text: str, form: str | None) -> None:
     read = reader(Column(name="a", kind="date", parts=("year",), format=form, missing=True))
-    wanted = read_date(text, form)
+    expected = read_date(text, form)
     if text.strip() in MISSING_TEXTS:
         assert value(read, text) is None
-    elif wanted is None:
+    elif expected is None:
         with pytest.raises(Refused):
             value(read, text)
     else:
-        assert read_date(value(read, text)) == wanted
+        assert read_date(value(read, text)) == expected

@@ -47,10 +47,10 @@ def refusal(content: Any, reader: Reader = READER) -> Refused:
 
 
 def problem(content: Any, reader: Reader = READER) -> Problem:
-    found = refusal(content, reader)
-    assert found.status == 422
-    assert found.error == "the request breaks the contract in 1 place"
-    (one,) = found.detail
+    actual = refusal(content, reader)
+    assert actual.status == 422
+    assert actual.error == "the request breaks the contract in 1 place"
+    (one,) = actual.detail
     return one
 
 
@@ -86,13 +86,13 @@ def test_one_wrong_value_is_one_problem_that_names_its_row_and_column(
     # A list that begins with a list is many rows, whatever was meant; so is an object of them.
     assume(column != contract.columns[0] or not isinstance(value, list))
     assume(len(contract.columns) > 1 or not isinstance(value, list | dict))
-    broken = [{**good, column.name: value} if place == row else good
-              for place, good in enumerate(rows)]  # fmt: skip
+    broken = [{**good, column.name: value} if index == row else good
+              for index, good in enumerate(rows)]  # fmt: skip
     for body in shapes(contract, broken):
-        found = problem(body, Reader(contract))
-        assert (found.row, found.column) == (row, column.name)
-        assert found.got == (value if not isinstance(value, list | dict | str) else found.got)
-        assert found.allowed
+        actual = problem(body, Reader(contract))
+        assert (actual.row, actual.column) == (row, column.name)
+        assert actual.got == (value if not isinstance(value, list | dict | str) else actual.got)
+        assert actual.allowed
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_one_wrong_value_is_one_problem_that_names_its_row_and_column(
     ],
 )
 def test_a_list_of_one_row_is_a_list(rows: Any, single: bool) -> None:  # noqa: FBT001
-    found = READER.read(orjson.dumps(rows))
-    assert (named(READER, found.values), found.single) == ([GOOD], single)
+    actual = READER.read(orjson.dumps(rows))
+    assert (named(READER, actual.values), actual.single) == ([GOOD], single)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_list_of_one_row_is_a_list(rows: Any, single: bool) -> None:  # noqa: 
 def test_a_problem_says_what_is_wrong_what_came_and_what_is_allowed(
     column: str, value: Any, what: str, got: Any, allowed: Any
 ) -> None:
-    found = problem({**GOOD, column: value})
-    assert found == Problem(row=0, column=column, problem=what, got=got, allowed=allowed)
+    actual = problem({**GOOD, column: value})
+    assert actual == Problem(row=0, column=column, problem=what, got=got, allowed=allowed)
 
 
 def test_a_whole_number_may_be_written_as_a_float() -> None:
@@ -174,9 +174,9 @@ def test_what_json_cannot_say_is_no_number(column: str, value: float) -> None:
 def test_a_number_too_large_for_any_float_is_a_problem_that_json_can_hold(
     value: bytes, problem_of_it: str, got: Any
 ) -> None:
-    found = problem(b'{"n": %s, "b": true}' % value)
-    assert (found.problem, found.got) == (problem_of_it, got)
-    assert orjson.dumps(found.model_dump())
+    actual = problem(b'{"n": %s, "b": true}' % value)
+    assert (actual.problem, actual.got) == (problem_of_it, got)
+    assert orjson.dumps(actual.model_dump())
 
 
 def test_a_column_that_may_be_missing_may_be_left_out_and_another_may_not() -> None:
@@ -193,9 +193,9 @@ def test_an_unknown_column_is_named_with_those_that_are_known() -> None:
 
 
 def test_every_problem_of_every_row_is_named_at_once() -> None:
-    found = refusal({"records": [{**GOOD, "n": "x", "b": 0}, GOOD, {**GOOD, "c": "y"}]})
-    assert found.error == "the request breaks the contract in 3 places"
-    assert [(one.row, one.column) for one in found.detail] == [(0, "n"), (0, "b"), (2, "c")]
+    actual = refusal({"records": [{**GOOD, "n": "x", "b": 0}, GOOD, {**GOOD, "c": "y"}]})
+    assert actual.error == "the request breaks the contract in 3 places"
+    assert [(one.row, one.column) for one in actual.detail] == [(0, "n"), (0, "b"), (2, "c")]
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_every_problem_of_every_row_is_named_at_once() -> None:
 def test_what_is_no_row_is_a_problem_of_the_row_or_of_the_whole(
     content: Any, row: int | None, what: str, got: Any
 ) -> None:
-    found = problem(content)
-    assert (found.row, found.column, found.problem, found.got) == (row, None, what, got)
+    actual = problem(content)
+    assert (actual.row, actual.column, actual.problem, actual.got) == (row, None, what, got)
 
 
 def test_a_row_of_the_wrong_length_names_the_columns_in_order() -> None:
@@ -233,10 +233,10 @@ def test_a_column_may_bear_the_name_of_a_shape() -> None:
     columns = tuple(Column(name=name, kind="number") for name in ("features", "records"))
     reader = Reader(Contract(columns=columns, target=CONTRACT.target))
     assert reader.read(b'{"features": 1, "records": 2}') == ([(1, 2)], True, None)
-    alone = Reader(Contract(columns=columns[:1], target=CONTRACT.target))
-    assert alone.read(b'{"features": 1}') == ([(1,)], True, None)
-    assert alone.read(b'{"features": [1]}') == ([(1,)], True, None)
-    assert alone.read(b'{"records": [{"features": 1}]}') == ([(1,)], False, None)
+    one_row = Reader(Contract(columns=columns[:1], target=CONTRACT.target))
+    assert one_row.read(b'{"features": 1}') == ([(1,)], True, None)
+    assert one_row.read(b'{"features": [1]}') == ([(1,)], True, None)
+    assert one_row.read(b'{"records": [{"features": 1}]}') == ([(1,)], False, None)
 
 
 FULL = Reader(small.FULL)
@@ -303,8 +303,8 @@ def test_what_is_no_date_of_the_calendar_is_refused(date: str) -> None:
 def test_a_problem_with_a_date_a_code_or_a_name_says_what_is_allowed(
     column: str, value: Any, what: str, allowed: Any
 ) -> None:
-    found = problem({**FULL_ROW, column: value}, FULL)
-    assert (found.column, found.problem, found.allowed) == (column, what, allowed)
+    actual = problem({**FULL_ROW, column: value}, FULL)
+    assert (actual.column, actual.problem, actual.allowed) == (column, what, allowed)
 
 
 @pytest.mark.parametrize(
@@ -343,9 +343,9 @@ def test_without_an_identifier_there_is_none() -> None:
 
 
 def test_an_identifier_has_no_place_in_a_list() -> None:
-    found = problem({"features": ["C-1", *FULL_ROW.values()]}, FULL)
-    assert (found.problem, found.got) == ("wrong number of values", 8)
-    assert found.allowed == "a list of 7 values: opened, born, area, size, branch, colour, flag"
+    actual = problem({"features": ["C-1", *FULL_ROW.values()]}, FULL)
+    assert (actual.problem, actual.got) == ("wrong number of values", 8)
+    assert actual.allowed == "a list of 7 values: opened, born, area, size, branch, colour, flag"
 
 
 def test_an_unknown_column_is_told_beside_the_identifier() -> None:
@@ -358,12 +358,12 @@ def test_an_identifier_may_bear_the_name_of_a_shape() -> None:
         identifier="records",
         target=CONTRACT.target,
     )
-    found = Reader(contract).read(b'{"features": 1, "records": "C-1"}')
-    assert found == ([(1,)], True, ["C-1"])
+    actual = Reader(contract).read(b'{"features": 1, "records": "C-1"}')
+    assert actual == ([(1,)], True, ["C-1"])
     column = Column(name="n", kind="number", missing=True)
-    alone = Reader(Contract(columns=(column,), identifier="features", target=CONTRACT.target))
-    assert alone.read(b'{"features": [1]}') == ([(1,)], True, None)
-    assert alone.read(b'{"features": 7}') == ([(None,)], True, [7])
+    one_row = Reader(Contract(columns=(column,), identifier="features", target=CONTRACT.target))
+    assert one_row.read(b'{"features": [1]}') == ([(1,)], True, None)
+    assert one_row.read(b'{"features": 7}') == ([(None,)], True, [7])
 
 
 @pytest.mark.parametrize(
@@ -383,10 +383,10 @@ def test_an_identifier_may_bear_the_name_of_a_shape() -> None:
     ],
 )
 def test_what_is_no_json_is_400_and_says_where(body: bytes) -> None:
-    found = refusal(body)
-    assert found.status == 400
-    assert found.error.startswith("the body is not JSON: ")
-    assert found.detail == []
+    actual = refusal(body)
+    assert actual.status == 400
+    assert actual.error.startswith("the body is not JSON: ")
+    assert actual.detail == []
 
 
 @given(body=st.binary(max_size=50))
@@ -414,22 +414,22 @@ NEARLY = st.dictionaries(
 def test_no_json_does_more_than_be_refused_with_problems_that_json_can_hold(
     content: Any, reader: Reader
 ) -> None:
-    found = None
+    actual = None
     try:
         reader.read(orjson.dumps(content))
     except Refused as refused:
-        found = refused
-    if found:
-        assert found.status == 422
-        assert found.detail
-        assert orjson.dumps([one.model_dump() for one in found.detail])
+        actual = refused
+    if actual:
+        assert actual.status == 422
+        assert actual.detail
+        assert orjson.dumps([one.model_dump() for one in actual.detail])
 
 
 BAD = {"n": "x", "b": 0}
 
 
 @pytest.mark.parametrize(
-    ("content", "places", "rows"),
+    ("content", "positions", "rows"),
     [
         ({"features": [[]] * 101}, "101", list(range(100))),
         ({"features": [[1.5, 2, True, "x"], *[[]] * 1100]}, "1,100", list(range(1, 101))),
@@ -448,49 +448,49 @@ BAD = {"n": "x", "b": 0}
     ],
 )
 def test_of_many_problems_the_first_are_listed_and_all_are_counted(
-    content: Any, places: str, rows: list[int]
+    content: Any, positions: str, rows: list[int]
 ) -> None:
-    found = refusal(content)
-    assert found.error == (
-        f"the request breaks the contract in {places} places, of which the first 100 are listed"
+    actual = refusal(content)
+    assert actual.error == (
+        f"the request breaks the contract in {positions} places, of which the first 100 are listed"
     )
-    assert [one.row for one in found.detail] == rows
+    assert [one.row for one in actual.detail] == rows
 
 
 def test_a_hundred_problems_are_all_listed() -> None:
-    found = refusal({"records": [BAD] * 50})
-    assert found.error == "the request breaks the contract in 100 places"
-    assert len(found.detail) == LISTED
+    actual = refusal({"records": [BAD] * 50})
+    assert actual.error == "the request breaks the contract in 100 places"
+    assert len(actual.detail) == LISTED
 
 
 def test_every_column_that_is_unknown_is_a_problem_up_to_a_limit() -> None:
-    found = refusal({**GOOD, **{f"z{place}": 1 for place in range(LISTED)}})
-    assert found.error == "the request breaks the contract in 100 places"
-    assert {one.problem for one in found.detail} == {"unknown column"}
+    actual = refusal({**GOOD, **{f"z{index}": 1 for index in range(LISTED)}})
+    assert actual.error == "the request breaks the contract in 100 places"
+    assert {one.problem for one in actual.detail} == {"unknown column"}
 
 
 def test_too_many_columns_in_a_row_are_one_problem() -> None:
-    wide = {**GOOD, **{f"z{place}": 1 for place in range(LISTED + 2)}}
-    found = refusal({"records": [wide, BAD]})
-    assert found.error == "the request breaks the contract in 3 places"
-    assert found.detail[0] == Problem(
+    wide = {**GOOD, **{f"z{index}": 1 for index in range(LISTED + 2)}}
+    actual = refusal({"records": [wide, BAD]})
+    assert actual.error == "the request breaks the contract in 3 places"
+    assert actual.detail[0] == Problem(
         row=0,
         column=None,
         problem="too many columns",
         got=len(wide),
         allowed="an object with a value for each of n, i, b, c",
     )
-    assert [(one.row, one.column) for one in found.detail[1:]] == [(1, "n"), (1, "b")]
+    assert [(one.row, one.column) for one in actual.detail[1:]] == [(1, "n"), (1, "b")]
 
 
 @pytest.mark.parametrize("key", ["features", "records"])
 @pytest.mark.parametrize("row", [GOOD, [1.5, 2, True, "x"], [], 3])
 def test_more_rows_than_the_limit_are_413_whatever_they_are(key: str, row: Any) -> None:
     rows = [[], *[row] * MAX_ROWS] if key == "features" else [row] * (MAX_ROWS + 1)
-    found = refusal({key: rows})
-    assert (found.status, found.detail) == (413, [])
-    assert "10,001 rows" in found.error
-    assert "at most 10,000" in found.error
+    actual = refusal({key: rows})
+    assert (actual.status, actual.detail) == (413, [])
+    assert "10,001 rows" in actual.error
+    assert "at most 10,000" in actual.error
 
 
 @pytest.mark.parametrize(
@@ -502,9 +502,9 @@ def test_more_rows_than_the_limit_are_413_whatever_they_are(key: str, row: Any) 
     ],
 )
 def test_more_values_than_all_those_rows_need_are_not_even_parsed(body: bytes) -> None:
-    found = refusal(body)
-    assert found.status == 413
-    assert "130,000 values" in found.error
+    actual = refusal(body)
+    assert actual.status == 413
+    assert "130,000 values" in actual.error
 
 
 def test_as_many_rows_as_the_limit_are_read() -> None:
@@ -513,8 +513,8 @@ def test_as_many_rows_as_the_limit_are_read() -> None:
 
 
 def test_many_values_of_one_row_are_no_rows() -> None:
-    found = problem({"features": [1.5] * (MAX_ROWS + 1)})
-    assert (found.row, found.problem, found.got) == (0, "wrong number of values", MAX_ROWS + 1)
+    actual = problem({"features": [1.5] * (MAX_ROWS + 1)})
+    assert (actual.row, actual.problem, actual.got) == (0, "wrong number of values", MAX_ROWS + 1)
 
 
 @pytest.mark.parametrize(
@@ -532,9 +532,9 @@ def test_a_long_value_is_cut_short(value: Any, got: str) -> None:
 
 def test_a_deeply_nested_value_is_one_problem() -> None:
     body = b'{"n": %s, "b": true}' % (b"[" * 150 + b"]" * 150)
-    found = problem(body)
-    assert (found.column, found.got) == ("n", "a list of 1")
-    assert orjson.dumps(found.model_dump())
+    actual = problem(body)
+    assert (actual.column, actual.got) == ("n", "a list of 1")
+    assert orjson.dumps(actual.model_dump())
 
 
 def test_a_small_body_takes_little_memory_whatever_is_wrong_with_it() -> None:

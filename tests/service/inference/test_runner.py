@@ -115,16 +115,16 @@ async def together(runner: Runner, model: Model, rest: list[Features]) -> list[P
 def test_those_that_wait_are_run_as_one_and_each_gets_its_own() -> None:
     model = Model()
     runner = Runner(model, SLOW, latency=1)
-    found = asyncio.run(together(runner, model, [row(1), row(2, 3), row(4)]))
-    assert [said.labels.tolist() for said in found] == [[1], [2, 3], [4]]
+    actual = asyncio.run(together(runner, model, [row(1), row(2, 3), row(4)]))
+    assert [predictions.labels.tolist() for predictions in actual] == [[1], [2, 3], [4]]
     assert model.runs == [[0], [1, 2, 3, 4]]
 
 
 def test_a_group_ends_within_the_latency() -> None:
     model = Model()
     runner = Runner(model, SLOW, latency=SLOW.of(3))
-    found = asyncio.run(together(runner, model, [row(1), row(2, 3), row(4), row(5, 6, 7, 8)]))
-    assert [len(said.labels) for said in found] == [1, 2, 1, 4]
+    actual = asyncio.run(together(runner, model, [row(1), row(2, 3), row(4), row(5, 6, 7, 8)]))
+    assert [len(predictions.labels) for predictions in actual] == [1, 2, 1, 4]
     assert model.runs == [[0], [1, 2, 3], [4], [5, 6, 7, 8]]
 
 
@@ -188,12 +188,12 @@ def test_onnx_runtime_ends_a_run_of_a_slow_model() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await runner.predict(np.tile(features, (4, 1)))
-        said = await runner.predict(features[:1])
-        assert len(said.labels) == 1
+        predictions = await runner.predict(features[:1])
+        assert len(predictions.labels) == 1
 
     asyncio.run(run())
-    [said] = ends
-    assert "terminate" in said
+    [predictions] = ends
+    assert "terminate" in predictions
 
 
 def test_an_error_reaches_everyone_who_waits() -> None:

@@ -25,7 +25,7 @@ def shape(content: Any, names: Names = NAMES, max_rows: int = 2) -> Shaped:
 
 
 @pytest.mark.parametrize(
-    ("content", "wanted"),
+    ("content", "expected"),
     [
         (ROWS[0], ONE),
         ({"records": ROWS[0]}, ONE),
@@ -53,13 +53,13 @@ def shape(content: Any, names: Names = NAMES, max_rows: int = 2) -> Shaped:
     ],
 )
 def test_rows_come_in_every_shape_that_pandas_and_people_write(
-    content: Any, wanted: Shaped | None
+    content: Any, expected: Shaped | None
 ) -> None:
-    assert shape(content) == (wanted or ([content], True, False))
+    assert shape(content) == (expected or ([content], True, False))
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "said"),
+    ("content", "status", "output"),
     [
         ([], 422, "no rows"),
         ({"records": []}, 422, "no rows"),
@@ -80,11 +80,11 @@ def test_rows_come_in_every_shape_that_pandas_and_people_write(
         ({"columns": ["a"], "data": [[1]] * 3}, 413, ""),
     ],
 )
-def test_what_has_no_rows_or_too_many_is_refused(content: Any, status: int, said: str) -> None:
+def test_what_has_no_rows_or_too_many_is_refused(content: Any, status: int, output: str) -> None:
     with pytest.raises(Refused) as error:
         shape(content)
     assert error.value.status == status
-    assert [one.problem for one in error.value.detail] == ([said] if said else [])
+    assert [one.problem for one in error.value.detail] == ([output] if output else [])
 
 
 def test_a_column_may_bear_the_name_of_a_shape() -> None:

@@ -14,8 +14,8 @@ INLINE = re.compile(r"<(script|style)(?: [^>]*)?>(.*?)</\1>", re.DOTALL)
 
 
 def policy() -> dict[str, str]:
-    told = dict(files.make_headers())[b"content-security-policy"].decode()
-    return {part.split()[0]: part.split(None, 1)[1] for part in told.split("; ")}
+    header = dict(files.make_headers())[b"content-security-policy"].decode()
+    return {part.split()[0]: part.split(None, 1)[1] for part in header.split("; ")}
 
 
 def test_the_page_is_one_document() -> None:
@@ -47,9 +47,7 @@ def test_what_comes_from_the_model_is_never_markup() -> None:
 
 @pytest.mark.parametrize("locked", [(), ("model",), ("model", "metrics")])
 def test_it_says_what_asks_for_a_key(locked: tuple[str, ...]) -> None:
-    assert (
-        f'<html lang="en" data-locked="{" ".join(locked)}">' in files.render_page(locked).decode()
-    )
+    assert f'<html lang="en" data-keyed="{" ".join(locked)}">' in files.render_page(locked).decode()
 
 
 def test_its_headers_say_what_it_is_and_that_nobody_keeps_it() -> None:
@@ -63,14 +61,14 @@ def test_its_headers_say_what_it_is_and_that_nobody_keeps_it() -> None:
 
 
 def test_every_part_that_the_script_asks_for_is_in_the_document() -> None:
-    asked = set(re.findall(r"\$\(\"([\w-]+)\"\)", PAGE))
-    assert len(asked) > 20
-    assert asked <= set(re.findall(r" id=\"([\w-]+)\"", PAGE))
+    requested = set(re.findall(r"\$\(\"([\w-]+)\"\)", PAGE))
+    assert len(requested) > 20
+    assert requested <= set(re.findall(r" id=\"([\w-]+)\"", PAGE))
 
 
 def test_without_javascript_it_says_where_the_same_is() -> None:
-    (told,) = re.findall(r"<noscript>(.*?)</noscript>", PAGE)
-    assert re.findall(r'href="([^"]*)"', told) == ["model", "model/card", "metrics", "docs.json"]
+    (header,) = re.findall(r"<noscript>(.*?)</noscript>", PAGE)
+    assert re.findall(r'href="([^"]*)"', header) == ["model", "model/card", "metrics", "docs.json"]
 
 
 def test_headings_are_in_order() -> None:

@@ -53,8 +53,8 @@ def locked(complete: Project) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    made = full.served_by(tmp_path_factory.mktemp("hostile"), wide())
-    with serving.served(made) as client:
+    project = full.served_by(tmp_path_factory.mktemp("hostile"), wide())
+    with serving.served(project) as client:
         yield client
 
 
@@ -116,8 +116,8 @@ def test_it_shows_the_model_and_asks_no_other_host(chromium: Browser, served: ht
     open_page(chromium, served)
     show_pictures(chromium)
     chromium.until("document.querySelector('#state').innerText === 'ready'")
-    told = served.get("/model").json()
-    assert chromium.text("h1") == told["model_version"]
+    changes = served.get("/model").json()
+    assert chromium.text("h1") == changes["model_version"]
     assert "one of 2 classes, from 7 columns" in chromium.text("#tagline")
     scores = chromium.text("#scores")
     for text in (
@@ -128,8 +128,8 @@ def test_it_shows_the_model_and_asks_no_other_host(chromium: Browser, served: ht
     alts = chromium.ask("[...document.querySelectorAll('img')].map((one) => one.alt)")
     assert "Area under the ROC curve 0.991 (95 % interval 0.970 to 1.000)" in alts[1]
     origin = chromium.ask("document.querySelector('#origin').textContent")
-    assert told["sha256"] in origin
-    assert all(md5 in origin for md5 in told["dvc"]["train"]["outs"].values())
+    assert changes["sha256"] in origin
+    assert all(md5 in origin for md5 in changes["dvc"]["train"]["outs"].values())
     silent(chromium, address(served))
 
 
@@ -138,10 +138,10 @@ def test_the_form_predicts_what_the_service_says(chromium: Browser, served: http
     chromium.type(field("area"), "0.1")
     chromium.type(field("customer"), "C-1")
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
     row = served.get("/model").json()["example"] | {"area": 0.1, "customer": "C-1"}
     answer = served.post("/predict", json=row).json()
-    assert chromium.text(".said") == answer["prediction"]
+    assert chromium.text(".prediction") == answer["prediction"]
     shown = chromium.text("#answer")
     for label, share in answer["probabilities"].items():
         assert f"{label}\n{share * 100:.1f} %" in shown
@@ -155,10 +155,10 @@ def test_the_curl_line_says_the_same(chromium: Browser, served: httpx.Client) ->
     chromium.type(field("colour"), 'it\'s $HOME \\ "🙂"')
     line = chromium.text("#curl").replace(HOST, "127.0.0.1")
     command = ["sh", "-c", f"{line} --silent"]
-    told = subprocess.run(command, capture_output=True, timeout=300, check=True)
+    changes = subprocess.run(command, capture_output=True, timeout=300, check=True)
     row = served.get("/model").json()["example"] | {"colour": 'it\'s $HOME \\ "🙂"'}
     expected = served.post("/predict", json=row).json()["probabilities"]
-    assert orjson.loads(told.stdout)["probabilities"] == expected
+    assert orjson.loads(changes.stdout)["probabilities"] == expected
 
 
 def test_a_problem_stands_at_its_field(chromium: Browser, served: httpx.Client) -> None:
@@ -181,7 +181,7 @@ def test_a_problem_stands_at_its_field(chromium: Browser, served: httpx.Client) 
     assert "breaks the contract in 2 places" in chromium.text("#problems")
     chromium.click("#again")
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
     assert chromium.ask(wrong) == []
 
 
@@ -190,7 +190,7 @@ def test_a_missing_value_is_left_out_or_null(chromium: Browser, served: httpx.Cl
     chromium.type(field("branch"), "")
     chromium.ask(f"document.querySelector('{field('flag')}').selectedIndex = 0")
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
     chromium.type(field("area"), "")
     chromium.click("#send")
     chromium.until("document.querySelector('[aria-invalid=true]')")
@@ -208,7 +208,7 @@ def test_the_keyboard_is_enough(chromium: Browser, served: httpx.Client) -> None
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert chromium.ask(outline) != "none"
     chromium.press("Enter")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
 
 
 def test_the_charts_move_under_traffic(chromium: Browser, served: httpx.Client) -> None:
@@ -253,14 +253,14 @@ def test_it_asks_for_a_key_and_uses_it(chromium: Browser, locked: httpx.Client) 
     silent(chromium, address(locked))
     chromium.type("#key", "a-wrong-key")
     chromium.press("Enter")
-    chromium.until("document.querySelector('#key-error').textContent.includes('not know')")
+    chromium.until("document.querySelector('#key-error').textContent.includes('not accept')")
     chromium.complaints.clear()  # the refusal is one of the console's
     chromium.type("#key", KEY)
     chromium.press("Enter")
     chromium.until("!document.querySelector('#open').hidden")
     chromium.until("document.querySelector('figure img')?.naturalWidth > 0")
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
     chromium.until("document.querySelectorAll('#classes li').length === 2")
     assert '-H "Authorization: Bearer $KEY"' in chromium.text("#curl")
     assert KEY not in chromium.ask("document.documentElement.outerHTML")
@@ -279,15 +279,15 @@ def test_what_a_table_holds_is_text_on_it(chromium: Browser, hostile: httpx.Clie
         "document.querySelector('#form').dispatchEvent(new Event('change'))"
     )
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
-    assert chromium.text(".said") in HOSTILE
+    chromium.until("document.querySelector('.prediction')")
+    assert chromium.text(".prediction") in HOSTILE
     labels = chromium.ask(
         "[...document.querySelectorAll('#fields label bdi')].map((one) => one.textContent)"
     )
     assert tuple(labels[: len(HOSTILE)]) == HOSTILE
     assert chromium.ask("document.querySelectorAll('img[src=x], main script').length") == 0
     row: dict[str, Any] = hostile.get("/model").json()["example"] | {"listed": HOSTILE[1]}
-    assert hostile.post("/predict", json=row).json()["prediction"] == chromium.text(".said")
+    assert hostile.post("/predict", json=row).json()["prediction"] == chromium.text(".prediction")
     silent(chromium, address(hostile))
 
 
@@ -298,11 +298,11 @@ def test_of_very_many_columns_some_are_shown_and_all_can_be_found(
     visible = "document.querySelectorAll('#fields .field:not([hidden])').length"
     assert chromium.ask(visible) == 12
     chromium.type("#filter", "n49")
-    found = [place for place in range(COLUMNS - 6) if "n49" in f"n{place}"]
-    assert chromium.ask(visible) == len(found) > 1
+    actual = [place for place in range(COLUMNS - 6) if "n49" in f"n{place}"]
+    assert chromium.ask(visible) == len(actual) > 1
     chromium.type("#filter", "Very long-name")
     assert chromium.ask(visible) == 1
-    assert chromium.text("#found") == f"1 of {COLUMNS}"
+    assert chromium.text("#match-count") == f"1 of {COLUMNS}"
     chromium.type("#filter", "")
     chromium.click("#all")
     assert chromium.ask(visible) == COLUMNS
@@ -374,10 +374,10 @@ def test_the_form_is_made_for_its_columns(chromium: Browser, served: httpx.Clien
         assert chromium.ask(steppers) == ["field-2", "field-3"]
         chromium.click("#field-3 + button")
         assert '"garden": 1, "rooms": 2, "floors": 4' in chromium.text("#curl")
-        told = chromium.text("#tagline"), chromium.text("#try-note"), chromium.text("figure")
-        assert all("7 columns" in text for text in told)
-        assert "a typical row of the training data" in told[1]
-        assert "the.target" in told[0]
+        changes = chromium.text("#tagline"), chromium.text("#try-note"), chromium.text("figure")
+        assert all("7 columns" in text for text in changes)
+        assert "a typical row of the training data" in changes[1]
+        assert "the.target" in changes[0]
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
@@ -390,11 +390,11 @@ def test_the_button_is_at_hand_and_the_answer_with_it(
     chromium.ask(f"document.querySelector('#field-{COLUMNS // 2}').scrollIntoView()")
     assert on_screen(chromium, "#send")
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
     chromium.ask(f"document.querySelector('#field-{COLUMNS // 2}').scrollIntoView()")
-    seen = "#brief" if width < 960 else ".said"
+    seen = "#brief" if width < 960 else ".prediction"
     assert on_screen(chromium, seen)
-    assert chromium.text(".said") in chromium.text(seen)
+    assert chromium.text(".prediction") in chromium.text(seen)
     # A field that gets the focus is not below the bar.
     chromium.ask(f"document.querySelector('#field-{COLUMNS // 2}').focus()")
     for _ in range(12):
@@ -407,11 +407,11 @@ def test_the_button_is_at_hand_and_the_answer_with_it(
 
 def on_screen(chromium: Browser, selector: str) -> bool:
     """Whether all of an element can be seen without scrolling."""
-    found = chromium.ask(
+    actual = chromium.ask(
         f"(({{top, bottom, width}}) => width > 0 && top >= 0 && bottom <= innerHeight)"
         f"(document.querySelector({selector!r}).getBoundingClientRect())"
     )
-    return bool(found)
+    return bool(actual)
 
 
 def test_it_tells_of_requests_before_it_was_opened(chromium: Browser, served: httpx.Client) -> None:
@@ -463,7 +463,7 @@ def test_nothing_is_wider_than_the_screen(
     for client in (served, hostile):
         open_page(chromium, client)
         chromium.click("#send")
-        chromium.until("document.querySelector('.said')")
+        chromium.until("document.querySelector('.prediction')")
         chromium.until("document.querySelectorAll('#drift li').length > 0")
         chromium.ask("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert chromium.ask("document.documentElement.scrollWidth") <= width
@@ -474,7 +474,7 @@ def test_it_works_behind_a_prefix(chromium: Browser, served: httpx.Client) -> No
         chromium.go(url)
         chromium.until("document.querySelector('figure img')?.naturalWidth > 0")
         chromium.click("#send")
-        chromium.until("document.querySelector('.said')")
+        chromium.until("document.querySelector('.prediction')")
         assert f"'{url}predict'" in chromium.text("#curl")
         silent(chromium, url)
 
@@ -486,11 +486,11 @@ def test_a_model_of_older_code_can_be_tried_all_the_same(
     with behind("/older", served, older) as url:
         chromium.go(url)
         chromium.until("!document.querySelector('#open').hidden")
-        assert "came without scores" in chromium.text("#scores")
+        assert "has no scores" in chromium.text("#scores")
         assert chromium.ask("document.querySelectorAll('figure').length") == 0
         assert chromium.ask("document.querySelector('#card').hidden")
         chromium.click("#send")
-        chromium.until("document.querySelector('.said')")
+        chromium.until("document.querySelector('.prediction')")
         silent(chromium, url)
 
 
@@ -518,25 +518,27 @@ def test_the_service_is_left_alone_while_nobody_looks(
 
 
 @contextmanager
-def behind(prefix: str, client: httpx.Client, told: dict[str, Any] | None = None) -> Iterator[str]:
+def behind(
+    prefix: str, client: httpx.Client, changes: dict[str, Any] | None = None
+) -> Iterator[str]:
     """A proxy that adds a prefix, and to `/model` what is told; yields the address of the page."""
 
     class Handler(BaseHTTPRequestHandler):
         def pass_on(self) -> None:
             length = int(self.headers.get("content-length", 0))
-            found = client.request(
+            actual = client.request(
                 self.command,
                 self.path.removeprefix(prefix) if self.path.startswith(prefix) else "/wrong",
                 content=self.rfile.read(length),
                 headers={"content-type": self.headers.get("content-type", "text/plain")},
             )
-            body = found.content
-            if told and self.path == f"{prefix}/model":
-                body = orjson.dumps(found.json() | told)
-            self.send_response(found.status_code)
+            body = actual.content
+            if changes and self.path == f"{prefix}/model":
+                body = orjson.dumps(actual.json() | changes)
+            self.send_response(actual.status_code)
             for name in ("content-type", "content-security-policy", "x-request-id"):
-                if name in found.headers:
-                    self.send_header(name, found.headers[name])
+                if name in actual.headers:
+                    self.send_header(name, actual.headers[name])
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -578,7 +580,7 @@ def test_a_checker_of_accessibility_finds_nothing(
     chromium.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
     open_page(chromium, served)
     chromium.click("#send")
-    chromium.until("document.querySelector('.said')")
+    chromium.until("document.querySelector('.prediction')")
     chromium.until("document.querySelectorAll('#drift li').length > 0")
     assert violations(chromium, axe) == []
     chromium.type(field("area"), "99")
@@ -599,11 +601,11 @@ def test_nor_on_the_page_that_asks_for_a_key(
 def violations(chromium: Browser, axe: str) -> list[Any]:
     """What axe finds wrong: the rule, and where."""
     chromium.ask(f"{axe}\n; true")
-    found = chromium.ask(
+    actual = chromium.ask(
         "axe.run().then(({violations}) => violations.map((one) =>"
         " [one.id, one.nodes.map((node) => [node.target.join(' '), node.failureSummary])]))"
     )
-    return list(found)
+    return list(actual)
 
 
 def test_the_picture_of_the_readme_can_be_taken(served: httpx.Client, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def answering(status: HTTPStatus) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        told = {"poll_interval": 0.01}
-        Thread(target=server.serve_forever, kwargs=told, daemon=True).start()
+        message = {"poll_interval": 0.01}
+        Thread(target=server.serve_forever, kwargs=message, daemon=True).start()
         yield server.server_port
         server.shutdown()
 

@@ -72,7 +72,7 @@ def test_outside_a_worker_it_is_ready_once_started() -> None:
 
 
 def test_a_process_has_one_lifecycle() -> None:
-    assert lifecycle.state() is lifecycle.state()
+    assert lifecycle.find_lifecycle() is lifecycle.find_lifecycle()
 
 
 @IMPLEMENTATIONS
@@ -115,7 +115,7 @@ def test_a_websocket_is_a_request_like_any_other(
 def test_no_connection_that_was_made_is_lost_when_listening_stops(loop: str, http: str) -> None:
     async def use(server: Server, port: int) -> None:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
-        stopped = asyncio.create_task(lifecycle.stop_listening(server, whole=True))
+        stopped = asyncio.create_task(lifecycle.stop_listening(server, is_last=True))
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(len(clients)) as pool:
             answers = [loop.run_in_executor(pool, _answer, client) for client in clients]
@@ -144,7 +144,7 @@ def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http
             own = asyncio.get_running_loop()
             clients = [own.run_in_executor(pool, connect, port) for _ in range(8)]
             await until(lambda: len(answered) >= 16 or any(one.done() for one in clients))
-            await lifecycle.stop_listening(server, whole=True)
+            await lifecycle.stop_listening(server, is_last=True)
             await asyncio.gather(*clients)
 
     serve(loop, http, use)
@@ -172,11 +172,11 @@ def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str, http: 
     async def use(server: Server, port: int) -> None:
         [listener] = server.servers[0].sockets
         with socket.socket(fileno=os.dup(listener.fileno())) as other:
-            await lifecycle.stop_listening(server, whole=False)
+            await lifecycle.stop_listening(server, is_last=False)
             other.settimeout(60)
             with socket.create_connection(("127.0.0.1", port)) as client:
-                taken, _ = other.accept()
-                taken.close()
+                accepted, _ = other.accept()
+                accepted.close()
                 assert client.recv(1) == b""
 
     serve(loop, http, use)
@@ -226,15 +226,15 @@ def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
 def test_a_listener_that_refuses_still_has_its_queue() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = listener.getsockname()
-        with socket.create_connection(place) as early:
+        address = listener.getsockname()
+        with socket.create_connection(address) as early:
             lifecycle.limit_ttl(listener, lifecycle.HIGHEST)
             with pytest.raises(TimeoutError):
-                socket.create_connection(place, timeout=0.3)
-            taken, _ = listener.accept()
-            with taken:
-                lifecycle.limit_ttl(taken, 0)
+                socket.create_connection(address, timeout=0.3)
+            accepted, _ = listener.accept()
+            with accepted:
+                lifecycle.limit_ttl(accepted, 0)
                 early.sendall(b"asked")
-                assert taken.recv(5) == b"asked"
-                taken.sendall(b"answered")
+                assert accepted.recv(5) == b"asked"
+                accepted.sendall(b"answered")
                 assert early.recv(8) == b"answered"

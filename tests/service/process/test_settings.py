@@ -20,7 +20,7 @@ def test_every_setting_is_described() -> None:
 
 def test_variables_are_read(tmp_path: Path) -> None:
     (tmp_path / "keys").touch()
-    told = read_settings(
+    checked = read_settings(
         {
             "WORKERS": "3",
             "TIMEOUT_SECONDS": "0.5",
@@ -32,10 +32,10 @@ def test_variables_are_read(tmp_path: Path) -> None:
             "HOME": "/root",
         }
     )
-    assert (told.workers, told.timeout_seconds, told.log_level) == (3, 0.5, "warning")
-    assert (told.log_inputs, told.metrics_open) == (True, False)
-    assert told.api_keys == ("a", "b", "c")
-    assert told.api_keys_file == tmp_path / "keys"
+    assert (checked.workers, checked.timeout_seconds, checked.log_level) == (3, 0.5, "warning")
+    assert (checked.log_inputs, checked.metrics_open) == (True, False)
+    assert checked.api_keys == ("a", "b", "c")
+    assert checked.api_keys_file == tmp_path / "keys"
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,10 @@ def test_a_file_of_keys_has_to_be_within_reach(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    wanted = "^error: API_KEYS_FILE: '.*': Permission denied; user [0-9]+ must be able to read it$"
-    with pytest.raises(ValueError, match=wanted):
+    expected = (
+        "^error: API_KEYS_FILE: '.*': Permission denied; user [0-9]+ must be able to read it$"
+    )
+    with pytest.raises(ValueError, match=expected):
         read_settings({"API_KEYS_FILE": str(tmp_path / "keys")})
 
 
@@ -83,7 +85,7 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("environment", "message"),
     [
         ({"MODEL_URI": "s3://b/k"}, "MODEL_URI and MODEL_SHA256 belong together"),
         ({"MODEL_SHA256": "0" * 64}, "MODEL_URI and MODEL_SHA256 belong together"),
@@ -118,9 +120,9 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         ({"MODEL_TAG": "cairn"}, "MODEL_TAG: 'cairn'"),
     ],
 )
-def test_a_model_is_named_in_one_way_and_whole(given: dict[str, str], says: str) -> None:
-    with pytest.raises(ValueError, match=f"^error: {says}"):
-        read_settings(given)
+def test_a_model_is_named_in_one_way_and_whole(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^error: {message}"):
+        read_settings(environment)
 
 
 @pytest.mark.parametrize("uri", ["models:/cairn/12", "models:/cairn@champion"])
@@ -133,5 +135,5 @@ def test_an_address_of_mlflow_that_nothing_asks_for_is_nothing_to_the_service() 
 
 
 def test_no_key_is_shown() -> None:
-    given = {"API_KEYS": "secret", "MLFLOW_TRACKING_URI": "https://user:secret@mlflow"}
-    assert "secret" not in repr(read_settings(given))
+    environment = {"API_KEYS": "secret", "MLFLOW_TRACKING_URI": "https://user:secret@mlflow"}
+    assert "secret" not in repr(read_settings(environment))

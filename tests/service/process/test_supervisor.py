@@ -52,12 +52,12 @@ class Served:
         return {"args": seen.cmdline(), "cwd": seen.cwd(), "env": seen.environ()}
 
     def workers(self) -> list[Any]:
-        found = []
+        actual = []
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.Error):  # it has ended
                 if "_bentoml_impl.worker.service" in child.cmdline():
-                    found.append(child)
-        return found
+                    actual.append(child)
+        return actual
 
     def wait_ready(self, workers: int = 1) -> None:
         """Wait until so many workers are ready, and the service answers."""
@@ -121,15 +121,15 @@ def program(project: Project) -> dict[str, Any]:
         if not kept.exists():
             with starting(project) as served:
                 kept.write_text(json.dumps(served.program()))
-    found: dict[str, Any] = json.loads(kept.read_text())
-    return found
+    actual: dict[str, Any] = json.loads(kept.read_text())
+    return actual
 
 
 def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> dict[str, Any]:
     """The program with another port and folder, and with other settings."""
-    place = program["args"].index("service.process.supervisor") + 1  # host, port, workers
+    address = program["args"].index("service.process.supervisor") + 1  # host, port, workers
     args = [*program["args"]]
-    args[place + 1 : place + 3] = str(port), env.get("WORKERS", "1")
+    args[address + 1 : address + 3] = str(port), env.get("WORKERS", "1")
     return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
 
 
@@ -142,8 +142,8 @@ def moved(program: dict[str, Any], project: Project, copied: Project) -> dict[st
     ):
         assert before in text
         text = text.replace(before, after)
-    found: dict[str, Any] = json.loads(text)
-    return found
+    actual: dict[str, Any] = json.loads(text)
+    return actual
 
 
 @contextmanager
@@ -415,15 +415,15 @@ def test_workers_go_away_with_their_supervisor(program: dict[str, Any]) -> None:
 def test_nothing_listens_but_the_service(project: Project) -> None:
     with serving(project) as served:
         family = [psutil.Process(served.process.pid), *served.workers()]
-        found = {one.laddr.port for who in family for one in who.net_connections(kind="inet")}
-        assert found == {served.port}
+        actual = {one.laddr.port for who in family for one in who.net_connections(kind="inet")}
+        assert actual == {served.port}
 
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
     with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        starting(project, port=str(taken.getsockname()[1])) as served,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        starting(project, port=str(listener.getsockname()[1])) as served,
     ):
         assert served.process.wait(WAIT) == 1
         text = served.log.read_text()
@@ -477,9 +477,9 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
     """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
     program = "import os, signal, sys, time; from pathlib import Path; "
     program += "from service.process import run_folder; "
-    program += "run, number = run_folder.folder(), sys.argv[2]\n"
-    place = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
-    command = [sys.executable, "-m", "service.process.supervisor", *place, "-c", program + code]
+    program += "run, number = run_folder.find_folder(), sys.argv[2]\n"
+    address = ("127.0.0.1", str(free_ports(1)), str(workers), str(folder))
+    command = [sys.executable, "-m", "service.process.supervisor", *address, "-c", program + code]
     process = subprocess.Popen(
         [*command, "{fd}", "{number}"],
         cwd=ROOT,
@@ -497,7 +497,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
         process.communicate()
 
 
-READY = "run_folder.ready_file(run, os.getpid()).write_text('0.1'); "
+READY = "run_folder.locate_ready_file(run, os.getpid()).write_text('0.1'); "
 MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
@@ -551,16 +551,16 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
+    ("number", "expected"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
 )
-def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, told: str) -> None:
-    end = "lambda *_: (Path('told').write_text(repr(run_folder.stopping())), os._exit(0))"
+def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, expected: str) -> None:
+    end = "lambda *_: (Path('told').write_text(repr(run_folder.read_stopping())), os._exit(0))"
     code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
         process.send_signal(number)
         assert process.wait(WAIT) == 0
-    assert (tmp_path / "told").read_text() == repr(told)
+    assert (tmp_path / "told").read_text() == repr(expected)
 
 
 @pytest.mark.parametrize(
@@ -576,8 +576,8 @@ def test_the_image_s_settings_are_checked(name: str, value: str, most: int) -> N
         text=True,
         check=False,
     )
-    wanted = f"error: {name}: {value!r}: a whole number from 1 to {most} is wanted\n"
-    assert (done.returncode, done.stderr) == (1, wanted)
+    expected = f"error: {name}: {value!r}; allowed: a whole number from 1 to {most}\n"
+    assert (done.returncode, done.stderr) == (1, expected)
 
 
 def test_the_supervisor_needs_the_standard_library_alone() -> None:

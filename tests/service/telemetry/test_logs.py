@@ -22,9 +22,9 @@ def test_lines_are_json_with_time_and_level_first(tmp_path: Path) -> None:
     log.log_event(logging.DEBUG, {"event": "not this one"})
     log.close()
     (line,) = (tmp_path / "log").read_bytes().splitlines()
-    found = orjson.loads(line)
-    assert list(found) == ["timestamp", "level", "event", "größe"]
-    assert (found["level"], found["event"], found["größe"]) == ("warning", "x", 1.5)
+    actual = orjson.loads(line)
+    assert list(actual) == ["timestamp", "level", "event", "größe"]
+    assert (actual["level"], actual["event"], actual["größe"]) == ("warning", "x", 1.5)
 
 
 def test_a_line_comes_without_the_end_being_waited_for(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_while_nobody_reads_lines_are_dropped_and_counted_and_nothing_waits() ->
     read, write = os.pipe()
     log = Log(logging.INFO, write)
     number = MOST_WAITING + 10_000
-    for place in range(number):
-        log.log_event(logging.INFO, {"event": "x" * 100, "place": place})
+    for index in range(number):
+        log.log_event(logging.INFO, {"event": "x" * 100, "place": index})
     time.sleep(3 * logs.EVERY)
     dropped = log.pop_dropped()
     assert 0 < dropped < number
@@ -56,8 +56,8 @@ def test_while_nobody_reads_lines_are_dropped_and_counted_and_nothing_waits() ->
     os.close(write)
     reader.join()
     assert len(got) == number - dropped
-    places = [orjson.loads(line)["place"] for line in got]
-    assert places == sorted(places)
+    positions = [orjson.loads(line)["place"] for line in got]
+    assert positions == sorted(positions)
 
 
 def test_an_end_that_nobody_reads_to_comes_all_the_same() -> None:

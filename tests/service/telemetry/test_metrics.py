@@ -21,10 +21,10 @@ CONTRACT = small.fitted().contract
 LAYOUT = Layout(CONTRACT, ROUTES)
 
 
-def made(workers: int = 1, window: int = 1000, folder: Path | None = None) -> list[Metrics]:
+def make(workers: int = 1, window: int = 1000, folder: Path | None = None) -> list[Metrics]:
     shared = open_table(LAYOUT, workers, folder)
-    return [Metrics(LAYOUT, shared, place, window, {"model_version": "m:1"})
-            for place in range(workers)]  # fmt: skip
+    return [Metrics(LAYOUT, shared, index, window, {"model_version": "m:1"})
+            for index in range(workers)]  # fmt: skip
 
 
 def samples(one: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -48,33 +48,33 @@ def rows(number: int, seed: int = 0) -> PredictedRows:
     """Rows of the training data, with their classes."""
     fitted = small.fitted()
     chosen = np.random.default_rng(seed).integers(0, small.ROWS, number)
-    return PredictedRows(fitted.features[chosen], said(fitted.classes[chosen]))
+    return PredictedRows(fitted.features[chosen], predict(fitted.classes[chosen]))
 
 
-def said(codes: Any) -> Predictions:
+def predict(codes: Any) -> Predictions:
     """That of each row the class is this one, at 0.75."""
     probabilities = np.where(np.arange(2) == np.asarray(codes)[:, None], 0.75, 0.25)
     return Predictions(np.asarray(codes), probabilities.astype(np.float32))
 
 
 def test_requests_are_counted_by_route_and_status_and_timed() -> None:
-    (one,) = made()
+    (one,) = make()
     for status, seconds in ((200, 0.0004), (200, 0.0007), (422, 100.0)):
         one.start_request()
         one.finish_request("/predict", status, seconds)
     one.start_request()
-    found = samples(one)
-    assert found["cairn_requests_total", ("/predict", "200")] == 2
-    assert found["cairn_requests_total", ("/predict", "422")] == 1
-    assert found["cairn_requests_total", ("other", "200")] == 0
-    assert found["cairn_errors_total", ("breaks_contract",)] == 1
-    assert found["cairn_requests_in_progress", ()] == 1
-    assert found["cairn_request_duration_seconds_bucket", ("/predict", "0.0005")] == 1
-    assert found["cairn_request_duration_seconds_bucket", ("/predict", "0.001")] == 2
-    assert found["cairn_request_duration_seconds_bucket", ("/predict", "30.0")] == 2
-    assert found["cairn_request_duration_seconds_bucket", ("/predict", "+Inf")] == 3
-    assert found["cairn_request_duration_seconds_count", ("/predict",)] == 3
-    assert found["cairn_request_duration_seconds_sum", ("/predict",)] == pytest.approx(100.0011)
+    actual = samples(one)
+    assert actual["cairn_requests_total", ("/predict", "200")] == 2
+    assert actual["cairn_requests_total", ("/predict", "422")] == 1
+    assert actual["cairn_requests_total", ("other", "200")] == 0
+    assert actual["cairn_errors_total", ("breaks_contract",)] == 1
+    assert actual["cairn_requests_in_progress", ()] == 1
+    assert actual["cairn_request_duration_seconds_bucket", ("/predict", "0.0005")] == 1
+    assert actual["cairn_request_duration_seconds_bucket", ("/predict", "0.001")] == 2
+    assert actual["cairn_request_duration_seconds_bucket", ("/predict", "30.0")] == 2
+    assert actual["cairn_request_duration_seconds_bucket", ("/predict", "+Inf")] == 3
+    assert actual["cairn_request_duration_seconds_count", ("/predict",)] == 3
+    assert actual["cairn_request_duration_seconds_sum", ("/predict",)] == pytest.approx(100.0011)
 
 
 @settings(deadline=None)
@@ -83,16 +83,16 @@ def test_requests_are_counted_by_route_and_status_and_timed() -> None:
     statuses=st.lists(st.sampled_from([200, *KINDS]), min_size=20, max_size=20),
 )
 def test_histograms_hold_every_request_once(seconds: list[float], statuses: list[int]) -> None:
-    (one,) = made()
-    for taken, status in zip(seconds, statuses, strict=False):
+    (one,) = make()
+    for duration, status in zip(seconds, statuses, strict=False):
         one.start_request()
-        one.finish_request("other", status, taken)
-    found = samples(one)
+        one.finish_request("other", status, duration)
+    actual = samples(one)
     for end in metrics.DURATIONS:
-        below = sum(taken <= end for taken in seconds)
-        assert found["cairn_request_duration_seconds_bucket", ("other", str(end))] == below
+        below = sum(duration <= end for duration in seconds)
+        assert actual["cairn_request_duration_seconds_bucket", ("other", str(end))] == below
     counted = sum(
-        value for (name, labels), value in found.items()
+        value for (name, labels), value in actual.items()
         if name == "cairn_requests_total" and labels[0] == "other"
     )  # fmt: skip
     assert counted == len(seconds)
@@ -100,46 +100,46 @@ def test_histograms_hold_every_request_once(seconds: list[float], statuses: list
 
 @pytest.mark.parametrize("parts", [[80], [1] * 80, [3, 77], [600, 1]])
 def test_rows_are_counted_by_class_column_and_bucket(parts: list[int]) -> None:
-    (one,) = made()
-    whole = [rows(number, seed) for seed, number in enumerate(parts)]
-    for part in whole:
+    (one,) = make()
+    batches = [rows(number, seed) for seed, number in enumerate(parts)]
+    for part in batches:
         one.add_rows(part)
-    found = samples(one)
-    codes = np.concatenate([part.predictions.labels for part in whole])
-    assert found["cairn_rows_total", ()] == sum(parts)
-    assert found["cairn_predictions_total", ("yes",)] == codes.sum()
-    assert found["cairn_prediction_confidence_bucket", ("0.7",)] == 0
-    assert found["cairn_prediction_confidence_bucket", ("0.8",)] == sum(parts)
-    assert found["cairn_prediction_confidence_sum", ()] == pytest.approx(0.75 * sum(parts))
-    flags = np.concatenate([part.features[:, 3] for part in whole])
-    assert found["cairn_column_values_total", ("flag", "true")] == (flags == 1).sum()
-    assert found["cairn_column_values_total", ("flag", "missing")] == np.isnan(flags).sum()
+    actual = samples(one)
+    codes = np.concatenate([part.predictions.labels for part in batches])
+    assert actual["cairn_rows_total", ()] == sum(parts)
+    assert actual["cairn_predictions_total", ("yes",)] == codes.sum()
+    assert actual["cairn_prediction_confidence_bucket", ("0.7",)] == 0
+    assert actual["cairn_prediction_confidence_bucket", ("0.8",)] == sum(parts)
+    assert actual["cairn_prediction_confidence_sum", ()] == pytest.approx(0.75 * sum(parts))
+    flags = np.concatenate([part.features[:, 3] for part in batches])
+    assert actual["cairn_column_values_total", ("flag", "true")] == (flags == 1).sum()
+    assert actual["cairn_column_values_total", ("flag", "missing")] == np.isnan(flags).sum()
     for name in CONTRACT.names:
         by_bucket = [
-            value for (metric, labels), value in found.items()
+            value for (metric, labels), value in actual.items()
             if metric == "cairn_column_values_total" and labels[0] == name
         ]  # fmt: skip
         assert sum(by_bucket) == sum(parts)
 
 
 def test_what_is_as_in_training_has_no_drift_and_what_is_not_has() -> None:
-    (one,) = made()
+    (one,) = make()
     one.add_rows(rows(5000))
-    found = samples(one)
+    actual = samples(one)
     for name in CONTRACT.names:
-        assert found["cairn_column_drift_psi", (name,)] < 0.1
-    assert found["cairn_target_drift_psi", ()] < 0.1
+        assert actual["cairn_column_drift_psi", (name,)] < 0.1
+    assert actual["cairn_target_drift_psi", ()] < 0.1
     features = rows(5000).features.copy()
     features[:, 0] += 100
-    one.add_rows(PredictedRows(features, said(np.ones(5000, np.int64))))
-    found = samples(one)
-    assert found["cairn_column_drift_psi", ("area",)] > 1
-    assert found["cairn_column_drift_psi", ("count",)] < 0.1
-    assert found["cairn_target_drift_psi", ()] > 0.25
+    one.add_rows(PredictedRows(features, predict(np.ones(5000, np.int64))))
+    actual = samples(one)
+    assert actual["cairn_column_drift_psi", ("area",)] > 1
+    assert actual["cairn_column_drift_psi", ("count",)] < 0.1
+    assert actual["cairn_target_drift_psi", ()] > 0.25
 
 
 def test_the_window_forgets() -> None:
-    (one,) = made(window=1000)
+    (one,) = make(window=1000)
     odd = rows(1000)
     odd.features[:, 0] += 100
     one.add_rows(odd)
@@ -147,14 +147,14 @@ def test_the_window_forgets() -> None:
     for seed in range(30):
         one.add_rows(rows(100, seed))
         one.settle()
-    found = samples(one)
-    assert 1000 <= found["cairn_drift_window_rows", ()] <= 1100
-    assert found["cairn_column_drift_psi", ("area",)] < 0.1
-    assert found["cairn_rows_total", ()] == 4000
+    actual = samples(one)
+    assert 1000 <= actual["cairn_drift_window_rows", ()] <= 1100
+    assert actual["cairn_column_drift_psi", ("area",)] < 0.1
+    assert actual["cairn_rows_total", ()] == 4000
 
 
 def test_one_scrape_of_any_worker_says_it_of_all(tmp_path: Path) -> None:
-    first, second = made(workers=2, folder=tmp_path)
+    first, second = make(workers=2, folder=tmp_path)
     for one, number in (first, 3), (second, 4):
         for _ in range(number):
             one.start_request()
@@ -162,38 +162,38 @@ def test_one_scrape_of_any_worker_says_it_of_all(tmp_path: Path) -> None:
         one.add_rows(rows(number))
         one.settle()
     assert samples(first) == samples(second)
-    found = samples(second)
-    assert found["cairn_requests_total", ("/predict", "200")] == 7
-    assert found["cairn_rows_total", ()] == 7
-    assert found["cairn_workers", ()] == 2
+    actual = samples(second)
+    assert actual["cairn_requests_total", ("/predict", "200")] == 7
+    assert actual["cairn_rows_total", ()] == 7
+    assert actual["cairn_workers", ()] == 2
 
 
 def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: Path) -> None:
-    first, second = made(workers=2, folder=tmp_path)
+    first, second = make(workers=2, folder=tmp_path)
     first.start_request()
     first.finish_request("/predict", 200, 0.001)
     first.start_request()  # killed in the midst of this one
     first.add_rows(rows(700))
     again = Metrics(LAYOUT, open_table(LAYOUT, 2, tmp_path), 0, 1000, {"model_version": "m:1"})
-    found = samples(second)
-    assert samples(again) == found
-    assert found["cairn_requests_total", ("/predict", "200")] == 1
-    assert found["cairn_requests_in_progress", ()] == 0
-    assert found["cairn_worker_starts_total", ()] == 3
-    assert found["cairn_drift_window_rows", ()] == 0
-    assert found["cairn_rows_total", ()] == 700
+    actual = samples(second)
+    assert samples(again) == actual
+    assert actual["cairn_requests_total", ("/predict", "200")] == 1
+    assert actual["cairn_requests_in_progress", ()] == 0
+    assert actual["cairn_worker_starts_total", ()] == 3
+    assert actual["cairn_drift_window_rows", ()] == 0
+    assert actual["cairn_rows_total", ()] == 700
 
 
 def test_a_worker_that_has_stopped_is_not_up() -> None:
-    first, second = made(workers=2)
+    first, second = make(workers=2)
     first.add_rows(rows(1))
     first.mark_stopped()
-    found = samples(second)
-    assert (found["cairn_workers", ()], found["cairn_rows_total", ()]) == (1, 1)
+    actual = samples(second)
+    assert (actual["cairn_workers", ()], actual["cairn_rows_total", ()]) == (1, 1)
 
 
 def test_nothing_but_the_model_says_which_series_there_are() -> None:
-    (one,) = made()
+    (one,) = make()
     before = set(samples(one))
     one.start_request()
     one.finish_request("other", 404, 1)
@@ -203,7 +203,7 @@ def test_nothing_but_the_model_says_which_series_there_are() -> None:
 
 @pytest.mark.parametrize("contract", ["plain", "openmetrics"])
 def test_both_formats_are_what_their_parsers_read(contract: str) -> None:
-    (one,) = made()
+    (one,) = make()
     one.add_rows(rows(10))
     if contract == "plain":
         text, kind = one.render("")
@@ -221,7 +221,7 @@ def test_both_formats_are_what_their_parsers_read(contract: str) -> None:
 
 
 def test_dropped_lines_add_up() -> None:
-    (one,) = made()
+    (one,) = make()
     one.add_dropped(2)
     one.add_dropped(3)
     assert samples(one)["cairn_log_lines_dropped_total", ()] == 5

@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.console import CairnError
-from cairn.sources import query
+from cairn.params.raw import Raw
+from cairn.sources import sql, table
 from tests.ports import free_ports
 from tests.tools import missing
 
@@ -46,14 +47,18 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "rows"
 
 
+def fetch(url: str, query: str, into: Path) -> None:
+    table.transfer(url, Raw(source=url, query=query), into)
+
+
 def rows(into: Path, statement: str, url: str = "sqlite:///shop.db") -> list[dict[str, Any]]:
-    query.fetch(url, statement, into)
+    fetch(url, statement, into)
     return [json.loads(line) for line in into.read_text(encoding="utf-8").splitlines()]
 
 
 def refused(into: Path, statement: str, url: str = "sqlite:///shop.db") -> str:
     with pytest.raises(CairnError) as error:
-        query.fetch(url, statement, into)
+        fetch(url, statement, into)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -65,7 +70,7 @@ def numbers(count: int) -> str:
 
 
 def test_rows_are_lines_with_the_columns_in_the_querys_order(shop: Path) -> None:
-    query.fetch("sqlite:///shop.db", "select price, id, what from sales order by id", shop)
+    fetch("sqlite:///shop.db", "select price, id, what from sales order by id", shop)
     assert shop.read_bytes() == (
         '{"price":null,"id":1,"what":"50% off: ½"}\n{"price":1.5,"id":2,"what":"tea"}\n'.encode()
     )
@@ -77,7 +82,7 @@ def test_the_statement_is_sent_as_it_is(shop: Path) -> None:
 
 
 def test_more_rows_than_are_held_at_a_time_all_come_in_order(shop: Path) -> None:
-    count = 2 * query.ROWS + 1
+    count = 2 * sql.ROWS + 1
     assert [row["i"] for row in rows(shop, numbers(count))] == list(range(1, count + 1))
 
 
@@ -104,9 +109,9 @@ def test_more_rows_than_are_held_at_a_time_all_come_in_order(shop: Path) -> None
 )
 def test_sqlite_is_only_read(shop: Path, statement: str, url: str) -> None:
     before = Path("shop.db").read_bytes()
-    said = refused(shop, statement, url)
-    assert said.startswith("raw.query: ")
-    assert "allowed: one SELECT" in said
+    message = refused(shop, statement, url)
+    assert message.startswith("raw.query: ")
+    assert "allowed: one SELECT" in message
     assert Path("shop.db").read_bytes() == before
 
 
@@ -141,13 +146,13 @@ def test_an_sqlite_file_that_others_write_is_read(shop: Path) -> None:
         ("selec", "raw.query: the database says: near"),
     ],
 )
-def test_what_cannot_be_kept_is_told(shop: Path, statement: str, says: str) -> None:
+def test_what_cannot_be_kept_is_an_error(shop: Path, statement: str, says: str) -> None:
     assert refused(shop, statement).startswith(says)
 
 
 def test_the_row_is_counted_across_what_is_held_at_a_time(shop: Path) -> None:
-    statement = f"{numbers(query.ROWS)} union all select x'00'"
-    assert f"column 'i', row {query.ROWS + 1:,}: " in refused(shop, statement)
+    statement = f"{numbers(sql.ROWS)} union all select x'00'"
+    assert f"column 'i', row {sql.ROWS + 1:,}: " in refused(shop, statement)
 
 
 def test_a_database_that_is_not_there_is_not_made(shop: Path) -> None:
@@ -169,7 +174,7 @@ def test_a_database_that_is_not_there_is_not_made(shop: Path) -> None:
         ),
     ],
 )
-def test_what_there_is_no_driver_for_is_told(shop: Path, url: str, says: str) -> None:
+def test_what_there_is_no_driver_for_is_an_error(shop: Path, url: str, says: str) -> None:
     assert says in refused(shop, "select 1", url)
 
 
@@ -184,20 +189,22 @@ def test_without_the_extra_it_says_how_to_get_it(
 
 @given(value=VALUES | st.lists(VALUES) | st.dictionaries(st.text("ab"), VALUES))
 def test_json_gives_back_what_was_put_in(value: Any) -> None:
-    line = query.line(["a"], [value], 1)
+    line = sql.format_row(["a"], [value], 1)
     assert line.endswith(b"}\n")
     assert json.loads(line) == {"a": value}
 
 
 @given(value=st.decimals(allow_nan=False, allow_infinity=False))
 def test_a_decimal_keeps_its_digits(value: Decimal) -> None:
-    found = json.loads(query.line(["a"], [value], 1), parse_float=Decimal, parse_int=Decimal)["a"]
+    found = json.loads(sql.format_row(["a"], [value], 1), parse_float=Decimal, parse_int=Decimal)[
+        "a"
+    ]
     assert found.as_tuple() == value.as_tuple()
 
 
 @pytest.mark.parametrize("value", [math.nan, Decimal("NaN"), None])
 def test_no_number_is_null(value: Any) -> None:
-    assert query.line(["a"], [value], 1) == b'{"a":null}\n'
+    assert sql.format_row(["a"], [value], 1) == b'{"a":null}\n'
 
 
 @pytest.mark.parametrize(
@@ -206,7 +213,7 @@ def test_no_number_is_null(value: Any) -> None:
 )
 def test_what_json_cannot_hold_names_its_column(value: Any) -> None:
     with pytest.raises(CairnError, match=r"^raw\.query: column 'b', row 7: .* no place in JSON"):
-        query.line(["a", "b"], [1, value], 7)
+        sql.format_row(["a", "b"], [1, value], 7)
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +277,7 @@ def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Pat
             '6b1c9cf0-0000-4000-8000-000000000000'::uuid as id, 'x%:y' as text,
             array[1, null] as list, '{"a": [1.5]}'::json as object
     """
-    query.fetch(f"{scheme}://user:p%40ss%2Fw%3Ard@{postgres}", statement, tmp_path / "rows")
+    fetch(f"{scheme}://user:p%40ss%2Fw%3Ard@{postgres}", statement, tmp_path / "rows")
     assert (tmp_path / "rows").read_text() == (
         '{"day":"2024-02-29","at":"2024-02-29T12:30:00.500000","utc":"2024-02-29T10:30:00",'
         '"clock":"12:30:00","price":12345678901234567890.10,"no_price":null,"yes":true,'
@@ -296,7 +303,7 @@ def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Pat
         ),
     ],
 )
-def test_what_postgresql_or_json_refuses_is_told(
+def test_what_postgresql_or_json_refuses_is_an_error(
     postgres: str, statement: str, says: str, tmp_path: Path
 ) -> None:
     url = f"postgresql+psycopg://user:p%40ss%2Fw%3Ard@{postgres}"
@@ -317,23 +324,25 @@ def test_postgresql_is_only_read(postgres: str, statement: str, tmp_path: Path) 
             "create or replace function write_sale() returns int language sql"
             " as 'insert into sales values (1) returning id'"
         )
-        said = refused(tmp_path / "rows", statement, url)
-        assert "in a read-only transaction" in said
-        assert said.endswith("; Cairn only reads it; allowed: one SELECT")
+        message = refused(tmp_path / "rows", statement, url)
+        assert "in a read-only transaction" in message
+        assert message.endswith("; Cairn only reads it; allowed: one SELECT")
         assert connection.execute("select is_called from places").fetchone() == (False,)
         assert connection.execute("select count(*) from sales").fetchone() == (0,)
 
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_wrong_password_is_told_and_not_repeated(postgres: str, tmp_path: Path) -> None:
-    said = refused(tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}")
-    assert 'password authentication failed for user "user"' in said
-    assert "hunter2" not in said
+def test_a_wrong_password_is_an_error_and_not_repeated(postgres: str, tmp_path: Path) -> None:
+    message = refused(
+        tmp_path / "rows", "select 1", f"postgresql+psycopg://user:hunter2@{postgres}"
+    )
+    assert 'password authentication failed for user "user"' in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     url = f"postgresql+psycopg://user@127.0.0.1:{free_ports(1)}/db"
     assert "onnection refused" in refused(tmp_path / "rows", "select 1", url)
 
@@ -342,12 +351,12 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_result(postgres: str, tmp_path: Path) -> None:
     code = (
-        "import re, sys; from pathlib import Path; from cairn.sources import query;"
+        "import re, sys; from pathlib import Path; from tests.cairn.sources.test_sql import fetch;"
         "status = Path('/proc/self/status');"
         # Not getrusage, which begins with the most that the parent had.
         "most = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]);"
-        "query.fetch(sys.argv[1], 'select 1', Path(sys.argv[2])); before = most();"
-        "query.fetch(sys.argv[1], sys.argv[3], Path(sys.argv[2])); print(most() - before)"
+        "fetch(sys.argv[1], 'select 1', Path(sys.argv[2])); before = most();"
+        "fetch(sys.argv[1], sys.argv[3], Path(sys.argv[2])); print(most() - before)"
     )
     statement = "select repeat('x', 10000) as text from generate_series(1, 30000)"
     url = f"postgresql+psycopg://user:p%40ss%2Fw%3Ard@{postgres}"

@@ -1,11 +1,11 @@
-"""The rows of an SQL query as JSON lines, written as they come; the database is only read."""
+"""An SQLAlchemy URL: the rows of `raw.query` as JSON lines; the database is only read."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,10 @@ from uuid import UUID
 
 import orjson
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
+from cairn.params.raw import Raw
+from cairn.sources.address import scheme_of
+from cairn.sources.base import Stream, UrlPart, Version
 
 if TYPE_CHECKING:  # it is an extra
     from sqlalchemy import URL, Connection, CursorResult
@@ -36,22 +39,39 @@ READ_ONLY = {
 }
 # What databases call a refusal to write.
 REFUSES_TO_WRITE = ("read-only", "read only", "readonly")
+# Schemes that people know from other tools, and that are no database's.
+OTHER_TOOLS = ("abfs", "abfss", "az", "file", "ftp", "gcs", "gs", "hdfs", "s3a", "s3n", "sftp")
+
+FORM = "an SQLAlchemy URL with raw.query"
+SECRETS: frozenset[UrlPart] = frozenset({"password", "parameters"})
+TAKES_QUERY = True
 
 
-class Unfit(Exception):
-    """A value that JSON cannot hold; its text says what it is."""
+class JsonError(Exception):
+    """A value has no form in JSON; the text says what it is."""
 
 
-def fetch(url: str, query: str, into: Path) -> None:
-    """Write the rows to a file: one JSON object a row, its keys the columns in the query's order.
+def matches(address: str) -> bool:
+    """Tell whether an address may be a database's: any URL but those of other tools."""
+    return scheme_of(address) not in {"", *OTHER_TOOLS}
+
+
+@contextmanager
+def open_stream(
+    address: str,
+    params: Raw,
+    version: Version | None,  # noqa: ARG001 - the protocol's
+    offset: int,  # noqa: ARG001
+) -> Iterator[Stream]:
+    """Send a query, and open its rows: a JSON object each, its keys in the query's order.
 
     Parameters
     ----------
-    url
-        SQLAlchemy's, as in sqlite:///shop.db.
-    query
-        One SELECT, sent as it is; most databases are told to refuse all else, and nothing is
-        committed.
+    address
+        A URL of SQLAlchemy's, as in sqlite:///shop.db.
+    params
+        `query` is one SELECT, sent as it is; most databases refuse all else in the transaction
+        that it gets, and nothing is committed.
 
     Raises
     ------
@@ -64,40 +84,37 @@ def fetch(url: str, query: str, into: Path) -> None:
     except ImportError:
         raise CairnError(f"raw.source: a database needs SQLAlchemy; {INSTALL}") from None
     try:
-        with into.open("wb") as file, closing(sent(known(url), query)) as found:
-            file.writelines(found)
-    except (
-        SQLAlchemyError,
-        TypeError,
-        ValueError,
-    ) as error:  # drivers raise the last two of options
+        with closing(send(parse_url(address), str(params.query))) as rows:
+            yield Stream(Version(), 0, rows)
+    # Drivers raise the last two where an option is wrong.
+    except (SQLAlchemyError, TypeError, ValueError) as error:
         raise CairnError(f"raw.query: the database says: {explain(error)}") from None
 
 
-def known(url: str) -> URL:
-    """The URL taken apart; raises CairnError where it is none, or its file is missing."""
+def parse_url(address: str) -> URL:
+    """Parse a URL; raise a CairnError where it is none, or its file is missing."""
     from sqlalchemy.engine import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
     try:
-        made = make_url(url)
+        url = make_url(address)
     except (ArgumentError, ValueError):
         raise CairnError(
             "raw.source: not an SQLAlchemy URL: dialect+driver://user@host:port/database"
         ) from None
-    if made.drivername in POSTGRESQL:
-        return made.set(drivername="postgresql+psycopg")
-    path = made.database if made.get_backend_name() == "sqlite" else None
-    # SQLite would make an empty one.
+    if url.drivername in POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg")
+    path = url.database if url.get_backend_name() == "sqlite" else None
+    # SQLite would create an empty one.
     if path and not path.startswith((":memory:", "file:")) and not Path(path).is_file():
         raise CairnError(f"raw.source: no SQLite file {path!r}; allowed: sqlite:///PATH")
-    if path and Path(path).is_file() and made.drivername in SQLITE:
-        return read_only_file(made, path)
-    return made
+    if path and Path(path).is_file() and url.drivername in SQLITE:
+        return read_only_file(url, path)
+    return url
 
 
 def read_only_file(url: URL, path: str) -> URL:
-    """Return the URL that opens an SQLite file for reading alone."""
+    """Return the URL that opens an SQLite file for reading only."""
     file = "file:" + quote(path)
     return url.set(database=file).update_query_dict({"mode": "ro", "uri": "true"})
 
@@ -109,8 +126,8 @@ def begin_read_only(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-def sent(url: URL, query: str) -> Generator[bytes, None, None]:
-    """The lines of the rows that a database sends."""
+def send(url: URL, query: str) -> Generator[bytes, None, None]:
+    """Send a query, and yield the lines of its rows."""
     import sqlalchemy  # noqa: PLC0415
 
     try:
@@ -127,24 +144,24 @@ def sent(url: URL, query: str) -> Generator[bytes, None, None]:
     with engine.connect() as connection:
         begin_read_only(connection)
         with closing(connection.exec_driver_sql(query, execution_options=options)) as result:
-            yield from lines(result)
+            yield from format_rows(result)
 
 
-def lines(result: CursorResult[Any]) -> Iterator[bytes]:
-    """A result's lines; some rows of it are in memory at a time."""
+def format_rows(result: CursorResult[Any]) -> Iterator[bytes]:
+    """Yield a line for each row of a result, of which few are in memory at a time."""
     if not result.returns_rows:
         raise CairnError("raw.query: it gives no rows; allowed: one SELECT")
-    names = unique(list(result.keys()))
+    names = check_names(list(result.keys()))
     count = 0
     for rows in result.partitions(ROWS):
-        yield from (line(names, row, place) for place, row in enumerate(rows, count + 1))
+        yield from (format_row(names, row, number) for number, row in enumerate(rows, count + 1))
         count += len(rows)
     if not count:
         raise CairnError("raw.query: the result has no rows; see its WHERE")
 
 
-def unique(names: list[str]) -> list[str]:
-    """The columns' names; raises CairnError where one comes twice."""
+def check_names(names: list[str]) -> list[str]:
+    """Return the columns' names; raise a CairnError where two are the same."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise CairnError(
@@ -153,26 +170,26 @@ def unique(names: list[str]) -> list[str]:
     return names
 
 
-def line(names: Sequence[str], row: Sequence[Any], place: int) -> bytes:
-    """A row as one line of JSON; raises CairnError naming the column that cannot be in it."""
-    kept: dict[str, Any] = {}
+def format_row(names: Sequence[str], row: Sequence[Any], number: int) -> bytes:
+    """Format a row as one line of JSON; raise a CairnError that names a column JSON cannot hold."""
+    content: dict[str, Any] = {}
     for name, value in zip(names, row, strict=True):
         try:
-            kept[name] = jsonable(value)
-        except Unfit as error:
+            content[name] = to_json(value)
+        except JsonError as error:
             raise CairnError(
-                f"raw.query: column {name!r}, row {place:,}: {error} has no place in JSON; "
+                f"raw.query: column {name!r}, row {number:,}: {error} has no place in JSON; "
                 "leave it out or cast it in the query"
             ) from None
-    return orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def jsonable(value: Any) -> Any:
-    """A value as `orjson` takes it without losing anything; raises Unfit where there is no way."""
+def to_json(value: Any) -> Any:
+    """Convert a value to one that `orjson` writes without loss; raise a JsonError if none is."""
     for kind, convert in CONVERT.items():
         if isinstance(value, kind):
             return convert(value)
-    raise Unfit(f"a value of type {type(value).__name__}")
+    raise JsonError(f"a value of type {type(value).__name__}")
 
 
 def _same(value: Any) -> Any:
@@ -180,21 +197,21 @@ def _same(value: Any) -> Any:
 
 
 def _float(value: float) -> float | None:
-    """A number, None if it is none; orjson itself would make infinity a null too."""
+    """Convert NaN to None, and refuse infinity, which orjson would write as null, too."""
     if math.isinf(value):
-        raise Unfit("infinity")
+        raise JsonError("infinity")
     return None if math.isnan(value) else value
 
 
 def _integer(value: int) -> Any:
-    """A whole number of any length; orjson itself stops at 64 bits."""
+    """Convert an integer of any length; orjson itself stops at 64 bits."""
     return value if abs(value) < 2**63 else orjson.Fragment(str(value))
 
 
 def _decimal(value: Decimal) -> Any:
-    """A number with the digits that it has."""
+    """Convert a decimal to a number with all its digits."""
     if value.is_infinite():
-        raise Unfit("infinity")
+        raise JsonError("infinity")
     return None if value.is_nan() else orjson.Fragment(str(value))
 
 
@@ -202,7 +219,7 @@ def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Unfit("text that is not Unicode") from None
+        raise JsonError("text that is not Unicode") from None
     return value
 
 
@@ -211,11 +228,11 @@ def _iso(value: date | time) -> str:
 
 
 def _list(value: Sequence[Any]) -> list[Any]:
-    return [jsonable(item) for item in value]
+    return [to_json(item) for item in value]
 
 
 def _object(value: dict[Any, Any]) -> dict[str, Any]:
-    return {_text(str(key)): jsonable(item) for key, item in value.items()}
+    return {_text(str(key)): to_json(item) for key, item in value.items()}
 
 
 # The first that fits: a bool is an int.
@@ -241,6 +258,6 @@ def explain(error: Exception) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What the database says, on one line and without the statement."""
-    said = str(getattr(error, "orig", None) or error)
-    return " ".join(said.split()) or type(error).__name__
+    """Return what the database says, on one line and without the statement."""
+    text = str(getattr(error, "orig", None) or error)
+    return " ".join(text.split()) or type(error).__name__

@@ -9,24 +9,27 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from cairn import params
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.evaluation.metric_table import DECIDING
-from cairn.params import (
-    Compute,
-    CrossValidation,
-    Evaluate,
-    Features,
-    Params,
-    Processed,
+from cairn.params.base import PATH, Section, StrictModel
+from cairn.params.compute import Compute
+from cairn.params.evaluate import CrossValidation, Evaluate
+from cairn.params.features import Features
+from cairn.params.file import Params, load_params
+from cairn.params.gates import Against, Gates
+from cairn.params.processed import Processed
+from cairn.params.raw import Raw
+from cairn.params.train import (
     Range,
-    Raw,
     Search,
     Space,
     Threshold,
     Train,
+    parse_train,
 )
+from cairn.yaml_text import read_yaml
 from tests.small import PARAMS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,21 +37,21 @@ SEEDS = st.integers(0, 2**32 - 1)
 # What YAML holds unescaped.
 WORDS = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1)
 LABELS = st.booleans() | st.integers() | WORDS
-SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
+FRACTIONS = st.floats(0, 1, exclude_min=True, exclude_max=True)
 COSTS = st.floats(0, 1e12, exclude_min=True)
 
 
-def ruled(rule: str, **knobs: st.SearchStrategy[float]) -> st.SearchStrategy[Threshold]:
-    content = st.fixed_dictionaries({"class": LABELS, "rule": st.just(rule), **knobs})
+def with_rule(rule: str, **values: st.SearchStrategy[float]) -> st.SearchStrategy[Threshold]:
+    content = st.fixed_dictionaries({"class": LABELS, "rule": st.just(rule), **values})
     adapter: TypeAdapter[Threshold] = TypeAdapter(Threshold)
     return content.map(adapter.validate_python)
 
 
 THRESHOLDS = st.one_of(
-    ruled("f1"),
-    ruled("recall", at_least=SHARES),
-    ruled("cost", false_positive=COSTS, false_negative=COSTS),
-    ruled("value", value=SHARES),
+    with_rule("f1"),
+    with_rule("recall", at_least=FRACTIONS),
+    with_rule("cost", false_positive=COSTS, false_negative=COSTS),
+    with_rule("value", value=FRACTIONS),
 )
 VALUES = st.none() | st.integers() | WORDS
 SPACES = st.builds(
@@ -135,6 +138,7 @@ FILES = st.builds(
         workers=st.none() | st.integers(1, 99),
         memory=st.none() | st.from_regex(r"[1-9]{1,3} ?[kMGT]i?B", fullmatch=True),
     ),
+    gates=st.just(Gates()),
 )
 
 
@@ -149,7 +153,7 @@ def searched(**values: Any) -> dict[str, Any]:
 def load(content: Any, folder: Path) -> Params:
     path = folder / "params.yaml"
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")  # it is YAML 1.2
-    return params.load(path)
+    return load_params(path)
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -162,8 +166,80 @@ def within(content: dict[str, Any], key: list[str], value: Any) -> dict[str, Any
     return {**content, first: within(content[first], rest, value) if rest else value}
 
 
-def test_the_file_of_the_repository_is_good() -> None:
-    assert params.load(ROOT / params.PATH).train.name == "cairn"
+SHIPPED = read_yaml(ROOT / PATH, "")
+
+
+def test_every_key_but_source_and_target_has_a_default_which_is_the_shipped_one(
+    tmp_path: Path,
+) -> None:
+    own = {"raw": {"source": "sklearn:breast_cancer"}, "processed": {"target": "target"}}
+    assert load(own, tmp_path) == load_params(ROOT / PATH)
+    required = {
+        f"{section}.{name}"
+        for section, field in Params.model_fields.items()
+        for name, inner in model_of(field).model_fields.items()
+        if inner.is_required()
+    }
+    assert required == {"raw.source", "processed.target"}
+
+
+@pytest.mark.parametrize("section", Params.model_fields)
+@pytest.mark.parametrize("empty", [None, {}])
+def test_a_section_with_nothing_in_it_has_its_defaults(
+    section: str, empty: Any, tmp_path: Path
+) -> None:
+    needed = {"raw": {"source": "x"}, "processed": {"target": "x"}}
+    content = {**SHIPPED, section: needed.get(section, empty)}
+    defaults = model_of(Params.model_fields[section]).model_validate(needed.get(section, {}))
+    assert getattr(load(content, tmp_path), section) == defaults
+
+
+def test_the_arguments_of_the_default_estimator_are_not_those_of_another() -> None:
+    assert Train().arguments == {"n_estimators": 100}
+    assert Train(estimator="sklearn.svm.SVC").arguments == {}
+
+
+# As the first commit that had this file wrote it.
+FIRST = """\
+raw: {source: sklearn:breast_cancer, sha256: null}
+processed: {target: target, drop: [], bad_rows: fail, max_categories: 100}
+features: {test_size: 0.2, seed: 42}
+train:
+  name: cairn
+  estimator: sklearn.ensemble.RandomForestClassifier
+  arguments: {n_estimators: 100}
+  scale: false
+  seed: 42
+"""
+
+
+def test_a_file_of_the_first_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(FIRST)
+    loaded = load_params(path)
+    assert (loaded.processed.bad_rows, loaded.train.scale) == ("fail", False)
+    assert loaded.gates == Gates()
+
+
+def model_of(field: FieldInfo) -> type[Section]:
+    kind = field.annotation
+    assert isinstance(kind, type)
+    assert issubclass(kind, Section)
+    return kind
+
+
+def test_the_shipped_file_shows_every_key() -> None:
+    """Those of the mappings in it, too; of a union or a list it shows the form."""
+    assert set(SHIPPED) == set(Params.model_fields)
+    for section, field in Params.model_fields.items():
+        model = model_of(field)
+        assert model.key() == section
+        assert list(SHIPPED[section]) == list(model.model_fields)
+        for name, inner in model.model_fields.items():
+            if isinstance(inner.annotation, type) and issubclass(inner.annotation, StrictModel):
+                assert list(SHIPPED[section][name]) == list(inner.annotation.model_fields)
+    assert set(SHIPPED["gates"]["against"][0]) == set(Against.model_fields)
+    assert set(SHIPPED["train"]["search"]["over"][0]) == set(Space.model_fields)
 
 
 @settings(max_examples=50)
@@ -179,13 +255,13 @@ def test_what_is_written_is_what_is_read(
     [
         ("features.test_size", 1, "got 1; allowed: less than 1"),
         ("features.test_size", 0.0, "got 0.0; allowed: greater than 0"),
-        ("features.test_size", "0.2", "got '0.2'; allowed: a valid number"),
+        ("features.test_size", "0.2", "got '0.2'; allowed: a number"),
         ("features.seed", -1, "got -1; allowed: greater than or equal to 0"),
         ("features.seed", 2**32, "allowed: less than or equal to 4294967295"),
-        ("features.seed", 1.0, "got 1.0; allowed: a valid integer"),
-        ("features.seed", True, "got True; allowed: a valid integer"),
+        ("features.seed", 1.0, "got 1.0; allowed: an integer"),
+        ("features.seed", True, "got True; allowed: an integer"),
         ("processed.bad_rows", "drop", "got 'drop'; allowed: 'fail' or 'set_aside'"),
-        ("processed.drop", "id", "got 'id'; allowed: a valid list"),
+        ("processed.drop", "id", "got 'id'; allowed: a list"),
         ("processed.max_categories", 1, "got 1; allowed: greater than or equal to 2"),
         ("processed.target", "", "got ''; allowed:"),
         ("raw.sha256", "abc", "got 'abc'; allowed:"),
@@ -199,25 +275,29 @@ def test_what_is_written_is_what_is_read(
         ("processed.header", None, "got None; allowed: 'auto', 'first', 'none' or a list of nam"),
         ("processed.decimal", ";", "got ';'; allowed: '.' or ','"),
         ("processed.duplicates", "drop", "got 'drop'; allowed: 'keep', 'set_aside' or 'fail'"),
-        ("processed.identifier", 7, "got 7; allowed: a valid string"),
+        ("processed.identifier", 7, "got 7; allowed: a text"),
         ("train.encode", "hash", "got 'hash'; allowed: 'auto', 'one_hot' or 'ordinal'"),
         ("train.rare", 1, "got 1; allowed: less than 1"),
-        ("train.search", [], "got []; allowed: a mapping of the keys that are explained in par"),
+        ("train.search", [], "got []; allowed: a mapping with the keys method, candidates, "),
         ("train.search.method", "all", "got 'all'; allowed: 'none', 'grid', 'random' or 'halving'"),
         ("train.search", {**SEARCH, "method": "grid"}, "for method grid an entry in over"),
-        ("train.search", searched(C=[1], D={"low": 1, "high": 2}), "D is a range: random draws of"),
+        (
+            "train.search",
+            searched(C=[1], D={"low": 1, "high": 2}),
+            "D is a range: random draws from",
+        ),
         ("train.scale", "much", "got 'much'; allowed: true, false, 'auto' or 'power'"),
         ("train.calibration", "beta", "got 'beta'; allowed: 'none', 'sigmoid' or 'isotonic'"),
         ("train.early_stopping", 0, "got 0; allowed: greater than or equal to 1"),
         ("evaluate.cross_validation.folds", 1, "got 1; allowed: greater than or equal to 2"),
-        ("train.threshold", 0.3, "got 0.3; allowed: a mapping of the keys that are explained in p"),
-        ("train.threshold", {"class": 0}, "got {'class': 0}; allowed: a mapping with a 'rule'"),
-        ("train.threshold", {"rule": "best"}, "a 'rule' of 'f1', 'recall', 'cost', 'value'"),
-        ("evaluate.slices", "plan", "got 'plan'; allowed: a valid list"),
+        ("train.threshold", 0.3, "got 0.3; allowed: null, or a mapping with a class an"),
+        ("train.threshold", {"class": 0}, "got {'class': 0}; allowed: null, or a mapping w"),
+        ("train.threshold", {"rule": "best"}, "a rule: f1, recall, cost or value"),
+        ("evaluate.slices", "plan", "got 'plan'; allowed: a list"),
         ("compute.engine", "spark", "got 'spark'; allowed: 'local' or 'dask'"),
         ("compute.workers", 0, "got 0; allowed: greater than or equal to 1"),
         ("compute.memory", "2 gigs", "got '2 gigs'; allowed: an amount of memory, such as 2GiB"),
-        ("train.arguments", None, "got None; allowed: a valid dictionary"),
+        ("train.arguments", None, "got None; allowed: a mapping"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
@@ -252,8 +332,8 @@ SPACE = "train.search.over.0.values"
             {"class": 1, "rule": "cost", "false_positive": 1e308, "false_negative": 1},
             "train.threshold.false_positive: got 1e+308; allowed: less than or equal to 1",
         ),
-        ("search", searched(C=3), f"{SPACE}.C: got 3; allowed: a list of values, one at least, "),
-        ("search", searched(C=[]), f"{SPACE}.C: got []; allowed: a list of values, one at least"),
+        ("search", searched(C=3), f"{SPACE}.C: got 3; allowed: a list of one or more values, "),
+        ("search", searched(C=[]), f"{SPACE}.C: got []; allowed: a list of one or more values"),
         ("search", searched(C={"low": 3}), f"{SPACE}.C.high: missing; add it"),
         ("search", searched(C={"low": 3, "high": 2}), "allowed: low under high; 3 is not under 2"),
         (
@@ -264,7 +344,7 @@ SPACE = "train.search.over.0.values"
         (
             "search",
             searched(C={"low": 1.5, "high": 2, "whole": True}),
-            "allowed: whole numbers up to 2**53 where whole is true; one is 1.5",
+            "allowed: integers up to 2**53 where whole is true; one is 1.5",
         ),
         ("search", searched(C={"low": 1, "high": 1e30, "whole": True}), "; one is 1e+30"),
         (
@@ -295,9 +375,9 @@ def test_a_wrong_value_deep_inside_is_named_as_it_stands_in_the_file(
 
 def test_a_block_of_a_search_is_held_to_the_same(tmp_path: Path) -> None:
     content = load(PARAMS, tmp_path).train.model_dump(by_alias=True)
-    assert params.train(content, "here") == load(PARAMS, tmp_path).train
+    assert parse_train(content, "here") == load(PARAMS, tmp_path).train
     with pytest.raises(CairnError, match=r"^here: scale: got 3; allowed: true, false, 'auto' or "):
-        params.train({**content, "scale": 3}, "here")
+        parse_train({**content, "scale": 3}, "here")
 
 
 def test_an_unknown_key_is_named_with_those_that_are_known(tmp_path: Path) -> None:
@@ -320,8 +400,8 @@ def test_an_unknown_block_is_named_with_those_that_are_known(tmp_path: Path) -> 
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
-    content = {**PARAMS, "features": {"seed": 1}}
-    with pytest.raises(CairnError, match=r"features\.test_size: missing"):
+    content = {**PARAMS, "processed": {"drop": []}}
+    with pytest.raises(CairnError, match=r"processed\.target: missing; add it, such as `target: "):
         load(content, tmp_path)
 
 
@@ -336,7 +416,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, [], "text", 3])
 def test_a_file_that_is_no_mapping_is_refused(content: Any, tmp_path: Path) -> None:
-    with pytest.raises(CairnError, match=r"the file: got .*; allowed: a mapping of the keys"):
+    with pytest.raises(CairnError, match=r"the file: got .*; allowed: a mapping with the keys"):
         load(content, tmp_path)
 
 
@@ -357,7 +437,7 @@ def test_what_is_no_yaml_is_named_with_its_place(content: str, line: int, tmp_pa
     path = tmp_path / "params.yaml"
     path.write_text(content)
     with pytest.raises(CairnError, match=rf"params\.yaml: line {line}: not YAML: \S+") as error:
-        params.load(path)
+        load_params(path)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -365,13 +445,13 @@ def test_a_sign_that_no_yaml_may_hold_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("raw: \x00\n")
     with pytest.raises(CairnError, match=r"params\.yaml: .*not YAML: .*#x0000") as error:
-        params.load(path)
+        load_params(path)
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_no_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(CairnError, match="no such file; run from the top of the repository"):
-        params.load(tmp_path / "params.yaml")
+        load_params(tmp_path / "params.yaml")
 
 
 def test_params_never_change(tmp_path: Path) -> None:
@@ -384,7 +464,7 @@ def test_what_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes("raw: größe\n".encode("latin-1"))
     with pytest.raises(CairnError, match=r"params\.yaml: not UTF-8 text \(byte 7: "):
-        params.load(path)
+        load_params(path)
 
 
 def test_a_key_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
@@ -393,7 +473,7 @@ def test_a_key_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
     path.write_text(written + "features:\n  seed: 1\n  test_size: 0.5\n")
     line = len(written.splitlines()) + 1
     with pytest.raises(CairnError, match=rf"line {line}: .*duplicate key .features.") as error:
-        params.load(path)
+        load_params(path)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -401,7 +481,7 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     content = changed("processed.target", "TARGET")
     path.write_text(yaml.safe_dump(content).replace("TARGET", "off"), encoding="utf-8")
-    assert params.load(path).processed.target == "off"  # in YAML 1.1 it is false
+    assert load_params(path).processed.target == "off"  # in YAML 1.1 it is false
 
 
 @pytest.mark.parametrize(
@@ -438,7 +518,7 @@ def test_a_key_that_has_moved_comes_with_the_edit(
     with pytest.raises(CairnError) as error:
         load({**PARAMS, "train": {**PARAMS["train"], key: value}}, tmp_path)
     assert str(error.value).endswith(
-        f"train.{key}: this key is in the block `evaluate` now; delete it here and add, at the top "
+        f"train.{key}: this key is in `evaluate` now; delete it here and add, at the top "
         f"level of the file, `evaluate:` with the line `{line}`"
     )
     edited = yaml.safe_load(f"evaluate:\n{line}\n")

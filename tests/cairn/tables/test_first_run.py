@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cairn.contract import Label
+from cairn.paths import CONTRACT
+from cairn.tables import reader
+from cairn.tables.part import Part
+from tests.cairn.tables import bad_rows
+from tests.cairn.tables.tables import (
+    as_lines,
+    refused,
+    run,
+    run_again,
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", bad_rows.FILES)
+def test_what_is_no_table_is_refused_by_name(name: str) -> None:
+    content, says = bad_rows.FILES[name]
+    error = refused(content)
+    assert error.startswith("data/raw/table: ")
+    assert says in error
+    assert not CONTRACT.exists()
+
+
+@pytest.mark.parametrize("name", bad_rows.COLUMNS)
+def test_a_column_that_cannot_be_used_is_named(name: str) -> None:
+    content, says = bad_rows.COLUMNS[name]
+    assert says in refused(content)
+    assert not CONTRACT.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "categories", "missing"),
+    [
+        (("1", "-2"), "integer", (), False),
+        (("1", ""), "integer", (), True),
+        (("1.0", "2"), "number", (), False),
+        (("1.5", "2"), "number", (), False),
+        (("1e-300", "nan"), "number", (), True),
+        (("True", "false"), "boolean", (), False),
+        (("True", ""), "boolean", (), True),
+        (("b", "a"), "category", ("a", "b"), False),
+        (("b", ""), "category", ("b",), True),
+        (("01", "x"), "category", ("01", "x"), False),
+        (("1", "True"), "category", ("1", "True"), False),
+        (("0x1F", "0x2A"), "category", ("0x1F", "0x2A"), False),
+        (("10:00", "11:30"), "category", ("10:00", "11:30"), False),
+        (('"1,5"', '"2,25"'), "number", (), False),
+        (('"1,5"', '"x ""q"""'), "category", ("1,5", 'x "q"'), False),
+        (("日", "größe"), "category", ("größe", "日"), False),
+        (('"two\nlines"', "x"), "category", ("two\nlines", "x"), False),
+        (("7", "7"), "integer", (), False),
+        (("2024-02-29", "1999-01-01"), "date", (), False),
+        (("2024-02-29 10:00", ""), "date", (), True),
+        (("2024-02-29", "x"), "category", ("2024-02-29", "x"), False),
+        (("2024-02-29T10:00Z", "2024-02-29T10:00Z"), "date", (), False),
+        (("29.02.2024", "1.3.2024"), "date", (), False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2**20])
+def test_values_suggest_the_kind_of_their_column(  # noqa: PLR0913, PLR0917
+    values: tuple[str, str],
+    kind: str,
+    categories: tuple[str, ...],
+    missing: bool,  # noqa: FBT001
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "BYTES", size)
+    contract, _, _ = run(f"a,y\n{values[0]},0\n{values[1]},1\n")
+    (column,) = contract.columns
+    assert (column.kind, column.categories, column.missing) == (kind, categories, missing)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "kept"),
+    [
+        (("1", "-1", "1"), (-1, 1), 3),
+        (("0.0", "1.0", "1.0"), (0, 1), 3),
+        (("0", "", "1"), (0, 1), 2),
+        (("3", "2", "1"), (1, 2, 3), 3),
+        (("True", "False", "True"), (False, True), 3),
+        (("True", "", "False"), (False, True), 2),
+        (("x", "ä", "x"), ("x", "ä"), 3),
+        (("x", "", "z"), ("x", "z"), 2),
+        (("1", "x", "1"), ("1", "x"), 3),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2**20])
+def test_labels_keep_the_type_that_they_have_in_the_table(
+    labels: tuple[str, ...],
+    classes: tuple[Label, ...],
+    kept: int,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "BYTES", size)
+    content = "a,y\n" + "".join(f"{index},{label}\n" for index, label in enumerate(labels))
+    contract, rows, report = run(content, bad_rows="set_aside")
+    assert contract.target.classes == classes
+    assert [type(label) for label in contract.target.classes] == [type(label) for label in classes]
+    assert set(rows["y"]) == set(classes)
+    assert (report["kept"], report["set_aside"]) == (kept, 3 - kept)
+
+
+def test_of_too_many_categories_the_most_frequent_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = ["u"] * 5 + ["v"] * 4 + ["w"] * 3
+    contract, rows, report = run(
+        "a,y\n" + "".join(f"{cell},{index % 2}\n" for index, cell in enumerate(cells)),
+        max_categories=2,
+    )
+    (column,) = contract.columns
+    assert (column.categories, column.unknown) == (("u", "v"), True)
+    assert len(rows) == 12
+    assert report["notes"] == {"a: a category that the contract does not list": 3}
+    output = capsys.readouterr().out
+    assert (
+        "keeps the 2 most frequent of 3 categories (9 rows); the others (3 rows) become" in output
+    )
+
+
+def test_too_many_classes_are_named_with_the_limit() -> None:
+    content = "a,y\n" + "".join(f"{index},t{index}\n" for index in range(4))
+    assert "target 'y' has 4 different labels" in refused(content, max_categories=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has only the label 1"),
+        ("b,y\ninf,0\n,1\n,0\n", "b: left out: no row has a value"),
+    ],
+)
+def test_what_the_rows_that_are_kept_lack_is_named(content: str, says: str) -> None:
+    assert says in refused(content, bad_rows="set_aside")
+
+
+def test_a_category_and_a_gap_of_which_no_row_is_kept_are_not_allowed() -> None:
+    content = "a,c,n,y\ninf,x,,0\n1,y,2,1\n2,z,3,0\n"
+    contract, rows, _ = run(content, bad_rows="set_aside")
+    _, colour, number = contract.columns
+    assert colour.categories == ("y", "z")
+    assert (number.kind, number.missing) == ("integer", False)
+    assert rows["c"].tolist() == ["y", "z"]
+
+
+@pytest.mark.parametrize("label", ["1e300", "-1e19", str(2**63), str(2**64 - 1)])
+def test_a_huge_label_is_refused(label: str) -> None:
+    assert "target 'y' is a number: 2 different values" in refused(f"a,y\n1,{label}\n2,1\n")
+
+
+@pytest.mark.parametrize("first", ["1", "x"])
+def test_the_largest_label_is_kept_to_the_last_digit(first: str) -> None:
+    run(f"a,y\n1,{2**63 - 1}\n2,{2**63 - 2}\n3,{2**53 + 1}\n")
+    _, rows, _ = run_again(
+        f"a,y\n{first},0\n1,{2**63 - 1}\n2,{2**63 - 2}\n3,{2**53 + 1}\n", bad_rows="set_aside"
+    )
+    assert rows["y"].tolist() == [2**63 - 1, 2**63 - 2, 2**53 + 1]
+
+
+@pytest.mark.parametrize("size", [60, 2**20])
+def test_dates_stay_dates_beside_a_column_of_mixed_values(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BYTES", size)
+    ids = (7, "A1", 8, "A2")
+    rows = [{"id": i, "day": f"2024-01-0{n + 1}", "y": n % 2} for n, i in enumerate(ids)]
+    contract, kept, _ = run(as_lines(rows), identifier="id", drop=[])
+    assert [column.kind for column in contract.columns] == ["date"]
+    assert kept["id"].tolist() == ["7", "A1", "8", "A2"]
+
+
+@pytest.mark.parametrize("size", [8, 2**20])
+def test_a_code_that_begins_with_a_zero_is_a_text(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BYTES", size)
+    contract, rows, _ = run("zip,n,y\n10115,0,0\n01067,0.5,1\n10115,10,0\n")
+    assert [column.kind for column in contract.columns] == ["category", "number"]
+    assert rows["zip"].tolist() == ["10115", "01067", "10115"]
+
+
+def test_a_column_named_as_a_part_of_a_date_is_refused() -> None:
+    error = refused("since,since_year,y\n2024-01-01,1,0\n2024-01-02,2,1\n")
+    assert "'since_year' stands twice among the columns, the parts of dates and the target" in error
+
+
+LATER = {
+    "as at first": ["0.5,u,0", "1.5,v,1"],
+    "no value": [",u,0"],
+    "a text": ["x,u,1"],
+    "a new category": ["2.5,w,0"],
+    "a new label": ["2.5,u,2"],
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_comes_later_suggests_as_much_as_what_comes_first(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "a,c,y\n" + "\n".join([*["0.5,u,0", "1.5,v,1"] * 3, *LATER[name]]) + "\n"
+    at_once = run(content)
+    CONTRACT.unlink()
+    monkeypatch.setattr(reader, "BYTES", 30)
+    parted = run_again(content)
+    assert (parted[0], parted[2]) == (at_once[0], at_once[2])
+    pd.testing.assert_frame_equal(parted[1], at_once[1])
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the parts that each reading of the table takes."""
+    counts: list[int] = []
+    read_parts = reader.read_parts
+
+    def read(*arguments: Any) -> Iterator[Part]:
+        counts.append(0)
+        for part in read_parts(*arguments):
+            counts[-1] += 1
+            yield part
+
+    monkeypatch.setattr(reader, "read_parts", read)
+    return counts
+
+
+def test_a_table_that_goes_on_as_it_begins_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "BYTES", 30)
+    counts = count_reads(monkeypatch)
+    contract, rows, _ = run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
+    assert [column.kind for column in contract.columns] == ["number", "category"]
+    assert len(rows) == 12
+    beginning, all_parts = counts
+    assert (beginning, all_parts > 2) == (1, True)
+
+
+def test_a_table_of_one_part_is_surveyed_as_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_reads(monkeypatch)
+    run("a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6)
+    assert counts == [1, 1]
+
+
+def test_a_later_run_reads_the_first_part_for_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "BYTES", 30)
+    content = "a,c,y\n" + "0.5,u,0\n1.5,v,1\n" * 6
+    run(content)
+    counts = count_reads(monkeypatch)
+    run_again(content)
+    assert (len(counts), counts[0]) == (2, 1)
