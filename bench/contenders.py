@@ -1,4 +1,4 @@
-"""Who is measured, how each is started, and whether it says what scikit-learn says."""
+"""Describe who is measured and how each is started, and check its answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Contender:
     repeated
         Whether it is measured in every round: those that a narrow target compares.
     variables
-        Environment variables that it is given.
+        Environment variables for it.
     """
 
     title: str
@@ -132,55 +132,57 @@ SLOW = {
 
 
 def check(contender: Contender, server: Server, inputs: Inputs) -> None:
-    """Hold the answers for one row and for many to scikit-learn's.
+    """Check the answers for one row and for many against scikit-learn's.
 
     Raises
     ------
     BenchError
-        Where they differ: which answer, and by how much.
+        If they differ: which answer, and by how much.
     """
-    wanted = inputs.expected[contender.model]
+    expected = inputs.expected[contender.model]
     for path, count in zip(contender.paths, (1, 100), strict=True):
         with inputs.bodies(contender.key, count).open(encoding="utf-8") as lines:
             status, content = server.post(path, next(lines))
         if status != HTTPStatus.OK:
             raise BenchError(f"{contender.title}: {count} rows got {status} {content[:300]!r}")
-        labels, shares = answer(json.loads(content))
-        if labels != wanted.labels[:count]:
+        labels, probabilities = parse_answer(json.loads(content))
+        if labels != expected.labels[:count]:
             raise BenchError(f"{contender.title}: {count} rows: other labels than scikit-learn's")
-        if shares is not None:
-            gap = float(np.abs(shares - wanted.probabilities[:count]).max())
-            if not gap <= TOLERANCE:
-                raise BenchError(f"{contender.title}: {count} rows: probabilities off by {gap:.1e}")
+        if probabilities is not None:
+            difference = float(np.abs(probabilities - expected.probabilities[:count]).max())
+            if not difference <= TOLERANCE:
+                raise BenchError(
+                    f"{contender.title}: {count} rows: probabilities off by {difference:.1e}"
+                )
 
 
-def answer(content: dict[str, Any]) -> tuple[list[int], Any]:
-    """Labels of an answer and its n × classes probabilities, None where it gives none."""
+def parse_answer(content: dict[str, Any]) -> tuple[list[int], Any]:
+    """Parse an answer into labels and n × classes probabilities, None if it has none."""
     labels = content["predictions"] if "predictions" in content else [content["prediction"]]
-    shares = content.get("probabilities")
-    if shares is None:
+    probabilities = content.get("probabilities")
+    if probabilities is None:
         return labels, None
-    rows = shares if "predictions" in content else [shares]
+    rows = probabilities if "predictions" in content else [probabilities]
     return labels, np.array([[*row.values()] if isinstance(row, dict) else row for row in rows])
 
 
-def python(contender: Contender, environments: Path) -> str:
-    """The Python that a contender runs on."""
+def find_python(contender: Contender, environments: Path) -> str:
+    """Find the Python that a contender runs on."""
     if contender.env == "cairn":
         return sys.executable
-    return str(environment(contender.env, environments))
+    return str(create_environment(contender.env, environments))
 
 
-def environment(name: str, environments: Path) -> Path:
-    """The Python of an environment of the peers, made from its lock where it is not there yet."""
+def create_environment(name: str, environments: Path) -> Path:
+    """Create an environment of the peers from its lock, if it is missing; return its Python."""
     folder = environments / name
     suffix = "" if name == "peers" else f"-{name}"
     lock = Path(f"bench/requirements{suffix}.txt")
-    made_from = folder / "made-from.txt"
+    source = folder / "made-from.txt"
     executable = (folder / "bin" / "python").absolute()
-    if not made_from.is_file() or made_from.read_text() != lock.read_text():
+    if not source.is_file() or source.read_text() != lock.read_text():
         print(f"bench: making {folder} from {lock}, a minute or two", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([executable, "deploy/install.py", str(lock)], check=True)
-        made_from.write_text(lock.read_text())
+        source.write_text(lock.read_text())
     return executable

@@ -20,9 +20,9 @@ from statistics import median
 
 import numpy as np
 
-from bench.machine import machine, versions
+from bench.machine import describe_machine, read_versions
 from bench.pipeline import STAGES, clone
-from bench.server import BenchError, Server, free_port, stop, wait
+from bench.server import BenchError, Server, find_free_port, stop, wait
 from cairn import inference
 from cairn.contract import read_contract
 from cairn.paths import MODEL_CONTRACT, ONNX, RAW
@@ -36,7 +36,7 @@ TOTAL = "all"
 STAGE = re.compile(r"Running stage '(\w+)'")
 LOG = "first_hour.log"
 CLOSE = 1e-5  # between two probabilities
-# What a fresh machine's shell has not: this environment, and settings for another project.
+# A fresh machine's shell lacks these: this environment, and settings for another project.
 OTHERS = re.compile(r"(AWS|BENTOML|MAKE|MFLAGS|MLFLOW|MODEL|OMP|OPENBLAS|VIRTUAL_ENV|XDG)")
 Line = tuple[float, str]  # when it came, in seconds, and what it says
 
@@ -46,34 +46,34 @@ def main() -> None:
     runs = []
     for run in range(RUNS):
         print(f"bench: run {run + 1} of {RUNS}", flush=True)
-        runs.append(once())
+        runs.append(run_once())
         print(json.dumps(runs[-1]), flush=True)
     result = {
-        "machine": machine(),
-        "versions": versions("bentoml", "dvc", "scikit-learn", "uv"),
+        "machine": describe_machine(),
+        "versions": read_versions("bentoml", "dvc", "scikit-learn", "uv"),
         "start": "a fresh clone, an empty HOME, no .venv, no cache of packages",
         "seconds": {step: [run[step] for run in runs] for step in (*STEPS, TOTAL)},
-        "median_seconds": medians(runs),
+        "median_seconds": compute_medians(runs),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result["median_seconds"], indent=2))
 
 
-def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each step, and of all together, which is not the sum of them.
+def compute_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Compute the median of each step, and of the total, which is not their sum.
 
-    >>> medians([{"a": 1.0, "all": 3.0}, {"a": 2.0, "all": 9.0}, {"a": 4.0, "all": 4.0}])
+    >>> compute_medians([{"a": 1.0, "all": 3.0}, {"a": 2.0, "all": 9.0}, {"a": 4.0, "all": 4.0}])
     {'a': 2.0, 'all': 4.0}
     """
     return {step: round(median(run[step] for run in runs), 2) for step in runs[0]}
 
 
-def once() -> dict[str, float]:
+def run_once() -> dict[str, float]:
     """Take the steps once; the seconds of each."""
     with tempfile.TemporaryDirectory(prefix="bench-first-hour-") as name:
         home = Path(name, "home")
         home.mkdir()
-        env = fresh(os.environ, home)
+        env = clean_variables(os.environ, home)
         start = time.perf_counter()
         folder = clone(Path(name, "cairn"))
         seconds: dict[str, float] = {}
@@ -82,7 +82,7 @@ def once() -> dict[str, float]:
                 begin = time.perf_counter()
                 lines = run(["make", target], folder, env)
                 took = time.perf_counter() - begin
-                seconds |= by_stage(lines, took) if target == "repro" else {target: took}
+                seconds |= split_by_stage(lines, took) if target == "repro" else {target: took}
             begin = time.perf_counter()
             end = serve(folder, env)
         finally:
@@ -91,19 +91,19 @@ def once() -> dict[str, float]:
     return {step: round(took, 2) for step, took in seconds.items()}
 
 
-def fresh(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The variables of a user who has just come: another home, and nothing set for Cairn.
+def clean_variables(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the variables of a new user: another home, and nothing set for Cairn.
 
     Which index packages come from, and how it is reached, stays as it is.
     """
     own = str(Path(sys.prefix, "bin"))
     path = [each for each in environment["PATH"].split(os.pathsep) if each != own]
-    kept = {name: value for name, value in environment.items() if not OTHERS.match(name)}
-    return {**kept, "HOME": str(home), "PATH": os.pathsep.join(path)}
+    variables = {name: value for name, value in environment.items() if not OTHERS.match(name)}
+    return {**variables, "HOME": str(home), "PATH": os.pathsep.join(path)}
 
 
 def run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> list[Line]:
-    """What a command says, and when, in seconds since it began; a BenchError if it fails."""
+    """Run a command; return its lines, each with its time in seconds since the start."""
     start, lines = time.perf_counter(), list[Line]()
     with subprocess.Popen(
         command,
@@ -117,22 +117,22 @@ def run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> list[Li
         assert process.stdout  # noqa: S101 - it is a pipe
         lines.extend((time.perf_counter() - start, line) for line in process.stdout)
     if process.returncode:
-        said = "".join(line for _, line in lines)
-        raise BenchError(f"{' '.join(command)} ended with {process.returncode}:\n{said}")
+        output = "".join(line for _, line in lines)
+        raise BenchError(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
     return lines
 
 
-def by_stage(lines: Iterable[Line], took: float) -> dict[str, float]:
-    """The seconds of each stage, and of DVC before the first of them.
+def split_by_stage(lines: Iterable[Line], took: float) -> dict[str, float]:
+    """Split the seconds by stage, and DVC's before the first of them.
 
     What DVC does after a stage, such as to hash what came out of it, counts with that stage.
 
-    >>> by_stage([(1.0, "Running stage 'raw':"), (1.5, "> python"), (3.0, "Running stage 'x':")], 7)
+    >>> split_by_stage([(1.0, "Running stage 'raw':"), (3.0, "Running stage 'x':")], 7)
     {'dvc': 1.0, 'raw': 2.0, 'x': 4.0}
     """
-    found = [(when, match[1]) for when, line in lines if (match := STAGE.search(line))]
-    names = ["dvc", *(name for _, name in found)]
-    times = [0.0, *(when for when, _ in found), float(took)]
+    starts = [(when, match[1]) for when, line in lines if (match := STAGE.search(line))]
+    names = ["dvc", *(name for _, name in starts)]
+    times = [0.0, *(when for when, _ in starts), float(took)]
     return {name: times[at + 1] - times[at] for at, name in enumerate(names)}
 
 
@@ -142,7 +142,7 @@ def serve(folder: Path, env: Mapping[str, str]) -> float:
     The service drains for seconds before it ends, which nobody waits for. A BenchError where the
     answer is not the right one.
     """
-    port, log = free_port(), folder / LOG
+    port, log = find_free_port(), folder / LOG
     with log.open("wb") as out:
         process = subprocess.Popen(
             ["make", "serve", f"PORT={port}"],
@@ -154,7 +154,7 @@ def serve(folder: Path, env: Mapping[str, str]) -> float:
             start_new_session=True,
         )
     try:
-        server, row = Server(port, process, log), first_row(folder)
+        server, row = Server(port, process, log), read_first_row(folder)
         body = json.dumps({"features": row})
         wait(server, "/predict", body, pause=0.05)
         _, content = server.post("/predict", body)
@@ -166,8 +166,8 @@ def serve(folder: Path, env: Mapping[str, str]) -> float:
     return end
 
 
-def first_row(folder: Path) -> list[float]:
-    """The first row of the table, less the target, which is its last column."""
+def read_first_row(folder: Path) -> list[float]:
+    """Read the first row of the table, without the target, which is its last column."""
     lines = (folder / RAW).read_text(encoding="utf-8").splitlines()
     return [float(value) for value in lines[1].split(",")[:-1]]
 
@@ -175,13 +175,13 @@ def first_row(folder: Path) -> list[float]:
 def is_right(answer: Mapping[str, object], row: Sequence[float], folder: Path) -> bool:
     """Whether the service says what the graph in data/model does."""
     graph = inference.session((folder / ONNX).read_bytes())
-    said = inference.predict(graph, np.array([row], dtype=np.float32))
-    label = read_contract(folder / MODEL_CONTRACT).target.classes[int(said.labels[0])]
+    predictions = inference.predict(graph, np.array([row], dtype=np.float32))
+    label = read_contract(folder / MODEL_CONTRACT).target.classes[int(predictions.labels[0])]
     confidence = answer["confidence"]
     return (
         answer["prediction"] == label
         and isinstance(confidence, float)
-        and abs(confidence - float(said.confidences[0])) < CLOSE
+        and abs(confidence - float(predictions.confidences[0])) < CLOSE
     )
 
 

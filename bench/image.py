@@ -2,7 +2,7 @@
 
 python -m bench.image                      all of it; writes bench/results/image.*
 python -m bench.image --quick              two starts of each; writes nothing
-python -m bench.image --only cairn,mlflow  these alone; writes nothing
+python -m bench.image --only cairn,mlflow  only these; writes nothing
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from bench.arguments import parsed
-from bench.contenders import CAIRN, CONTENDERS, Contender, check, environment
-from bench.inputs import Inputs, fast
-from bench.machine import machine
-from bench.server import HOST, BenchError, Server, free_port, wait
+from bench.arguments import parse_arguments
+from bench.contenders import CAIRN, CONTENDERS, Contender, check, create_environment
+from bench.inputs import Inputs, make_fast_inputs
+from bench.machine import describe_machine
+from bench.server import HOST, BenchError, Server, find_free_port, wait
 
 RESULT = Path("bench/results/image.json")
 PLOT = RESULT.with_suffix(".svg")
@@ -82,7 +82,7 @@ class Recipe:
     port
         Where the container listens.
     variables
-        Environment variables that it is given.
+        Environment variables for it.
     """
 
     title: str
@@ -93,7 +93,7 @@ class Recipe:
 
 
 class Memory(NamedTuple):
-    """What a container takes: proportional shares added up, what its cgroup counts, who runs."""
+    """A container's memory: sum of proportional set sizes, its cgroup's count, its processes."""
 
     pss_mib: float
     cgroup_mib: float
@@ -111,45 +111,49 @@ class Start(NamedTuple):
 def main() -> None:
     """Build, measure, print, and write the results if that was all of it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    arguments = parsed("bench.image", __doc__, list(IMAGES))
+    arguments = parse_arguments("bench.image", __doc__, list(IMAGES))
     try:
-        result = measured(arguments.only, 2 if arguments.quick else STARTS)
+        result = measure(arguments.only, 2 if arguments.quick else STARTS)
     except BenchError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    report(result)
+    print_result(result)
     if not arguments.quick and arguments.only == list(IMAGES):
-        write(result)
+        write_result(result)
 
 
-def measured(only: Sequence[str], starts: int) -> dict[str, Any]:
+def measure(only: Sequence[str], starts: int) -> dict[str, Any]:
     """Build what is asked for, measure it, and remove what was not here before."""
     engine = json.loads(run("docker", "version", "--format", "{{json .Server}}"))
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary, ExitStack() as images:
         folder = Path(temporary)
         say("a clean clone of HEAD, and its model by dvc repro")
-        inputs = prepared(folder / "inputs")
-        base = official(inputs)
+        inputs = make_inputs(folder / "inputs")
+        base = find_base(inputs)
         say(f"the base of the peers, from {base}")
-        removed_at_the_end(images, BASE)
+        remove_at_the_end(images, BASE)
         docker_build(RECIPES, BASE, RECIPES / "base.Dockerfile", base)
-        made = {name: attempted(name, inputs, folder / name, images) for name in only}
-        built = {name: one for name, one in made.items() if isinstance(one, Built)}
-        taken = started(built, inputs, starts)
+        outcomes = {name: try_build(name, inputs, folder / name, images) for name in only}
+        built = {name: one for name, one in outcomes.items() if isinstance(one, Built)}
+        starts_by_name = run_starts(built, inputs, starts)
         contenders: dict[str, Any] = {}
-        for name, one in made.items():
+        for name, one in outcomes.items():
             contenders[name] = {"title": IMAGES[name].title}
             if isinstance(one, Built):
-                contenders[name] |= figures(one, taken[name])
+                contenders[name] |= summarize(one, starts_by_name[name])
             else:
                 contenders[name]["not_built"] = one
         return {
             "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "commit": run("git", "rev-parse", "HEAD"),
-            "machine": machine(),
+            "machine": describe_machine(),
             "engine": {"version": engine["Version"], "kernel": engine["KernelVersion"]},
-            "base": {"name": base, "mib": mib(size(base)), "stand_in": stand_in(base)},
+            "base": {
+                "name": base,
+                "mib": to_mib(measure_size(base)),
+                "stand_in": is_stand_in(base),
+            },
             "method": {
                 "size": "bytes of the layers on top of the base, uncompressed",
                 "start": "from `docker run` to the first right prediction; all cores, files cached",
@@ -160,10 +164,10 @@ def measured(only: Sequence[str], starts: int) -> dict[str, Any]:
         }
 
 
-def prepared(folder: Path) -> Inputs:
-    """The clone and its model, with this Python's environment as the clone's own."""
+def make_inputs(folder: Path) -> Inputs:
+    """Make the clone and its model, with this Python's environment as the clone's own."""
     folder.mkdir()
-    inputs = fast(folder)
+    inputs = make_fast_inputs(folder)
     own = inputs.cairn / ".venv"
     own.mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
@@ -172,8 +176,8 @@ def prepared(folder: Path) -> Inputs:
     return inputs
 
 
-def official(inputs: Inputs) -> str:
-    """The base image that bentofile.yaml names.
+def find_base(inputs: Inputs) -> str:
+    """Find the base image that bentofile.yaml names.
 
     Raises
     ------
@@ -182,18 +186,18 @@ def official(inputs: Inputs) -> str:
     """
     content = yaml.safe_load((inputs.cairn / "bentofile.yaml").read_text(encoding="utf-8"))
     name = str(content["docker"]["base_image"])
-    if not here(name):
+    if not is_present(name):
         raise BenchError(f"no image {name} here; docker pull {name}, or run .ci/base-image")
     return name
 
 
-def stand_in(base: str) -> bool:
+def is_stand_in(base: str) -> bool:
     """Whether the base is one that .ci/base-image made, as no registry could be reached."""
     history = run("docker", "history", "--format", "{{.Comment}}", base)
     return "stand-in" in history
 
 
-def attempted(name: str, inputs: Inputs, folder: Path, images: ExitStack) -> Built | str:
+def try_build(name: str, inputs: Inputs, folder: Path, images: ExitStack) -> Built | str:
     """Build an image, or say why it cannot be built here."""
     recipe = IMAGES[name]
     say(f"building: {recipe.title}")
@@ -210,21 +214,23 @@ def build_cairn(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
     env = {**os.environ, **inputs.variables}
     env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     name = run(sys.executable, "-m", "service.bento.version", folder=inputs.cairn, env=env)
-    removed_at_the_end(images, name)
-    logged(("make", "image"), folder / "build.log", inputs.cairn, env)
-    return Built(name, official(inputs))
+    remove_at_the_end(images, name)
+    run_logged(("make", "image"), folder / "build.log", inputs.cairn, env)
+    return Built(name, find_base(inputs))
 
 
 def build_bentoml(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
     """`bentoml build` and `bentoml containerize` of the stock peer, without a template."""
     shutil.copy(PEERS / "bentoml_onnx.py", folder)
     shutil.copy(inputs.models["onnx"], folder / "model.onnx")
-    executable = environment("bentoml", ENVIRONMENTS)
+    executable = create_environment("bentoml", ENVIRONMENTS)
     bentofile = {
         "service": "bentoml_onnx:Classifier",
         "name": "cairn-bench-bentoml",
         "include": ["bentoml_onnx.py", "model.onnx"],
-        "python": {"packages": pinned(executable, "bentoml", "numpy", "onnxruntime", "pydantic")},
+        "python": {
+            "packages": list_pinned(executable, "bentoml", "numpy", "onnxruntime", "pydantic")
+        },
         "docker": {"base_image": BASE},
     }
     (folder / "bentofile.yaml").write_text(yaml.safe_dump(bentofile), encoding="utf-8")
@@ -237,36 +243,36 @@ def build_bentoml(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
         "PATH": f"{executable.parent}:{os.environ['PATH']}",
         "TMPDIR": str(folder),
     }
-    removed_at_the_end(images, name)
+    remove_at_the_end(images, name)
     bentoml = (str(executable), "-m", "bentoml")
-    logged((*bentoml, "build", "--version", "1"), folder / "build.log", folder, env)
-    logged((*bentoml, "containerize", name), folder / "build.log", folder, env)
+    run_logged((*bentoml, "build", "--version", "1"), folder / "build.log", folder, env)
+    run_logged((*bentoml, "containerize", name), folder / "build.log", folder, env)
     return Built(name, BASE, PEER_CHANGES)
 
 
 def build_fastapi(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
-    """A Dockerfile as tutorials have it."""
-    executable = environment("peers", ENVIRONMENTS)
+    """Build by a Dockerfile as in tutorials."""
+    executable = create_environment("peers", ENVIRONMENTS)
     names = ("fastapi", "joblib", "numpy", "scikit-learn", "uvicorn")
-    (folder / "requirements.txt").write_text("\n".join(pinned(executable, *names)) + "\n")
+    (folder / "requirements.txt").write_text("\n".join(list_pinned(executable, *names)) + "\n")
     shutil.copy(PEERS / "fastapi_sklearn.py", folder)
     shutil.copy(inputs.models["forest"], folder / "model.joblib")
     name = "cairn-bench-fastapi:1"
-    removed_at_the_end(images, name)
+    remove_at_the_end(images, name)
     docker_build(folder, name, RECIPES / "fastapi.Dockerfile", BASE)
     return Built(name, BASE, PEER_CHANGES)
 
 
 def build_mlflow(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
-    """What `mlflow models generate-dockerfile` writes, which `build-docker` builds, on our base."""
-    executable = environment("mlflow", ENVIRONMENTS)
+    """Build what `mlflow models generate-dockerfile` writes, on our base."""
+    executable = create_environment("mlflow", ENVIRONMENTS)
     env = {**os.environ, "MODEL": str(inputs.models["forest"])}
     env["PATH"] = f"{executable.parent}:{os.environ['PATH']}"
     log = folder / "build.log"
     saving = (str(executable), "-m", "bench.peers.mlflow_model", str(folder / "model"))
-    logged(saving, log, Path.cwd(), env)
+    run_logged(saving, log, Path.cwd(), env)
     generate = ("mlflow", "models", "generate-dockerfile", "--model-uri", "model")
-    logged((*generate, "--output-directory", "context"), log, folder, env)
+    run_logged((*generate, "--output-directory", "context"), log, folder, env)
     dockerfile = folder / "context" / "Dockerfile"
     text, count = re.subn(
         r"^FROM (\S+)$", f"FROM {BASE}", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE
@@ -275,7 +281,7 @@ def build_mlflow(inputs: Inputs, folder: Path, images: ExitStack) -> Built:
         raise BenchError(f"{count} lines FROM in what MLflow generates; expected 1")
     dockerfile.write_text(text, encoding="utf-8")
     name = "cairn-bench-mlflow:1"
-    removed_at_the_end(images, name)
+    remove_at_the_end(images, name)
     docker_build(folder / "context", name, dockerfile, BASE)
     return Built(name, BASE, (*PEER_CHANGES, "its FROM, a python:3.11 slim too, is that base"))
 
@@ -300,37 +306,37 @@ IMAGES = {
 }
 
 
-def started(built: Mapping[str, Built], inputs: Inputs, starts: int) -> dict[str, list[Start]]:
+def run_starts(built: Mapping[str, Built], inputs: Inputs, starts: int) -> dict[str, list[Start]]:
     """Start each image so many times, in turns, the first time only to have its files cached."""
-    taken: dict[str, list[Start]] = {name: [] for name in built}
+    starts_by_name: dict[str, list[Start]] = {name: [] for name in built}
     for number in range(starts + 1):
         for name, one in built.items():
-            start = once(IMAGES[name], one.image, inputs)
+            start = run_once(IMAGES[name], one.image, inputs)
             if number:
-                taken[name].append(start)
+                starts_by_name[name].append(start)
                 say(f"start {number} of {starts}: {IMAGES[name].title}: {start.seconds:.2f} s")
-    return taken
+    return starts_by_name
 
 
-def once(recipe: Recipe, image: str, inputs: Inputs) -> Start:
+def run_once(recipe: Recipe, image: str, inputs: Inputs) -> Start:
     """One start of a container, until it has answered `REQUESTS` requests."""
     contender = recipe.contender
     with inputs.bodies(contender.key, 1).open(encoding="utf-8") as lines:
         bodies = lines.read().splitlines()
     begin = time.perf_counter()
-    with container(recipe, image, inputs) as (name, server):
+    with run_container(recipe, image, inputs) as (name, server):
         wait(server, contender.paths[0], bodies[0], pause=0.01)
         seconds = time.perf_counter() - begin
-        ready = memory(name)
+        ready = measure_memory(name)
         check(contender, server, inputs)
         send(server, contender.paths[0], islice(cycle(bodies), REQUESTS))
-        return Start(round(seconds, 2), ready, memory(name))
+        return Start(round(seconds, 2), ready, measure_memory(name))
 
 
 @contextmanager
-def container(recipe: Recipe, image: str, inputs: Inputs) -> Iterator[tuple[str, Server]]:
+def run_container(recipe: Recipe, image: str, inputs: Inputs) -> Iterator[tuple[str, Server]]:
     """Run an image on a free port of loopback until the end of the block."""
-    name, port = f"cairn-bench-{secrets.token_hex(4)}", free_port()
+    name, port = f"cairn-bench-{secrets.token_hex(4)}", find_free_port()
     command = ["docker", "run", "--rm", "--name", name, "--publish", f"{HOST}:{port}:{recipe.port}"]
     command += [word for item in recipe.variables.items() for word in ("--env", "=".join(item))]
     log = inputs.folder / "container.log"
@@ -369,55 +375,55 @@ def send(server: Server, path: str, bodies: Iterator[str]) -> None:
         connection.close()
 
 
-def memory(name: str) -> Memory:
-    """What a container takes now, seen from a second one in its process namespace."""
+def measure_memory(name: str) -> Memory:
+    """Measure a container's memory from a second one in its process namespace."""
     look = ("run", "--rm", "--pid", f"container:{name}", "--cap-add", "SYS_PTRACE", "--user", "0")
-    said = run("docker", *look, "--entrypoint", "python3", BASE, "-c", PROCESSES)
-    lines = [line.partition(" ") for line in said.splitlines()]
+    output = run("docker", *look, "--entrypoint", "python3", BASE, "-c", PROCESSES)
+    lines = [line.partition(" ") for line in output.splitlines()]
     figure = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", name)
     return Memory(
         round(sum(int(pss) for pss, _, _ in lines) / 1024, 1),
-        usage(figure),
+        parse_usage(figure),
         tuple(sorted(process for _, _, process in lines)),
     )
 
 
-def usage(figure: str) -> float:
+def parse_usage(figure: str) -> float:
     """MiB of a figure of `docker stats`.
 
     Examples
     --------
-    >>> usage("1.5GiB / 23.48GiB")
+    >>> parse_usage("1.5GiB / 23.48GiB")
     1536.0
     """
-    used = re.match(r"([0-9.]+)([KMG]?i?B) /", figure)
-    if not used:
+    match = re.match(r"([0-9.]+)([KMG]?i?B) /", figure)
+    if not match:
         raise BenchError(f"docker stats says {figure!r}, which is no figure of memory")
-    return round(float(used[1]) * UNITS[used[2]] / MIB, 1)
+    return round(float(match[1]) * UNITS[match[2]] / MIB, 1)
 
 
-def figures(built: Built, starts: Sequence[Start]) -> dict[str, Any]:
-    """What came out for one image: medians over its starts."""
+def summarize(built: Built, starts: Sequence[Start]) -> dict[str, Any]:
+    """Summarize one image by medians over its starts."""
     return {
-        "mib_on_top_of_base": mib(on_top(built)),
+        "mib_on_top_of_base": to_mib(measure_on_top(built)),
         "start_seconds": median(one.seconds for one in starts),
         "starts": [one.seconds for one in starts],
-        "ready": middle([one.ready for one in starts]),
-        f"after_{REQUESTS}": middle([one.after for one in starts]),
+        "ready": compute_medians([one.ready for one in starts]),
+        f"after_{REQUESTS}": compute_medians([one.after for one in starts]),
         "changed": list(built.changed),
     }
 
 
-def middle(given: Sequence[Memory]) -> dict[str, Any]:
+def compute_medians(memories: Sequence[Memory]) -> dict[str, Any]:
     """Medians, and the processes of the last one."""
     return {
-        "pss_mib": median(one.pss_mib for one in given),
-        "cgroup_mib": median(one.cgroup_mib for one in given),
-        "processes": list(given[-1].processes),
+        "pss_mib": median(one.pss_mib for one in memories),
+        "cgroup_mib": median(one.cgroup_mib for one in memories),
+        "processes": list(memories[-1].processes),
     }
 
 
-def on_top(built: Built) -> int:
+def measure_on_top(built: Built) -> int:
     """Bytes of the layers that an image has on top of its base.
 
     Raises
@@ -425,37 +431,37 @@ def on_top(built: Built) -> int:
     BenchError
         Where it does not start with the base's layers.
     """
-    whole, below = layers(built.image), layers(built.base)
-    if whole[: len(below)] != below:
+    own_layers, base_layers = list_layers(built.image), list_layers(built.base)
+    if own_layers[: len(base_layers)] != base_layers:
         raise BenchError(f"{built.image} is not made on {built.base}")
-    return size(built.image) - size(built.base)
+    return measure_size(built.image) - measure_size(built.base)
 
 
-def layers(image: str) -> list[str]:
+def list_layers(image: str) -> list[str]:
     """Digests of an image's layers."""
-    said = run("docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
-    return list(json.loads(said))
+    output = run("docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
+    return list(json.loads(output))
 
 
-def size(image: str) -> int:
+def measure_size(image: str) -> int:
     """Bytes of an image."""
     return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
 
 
-def mib(count: int) -> float:
+def to_mib(count: int) -> float:
     """Bytes in MiB."""
     return round(count / MIB, 1)
 
 
-def here(image: str) -> bool:
+def is_present(image: str) -> bool:
     """Whether an image is here."""
     command = ["docker", "image", "inspect", image]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def removed_at_the_end(images: ExitStack, name: str) -> None:
+def remove_at_the_end(images: ExitStack, name: str) -> None:
     """Have an image that is about to be built removed at the end, unless it is here already."""
-    if not here(name):
+    if not is_present(name):
         command = ["docker", "image", "rm", "--force", name]
         images.callback(subprocess.run, command, check=False, capture_output=True)
 
@@ -465,27 +471,27 @@ def docker_build(context: Path, name: str, dockerfile: Path, base: str) -> None:
     words = ("docker", "build", "--tag", name, "--build-arg", f"BASE={base}")
     env = engine_environment()
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
-        logged((*words, "--file", str(dockerfile), str(context)), Path(log.name), context, env)
+        run_logged((*words, "--file", str(dockerfile), str(context)), Path(log.name), context, env)
 
 
 def engine_environment() -> dict[str, str]:
-    """That of this process, without BuildKit where the client has none."""
-    found = subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True)
-    return {**os.environ, **({} if found.returncode == 0 else {"DOCKER_BUILDKIT": "0"})}
+    """Return the environment of this process, without BuildKit if the client has none."""
+    result = subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True)
+    return {**os.environ, **({} if result.returncode == 0 else {"DOCKER_BUILDKIT": "0"})}
 
 
-def pinned(executable: Path, *names: str) -> list[str]:
-    """Requirements of distributions and of all that they need, as an environment of peers has them.
+def list_pinned(executable: Path, *names: str) -> list[str]:
+    """List distributions and all that they need, with the versions of a peer's environment.
 
     So neither pip nor what a peer calls instead has a version to choose.
     """
-    program = "import json, sys; from bench.machine import required, versions; "
-    program += "print(json.dumps(versions(*sorted(required(*sys.argv[1:])))))"
-    found = json.loads(run(str(executable), "-c", program, *names))
-    return [f"{name}=={version}" for name, version in found.items()]
+    program = "import json, sys; from bench.machine import list_required, read_versions; "
+    program += "print(json.dumps(read_versions(*sorted(list_required(*sys.argv[1:])))))"
+    result = json.loads(run(str(executable), "-c", program, *names))
+    return [f"{name}=={version}" for name, version in result.items()]
 
 
-def logged(command: Sequence[str], log: Path, folder: Path, env: Mapping[str, str]) -> None:
+def run_logged(command: Sequence[str], log: Path, folder: Path, env: Mapping[str, str]) -> None:
     """Run a command, its output into a file.
 
     Raises
@@ -493,7 +499,7 @@ def logged(command: Sequence[str], log: Path, folder: Path, env: Mapping[str, st
     BenchError
         Where it fails or takes too long; with the end of what it wrote.
     """
-    shown = " ".join(Path(word).name for word in command[:4])
+    label = " ".join(Path(word).name for word in command[:4])
     with log.open("ab") as out:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
         try:
@@ -505,11 +511,11 @@ def logged(command: Sequence[str], log: Path, folder: Path, env: Mapping[str, st
             process.wait()
     if status != "0":
         wrote = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-        raise BenchError(f"{shown} ended with {status}:\n" + "\n".join(wrote))
+        raise BenchError(f"{label} ended with {status}:\n" + "\n".join(wrote))
 
 
 def run(*command: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    """What a command prints.
+    """Return what a command prints.
 
     Raises
     ------
@@ -517,7 +523,7 @@ def run(*command: str, folder: Path | None = None, env: Mapping[str, str] | None
         Where it fails; with what it wrote.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             check=False,
             capture_output=True,
@@ -528,21 +534,23 @@ def run(*command: str, folder: Path | None = None, env: Mapping[str, str] | None
         )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"{' '.join(command[:3])}: {error}") from None
-    if done.returncode:
-        raise BenchError(f"{' '.join(command[:3])} ended with {done.returncode}: {done.stderr}")
-    return done.stdout.strip()
+    if process.returncode:
+        raise BenchError(
+            f"{' '.join(command[:3])} ended with {process.returncode}: {process.stderr}"
+        )
+    return process.stdout.strip()
 
 
-def report(result: Mapping[str, Any]) -> None:
+def print_result(result: Mapping[str, Any]) -> None:
     """Print the table."""
     base = result["base"]
     print(f"\non top of {base['name']}, {base['mib']} MiB{base['stand_in'] * ', a stand-in'}")
     for one in sorted(result["contenders"].values(), key=lambda one: one.get("start_seconds", 999)):
-        print(f"  {one['title']:<50}{line(one)}")
+        print(f"  {one['title']:<50}{format_figures(one)}")
 
 
-def line(one: Mapping[str, Any]) -> str:
-    """An image's figures, for people."""
+def format_figures(one: Mapping[str, Any]) -> str:
+    """Format an image's figures as text."""
     if "not_built" in one:
         return f"not built here: {one['not_built'].splitlines()[-1]}"
     ready, after = one["ready"], one[f"after_{REQUESTS}"]
@@ -554,10 +562,10 @@ def line(one: Mapping[str, Any]) -> str:
     )
 
 
-def write(result: Mapping[str, Any]) -> None:
+def write_result(result: Mapping[str, Any]) -> None:
     """Write the results, and draw them."""
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    drawing = (environment("peers", ENVIRONMENTS), "-m", "bench.plot_image", RESULT, PLOT)
+    drawing = (create_environment("peers", ENVIRONMENTS), "-m", "bench.plot_image", RESULT, PLOT)
     subprocess.run(drawing, check=True)
     say(f"wrote {RESULT} and {PLOT}")
 

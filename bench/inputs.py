@@ -1,4 +1,4 @@
-"""What every contender is given: the same models, the same rows, and scikit-learn's answers."""
+"""Make the inputs of all contenders: the same models, the same rows, the expected answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SLOW_TRAIN = {
 
 @dataclass(frozen=True)
 class Expected:
-    """What scikit-learn says of the rows: n labels, n × classes probabilities."""
+    """Scikit-learn's predictions for the rows: n labels, n × classes probabilities."""
 
     labels: list[int]
     probabilities: NDArray[np.floating[Any]]
@@ -47,7 +47,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the contenders of one section are given.
+    """The inputs of the contenders of one section.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Inputs:
     models
         Kind of model → its file.
     expected
-        Kind of model → what scikit-learn says of the rows of the first body.
+        Kind of model → scikit-learn's predictions for the rows of the first body.
     """
 
     cairn: Path
@@ -70,31 +70,31 @@ class Inputs:
     expected: dict[str, Expected]
 
     def bodies(self, key: str, rows: int) -> Path:
-        """The file with the bodies of so many rows, one a line."""
+        """Return the file with the bodies of so many rows, one a line."""
         return self.folder / f"{key}-{rows}.jsonl"
 
 
-def fast(folder: Path) -> Inputs:
+def make_fast_inputs(folder: Path) -> Inputs:
     """Cairn's default model, a forest of which a row takes microseconds."""
     cairn = clone(folder / "cairn")
-    return made(cairn, folder)
+    return make_inputs(cairn, folder)
 
 
-def slow(folder: Path) -> Inputs:
-    """A model of which a single row takes long: nearest neighbours on a larger table."""
+def make_slow_inputs(folder: Path) -> Inputs:
+    """Make inputs for a model with slow single rows: nearest neighbors on a larger table."""
     cairn = clone(folder / "cairn")
     columns, target = make_classification(SLOW_ROWS, 30, n_informative=12, random_state=0)
     table = pd.DataFrame(columns.astype(np.float32)).add_prefix("x").assign(target=target)
     table.to_csv(cairn / SLOW_TABLE, index=False)
-    knobs = read_yaml(cairn / "params.yaml", "the clone lacks it")
-    knobs["raw"]["source"] = SLOW_TABLE
-    knobs["train"] |= SLOW_TRAIN
-    (cairn / "params.yaml").write_text(format_yaml(knobs), encoding="utf-8")
+    params = read_yaml(cairn / "params.yaml", "the clone lacks it")
+    params["raw"]["source"] = SLOW_TABLE
+    params["train"] |= SLOW_TRAIN
+    (cairn / "params.yaml").write_text(format_yaml(params), encoding="utf-8")
     (cairn / CONTRACT).unlink()  # of another table
-    return made(cairn, folder)
+    return make_inputs(cairn, folder)
 
 
-def made(cairn: Path, folder: Path) -> Inputs:
+def make_inputs(cairn: Path, folder: Path) -> Inputs:
     """Run the pipeline in a clone, and lay out what the contenders need of it."""
     variables = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     with (folder / "pipeline.log").open("wb") as log:
@@ -107,18 +107,18 @@ def made(cairn: Path, folder: Path) -> Inputs:
         )
     target = read_contract(cairn / MODEL_CONTRACT).target.name
     train, test = pd.read_parquet(cairn / TRAIN), pd.read_parquet(cairn / TEST)
-    rows = numbers(test, target)
+    rows = get_features(test, target)
     # What the others serve is asked by position, and not by the contract.
     forest = joblib.load(cairn / PIPELINE).pipeline
     joblib.dump(forest, folder / "forest.joblib")
     logistic = make_pipeline(StandardScaler(), LogisticRegression())
-    logistic.fit(numbers(train, target), train[target])
+    logistic.fit(get_features(train, target), train[target])
     joblib.dump(logistic, folder / "logistic.joblib")
     for key in KEYS:
         for size in SIZES:
             text = "".join(f"{body}\n" for body in bodies(rows, key, size))
             (folder / f"{key}-{size}.jsonl").write_text(text, encoding="utf-8")
-    said = expected(forest, rows)
+    expected = predict(forest, rows)
     return Inputs(
         cairn,
         variables,
@@ -130,21 +130,21 @@ def made(cairn: Path, folder: Path) -> Inputs:
             "mlflow": folder / "mlflow",
         },
         {
-            "forest": said,
-            "onnx": said,
-            "mlflow": said,
-            "logistic": expected(logistic, rows),
+            "forest": expected,
+            "onnx": expected,
+            "mlflow": expected,
+            "logistic": predict(logistic, rows),
         },
     )
 
 
-def numbers(rows: pd.DataFrame, target: str) -> NDArray[np.float32]:
-    """The features of a split."""
+def get_features(rows: pd.DataFrame, target: str) -> NDArray[np.float32]:
+    """Get the features of a split."""
     return rows.drop(columns=target).to_numpy(dtype=np.float32)
 
 
-def expected(model: Pipeline, rows: NDArray[np.float32]) -> Expected:
-    """What scikit-learn says of rows."""
+def predict(model: Pipeline, rows: NDArray[np.float32]) -> Expected:
+    """Predict rows by scikit-learn."""
     return Expected(model.predict(rows).tolist(), model.predict_proba(rows))
 
 
@@ -153,6 +153,6 @@ def bodies(rows: NDArray[np.float32], key: str, size: int) -> Iterator[str]:
     # As a client writes it: the shortest decimal that is that float32.
     lists = [[float(str(value)) for value in row] for row in rows]
     for turn in range(TURNS if size == 1 else 5):
-        chosen = [lists[(turn + place) % len(lists)] for place in range(size)]
-        one = size == 1 and key == "features"
-        yield json.dumps({key: chosen[0] if one else chosen})
+        rows_of_body = [lists[(turn + offset) % len(lists)] for offset in range(size)]
+        is_flat = size == 1 and key == "features"
+        yield json.dumps({key: rows_of_body[0] if is_flat else rows_of_body})

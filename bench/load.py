@@ -1,4 +1,4 @@
-"""Load from another process: wrk, on a core of its own."""
+"""Put load on a server from another process: wrk, on a core of its own."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Cell(NamedTuple):
         return f"{rows}, {connections}"
 
 
-class Run(NamedTuple):
-    """For how many whole seconds to load, from which core."""
+class Duration(NamedTuple):
+    """The whole seconds of load, and the core it comes from."""
 
     seconds: float
     core: int
 
 
-class Load(TypedDict):
-    """What came of some seconds of load, and what the server spent on each request."""
+class Measurement(TypedDict):
+    """The result of some seconds of load, and the server's CPU time for each request."""
 
     requests_per_s: float
     rows_per_s: float
@@ -48,7 +48,7 @@ class Load(TypedDict):
     requests: int
 
 
-def tools() -> None:
+def check_tools() -> None:
     """Check that the load generator and what pins processes are there.
 
     Raises
@@ -63,7 +63,7 @@ def tools() -> None:
             )
 
 
-def load(server: Server, path: str, bodies: Path, cell: Cell, run: Run) -> Load:
+def measure(server: Server, path: str, bodies: Path, cell: Cell, duration: Duration) -> Measurement:
     """Post bodies over and over, each connection its next as soon as it has an answer.
 
     Parameters
@@ -74,7 +74,7 @@ def load(server: Server, path: str, bodies: Path, cell: Cell, run: Run) -> Load:
         File with one body a line; they take turns.
     cell
         Rows in each body, and connections that are kept open.
-    run
+    duration
         For how long, and from which core.
 
     Raises
@@ -84,35 +84,35 @@ def load(server: Server, path: str, bodies: Path, cell: Cell, run: Run) -> Load:
     """
     url = f"http://{HOST}:{server.port}{path}"
     command = [
-        *("taskset", "-c", str(run.core), "wrk", "--threads", "1"),
-        *("--connections", str(cell.connections), "--duration", f"{run.seconds:.0f}s"),
+        *("taskset", "-c", str(duration.core), "wrk", "--threads", "1"),
+        *("--connections", str(cell.connections), "--duration", f"{duration.seconds:.0f}s"),
         *("--timeout", f"{TIMEOUT}s", "--script", str(SCRIPT)),
         *(url, "--", str(bodies)),
     ]
-    spent = server.cpu_seconds()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    spent = server.cpu_seconds() - spent
-    if done.returncode:
-        raise BenchError(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
-    said = json.loads(done.stdout.splitlines()[-1])
-    if said["failed"] or not said["requests"]:
+    cpu = server.measure_cpu()
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    cpu = server.measure_cpu() - cpu
+    if process.returncode:
+        raise BenchError(f"wrk: {process.stderr.strip() or process.stdout.strip()}")
+    figures = json.loads(process.stdout.splitlines()[-1])
+    if figures["failed"] or not figures["requests"]:
         raise BenchError(
-            f"{url}, {cell.name}: {said['requests']} requests answered, "
-            f"{said['failed']} errors ({said['status']} by status)"
+            f"{url}, {cell.name}: {figures['requests']} requests answered, "
+            f"{figures['failed']} errors ({figures['status']} by status)"
         )
-    rate = said["requests"] / said["seconds"]
-    return Load(
+    rate = figures["requests"] / figures["seconds"]
+    return Measurement(
         requests_per_s=round(rate, 1),
         rows_per_s=round(rate * cell.rows, 1),
-        p50_ms=said["p50_ms"],
-        p99_ms=said["p99_ms"],
-        cpu_us=round(spent / said["requests"] * 1e6, 1),
-        requests=said["requests"],
+        p50_ms=figures["p50_ms"],
+        p99_ms=figures["p99_ms"],
+        cpu_us=round(cpu / figures["requests"] * 1e6, 1),
+        requests=figures["requests"],
     )
 
 
-def version() -> str:
-    """Wrk's version, as it names itself."""
-    # wrk -v ends with an error of its own making.
-    said = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
-    return (said.stdout + said.stderr).splitlines()[0].partition(" Copyright")[0].strip()
+def read_version() -> str:
+    """Read wrk's version."""
+    # `wrk -v` exits with an error.
+    figures = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
+    return (figures.stdout + figures.stderr).splitlines()[0].partition(" Copyright")[0].strip()

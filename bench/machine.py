@@ -1,4 +1,4 @@
-"""The machine that gave a result."""
+"""Describe the machine that gave a result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def machine() -> dict[str, str | int | None]:
+def describe_machine() -> dict[str, str | int | None]:
     """Processor, cores, memory in GiB, system and Python."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
-        "processor": processor(),
+        "processor": read_processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(pages * size / 2**30),
         "system": f"{platform.system()} {platform.machine()}",
@@ -23,8 +23,8 @@ def machine() -> dict[str, str | int | None]:
     }
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
+def read_processor() -> str:
+    """Read the processor's name, as far as the system shows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -33,21 +33,21 @@ def processor() -> str:
     return next(names, platform.processor())
 
 
-def versions(*names: str) -> dict[str, str]:
-    """The installed versions of these distributions."""
+def read_versions(*names: str) -> dict[str, str]:
+    """Read the installed versions of these distributions."""
     return {name: metadata.version(name) for name in names}
 
 
-def required(*names: str) -> set[str]:
+def list_required(*names: str) -> set[str]:
     """Return the names of distributions and of all that they need, as installed here."""
     queue = [(name, "") for name in names]
     seen = set(queue)
     while queue:
         name, extra = queue.pop()
         for text in metadata.requires(name) or ():
-            one = Requirement(text)
-            if one.marker is None or one.marker.evaluate({"extra": extra}):
-                new = {(one.name, each) for each in ("", *one.extras)} - seen
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                new = {(requirement.name, each) for each in ("", *requirement.extras)} - seen
                 seen |= new
                 queue += new
     return {canonicalize_name(name) for name, _ in seen}

@@ -1,4 +1,4 @@
-"""What DVC costs: `dvc repro` against the four scripts run by hand, and with nothing to do."""
+"""Measure what DVC costs: `dvc repro` against the scripts run by hand, and with nothing to do."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench.machine import machine, versions
+from bench.machine import describe_machine, read_versions
 
 RUNS = 5
 RESULT = Path("bench/results/pipeline.json")
-STAGES = ("raw", "processed", "features", "train")
-COLD, HAND, NOTHING = "dvc repro, cold", "four scripts by hand", "dvc repro, nothing to do"
+STAGES = ("raw", "processed", "features", "train", "evaluate")
+COLD, HAND, NOTHING = "dvc repro, cold", "five scripts by hand", "dvc repro, nothing to do"
 
 
 def main() -> None:
     """Time each way RUNS times, in turns, in clean clones, and write the medians."""
-    taken: dict[str, list[float]] = {COLD: [], HAND: [], NOTHING: []}
+    seconds_by_way: dict[str, list[float]] = {COLD: [], HAND: [], NOTHING: []}
     for run in range(RUNS):
         print(f"bench: run {run + 1} of {RUNS}", flush=True)
-        for name, seconds in once().items():
-            taken[name].append(seconds)
-    middle = {name: round(median(times), 2) for name, times in taken.items()}
+        for name, seconds in run_once().items():
+            seconds_by_way[name].append(seconds)
+    medians = {name: round(median(times), 2) for name, times in seconds_by_way.items()}
     result = {
-        "machine": machine(),
-        "versions": versions("dvc", "scikit-learn", "skl2onnx"),
-        "seconds": {name: [round(t, 2) for t in times] for name, times in taken.items()},
-        "median_seconds": middle,
-        "dvc_over_hand": round(middle[COLD] / middle[HAND], 3),
+        "machine": describe_machine(),
+        "versions": read_versions("dvc", "scikit-learn", "skl2onnx"),
+        "seconds": {name: [round(t, 2) for t in times] for name, times in seconds_by_way.items()},
+        "median_seconds": medians,
+        "dvc_over_hand": round(medians[COLD] / medians[HAND], 3),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(middle, indent=2))
+    print(json.dumps(medians, indent=2))
 
 
-def once() -> dict[str, float]:
+def run_once() -> dict[str, float]:
     """One run of each way, in seconds, each in a clean clone of HEAD."""
     with tempfile.TemporaryDirectory() as folder:
         by_dvc, by_hand = clone(Path(folder, "dvc")), clone(Path(folder, "hand"))
         return {
-            HAND: timed(by_hand, *([sys.executable, "-m", f"stages.{name}"] for name in STAGES)),
-            COLD: timed(by_dvc, ["dvc", "repro"]),
-            NOTHING: timed(by_dvc, ["dvc", "repro"]),
+            HAND: time_commands(
+                by_hand, *([sys.executable, "-m", f"stages.{name}"] for name in STAGES)
+            ),
+            COLD: time_commands(by_dvc, ["dvc", "repro"]),
+            NOTHING: time_commands(by_dvc, ["dvc", "repro"]),
         }
 
 
 def clone(into: Path) -> Path:
-    """A clean clone of HEAD, without data."""
+    """Make a clean clone of HEAD, without data."""
     subprocess.run(["git", "clone", "--quiet", ".", into], check=True)
     return into
 
 
-def timed(folder: Path, *commands: list[str]) -> float:
+def time_commands(folder: Path, *commands: list[str]) -> float:
     """Seconds that the commands take, one after the other, with a model store of their own."""
     env = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     start = time.perf_counter()

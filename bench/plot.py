@@ -25,41 +25,41 @@ class Bars(NamedTuple):
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = begun()
+    result = read_result()
     contenders = sorted(
         result["contenders"].items(), key=lambda item: item[1]["median"][ONE]["requests_per_s"]
     )
-    titles = [one["title"] for _, one in contenders]
-    colours = [{"cairn": OURS, "ceiling": LIMIT}.get(name, THEIRS) for name, _ in contenders]
+    titles = [contender["title"] for _, contender in contenders]
+    colors = [{"cairn": OURS, "ceiling": LIMIT}.get(name, THEIRS) for name, _ in contenders]
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout="constrained")
-    panels = panes([one["median"] for _, one in contenders])
+    panels = build_panels([contender["median"] for _, contender in contenders])
     for axis, panel in zip(axes, panels, strict=True):
-        bars(axis, panel, titles, colours)
-    tails = [one["median"][ONE]["p99_ms"] for _, one in contenders]
+        draw_bars(axis, panel, titles, colors)
+    tails = [contender["median"][ONE]["p99_ms"] for _, contender in contenders]
     axes[1].scatter(tails, range(len(tails)), marker="|", s=90, color="black", zorder=3)
     for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
         label.set_fontweight("bold" if name == "cairn" else "normal")
-    save(figure, caption(result))
+    save_figure(figure, describe_result(result))
 
 
-def begun() -> dict[str, Any]:
-    """The result that the command line names, to be drawn by matplotlib as all of them are."""
+def read_result() -> dict[str, Any]:
+    """Read the result that the command line names, and set matplotlib's style."""
     # The same bytes for the same figures: no clock, no random names; text stays text.
     mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
     return dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
 
 
-def save(figure: Any, text: str) -> None:
+def save_figure(figure: Any, text: str) -> None:
     """Write the plot where the command line says, with a line on where its figures come from."""
     figure.supxlabel(text, fontsize=8, color="#475569")
     figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
 
 
-def panes(medians: list[dict[str, Any]]) -> list[Bars]:
-    """What each panel shows."""
-    rates = [one[ONE]["requests_per_s"] for one in medians]
-    waits = [(one[ONE]["p50_ms"], one[ONE]["p99_ms"]) for one in medians]
-    rows = [one[MANY]["rows_per_s"] for one in medians]
+def build_panels(medians: list[dict[str, Any]]) -> list[Bars]:
+    """Build the panels."""
+    rates = [contender[ONE]["requests_per_s"] for contender in medians]
+    waits = [(contender[ONE]["p50_ms"], contender[ONE]["p99_ms"]) for contender in medians]
+    rows = [contender[MANY]["rows_per_s"] for contender in medians]
     return [
         Bars("requests/s, 1 row, 32 connections", rates, [f"{rate:,.0f}" for rate in rates], rates),
         Bars(
@@ -72,14 +72,14 @@ def panes(medians: list[dict[str, Any]]) -> list[Bars]:
     ]
 
 
-def bars(axis: Any, panel: Bars, titles: list[str], colours: list[str]) -> None:
+def draw_bars(axis: Any, panel: Bars, titles: list[str], colors: list[str]) -> None:
     """Horizontal bars on a logarithmic scale, each with its value."""
-    axis.barh(titles, panel.values, color=colours, height=0.7)
+    axis.barh(titles, panel.values, color=colors, height=0.7)
     axis.set_xscale("log")
     # A logarithmic bar has no zero to start from: a decade below the least.
     axis.set_xlim(min(panel.values) / 3, max(panel.ends) * 12)
-    for place, (end, label) in enumerate(zip(panel.ends, panel.labels, strict=True)):
-        start, shift = (end, place), (5, 0)
+    for index, (end, label) in enumerate(zip(panel.ends, panel.labels, strict=True)):
+        start, shift = (end, index), (5, 0)
         axis.annotate(label, start, shift, textcoords="offset points", va="center", fontsize=8)
     axis.set_title(panel.title, fontsize=10, loc="left")
     axis.spines[["top", "right", "bottom"]].set_visible(False)
@@ -87,7 +87,7 @@ def bars(axis: Any, panel: Bars, titles: list[str], colours: list[str]) -> None:
     axis.tick_params(axis="y", left=False)
 
 
-def caption(result: dict[str, Any]) -> str:
+def describe_result(result: dict[str, Any]) -> str:
     """Where the figures come from."""
     host = result["machine"]
     return (

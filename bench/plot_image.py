@@ -6,29 +6,33 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from bench.plot import OURS, THEIRS, begun, save
+from bench.plot import OURS, THEIRS, read_result, save_figure
 
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = begun()
-    built = {name: one for name, one in result["contenders"].items() if "mib_on_top_of_base" in one}
-    contenders = sorted(built.items(), key=lambda item: -item[1]["mib_on_top_of_base"])
-    titles = [one["title"] for _, one in contenders]
-    colours = [OURS if name == "cairn" else THEIRS for name, _ in contenders]
+    result = read_result()
+    images = {
+        name: contender
+        for name, contender in result["contenders"].items()
+        if "mib_on_top_of_base" in contender
+    }
+    contenders = sorted(images.items(), key=lambda item: -item[1]["mib_on_top_of_base"])
+    titles = [contender["title"] for _, contender in contenders]
+    colors = [OURS if name == "cairn" else THEIRS for name, _ in contenders]
     figure, axes = plt.subplots(1, 3, figsize=(13, 2.6), sharey=True, layout="constrained")
     for axis, (title, unit, values) in zip(
-        axes, panes([one for _, one in contenders]), strict=True
+        axes, list_panels([contender for _, contender in contenders]), strict=True
     ):
-        bars(axis, titles, values, colours, unit)
+        draw_bars(axis, titles, values, colors, unit)
         axis.set_title(title, fontsize=10, loc="left")
     for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
         label.set_fontweight("bold" if name == "cairn" else "normal")
-    save(figure, caption(result))
+    save_figure(figure, describe_result(result))
 
 
-def panes(contenders: list[dict[str, Any]]) -> list[tuple[str, str, list[float]]]:
-    """What each panel shows: its title, how a value is written, and the values."""
+def list_panels(contenders: list[dict[str, Any]]) -> list[tuple[str, str, list[float]]]:
+    """List the panels: title, format of a value, and values."""
     return [
         ("MiB on top of the base image", "{:,.0f}", [c["mib_on_top_of_base"] for c in contenders]),
         ("seconds from start to prediction", "{:.1f}", [c["start_seconds"] for c in contenders]),
@@ -40,13 +44,15 @@ def panes(contenders: list[dict[str, Any]]) -> list[tuple[str, str, list[float]]
     ]
 
 
-def bars(axis: Any, titles: list[str], values: list[float], colours: list[str], unit: str) -> None:
+def draw_bars(
+    axis: Any, titles: list[str], values: list[float], colors: list[str], unit: str
+) -> None:
     """Horizontal bars from zero, each with its value."""
-    axis.barh(titles, values, color=colours, height=0.7)
+    axis.barh(titles, values, color=colors, height=0.7)
     axis.set_xlim(0, max(values) * 1.15)
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         axis.annotate(
-            unit.format(value), (value, place), (5, 0), textcoords="offset points", va="center",
+            unit.format(value), (value, index), (5, 0), textcoords="offset points", va="center",
             fontsize=8,
         )  # fmt: skip
     axis.spines[["top", "right", "bottom"]].set_visible(False)
@@ -54,7 +60,7 @@ def bars(axis: Any, titles: list[str], values: list[float], colours: list[str], 
     axis.tick_params(axis="y", left=False)
 
 
-def caption(result: dict[str, Any]) -> str:
+def describe_result(result: dict[str, Any]) -> str:
     """Where the figures come from."""
     host, base = result["machine"], result["base"]
     stand_in = " (a stand-in of Debian's packages)" if base["stand_in"] else ""

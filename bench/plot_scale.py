@@ -6,48 +6,50 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from bench.plot import OURS, THEIRS, begun, save
+from bench.plot import OURS, THEIRS, read_result, save_figure
 
 STREAMED = ("raw", "processed", "features")
 
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = begun()
+    result = read_result()
     millions = [int(rows) / 1e6 for rows in result["rows"]]
     sizes = list(result["rows"].values())
     figure, (time, memory) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    line(time, millions, [size["script"]["seconds"] for size in sizes], "the script", THEIRS)
-    line(time, millions, [size["pipeline"]["seconds"] for size in sizes], "dvc repro", OURS)
-    line(memory, millions, [size["script"]["peak_gib"] for size in sizes], "the script", THEIRS)
-    line(memory, millions, [peak(size, "train") for size in sizes], "train", OURS)
-    streamed = [max(peak(size, stage) for stage in STREAMED) for size in sizes]
-    line(memory, millions, streamed, "raw, processed, features", OURS, dashed=True)
+    draw_line(time, millions, [size["script"]["seconds"] for size in sizes], "the script", THEIRS)
+    draw_line(time, millions, [size["pipeline"]["seconds"] for size in sizes], "dvc repro", OURS)
+    draw_line(
+        memory, millions, [size["script"]["peak_gib"] for size in sizes], "the script", THEIRS
+    )
+    draw_line(memory, millions, [get_peak(size, "train") for size in sizes], "train", OURS)
+    streamed = [max(get_peak(size, stage) for stage in STREAMED) for size in sizes]
+    draw_line(memory, millions, streamed, "raw, processed, features", OURS, dashed=True)
     for axis, title in ((time, "seconds"), (memory, "peak of resident memory, GiB")):
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel(f"million rows × {result['columns']}")
         axis.set(xlim=(0, max(millions) * 1.3), ylim=(0, None), xticks=millions)
         axis.spines[["top", "right"]].set_visible(False)
-    save(figure, caption(result))
+    save_figure(figure, describe_result(result))
 
 
-def peak(size: dict[str, Any], stage: str) -> float:
-    """The most memory of a stage, in GiB."""
+def get_peak(size: dict[str, Any], stage: str) -> float:
+    """Get the peak memory of a stage, in GiB."""
     return float(size["pipeline"]["stages_peak_gib"][stage])
 
 
-def line(  # noqa: PLR0913
-    axis: Any, x: list[float], y: list[float], name: str, colour: str, *, dashed: bool = False
+def draw_line(  # noqa: PLR0913
+    axis: Any, x: list[float], y: list[float], name: str, color: str, *, dashed: bool = False
 ) -> None:
     """One line, named and valued at its end."""
-    axis.plot(x, y, marker="o", markersize=4, color=colour, linestyle="--" if dashed else "-")
+    axis.plot(x, y, marker="o", markersize=4, color=color, linestyle="--" if dashed else "-")
     axis.annotate(
         f"{name}: {y[-1]:,.1f}", (x[-1], y[-1]), (6, 0), textcoords="offset points", va="center",
         fontsize=8,
     )  # fmt: skip
 
 
-def caption(result: dict[str, Any]) -> str:
+def describe_result(result: dict[str, Any]) -> str:
     """Where the figures come from."""
     host = result["machine"]
     return (

@@ -2,7 +2,7 @@
 
 python -m bench.scale                    1, 3 and 11 million rows × 28; writes bench/results/scale.*
 python -m bench.scale --quick            a tenth of these; writes nothing
-python -m bench.scale --only 1000000     these rows alone; writes nothing
+python -m bench.scale --only 1000000     only these rows; writes nothing
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import psutil
 import pyarrow as pa
 from pyarrow import csv
 
-from bench.arguments import parsed
-from bench.contenders import environment
-from bench.machine import machine, versions
+from bench.arguments import parse_arguments
+from bench.contenders import create_environment
+from bench.machine import describe_machine, read_versions
 from bench.pipeline import clone
 from cairn.paths import CONTRACT
 from cairn.yaml_text import format_yaml, read_yaml
@@ -48,8 +48,8 @@ EVERY = 0.05
 KIB_PER_GIB = 2**20
 
 
-class Taken(NamedTuple):
-    """What a command took.
+class Cost(NamedTuple):
+    """The cost of a command.
 
     Attributes
     ----------
@@ -68,52 +68,54 @@ class Taken(NamedTuple):
 
 def main() -> None:
     """Measure each size, print it, and write the result."""
-    arguments = parsed("bench.scale", __doc__, [str(rows) for rows in ROWS])
+    arguments = parse_arguments("bench.scale", __doc__, [str(rows) for rows in ROWS])
     sizes = [int(rows) // (10 if arguments.quick else 1) for rows in arguments.only]
-    found = {}
+    results = {}
     for rows in sizes:
-        found[str(rows)] = measured(rows)
-        print(json.dumps(found[str(rows)], indent=2), flush=True)
+        results[str(rows)] = measure(rows)
+        print(json.dumps(results[str(rows)], indent=2), flush=True)
     if arguments.quick or len(sizes) < len(ROWS):
         return
     result = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "commit": head(),
-        "machine": machine(),
-        "versions": versions("dvc", "onnxruntime", "pyarrow", "scikit-learn", "skl2onnx"),
+        "commit": read_commit(),
+        "machine": describe_machine(),
+        "versions": read_versions("dvc", "onnxruntime", "pyarrow", "scikit-learn", "skl2onnx"),
         "columns": COLUMNS,
         "model": MODEL,
-        "rows": found,
-        "seconds_per_million_rows": {way: slope(found, way) for way in ("script", "pipeline")},
+        "rows": results,
+        "seconds_per_million_rows": {
+            way: fit_slope(results, way) for way in ("script", "pipeline")
+        },
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    drawing = (environment("peers", ENVIRONMENTS), "-m", "bench.plot_scale", RESULT, PLOT)
+    drawing = (create_environment("peers", ENVIRONMENTS), "-m", "bench.plot_scale", RESULT, PLOT)
     subprocess.run(drawing, check=True)
 
 
-def head() -> str:
-    """The commit that is measured."""
+def read_commit() -> str:
+    """Read the commit that is measured."""
     command = ["git", "rev-parse", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def slope(found: dict[str, Any], way: str) -> float:
+def fit_slope(results: dict[str, Any], way: str) -> float:
     """Seconds that a million more rows take, by least squares."""
-    seconds = [one[way]["seconds"] for one in found.values()]
-    millions = [int(rows) / 1e6 for rows in found]
+    seconds = [one[way]["seconds"] for one in results.values()]
+    millions = [int(rows) / 1e6 for rows in results]
     return round(float(np.polyfit(millions, seconds, 1)[0]), 2)
 
 
-def measured(rows: int) -> dict[str, Any]:
+def measure(rows: int) -> dict[str, Any]:
     """Both ways with so many rows, one after the other, each from nothing but the table."""
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
         folder, table = Path(name), Path(name, "table.csv")
         print(f"bench: making {rows:,} rows × {COLUMNS}", flush=True)
-        generate(table, rows)
+        write_table(table, rows)
         print(f"bench: the script, {table.stat().st_size:,} bytes of CSV", flush=True)
-        script = taken([sys.executable, str(SCRIPT), str(table), name], folder)
+        script = run_measured([sys.executable, str(SCRIPT), str(table), name], folder)
         print(f"bench: the script took {script.seconds:.1f} s; dvc repro", flush=True)
-        pipeline = taken(["dvc", "repro"], project(folder, table))
+        pipeline = run_measured(["dvc", "repro"], create_project(folder, table))
         return {
             "csv_bytes": table.stat().st_size,
             "script": {"seconds": round(script.seconds, 1), "peak_gib": script.peaks["script"]},
@@ -126,10 +128,10 @@ def measured(rows: int) -> dict[str, Any]:
         }
 
 
-def generate(path: Path, rows: int) -> None:
-    """A table of HIGGS's shape: float32 columns, two classes that some of them tell apart."""
+def write_table(path: Path, rows: int) -> None:
+    """Write a table of HIGGS's shape: float32 columns, and two classes that depend on some."""
     random = np.random.default_rng(0)
-    names = ["target", *(f"x{place:02d}" for place in range(COLUMNS))]
+    names = ["target", *(f"x{index:02d}" for index in range(COLUMNS))]
     writer = None
     for start in range(0, rows, PIECE):
         size = min(PIECE, rows - start)
@@ -143,18 +145,18 @@ def generate(path: Path, rows: int) -> None:
         writer.close()
 
 
-def project(folder: Path, table: Path) -> Path:
-    """A clean clone of HEAD whose params name the table, with a contract still to be inferred."""
+def create_project(folder: Path, table: Path) -> Path:
+    """Create a clean clone of HEAD whose params name the table, without a contract."""
     into = clone(folder / "cairn")
-    knobs = read_yaml(into / "params.yaml", "the clone lacks it")
-    knobs["raw"]["source"] = str(table)
-    knobs["train"] |= MODEL
-    (into / "params.yaml").write_text(format_yaml(knobs), encoding="utf-8")
+    params = read_yaml(into / "params.yaml", "the clone lacks it")
+    params["raw"]["source"] = str(table)
+    params["train"] |= MODEL
+    (into / "params.yaml").write_text(format_yaml(params), encoding="utf-8")
     (into / CONTRACT).unlink()
     return into
 
 
-def taken(command: list[str], folder: Path) -> Taken:
+def run_measured(command: list[str], folder: Path) -> Cost:
     """Run a command to its end, watching its processes; its output goes into a file beside it."""
     env = {**os.environ, "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     peaks: dict[str, int] = defaultdict(int)
@@ -163,22 +165,22 @@ def taken(command: list[str], folder: Path) -> Taken:
     with (folder / "output.log").open("wb") as log:
         child = psutil.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
         while child.poll() is None:
-            for name, peak in resident(child):
+            for name, peak in iterate_memory(child):
                 peaks[name] = max(peaks[name], peak)
                 seen.setdefault(name, [time.perf_counter()] * 2)[1] = time.perf_counter()
             time.sleep(EVERY)
     seconds = time.perf_counter() - start
     if child.returncode:
         sys.exit((folder / "output.log").read_text(encoding="utf-8"))
-    return Taken(
+    return Cost(
         seconds,
         {name: round(peak / KIB_PER_GIB, 2) for name, peak in peaks.items()},
         {name: round(last - first, 1) for name, (first, last) in seen.items()},
     )
 
 
-def resident(child: psutil.Popen) -> Iterator[tuple[str, int]]:
-    """The stages, or the script, that run, each with the most KiB it has had resident so far."""
+def iterate_memory(child: psutil.Popen) -> Iterator[tuple[str, int]]:
+    """Yield the running stages, or the script, each with its peak resident KiB so far."""
     for process in (child, *child.children(recursive=True)):
         try:
             words = " ".join(process.cmdline())

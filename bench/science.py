@@ -1,13 +1,14 @@
-"""How good the models are: settings of the train block, judged by repeated cross-validation.
+"""Measure how good the models are: `train` params, evaluated by repeated cross-validation.
 
 python -m bench.science                      writes bench/results/science.json, prints a table
 python -m bench.science --quick              10 folds once instead of ten times; writes nothing
-python -m bench.science --only iris          this table alone; writes nothing
+python -m bench.science --only iris          only this table; writes nothing
 
-What stands in SETTINGS was chosen by 10-fold cross-validation on the seeds 2024 and 77, among some
-150: three ways to scale, logistic regression, discriminant analysis, RBF SVC, extra trees and a
-neural net, and votes of them. What is reported is SEED's folds alone, on which nothing was chosen;
-yet the rows are the same, so a choice is still a little flattered: the nested search is not.
+SETTINGS were chosen by 10-fold cross-validation with the seeds 2024 and 77, among some 150: three
+ways to scale, logistic regression, discriminant analysis, RBF SVC, extra trees, a neural net, and
+votes of them. The report uses only the folds of SEED, on which nothing was chosen. Yet the rows are
+the same, so the scores of a chosen setting are slightly optimistic; those of the nested search are
+not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,15 +27,17 @@ from numpy.typing import NDArray
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
-from bench.arguments import parsed
-from bench.machine import machine, versions
+from bench.arguments import parse_arguments
+from bench.machine import describe_machine, read_versions
+from bench.server import BenchError
 from cairn import inference
 from cairn.compute.engine import Engine, open_engine
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation import cross_validation
 from cairn.evaluation.markdown import scored
 from cairn.evaluation.records import Interval
-from cairn.export.onnx import check_parity, sklearn_predictions, to_onnx
+from cairn.export import parity
+from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.modeling import fitting, search
 from cairn.modeling.out_of_fold import TrainingRows
 from cairn.params.base import read_params
@@ -46,9 +48,9 @@ from cairn.yaml_text import parse_yaml
 
 RESULT = Path("bench/results/science.json")
 SEED, FOLDS, REPEATS = 42, 10, 10
-DIGITS = 4  # that a score is worth
+DIGITS = 4  # of a score
 CALLS = 2000
-# The block `train` of params.yaml; what is not here is as it is there.
+# The `train` params; the others are those of params.yaml.
 SETTINGS = {
     "breast_cancer": {
         "random forest": """
@@ -108,44 +110,44 @@ Floats = NDArray[np.float32]
 
 
 def main() -> None:
-    """Judge each setting, print a table, and write the result."""
-    arguments = parsed("bench.science", __doc__, list(SETTINGS))
-    found = {
-        name: {way: evaluate(load(name), text, arguments.quick) for way, text in ways.items()}
-        for name, ways in SETTINGS.items()
+    """Evaluate each setting, print a table, and write the results."""
+    arguments = parse_arguments("bench.science", __doc__, list(SETTINGS))
+    results = {
+        name: {model: evaluate(load(name), text, arguments.quick) for model, text in models.items()}
+        for name, models in SETTINGS.items()
         if name in arguments.only
     }
-    print("\n".join(table(found)))
-    if arguments.quick or len(found) < len(SETTINGS):
+    print("\n".join(format_table(results)))
+    if arguments.quick or len(results) < len(SETTINGS):
         return
     result = {
-        "machine": machine(),
-        "versions": versions("numpy", "onnxruntime", "scikit-learn", "scipy", "skl2onnx"),
+        "machine": describe_machine(),
+        "versions": read_versions("numpy", "onnxruntime", "scikit-learn", "scipy", "skl2onnx"),
         "seed": SEED,
         "folds": FOLDS,
         "reference": REFERENCE,
-        "tables": found,
+        "tables": results,
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def load(name: str) -> TrainingRows:
-    """A table that scikit-learn ships, as the pipeline has it."""
+    """Load a table that scikit-learn ships, as the pipeline would have it."""
     rows, classes = getattr(datasets, f"load_{name}")(return_X_y=True)
     features = rows.astype(np.float32)
-    columns = tuple(Column(name=f"x{place}", kind="number") for place in range(features.shape[1]))
+    columns = tuple(Column(name=f"x{index}", kind="number") for index in range(features.shape[1]))
     target = Target(name="target", classes=tuple(np.unique(classes).tolist()))
     return TrainingRows(
         features, classes.astype(np.int64), Contract(columns=columns, target=target)
     )
 
 
-def evaluate(rows: TrainingRows, text: str, quick: bool) -> dict[str, Any]:  # noqa: FBT001
-    """Score a setting with intervals, as the pipeline does, and measure what it is in ONNX."""
+def evaluate(rows: TrainingRows, text: str, is_quick: bool) -> dict[str, Any]:  # noqa: FBT001
+    """Evaluate a setting: its scores with their intervals, as in the pipeline, and its ONNX."""
     settings = parse_yaml(text, "bench.science")
     # A search fits every candidate anew in each fold.
-    repeats = 1 if quick or "search" in settings else REPEATS
-    block = train_params(settings)
+    repeats = 1 if is_quick or "search" in settings else REPEATS
+    params = build_params(settings)
     folds = CrossValidation(folds=FOLDS, repeats=repeats, most_rows=1000)
     start = time.perf_counter()
     with (
@@ -154,69 +156,72 @@ def evaluate(rows: TrainingRows, text: str, quick: bool) -> dict[str, Any]:  # n
         parallel_config("threading", n_jobs=-1),
     ):
         warnings.simplefilter("ignore")
-        record = cross_validation.cross_validate(rows, block, folds, engine).record
-        onnx = in_onnx(rows, block, engine)
-    means = record.scores if record else {}
-    scores = {name: shown(means[name]) for name in ("accuracy", "roc_auc")}
-    print(f"bench: {block.estimator}, {time.perf_counter() - start:.0f} s: {scores}", flush=True)
+        result = cross_validation.cross_validate(rows, params, folds, engine)
+        onnx = measure_onnx(rows, params, engine)
+    if result.record is None:
+        raise BenchError(f"{params.estimator}: {result.note}")
+    values = result.record.scores
+    scores = {name: round_score(values[name]) for name in ("accuracy", "roc_auc")}
+    print(f"bench: {params.estimator}, {time.perf_counter() - start:.0f} s: {scores}", flush=True)
     return {"train": settings, "repeats": repeats, **scores, "onnx": onnx}
 
 
-def train_params(settings: dict[str, Any]) -> Train:
-    """The train block of params.yaml with these settings."""
+def build_params(settings: dict[str, Any]) -> Train:
+    """Build the `train` params with these settings."""
     own = {"seed": SEED, **settings}
     return Train.model_validate({**read_params(Train).model_dump(by_alias=True), **own})
 
 
-def shown(score: Interval) -> dict[str, float | None]:
-    """An interval in as many digits as it is worth; its ends may be None."""
+def round_score(score: Interval) -> dict[str, float | None]:
+    """Round a score and the ends of its interval, which may be None."""
     return {
-        name: value if value is None else round(value, DIGITS)
-        for name, value in asdict(score).items()
+        name: None if value is None else round(value, DIGITS)
+        for name, value in (("value", score.value), ("low", score.low), ("high", score.high))
     }
 
 
-def in_onnx(of: TrainingRows, block: Train, engine: Engine) -> dict[str, float]:
-    """The largest difference of a probability over all rows, and microseconds for one row.
+def measure_onnx(rows: TrainingRows, params: Train, engine: Engine) -> dict[str, float]:
+    """Measure the largest difference of a probability over all rows, and µs for one row.
 
-    The model is fitted to four fifths of the rows; raises CairnError where the two differ.
+    The model is fitted to four fifths of the rows. Raises a CairnError if the two differ.
     """
     kept, _, classes, _ = train_test_split(
-        of.features, of.classes, test_size=0.2, stratify=of.classes, random_state=SEED
+        rows.features, rows.classes, test_size=0.2, stratify=rows.classes, random_state=SEED
     )
-    best = search.best(kept, classes, of.contract, block, engine).block
-    pipeline = fitting.fit(kept, classes, of.contract, best)
+    best = search.choose(kept, classes, rows.contract, params, engine).params
+    pipeline = fitting.fit(kept, classes, rows.contract, best)
     graph = to_onnx(pipeline, kept.shape[1])
     session = inference.session(graph)
-    said = inference.predict(session, of.features)
-    gap = check_parity("all", sklearn_predictions(pipeline, of.features), said)
-    taken = median(times(session, of.features))
-    return {"largest_difference": gap, "row_microseconds": round(taken * 1e6, 1)}
+    onnx = inference.predict(session, rows.features)
+    sklearn = sklearn_predictions(pipeline, rows.features)
+    largest = parity.require_parity("all", [parity.compare("all", sklearn, onnx)])
+    seconds = median(measure_calls(session, rows.features))
+    return {"largest_difference": largest, "row_microseconds": round(seconds * 1e6, 1)}
 
 
-def times(session: Any, features: Floats) -> Iterator[float]:
-    """Seconds that one row takes, each row in turn."""
-    for place in range(CALLS):
-        row = features[place % len(features) :][:1]
+def measure_calls(session: Any, features: Floats) -> Iterator[float]:
+    """Yield the seconds that one row takes, for each row in turn."""
+    for index in range(CALLS):
+        row = features[index % len(features) :][:1]
         start = time.perf_counter()
         inference.predict(session, row)
         yield time.perf_counter() - start
 
 
-def table(found: dict[str, Any]) -> Iterator[str]:
-    """The result in Markdown."""
+def format_table(results: dict[str, Any]) -> Iterator[str]:
+    """Format the results as a Markdown table."""
     yield "| data | model | 10-fold × | accuracy, 95 % interval | ROC AUC, 95 % interval | a row |"
     yield "|---|---|---|---|---|---|"
-    for name, ways in found.items():
-        for way, scores in ways.items():
-            yield f"| {' | '.join(row(name, way, scores))} |"
+    for name, models in results.items():
+        for model, scores in models.items():
+            yield f"| {' | '.join(format_row(name, model, scores))} |"
 
 
-def row(name: str, way: str, scores: dict[str, Any]) -> list[str]:
-    """The cells of one setting."""
+def format_row(name: str, model: str, scores: dict[str, Any]) -> list[str]:
+    """Format the cells of one setting."""
     accuracy, auc = (scored(scores[score], DIGITS) for score in ("accuracy", "roc_auc"))
-    taken = f"{scores['onnx']['row_microseconds']:.0f} µs"
-    return [name.replace("_", " "), way, str(scores["repeats"]), accuracy, auc, taken]
+    latency = f"{scores['onnx']['row_microseconds']:.0f} µs"
+    return [name.replace("_", " "), model, str(scores["repeats"]), accuracy, auc, latency]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server on one core, alone in a process group, which leaves nothing behind."""
+"""Run a server on one core, in a process group of its own, which leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 
 HOST = "127.0.0.1"
-START = 180.0
-STOP = 20.0
-SHOWN = 3000
+START_SECONDS = 180.0
+STOP_SECONDS = 20.0
+MAX_LOG = 3000
 
 
 class BenchError(Exception):
@@ -44,30 +44,30 @@ class Server:
         finally:
             connection.close()
 
-    def rss_mib(self) -> float:
+    def measure_memory(self) -> float:
         """Resident memory of the server's processes, added up."""
         total = 0
-        for process in family(self.process.pid):
+        for process in list_processes(self.process.pid):
             with suppress(psutil.NoSuchProcess):
                 total += process.memory_info().rss
         return round(total / 2**20, 1)
 
-    def cpu_seconds(self) -> float:
+    def measure_cpu(self) -> float:
         """Processor time that the server's processes have taken, added up."""
         total = 0.0
-        for process in family(self.process.pid):
+        for process in list_processes(self.process.pid):
             with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 total += times.user + times.system
         return total
 
-    def said(self) -> str:
-        """The end of what the server wrote."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-SHOWN:]
+    def read_log(self) -> str:
+        """Read the end of what the server wrote."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-MAX_LOG:]
 
 
 @contextmanager
-def serving(
+def serve(
     command: Sequence[str], core: int, folder: Path, env: Mapping[str, str], log: Path
 ) -> Iterator[Server]:
     """Run a server, with all processes that it starts, on one core; stop it at the end.
@@ -83,10 +83,10 @@ def serving(
     log
         File for what it writes to stdout and stderr.
     """
-    port = free_port()
+    port = find_free_port()
     pinned = ["taskset", "-c", str(core), *(word.format(port=port) for word in command)]
     with log.open("wb") as out:
-        # A session of its own: Ctrl-C reaches this process alone, which then stops the server.
+        # A session of its own: Ctrl-C reaches only this process, which then stops the server.
         process = subprocess.Popen(
             pinned,
             cwd=folder,
@@ -110,37 +110,39 @@ def wait(server: Server, path: str, body: str, pause: float = 0.1) -> None:
     BenchError
         Where it ends before that, or takes too long; with what it wrote.
     """
-    end = time.monotonic() + START
-    answer = "nothing"
+    end = time.monotonic() + START_SECONDS
+    response = "nothing"
     while time.monotonic() < end and server.process.poll() is None:
         with suppress(OSError, HTTPException):
             status, content = server.post(path, body)
             if status == HTTPStatus.OK:
                 return
-            answer = f"{status} {content[:200]!r}"
+            response = f"{status} {content[:200]!r}"
         time.sleep(pause)
-    raise BenchError(f"the server is not up; it answered {answer} and wrote:\n{server.said()}")
+    raise BenchError(
+        f"the server is not up; it answered {response} and wrote:\n{server.read_log()}"
+    )
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a server and all that it started: SIGTERM, and SIGKILL for what is left."""
-    # BentoML's workers may lead groups of their own, so the group alone does not hold all.
-    running = family(process.pid)
+    # BentoML's workers may lead groups of their own, so they are not all in this group.
+    running = list_processes(process.pid)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP)
-    _, left = psutil.wait_procs(running, timeout=1)
-    for one in left:
+        process.wait(STOP_SECONDS)
+    _, remaining = psutil.wait_procs(running, timeout=1)
+    for process_left in remaining:
         with suppress(psutil.NoSuchProcess):
-            one.kill()
+            process_left.kill()
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all its descendants that run."""
+def list_processes(pid: int) -> list[psutil.Process]:
+    """List a process and all its running descendants."""
     try:
         first = psutil.Process(pid)
         return [first, *first.children(recursive=True)]
@@ -148,8 +150,8 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def free_port() -> int:
-    """A port on loopback that nothing listens on."""
+def find_free_port() -> int:
+    """Find a port on loopback that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

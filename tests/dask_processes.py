@@ -70,7 +70,7 @@ def end(process: Process) -> None:
 
 
 def workers_of(nanny: Process) -> list[psutil.Process]:
-    """The worker of a nanny that we started, with what stands beside it."""
+    """List the processes of a nanny, with its worker."""
     if nanny.poll() is not None:
         return []
     try:
@@ -116,36 +116,36 @@ class Processes:
         return f"tcp://127.0.0.1:{self.port}"
 
     @property
-    def block(self) -> Compute:
+    def params(self) -> Compute:
         return Compute(engine="dask", scheduler=self.address, workers=None, memory=None)
 
     def add(self, limit: str = "2GiB", **env: str) -> Process:
         """Start a worker of one thread under a nanny."""
-        place = self.folder / f"worker{len(self.workers)}"
+        index = self.folder / f"worker{len(self.workers)}"
         worker = self.stack.enter_context(
             started(
-                place, "worker", self.address, "--nthreads=1", f"--memory-limit={limit}",
+                index, "worker", self.address, "--nthreads=1", f"--memory-limit={limit}",
                 "--host=127.0.0.1", "--dashboard-address=127.0.0.1:0", **env,
             )
         )  # fmt: skip
         self.workers.append(worker)
         return worker
 
-    def kill(self, place: int) -> None:
+    def kill(self, index: int) -> None:
         """End the process of a worker, not its nanny, as the kernel does for want of memory."""
-        self.wait_for(place)
-        for process in filter(spawned, workers_of(self.workers[place])):
+        self.wait_for(index)
+        for process in filter(spawned, workers_of(self.workers[index])):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def wait_for(self, place: int) -> None:
+    def wait_for(self, index: int) -> None:
         """Wait until a worker has a process that can be killed."""
-        wait_until(lambda: any(map(spawned, workers_of(self.workers[place]))))
+        wait_until(lambda: any(map(spawned, workers_of(self.workers[index]))))
 
 
 @contextmanager
 def processes(folder: Path, workers: int = 2, limit: str = "2GiB") -> Iterator[Processes]:
-    """A scheduler and so many workers on loopback, all ended with the block."""
+    """Start a scheduler and workers on loopback, all ended with the block."""
     port = free_ports(1)
     with ExitStack() as stack:
         scheduler = stack.enter_context(
@@ -155,7 +155,7 @@ def processes(folder: Path, workers: int = 2, limit: str = "2GiB") -> Iterator[P
             )
         )  # fmt: skip
         wait_until(lambda: listens(port))
-        found = Processes(folder, port, scheduler, [], stack)
+        result = Processes(folder, port, scheduler, [], stack)
         for _ in range(workers):
-            found.add(limit)
-        yield found
+            result.add(limit)
+        yield result

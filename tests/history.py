@@ -44,9 +44,9 @@ SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
 class Model(NamedTuple):
-    """What a commit holds: a fitted model, its `test` scores, and rows of train and of test."""
+    """The content of a commit: a fitted model, its `test` scores, rows of train and of test."""
 
-    made: small.Fitted
+    fitted: small.Fitted
     scores: dict[str, float]
     train: slice = slice(0, 60)
     test: slice = slice(60, None)
@@ -60,7 +60,7 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def begin() -> None:
-    """A repository in the current folder, without a commit; its remote is beside it."""
+    """Create a repository in the current folder, without a commit; its remote is beside it."""
     git("init", "--quiet", "--initial-branch", "main")
     Repo.init().close()
     Path(".dvc/config").write_text(CONFIG)
@@ -71,9 +71,9 @@ def begin() -> None:
 
 
 def commit(model: Model, message: str = "a model") -> str:
-    """Commit a model with the rows that it was trained on; returns the commit."""
+    """Commit a model with the rows that it was trained on; return the commit."""
     with TemporaryDirectory() as folder:
-        shutil.copytree(small.save_tree(Path(folder), model.made), ".", dirs_exist_ok=True)
+        shutil.copytree(small.save_tree(Path(folder), model.fitted), ".", dirs_exist_ok=True)
     TRAIN.parent.mkdir(parents=True, exist_ok=True)
     METRICS.write_text(json.dumps({"test": model.scores}))
     _rows(model, model.train, TRAIN)
@@ -94,43 +94,43 @@ def commit(model: Model, message: str = "a model") -> str:
 
 
 def _rows(model: Model, part: slice, path: Path) -> None:
-    names = [feature.name for feature in model.made.contract.features]
-    columns: dict[str, Any] = dict(zip(names, model.made.features[part].T, strict=True))
-    table = pa.table({**columns, model.made.contract.target.name: model.made.classes[part]})
+    names = [feature.name for feature in model.fitted.contract.features]
+    columns: dict[str, Any] = dict(zip(names, model.fitted.features[part].T, strict=True))
+    table = pa.table({**columns, model.fitted.contract.target.name: model.fitted.classes[part]})
     pq.write_table(table, path)
 
 
 def scores(value: float = 0.95) -> dict[str, float]:
-    """Scores as metrics.json has them."""
+    """Build scores as metrics.json has them."""
     return {"accuracy": value, "roc_auc": value, "log_loss": round(1 - value, 4)}
 
 
 @cache
 def worse() -> small.Fitted:
-    """A model of the same table that learned from classes by chance."""
-    made = small.fitted()
-    chance = np.random.default_rng(0).permutation(made.classes)
+    """Fit a model of the same table to classes by chance."""
+    fitted = small.fitted()
+    chance = np.random.default_rng(0).permutation(fitted.classes)
     pipeline = make_pipeline(SimpleImputer(), LogisticRegression())
-    pipeline.fit(made.features, chance)
-    graph = to_onnx(pipeline, made.features.shape[1])
-    return made._replace(pipeline=pipeline, graph=graph)
+    pipeline.fit(fitted.features, chance)
+    graph = to_onnx(pipeline, fitted.features.shape[1])
+    return fitted._replace(pipeline=pipeline, graph=graph)
 
 
 def git(*arguments: str) -> str:
-    """What git prints."""
+    """Return what git prints."""
     return _run("git", *arguments)
 
 
 def dvc(*arguments: str) -> str:
-    """What DVC prints."""
+    """Return what DVC prints."""
     return _run(sys.executable, "-m", "dvc", *arguments)
 
 
 def tags() -> list[str]:
-    """The names of all tags."""
+    """List the names of all tags."""
     return git("tag").split()
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    return process.stdout.strip()

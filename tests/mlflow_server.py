@@ -13,7 +13,7 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from bench.contenders import environment
+from bench.contenders import create_environment
 from tests.conftest import ROOT
 from tests.ports import free_ports, wait_until
 
@@ -27,7 +27,7 @@ def python() -> Path:
         ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
         with FileLock(ENVIRONMENTS / "mlflow.lock"):
             try:
-                return environment("mlflow", ENVIRONMENTS)
+                return create_environment("mlflow", ENVIRONMENTS)
             except subprocess.CalledProcessError as error:
                 pytest.fail(f"no environment for `mlflow server`: {error}; its lines say why")
 

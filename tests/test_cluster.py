@@ -62,9 +62,9 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 
 def commands(port: int, host: str = "127.0.0.1") -> list[list[str]]:
-    """What the docs start a scheduler and a worker by, with an address of ours."""
-    [block] = re.findall(r"^```console\n((?:dask .*\n)+)```$", DOCS, re.MULTILINE)
-    text = block.replace("PRIVATE_IP", host).replace("8786", str(port))
+    """Return the docs' commands for a scheduler and a worker, with an address of ours."""
+    [train_params] = re.findall(r"^```console\n((?:dask .*\n)+)```$", DOCS, re.MULTILINE)
+    text = train_params.replace("PRIVATE_IP", host).replace("8786", str(port))
     [scheduler, worker] = [shlex.split(line) for line in text.splitlines()]
     worker[worker.index("--nworkers") + 1] = "2"
     assert scheduler[0] == worker[0] == "dask"
@@ -89,13 +89,13 @@ def address(dask: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 def small_project(folder: Path) -> Project:
-    """A clone with a small table, and features of its own."""
-    made = clone(folder)
-    (made.root / "table.csv").write_text(small.text(small.table(200)))
+    """Clone the project, with a small table and features of its own."""
+    estimator = clone(folder)
+    (estimator.root / "table.csv").write_text(small.text(small.table(200)))
     for name in ("contract.yaml", "report.json"):
-        (made.root / "data" / "processed" / name).unlink()
-    (made.root / "stages" / "engineering.py").write_text(OWN_FEATURES)
-    return made
+        (estimator.root / "data" / "processed" / name).unlink()
+    (estimator.root / "stages" / "engineering.py").write_text(OWN_FEATURES)
+    return estimator
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def cloned(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return small_project(tmp_path_factory.mktemp("cluster"))
 
 
-def write_params(project: Project, block: dict[str, Any], **train: Any) -> None:
+def write_params(project: Project, train_params: dict[str, Any], **train: Any) -> None:
     """Write params.yaml with compute and train as they are given."""
     content = {
         **small.PARAMS,
@@ -115,16 +115,16 @@ def write_params(project: Project, block: dict[str, Any], **train: Any) -> None:
             "cross_validation": {"folds": 3, "repeats": 0, "most_rows": 1000},
             **train,
         },
-        "compute": {**small.PARAMS["compute"], **block},
+        "compute": {**small.PARAMS["compute"], **train_params},
     }
     (project.root / "params.yaml").write_text(yaml.safe_dump(content))
 
 
 def repro(
-    project: Project, block: dict[str, Any], *targets: str, check: bool = True, **train: Any
+    project: Project, train_params: dict[str, Any], *targets: str, check: bool = True, **train: Any
 ) -> str:
-    """What `dvc repro` says, with compute and train as they are given."""
-    write_params(project, block, **train)
+    """Return the output of `dvc repro` with these params of compute and train."""
+    write_params(project, train_params, **train)
     done = project.run("dvc", "repro", "--force", *targets, check=check)
     return done.stdout + done.stderr
 
@@ -137,7 +137,7 @@ def outs(project: Project) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def expected(cloned: Project) -> dict[str, str]:
-    """The outputs of this machine alone."""
+    """Return the hashes of the outputs that this machine writes by itself."""
     repro(cloned, {"engine": "local"}, search=SEARCH)
     return outs(cloned)
 
@@ -164,16 +164,16 @@ def test_dvc_repro_makes_in_processes_of_this_machine_what_it_makes_here(
     cloned: Project, expected: dict[str, str]
 ) -> None:
     repro(cloned, {"engine": "dask", "workers": 2, "memory": "2GiB"}, "features")
-    found = outs(cloned)
+    result = outs(cloned)
     paths = [path for path in expected if not path.startswith("data/model/")]
     assert len(paths) > 4
-    assert {path: found[path] for path in paths} == {path: expected[path] for path in paths}
+    assert {path: result[path] for path in paths} == {path: expected[path] for path in paths}
 
 
 def test_lightgbm_learns_there(cloned: Project, address: str, expected: dict[str, str]) -> None:
-    block = {"engine": "dask", "scheduler": address}
+    train_params = {"engine": "dask", "scheduler": address}
     text = repro(
-        cloned, block, "--single-item", "train",
+        cloned, train_params, "--single-item", "train",
         estimator="lightgbm.LGBMClassifier",
         arguments={"n_estimators": 10, "min_child_samples": 3},
     )  # fmt: skip
@@ -188,14 +188,14 @@ def test_an_error_of_a_users_own_features_is_one_line(
     own = Project(tmp_path / "clone", cloned.env)
     shutil.copytree(cloned.root, own.root, symlinks=True)
     (own.root / "stages" / "engineering.py").write_text(BROKEN)
-    block = {"engine": "dask", "scheduler": address}
-    text = repro(own, block, "--single-item", "features", check=False)
+    train_params = {"engine": "dask", "scheduler": address}
+    text = repro(own, train_params, "--single-item", "features", check=False)
     assert "error: stages/engineering.py: Odd: odd and even\n" in text
     assert "Traceback" not in text
 
 
 def certificates(folder: Path) -> dict[str, str]:
-    """The variables that the docs name for TLS, with certificates of a CA of our own."""
+    """Return the docs' variables for TLS, with certificates of a CA of our own."""
     names = set(re.findall(r"`(?:…__TLS|DASK)_[A-Z_{},]+`", DOCS))
     assert names == {
         "`DASK_DISTRIBUTED__COMM__TLS__CA_FILE`",
@@ -204,7 +204,7 @@ def certificates(folder: Path) -> dict[str, str]:
     }
     ca = trustme.CA()
     ca.cert_pem.write_to_path(folder / "ca.pem")
-    found = {
+    result = {
         f"{TLS}CA_FILE": str(folder / "ca.pem"),
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
     }
@@ -212,10 +212,10 @@ def certificates(folder: Path) -> dict[str, str]:
         own = ca.issue_cert(f"{role.lower()}.example.org")
         cert, key = folder / f"{role}.pem", folder / f"{role}.key"
         own.private_key_pem.write_to_path(key)
-        for place, blob in enumerate(own.cert_chain_pems):
-            blob.write_to_path(cert, append=place > 0)
-        found |= {f"{TLS}{role}__CERT": str(cert), f"{TLS}{role}__KEY": str(key)}
-    return found
+        for index, blob in enumerate(own.cert_chain_pems):
+            blob.write_to_path(cert, append=index > 0)
+        result |= {f"{TLS}{role}__CERT": str(cert), f"{TLS}{role}__KEY": str(key)}
+    return result
 
 
 @pytest.mark.real

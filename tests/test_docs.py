@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import science
-from cairn.modeling import estimators, search
+from cairn.modeling import candidates, estimators
 from cairn.params.file import Params
 from cairn.tables import contract_file
 from docs import generate
@@ -173,10 +173,10 @@ def test_each_candidate_of_the_search_that_is_shown_can_be_made() -> None:
         block.text for block in blocks("docs/models.md", "yaml") if "search:" in block.text
     ]
     block = allowed(example).train
-    drawn = search.candidates(block)
+    drawn = candidates.list_candidates(block)
     assert len(drawn) == block.search.candidates
     for each in drawn:
-        estimators.make(each.block, small.CONTRACT)
+        estimators.build_estimator(each.params, small.CONTRACT)
 
 
 def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_contract_of_the_example_is_one(tmp_path: Path) -> None:
 def test_the_scores_that_are_shown_were_measured() -> None:
     measured = json.loads((ROOT / "bench" / "results" / "science.json").read_text())["tables"]
     assert table("docs/evaluation.md", "data") == [
-        science.row(name, way, scores)
+        science.format_row(name, way, scores)
         for name, ways in measured.items()
         for way, scores in ways.items()
     ]

@@ -34,13 +34,13 @@ def test_a_stage_lasts_from_its_line_to_the_next() -> None:
         (1.1, "> python -m stages.raw\n"),
         (2.5, "Running stage 'train':\n"),
     ]
-    assert first_hour.by_stage(lines, 8) == {"dvc": 1.0, "raw": 1.5, "train": 5.5}
-    assert first_hour.by_stage([], 2) == {"dvc": 2.0}
+    assert first_hour.split_by_stage(lines, 8) == {"dvc": 1.0, "raw": 1.5, "train": 5.5}
+    assert first_hour.split_by_stage([], 2) == {"dvc": 2.0}
 
 
 def test_the_median_is_of_each_step() -> None:
     runs = [{"push": 1.0, "all": 30.0}, {"push": 3.0, "all": 10.0}, {"push": 2.0, "all": 20.009}]
-    assert first_hour.medians(runs) == {"push": 2.0, "all": 20.01}
+    assert first_hour.compute_medians(runs) == {"push": 2.0, "all": 20.01}
 
 
 def test_a_fresh_user_has_another_home_and_the_same_index(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_fresh_user_has_another_home_and_the_same_index(tmp_path: Path) -> Non
         "VIRTUAL_ENV": "v", "MODEL_TAG": "t", "MAKEFLAGS": "w", "MLFLOW_TRACKING_URI": "m",
     }  # fmt: skip
     kept = {name: before[name] for name in ("LANG", "PIP_INDEX_URL", "UV_INDEX", "SSL_CERT_FILE")}
-    found = first_hour.fresh(before, tmp_path)
+    found = first_hour.clean_variables(before, tmp_path)
     assert found == {**kept, "HOME": str(tmp_path), "PATH": "/usr/bin"}
 
 
@@ -81,4 +81,4 @@ def test_only_what_the_model_says_is_right(tmp_path: Path) -> None:
 def test_the_row_that_is_asked_about_is_the_first_less_its_target(tmp_path: Path) -> None:
     (tmp_path / RAW).parent.mkdir(parents=True)
     (tmp_path / RAW).write_text("a,b,target\n1.5,2,0\n3,4,1\n")
-    assert first_hour.first_row(tmp_path) == [1.5, 2.0]
+    assert first_hour.read_first_row(tmp_path) == [1.5, 2.0]

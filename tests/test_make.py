@@ -102,7 +102,7 @@ def test_a_port_in_use_is_one_line_before_anything_else(project: Project, target
         (("serve", "STAGE=-x"), "error: STAGE: got '-x'; allowed: "),
         (("promote", "STAGE=a 'b'"), "error: STAGE: got \"a 'b'\"; allowed: "),
         (("rollback", "STAGE=$$(ls)"), "error: STAGE: got '$(ls)'; allowed: "),
-        (("checkout", "VERSION=-1"), "error: there is no version of cairn: "),
+        (("checkout", "VERSION=-1"), "error: cairn has no version; "),
         (("report", "BASE=-x"), "error: git knows no commit '-x'; "),
     ],
 )

@@ -17,9 +17,10 @@ from cairn import inference, transform
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target
 from cairn.export import parity
-from cairn.export.onnx import TOLERANCE, sklearn_predictions, to_onnx
+from cairn.export.onnx import sklearn_predictions, to_onnx
+from cairn.export.parity import TOLERANCE
 from cairn.modeling import fitting
-from cairn.modeling.estimators import PROVED
+from cairn.modeling.estimators import SUPPORTED
 from cairn.modeling.histograms import describe_rows
 from cairn.params.train import Train
 from cairn.tables import validate
@@ -107,9 +108,9 @@ def compared(
         fitted.features, truth, small.CONTRACT, train_block(estimator, arguments, **changes)
     )
     graph = to_onnx(pipeline, fitted.features.shape[1])
-    parity.predictions("train", pipeline, graph, fitted.features)
+    parity.verify_predictions("train", pipeline, graph, fitted.features)
     rows = unseen()
-    predictions = parity.predictions("test", pipeline, graph, rows)
+    predictions = parity.verify_predictions("test", pipeline, graph, rows)
     # A model that says one thing agrees with anything.
     assert set(predictions.labels.tolist()) == set(truth.tolist())
     session = inference.session(graph)
@@ -234,7 +235,7 @@ def test_onnx_says_the_same_of_tables_that_people_know(
     known = np.arange(len(rows)) % 4 > 0
     params = train_block(estimator, arguments, **changes)
     pipeline = fitting.fit(rows[known], classes[known], contract, params)
-    predictions = parity.predictions("all", pipeline, to_onnx(pipeline, rows.shape[1]), rows)
+    predictions = parity.verify_predictions("all", pipeline, to_onnx(pipeline, rows.shape[1]), rows)
     assert (predictions.labels[~known] == classes[~known]).mean() > 0.85
 
 
@@ -260,7 +261,7 @@ def test_predict_answers_what_scikit_learn_says(
 
 def test_every_estimator_that_is_promised_is_among_these() -> None:
     names = {name if name.startswith("lightgbm.") else f"sklearn.{name}" for name, _ in ESTIMATORS}
-    assert names == set(PROVED)
+    assert names == set(SUPPORTED)
 
 
 @pytest.mark.parametrize("encode", ["one_hot", "ordinal"])
@@ -300,7 +301,7 @@ def test_values_that_are_neighbours_in_float32_are_told_apart(
     rows = np.repeat(first, 30)[:, None]
     classes = (np.arange(40).repeat(30) % 7 > 3).astype(np.int64)
     pipeline = fitting.fit(rows, classes, contract, train_block(estimator, arguments))
-    predictions = parity.predictions("train", pipeline, to_onnx(pipeline, 1), rows)
+    predictions = parity.verify_predictions("train", pipeline, to_onnx(pipeline, 1), rows)
     assert (predictions.labels == classes).mean() > 0.9
 
 
@@ -319,7 +320,7 @@ def test_where_an_even_forest_ties_both_say_the_first_class(trees: int) -> None:
     sklearn = sklearn_predictions(pipeline, rows)
     tied = sklearn.probabilities[:, 0] == sklearn.probabilities[:, 1]
     assert tied.any()
-    predictions = parity.predictions("test", pipeline, graph, rows)
+    predictions = parity.verify_predictions("test", pipeline, graph, rows)
     np.testing.assert_array_equal(predictions.labels, sklearn.labels)
     assert set(predictions.labels[tied]) == {0}
 
@@ -357,7 +358,7 @@ def test_a_row_at_the_border_of_two_classes_is_no_difference() -> None:
     sklearn = sklearn_predictions(fitted.pipeline, rows)
     assert set(sklearn.labels) == {0, 1}
     assert np.abs(sklearn.probabilities - 0.5).max() < 1e-6
-    parity.predictions("test", fitted.pipeline, fitted.graph, rows)
+    parity.verify_predictions("test", fitted.pipeline, fitted.graph, rows)
 
 
 @pytest.mark.parametrize("name", ["GradientBoostingClassifier", "HistGradientBoostingClassifier"])
@@ -367,7 +368,7 @@ def test_where_nothing_tells_two_classes_apart_there_is_no_difference(name: str)
     rows: NDArray[np.float32] = np.ones((40, 1), dtype=np.float32)
     params = train_block(f"ensemble.{name}", {})
     pipeline = fitting.fit(rows, np.arange(40) % 2, contract, params)
-    parity.predictions("train", pipeline, to_onnx(pipeline, 1), rows)
+    parity.verify_predictions("train", pipeline, to_onnx(pipeline, 1), rows)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ printf '%s\\n' "$*" >>"$CALLS"
 
 
 def shell(job: str, name: str) -> str:
-    """What a step of a job runs."""
-    [found] = [step["run"] for step in JOBS[job]["steps"] if step.get("name") == name]
-    return str(found)
+    """Return what a step of a job runs."""
+    [result] = [step["run"] for step in JOBS[job]["steps"] if step.get("name") == name]
+    return str(result)
 
 
 def test_only_the_comment_may_write_and_it_runs_nothing_of_the_project() -> None:
@@ -66,13 +66,13 @@ class Runner:
         self.step("keep the pictures", head, number)
 
     def git(self, *arguments: str) -> str:
-        """What git says in the repository."""
+        """Return what git prints in the repository."""
         command = ["git", "-C", str(self.remote), *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def kept(self) -> set[str]:
-        """The pictures in the branch."""
+        """List the pictures in the branch."""
         return set(self.git("ls-tree", "-r", "--name-only", "reports").split())
 
 
@@ -145,7 +145,7 @@ def test_a_branch_that_moved_meanwhile_keeps_what_it_got(
 
 
 def overtaken(runner: Runner, commit: str, moment: str) -> Runner:
-    """The same, but at the moment of this hook of git's, once, the branch moves to a commit."""
+    """Move the branch to a commit, once, at the moment of this hook of git."""
     hook = runner.folder / "templates/hooks" / moment
     hook.parent.mkdir(parents=True)
     hook.write_text(
@@ -173,8 +173,8 @@ def test_a_change_is_reported_with_scores_params_and_pictures(
     changes = ("train.estimator=sklearn.naive_bayes.GaussianNB", "~train.arguments.n_estimators")
     own.run("dvc", "exp", "run", *(word for change in changes for word in ("-S", change)))
     build_base(own, tmp_path)
-    said = own.run(*REPORT, "main", "https://example.org/7").stdout
-    assert said.splitlines()[-1] == "report: build/report/report.md"
+    output = own.run(*REPORT, "main", "https://example.org/7").stdout
+    assert output.splitlines()[-1] == "report: build/report/report.md"
     folder = own.root / "build/report"
     report = (folder / "report.md").read_text()
     assert f"The model against main ({own.git('rev-parse', '--short=7', 'main')})" in report
@@ -186,7 +186,7 @@ def test_a_change_is_reported_with_scores_params_and_pictures(
     )
     assert "113 test rows of this, none of which main was trained on" in report
     assert "| `train.arguments.n_estimators` | 100 | – |" in report
-    assert "The same in both" not in report
+    assert "Unchanged" not in report
     shown = re.findall(r"!\[[^]]*\]\(https://example\.org/7/([^)]+)\)", report)
     assert {"base-roc.png", "this-roc.png"} <= set(shown)
     for name in shown:
@@ -214,11 +214,11 @@ def build_base(project: Project, folder: Path) -> None:
     make.chmod(0o755)
     path = f"{make.parent}:{project.env['PATH']}"
     step = shell("report", "build the base")
-    said = project.run(
+    output = project.run(
         "bash", "-e", "-c", step, BASE="main", RUNNER_TEMP=str(folder), PATH=path
     ).stdout
-    assert "Running stage 'train'" in said
-    assert "::warning::" not in said
+    assert "Running stage 'train'" in output
+    assert "::warning::" not in output
 
 
 @pytest.mark.long
@@ -229,7 +229,7 @@ def test_what_the_base_has_not_is_said(project: Project, tmp_path: Path) -> None
     own.git("commit", "--quiet", "--message", "no model")
     report = reported(own, "HEAD")
     assert re.search(r"^\| accuracy \| – \| 0\.\d+ \| – \| .* \| – \|$", report, re.MULTILINE)
-    assert "HEAD has none of these: confusion, roc" in report
+    assert "HEAD does not have these: confusion, roc" in report
     assert "![roc of HEAD]" not in report
 
 
@@ -250,7 +250,7 @@ def test_scores_of_another_target_are_not_set_against_these(
         path.write_text(text)
     report = reported(own, "HEAD")
     assert re.search(r"^\| accuracy \| – \| 0\.\d+ \| – \| .* \| – \|$", report, re.MULTILINE)
-    assert "The two were not asked about the same rows" in report
+    assert "The two models could not be compared on the same rows" in report
 
 
 @pytest.mark.long
@@ -265,8 +265,10 @@ def test_pictures_that_cannot_be_had_are_said(project: Project, tmp_path: Path) 
     subprocess.run(["rm", "-rf", own.root / ".dvc/cache"], check=True)
     own.run("dvc", "remote", "modify", "--local", "embedded", "endpointurl", "http://127.0.0.1:9")
     report = reported(own, "main")
-    assert "The pictures of main cannot be had: data/evaluation/plots/roc.png of commit" in report
-    assert "The two were not asked about the same rows: data/" in report
+    assert (
+        "The pictures of main are not available: data/evaluation/plots/roc.png of commit" in report
+    )
+    assert "The two models could not be compared on the same rows: data/" in report
     assert "within the interval |" in report
 
 
@@ -279,8 +281,8 @@ def reported(project: Project, base: str) -> str:
 @pytest.mark.slow
 def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> None:
     report = reported(copy(project, tmp_path), "HEAD")
-    assert "None changed: it is the same model, byte for byte." in report
-    assert "The same in both: confusion, roc" in report
+    assert "The scores are unchanged: this is the same model, byte for byte." in report
+    assert "Unchanged: confusion, roc" in report
     assert "![" not in report
 
 

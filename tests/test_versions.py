@@ -70,32 +70,32 @@ def commit(project: Project, message: str) -> None:
 
 @pytest.fixture(scope="module")
 def released(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """A clone with three versions, the last one checked out; its remote is a folder."""
+    """Build a clone with three versions, the last one checked out; its remote is a folder."""
     folder = tmp_path_factory.mktemp("released")
     own = copy(project, folder)
     own.run("dvc", "remote", "add", "--local", "--default", "disk", str(folder / "remote"))
     if own.git("status", "--porcelain"):  # where dvc.lock is behind what is being worked on
         commit(own, "as it is")
-    found = {}
+    snapshots = {}
     own.run("make", "release")
-    found["v1.0.0"] = snapshot(own, "v1.0.0")
+    snapshots["v1.0.0"] = snapshot(own, "v1.0.0")
     edit(own, "params.yaml", "n_estimators: 100}\n  # Boosting", "n_estimators: 20}\n  # Boosting")
     edit(own, "stages/engineering.py", "return {}", FEATURE)
     commit(own, "fewer trees, and a feature of our own")
     own.run("make", "release", "BUMP=minor")
-    found["v1.1.0"] = snapshot(own, "v1.1.0")
+    snapshots["v1.1.0"] = snapshot(own, "v1.1.0")
     lines = (own.root / "data/raw/table").read_bytes().splitlines(keepends=True)
     (own.root / "table.csv").write_bytes(b"".join(lines[:400]))
     edit(own, "params.yaml", "source: sklearn:breast_cancer", "source: table.csv")
     commit(own, "other data")
     own.run("make", "release", "VERSION=v2.0.0")
-    found["v2.0.0"] = snapshot(own, "v2.0.0")
+    snapshots["v2.0.0"] = snapshot(own, "v2.0.0")
     own.run("dvc", "push", "--all-commits")
-    return own, found
+    return own, snapshots
 
 
 def another(project: Project, into: Path) -> Project:
-    """The clone on another machine: neither DVC's cache nor a BentoML store."""
+    """Copy the clone to another machine, without DVC's cache and without a BentoML store."""
     shutil.copytree(project.root, into / "clone", symlinks=True)
     shutil.rmtree(into / "clone/.dvc/cache")
     (into / "home").mkdir()
@@ -103,54 +103,54 @@ def another(project: Project, into: Path) -> Project:
 
 
 def models(project: Project) -> set[str]:
-    said = project.run("bentoml", "models", "list", "--output", "json").stdout
-    return {model["tag"] for model in json.loads(said)}
+    output = project.run("bentoml", "models", "list", "--output", "json").stdout
+    return {model["tag"] for model in json.loads(output)}
 
 
 def in_prod(project: Project) -> str:
-    """The version that GTO itself finds in prod."""
+    """Return the version that GTO itself finds in prod."""
     return project.run("gto", "show", "cairn#prod", "--json").stdout
 
 
 def test_the_three_differ_in_code_data_and_model(released: Released) -> None:
-    _, found = released
+    _, snapshots = released
     for name in ("params.yaml", "dvc.lock", "data/model/model.onnx"):
-        assert len({each.files[name] for each in found.values()}) == 3, name
+        assert len({each.files[name] for each in snapshots.values()}) == 3, name
     for name in ("stages/engineering.py", "data/raw/table"):
-        assert len({each.files[name] for each in found.values()}) == 2, name
-    assert len({each.model for each in found.values()}) == 3
+        assert len({each.files[name] for each in snapshots.values()}) == 2, name
+    assert len({each.model for each in snapshots.values()}) == 3
 
 
 def test_each_comes_back_whole_by_one_command(released: Released, tmp_path: Path) -> None:
-    own, found = released
+    own, snapshots = released
     other = another(own, tmp_path)
     for number in ("v1.0.0", "v2.0.0", "v1.1.0"):
-        said = other.run("make", "checkout", f"VERSION={number}").stdout
-        assert snapshot(other, number) == found[number]
+        output = other.run("make", "checkout", f"VERSION={number}").stdout
+        assert snapshot(other, number) == snapshots[number]
         assert other.git("status", "--porcelain") == ""
         assert "up to date" in other.run("dvc", "status").stdout
-        assert f"register: {found[number].model} is in the BentoML store" in said
-    assert models(other) == {each.model for each in found.values()}
-    assert "table.csv" not in found["v1.1.0"].files
-    back = said.partition("to go back: ")[2].strip()
+        assert f"register: {snapshots[number].model} is in the BentoML store" in output
+    assert models(other) == {each.model for each in snapshots.values()}
+    assert "table.csv" not in snapshots["v1.1.0"].files
+    back = output.partition("to go back: ")[2].strip()
     assert back.startswith("git checkout ")
     other.git("checkout", "--quiet", "main")
     other.run("dvc", "checkout")
-    assert snapshot(other, "v2.0.0") == found["v2.0.0"]
+    assert snapshot(other, "v2.0.0") == snapshots["v2.0.0"]
 
 
 def test_a_checkout_loses_nothing(released: Released, tmp_path: Path) -> None:
-    own, found = released
+    own, snapshots = released
     other = another(own, tmp_path)
     edit(other, "params.yaml", "n_estimators: 20}\n  # Boosting", "n_estimators: 30}\n  # Boosting")
     done = other.run("make", "checkout", "VERSION=v1.0.0", check=False)
     assert done.returncode
     assert "error: not committed: params.yaml; they would be lost" in done.stderr
-    assert other.git("rev-parse", "HEAD") == found["v2.0.0"].commit
+    assert other.git("rev-parse", "HEAD") == snapshots["v2.0.0"].commit
 
 
 def served(project: Project) -> dict[str, Any]:
-    """What `GET /model` of `make serve STAGE=prod` says."""
+    """Return `GET /model` of `make serve STAGE=prod`."""
     port = free_ports(1)
     command = ["make", "serve", "STAGE=prod", f"PORT={port}"]
     with started(project, port, command, lambda make: os.killpg(make.pid, signal.SIGINT)) as client:
@@ -158,26 +158,26 @@ def served(project: Project) -> dict[str, Any]:
 
 
 def test_stages_go_to_versions_and_back_and_are_served(released: Released, tmp_path: Path) -> None:
-    own, found = released
+    own, snapshots = released
     other = another(own, tmp_path)
     for number in ("v1.0.0", "v1.1.0"):
-        said = other.run("make", "promote", "STAGE=prod", f"VERSION={number}", 'FORCE=a "test"')
-        assert "roc_auc, not_worse" in said.stdout
+        output = other.run("make", "promote", "STAGE=prod", f"VERSION={number}", 'FORCE=a "test"')
+        assert "roc_auc, not_worse" in output.stdout
     assert "v1.1.0" in in_prod(other)
     other.run("make", "rollback", "STAGE=prod")
     assert "v1.0.0" in in_prod(other)
     lines = other.run("make", "releases").stdout.splitlines()
     assert [line.split()[:3] for line in lines[1:]] == [
-        [number, "prod" if number == "v1.0.0" else "–", found[number].model]
+        [number, "prod" if number == "v1.0.0" else "–", snapshots[number].model]
         for number in ("v2.0.0", "v1.1.0", "v1.0.0")
     ]
     shutil.rmtree(other.root / "data" / "model", ignore_errors=True)  # it is not asked for
     chain = served(other)
-    assert chain["model_version"] == found["v1.0.0"].model
-    assert chain["git"] == {"commit": found["v1.0.0"].commit, "dirty": False}
+    assert chain["model_version"] == snapshots["v1.0.0"].model
+    assert chain["git"] == {"commit": snapshots["v1.0.0"].commit, "dirty": False}
     other.git("checkout", "--quiet", "--", "data/model")
     other.run("dvc", "pull")
-    assert snapshot(other, "v2.0.0") == found["v2.0.0"]
+    assert snapshot(other, "v2.0.0") == snapshots["v2.0.0"]
 
 
 def test_a_failed_gate_stops_and_changes_nothing(released: Released, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_failed_gate_stops_and_changes_nothing(released: Released, tmp_path: P
     before = other.git("show-ref", "--tags")
     done = other.run("make", "promote", "STAGE=prod", check=False)
     assert done.returncode
-    assert "error: v2.0.0 does not become prod, nothing was changed: roc_auc 0.9" in done.stderr
+    assert "error: v2.0.0 is not promoted to prod, nothing has changed: roc_auc 0.9" in done.stderr
     assert " under 1.01. FORCE=" in done.stderr
     assert "FAILED" in done.stdout
     assert other.git("show-ref", "--tags") == before

@@ -29,25 +29,25 @@ def create_app() -> App:
             body += message["body"]
             more = message["more_body"]
         features = np.array(orjson.loads(body)["features"], dtype=np.float32)
-        labels, shares = session.run(None, {"features": np.atleast_2d(features)})
+        labels, probabilities = session.run(None, {"features": np.atleast_2d(features)})
         if features.ndim == 1:
             content = {
                 "prediction": int(labels[0]),
-                "confidence": shares[0].max(),
-                "probabilities": shares[0],
+                "confidence": probabilities[0].max(),
+                "probabilities": probabilities[0],
             }
         else:
             content = {
                 "predictions": labels,
-                "confidences": shares.max(axis=1),
-                "probabilities": shares,
+                "confidences": probabilities.max(axis=1),
+                "probabilities": probabilities,
             }
-        answer = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = [
             (b"content-type", b"application/json"),
-            (b"content-length", str(len(answer)).encode()),
+            (b"content-length", str(len(body)).encode()),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+        await send({"type": "http.response.body", "body": body})
 
     return app

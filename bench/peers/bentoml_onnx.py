@@ -39,16 +39,20 @@ class Classifier:
     @bentoml.api
     def predict(self, features: list[float]) -> Prediction:
         """Predict the class of one row."""
-        labels, confidences, shares = self._answer([features])
-        return Prediction(prediction=labels[0], confidence=confidences[0], probabilities=shares[0])
+        labels, confidences, probabilities = self._predict([features])
+        return Prediction(
+            prediction=labels[0], confidence=confidences[0], probabilities=probabilities[0]
+        )
 
     @bentoml.api
     def predict_batch(self, features: list[list[float]]) -> Predictions:
         """Predict the classes of many rows."""
-        labels, confidences, shares = self._answer(features)
-        return Predictions(predictions=labels, confidences=confidences, probabilities=shares)
+        labels, confidences, probabilities = self._predict(features)
+        return Predictions(predictions=labels, confidences=confidences, probabilities=probabilities)
 
     # Not by `predict_batch`: BentoML would make a request of that call.
-    def _answer(self, rows: list[list[float]]) -> tuple[list[Any], list[Any], list[Any]]:
-        labels, shares = self.session.run(None, {"features": np.array(rows, dtype=np.float32)})
-        return labels.tolist(), shares.max(axis=1).tolist(), shares.tolist()
+    def _predict(self, rows: list[list[float]]) -> tuple[list[Any], list[Any], list[Any]]:
+        labels, probabilities = self.session.run(
+            None, {"features": np.array(rows, dtype=np.float32)}
+        )
+        return labels.tolist(), probabilities.max(axis=1).tolist(), probabilities.tolist()

@@ -30,7 +30,7 @@ class OrjsonRequest(Request):
     """A request whose JSON orjson reads."""
 
     async def json(self) -> Any:
-        """The body."""
+        """Parse the body."""
         return orjson.loads(await self.body())
 
 
@@ -38,7 +38,7 @@ class OrjsonRoute(APIRoute):
     """FastAPI's way to have a request of one's own."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
-        """The route's handler, given an `OrjsonRequest`."""
+        """Return the route's handler, which gets an `OrjsonRequest`."""
         handler: Callable[[Request], Awaitable[Response]] = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -57,20 +57,26 @@ def create_app() -> FastAPI:
 
     @app.post("/predict")
     async def predict(row: Row) -> Response:
-        labels, shares = session.run(None, {"features": np.array([row.features], np.float32)})
+        labels, probabilities = session.run(
+            None, {"features": np.array([row.features], np.float32)}
+        )
         return reply(
             {
                 "prediction": int(labels[0]),
-                "confidence": shares[0].max(),
-                "probabilities": shares[0],
+                "confidence": probabilities[0].max(),
+                "probabilities": probabilities[0],
             }
         )
 
     @app.post("/predict/batch")
     async def predict_batch(rows: Rows) -> Response:
-        labels, shares = session.run(None, {"features": np.array(rows.features, np.float32)})
+        labels, probabilities = session.run(None, {"features": np.array(rows.features, np.float32)})
         return reply(
-            {"predictions": labels, "confidences": shares.max(axis=1), "probabilities": shares}
+            {
+                "predictions": labels,
+                "confidences": probabilities.max(axis=1),
+                "probabilities": probabilities,
+            }
         )
 
     def reply(content: dict[str, Any]) -> Response:

@@ -47,17 +47,19 @@ def create_app() -> FastAPI:
     # The model's work is never awaited, so a thread for each request would only add its switch.
     @app.post("/predict")
     async def predict(row: Row) -> Prediction:
-        labels, confidences, shares = answer([row.features])
-        return Prediction(prediction=labels[0], confidence=confidences[0], probabilities=shares[0])
+        labels, confidences, probabilities = compute_predictions([row.features])
+        return Prediction(
+            prediction=labels[0], confidence=confidences[0], probabilities=probabilities[0]
+        )
 
     @app.post("/predict/batch")
     async def predict_batch(rows: Rows) -> Predictions:
-        labels, confidences, shares = answer(rows.features)
-        return Predictions(predictions=labels, confidences=confidences, probabilities=shares)
+        labels, confidences, probabilities = compute_predictions(rows.features)
+        return Predictions(predictions=labels, confidences=confidences, probabilities=probabilities)
 
-    def answer(rows: list[list[float]]) -> tuple[list[Any], list[Any], list[Any]]:
-        shares = model.predict_proba(np.array(rows, dtype=np.float32))
-        labels = model.classes_[shares.argmax(axis=1)]
-        return labels.tolist(), shares.max(axis=1).tolist(), shares.tolist()
+    def compute_predictions(rows: list[list[float]]) -> tuple[list[Any], list[Any], list[Any]]:
+        probabilities = model.predict_proba(np.array(rows, dtype=np.float32))
+        labels = model.classes_[probabilities.argmax(axis=1)]
+        return labels.tolist(), probabilities.max(axis=1).tolist(), probabilities.tolist()
 
     return app

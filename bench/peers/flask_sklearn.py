@@ -20,13 +20,17 @@ def create_app() -> Flask:
         features = np.array(request.get_json()["features"], dtype=np.float32)
         if features.shape[-1] != model.n_features_in_:
             return jsonify(error=f"{model.n_features_in_} features a row"), 422
-        shares = model.predict_proba(np.atleast_2d(features))
-        labels = model.classes_[shares.argmax(axis=1)].tolist()
-        confidences = shares.max(axis=1).tolist()
+        probabilities = model.predict_proba(np.atleast_2d(features))
+        labels = model.classes_[probabilities.argmax(axis=1)].tolist()
+        confidences = probabilities.max(axis=1).tolist()
         if features.ndim == 1:
             return jsonify(
-                prediction=labels[0], confidence=confidences[0], probabilities=shares[0].tolist()
+                prediction=labels[0],
+                confidence=confidences[0],
+                probabilities=probabilities[0].tolist(),
             )
-        return jsonify(predictions=labels, confidences=confidences, probabilities=shares.tolist())
+        return jsonify(
+            predictions=labels, confidences=confidences, probabilities=probabilities.tolist()
+        )
 
     return app

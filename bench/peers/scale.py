@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 
-BLOCK = 2**17
+BATCH = 2**17
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
     table = csv.read_csv(sys.argv[1])
     classes = table["target"].to_numpy()
     rows = np.empty((len(table), table.num_columns - 1), np.float32)
-    for place, name in enumerate(name for name in table.column_names if name != "target"):
-        rows[:, place] = table[name].to_numpy()
+    for index, name in enumerate(name for name in table.column_names if name != "target"):
+        rows[:, index] = table[name].to_numpy()
     del table
     if not np.isfinite(rows).all():
         sys.exit("not finite")
@@ -33,27 +33,27 @@ def main() -> None:
     graph = to_onnx(model, train[:1], options={"zipmap": False}).SerializeToString()
     Path(sys.argv[2], "model.onnx").write_bytes(graph)
     session = ort.InferenceSession(graph)
-    compared(model, session, train)
-    said = compared(model, session, test)
+    check_and_predict(model, session, train)
+    probabilities = check_and_predict(model, session, test)
     print(
-        accuracy_score(y_test, said > 0.5),  # noqa: PLR2004
-        log_loss(y_test, said),
-        roc_auc_score(y_test, said),
+        accuracy_score(y_test, probabilities > 0.5),  # noqa: PLR2004
+        log_loss(y_test, probabilities),
+        roc_auc_score(y_test, probabilities),
     )
 
 
-def compared(
+def check_and_predict(
     model: HistGradientBoostingClassifier, session: ort.InferenceSession, rows: np.ndarray
 ) -> np.ndarray:
-    """The probability of class 1, on which scikit-learn and ONNX must agree."""
-    found = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        said = session.run(None, {"X": block})[1][:, 1]
-        if np.abs(said - model.predict_proba(block)[:, 1]).max() > 1e-5:  # noqa: PLR2004
+    """Return the probability of class 1, on which scikit-learn and ONNX must agree."""
+    result = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        probabilities = session.run(None, {"X": batch})[1][:, 1]
+        if np.abs(probabilities - model.predict_proba(batch)[:, 1]).max() > 1e-5:  # noqa: PLR2004
             sys.exit("ONNX says something else")
-        found[start : start + BLOCK] = said
-    return found
+        result[start : start + BATCH] = probabilities
+    return result
 
 
 if __name__ == "__main__":

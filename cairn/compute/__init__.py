@@ -1,1 +1,1 @@
-"""Where the work runs: cores of this machine, or a Dask cluster."""
+"""Run work on the cores of this machine, or on a Dask cluster."""

@@ -1,4 +1,4 @@
-"""Where a function runs over the parts of a table: in threads here, or on a Dask cluster."""
+"""Run functions over the parts of a table: in threads of this process, or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Engine(Protocol):
     """Runs a function over parts."""
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results, in the order of the items, of which only a few are in memory at a time."""
+        """Yield the results in the order of the items, a few of which are in memory at a time."""
 
     def joblib(self, *shared: NDArray[Any]) -> AbstractContextManager[None]:
-        """While it lasts, joblib's parallel calls that take the shared arrays run here."""
+        """Run joblib's parallel calls that take the shared arrays here, while it lasts."""
 
 
 @contextmanager
-def open_engine(block: Compute) -> Iterator[Engine]:
-    """The engine that params.yaml asks for."""
-    if block.engine == "dask":
+def open_engine(params: Compute) -> Iterator[Engine]:
+    """Open the engine that params.yaml asks for."""
+    if params.engine == "dask":
         # An optional extra.
         from cairn.compute import dask  # noqa: PLC0415
 
-        with dask.open_engine(block) as found:
-            yield found
+        with dask.open_engine(params) as cluster:
+            yield cluster
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield Local(pool)
@@ -48,20 +48,22 @@ class Local:
         self._pool = pool
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """As Engine.map."""
-        return ordered(lambda item: self._pool.submit(function, item), items, os.cpu_count() or 1)
+        """Map a function as Engine.map."""
+        return run_ordered(
+            lambda item: self._pool.submit(function, item), items, os.cpu_count() or 1
+        )
 
     def joblib(self, *_: NDArray[Any]) -> AbstractContextManager[None]:
-        """As Engine.joblib: as joblib is set."""
+        """Leave joblib's configuration as it is."""
         return nullcontext()
 
 
-def ordered(submit: Callable[[Item], Any], items: Iterable[Item], most: int) -> Iterator[Any]:
-    """The results of what was submitted, in order, at most so many at a time."""
+def run_ordered(submit: Callable[[Item], Any], items: Iterable[Item], limit: int) -> Iterator[Any]:
+    """Submit items and yield their results in order, with at most `limit` ahead."""
     waiting: deque[Any] = deque()
     for item in items:
         waiting.append(submit(item))
-        if len(waiting) > most:
+        if len(waiting) > limit:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -1,7 +1,7 @@
-"""What a Dask worker runs of Cairn before it has Cairn.
+"""Prepare a Dask worker, which has no code of the project yet.
 
 A worker gets the source of this module, never its bytecode, so that one with another Python can
-still say so. It imports nothing of the project.
+report that. It imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from distributed import WorkerPlugin
 
-FOLDER = "cairn-code-"  # and the code's SHA-256, below a worker's own folder
+FOLDER = "cairn-code-"  # followed by the code's SHA-256, in a worker's own folder
 
 
 def version(name: str) -> str:
@@ -31,14 +31,14 @@ def version(name: str) -> str:
 
 
 class Code(WorkerPlugin):  # type: ignore[misc]  # untyped
-    """Installs a run's code in a worker, in place of a former run's, and runs calls with it.
+    """Installs a run's code in a worker instead of a former run's, and runs calls with it.
 
     Parameters
     ----------
     files
         Path below the folder of the code → content.
     sha256
-        Of all of them.
+        SHA-256 of all of them.
     versions
         Package → the version that the worker must have.
     """
@@ -50,14 +50,14 @@ class Code(WorkerPlugin):  # type: ignore[misc]  # untyped
         self.problem = ""
 
     def setup(self, worker: Any) -> None:
-        """Install the code; an ImportError where the worker's packages are not those of the run."""
-        others = [
-            f"{name} {version(name)}, here it is {here}"
-            for name, here in self.versions.items()
-            if version(name) != here
+        """Install the code; raise an ImportError if the worker has other packages than the run."""
+        mismatches = [
+            f"{name} {version(name)}, here it is {expected}"
+            for name, expected in self.versions.items()
+            if version(name) != expected
         ]
-        if others:
-            self.problem = f"worker {worker.address} has {'; '.join(others)}"
+        if mismatches:
+            self.problem = f"worker {worker.address} has {'; '.join(mismatches)}"
             raise ImportError(self.problem)
         folder = Path(worker.local_directory, f"{FOLDER}{self.sha256}")
         if str(folder) in sys.path:
@@ -72,14 +72,14 @@ class Code(WorkerPlugin):  # type: ignore[misc]  # untyped
         importlib.invalidate_caches()
 
     def run(self, sha256: str, payload: bytes, shared: Sequence[Any]) -> Any:
-        """Run a pickled call, of which shared objects lie on the worker already.
+        """Run a pickled call, whose shared objects are already on the worker.
 
         Raises
         ------
         ImportError
-            Where this worker does not have the code or the packages of the run that asks.
+            If this worker lacks the code or the packages of the run that calls.
         """
-        import pyarrow as pa  # noqa: PLC0415 - a worker with other packages may have none
+        import pyarrow as pa  # noqa: PLC0415 - a worker with other packages may lack it
 
         if self.problem:
             raise ImportError(self.problem)
@@ -92,12 +92,12 @@ class Code(WorkerPlugin):  # type: ignore[misc]  # untyped
 
 
 class Loader(pickle.Unpickler):
-    """Unpickles a call, with shared objects where their places stand."""
+    """Unpickles a call, with the shared objects instead of their indices."""
 
     def __init__(self, file: io.BytesIO, shared: Sequence[Any]) -> None:
         super().__init__(file)
         self._shared = shared
 
-    def persistent_load(self, place: int) -> Any:
-        """Put a shared object in."""
-        return self._shared[place]
+    def persistent_load(self, index: int) -> Any:
+        """Return the shared object of an index."""
+        return self._shared[index]

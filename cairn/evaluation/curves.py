@@ -267,10 +267,10 @@ def _losses(
     in each of as many threads.
     """
     rows, _ = part
-    with fitting.alone(), joblib.parallel_config("sequential"):
+    with fitting.limit_threads(), joblib.parallel_config("sequential"):
         try:
             model = fitting.fit_rows(clone(unfitted), features[rows], classes[rows])
-        except fitting.WRONG:  # that all of the rows suffice was seen when all were fitted
+        except fitting.USER_ERRORS:  # that all of the rows suffice was seen when all were fitted
             return np.nan, np.nan
         on_own, on_held_out = (
             log_loss(classes[each], _probabilities(model, features[each])) for each in part

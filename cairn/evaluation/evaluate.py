@@ -174,7 +174,7 @@ def learn(rows: TrainingRows, params: Train, asked: Evaluate, run: Run = here) -
         return curves.empty_learning()
     say("evaluate: learning from fewer rows")
     with patience("evaluate: still learning from fewer rows"):
-        pipeline = fitting.unfitted(rows.features, rows.contract, params)
+        pipeline = fitting.build_pipeline(rows.features, rows.contract, params)
         return curves.measure_learning(pipeline, (rows.features, rows.classes), params.seed, run)
 
 

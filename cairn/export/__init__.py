@@ -1,1 +1,1 @@
-"""The Pipeline as an ONNX graph, which agrees with it on every row."""
+"""Convert the Pipeline to an ONNX graph that agrees with it on every row."""

@@ -1,1 +1,1 @@
-"""The Pipeline that everything learned is in: made and fitted."""
+"""Build and fit the one Pipeline that holds everything learned."""

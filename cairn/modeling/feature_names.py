@@ -1,4 +1,4 @@
-"""Arguments that name columns, as an estimator takes them: by position behind the preparation."""
+"""Translate arguments that name columns into positions after the preparation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cairn.console import CairnError
 from cairn.contract import Contract
 from cairn.modeling import estimators
 
-# Arguments that hold a number for each feature → that of a feature which is not named; then those
-# that hold features, and groups of features. LightGBM knows some by several names.
-EACH: dict[str, int] = {
+# Arguments that hold a number for each feature → the number of a feature without a name there.
+# Then arguments that hold features, and groups of features. LightGBM has several names for some.
+PER_FEATURE: dict[str, int] = {
     **dict.fromkeys(("monotonic_cst", "monotone_constraints", "monotone_constraint", "mc"), 0),
     **dict.fromkeys(("feature_contri", "feature_contrib", "feature_penalty", "fc", "fp"), 1),
 }
-SOME = (
+LISTS = (
     "categorical_features", "categorical_feature", "categorical_column", "cat_feature",
     "cat_column",
 )  # fmt: skip
@@ -27,19 +27,19 @@ GROUPS = ("interaction_cst", "interaction_constraints")
 
 
 class Positions(NamedTuple):
-    """Where the features are behind the preparation.
+    """Positions of the features after the preparation.
 
     Attributes
     ----------
-    of
-        Feature → its positions: several where it became columns, none where nothing is left of it.
+    by_feature
+        Feature → its positions: several if it became several columns, none if nothing is left.
     width
-        How many there are in all.
+        Number of positions.
     columns
         Column of the contract, or its header → its features.
     """
 
-    of: dict[str, list[int]]
+    by_feature: dict[str, list[int]]
     width: int
     columns: dict[str, tuple[str, ...]]
 
@@ -47,32 +47,38 @@ class Positions(NamedTuple):
 def translate(
     model: BaseEstimator, steps: Sequence[tuple[str, BaseEstimator]], contract: Contract
 ) -> None:
-    """Give an estimator of our own making, and those inside it, positions where names stand.
+    """Replace names by positions in the arguments of an unfitted estimator and those inside it.
 
     Parameters
     ----------
     steps
-        What stands before the estimator, not fitted yet.
+        Steps before the estimator, unfitted.
 
     Raises
     ------
     CairnError
-        Where a name is none of a column or a feature, or the feature is no single column there.
+        If a name is not that of a column or feature, or its feature is not exactly one column.
     """
-    for part in estimators.parts(model):
-        given = {
-            name: value for name, value in part.get_params(deep=False).items() if _has_names(value)
+    for estimator in estimators.list_estimators(model):
+        arguments = {
+            name: value
+            for name, value in estimator.get_params(deep=False).items()
+            if _has_names(value)
         }
-        named = {name: value for name, value in given.items() if name in {*EACH, *SOME, *GROUPS}}
+        named = {
+            name: value
+            for name, value in arguments.items()
+            if name in {*PER_FEATURE, *LISTS, *GROUPS}
+        }
         if named:
-            where = positions(steps, contract)
-            part.set_params(
-                **{name: _translated(name, value, where) for name, value in named.items()}
+            positions = find_positions(steps, contract)
+            estimator.set_params(
+                **{name: _translate(name, value, positions) for name, value in named.items()}
             )
 
 
 def _has_names(value: Any) -> bool:
-    """Whether there is a text among the keys of a mapping, or in a list of any depth."""
+    """Tell whether a value is a mapping, or a list with a text in it at any depth."""
     if isinstance(value, Mapping):
         return True
     if isinstance(value, list | tuple):
@@ -80,85 +86,85 @@ def _has_names(value: Any) -> bool:
     return False
 
 
-def _translated(argument: str, value: Any, where: Positions) -> Any:
-    if argument in EACH:
+def _translate(argument: str, value: Any, positions: Positions) -> Any:
+    if argument in PER_FEATURE:
         if not isinstance(value, Mapping):
             raise CairnError(
                 f"train.arguments: {argument}: got {value}; by name it is a mapping such as "
-                f"{{{next(iter(where.of))}: 1}}"
+                f"{{{next(iter(positions.by_feature))}: 1}}"
             )
-        found = [EACH[argument]] * where.width
+        result = [PER_FEATURE[argument]] * positions.width
         for name, number in value.items():
-            found[_position(argument, name, where)] = number
-        return found
+            result[_find_position(argument, name, positions)] = number
+        return result
     if isinstance(value, Mapping):
         raise CairnError(
             f"train.arguments: {argument}: got a mapping; allowed: a list of columns, such as "
-            f"[{next(iter(where.of))}]"
+            f"[{next(iter(positions.by_feature))}]"
         )
-    if argument in SOME:
-        return [_position(argument, name, where) for name in value]
-    return [[_position(argument, name, where) for name in group] for group in value]
+    if argument in LISTS:
+        return [_find_position(argument, name, positions) for name in value]
+    return [[_find_position(argument, name, positions) for name in group] for group in value]
 
 
-def _position(argument: str, name: Any, where: Positions) -> int:
-    """The position of a feature, or of the only one of a column; a position as it is."""
+def _find_position(argument: str, name: Any, positions: Positions) -> int:
+    """Find the position of a feature, or of a column's only feature; return a position as it is."""
     if isinstance(name, int):
         return name
-    own = where.columns.get(name, (name,))
-    if len(own) > 1:
+    features = positions.columns.get(name, (name,))
+    if len(features) > 1:
         raise CairnError(
-            f"train.arguments: {argument}: {name!r} is several features; name one of them: "
-            f"{', '.join(own)}"
+            f"train.arguments: {argument}: {name!r} makes several features; name one of them: "
+            f"{', '.join(features)}"
         )
-    places = where.of.get(own[0])
-    if places is None:
+    indices = positions.by_feature.get(features[0])
+    if indices is None:
         raise CairnError(
             f"train.arguments: {argument}: no column or feature {name!r}; there are "
-            f"{', '.join(where.of)}"
+            f"{', '.join(positions.by_feature)}"
         )
-    if len(places) != 1:
+    if len(indices) != 1:
         raise CairnError(
-            f"train.arguments: {argument}: {name!r} is a category, which the estimator has as "
-            f"{len(places)} columns; set train.encode to ordinal"
+            f"train.arguments: {argument}: {name!r} is a category, which the estimator sees as "
+            f"{len(indices)} columns; set train.encode to ordinal"
         )
-    return places[0]
+    return indices[0]
 
 
-def positions(steps: Sequence[tuple[str, BaseEstimator]], contract: Contract) -> Positions:
-    """Where each feature is behind what stands before the estimator."""
-    names = _names(contract)
+def find_positions(steps: Sequence[tuple[str, BaseEstimator]], contract: Contract) -> Positions:
+    """Find where each feature is after the steps before the estimator."""
+    names = _list_features(contract)
     if not steps:
         return Positions(
-            {name: [i] for i, name in enumerate(names)}, len(names), _columns(contract)
+            {name: [i] for i, name in enumerate(names)}, len(names), _map_columns(contract)
         )
-    found: dict[str, list[int]] = {name: [] for name in names}
+    result: dict[str, list[int]] = {name: [] for name in names}
     start = 0
     ((_, transformer),) = steps
-    for place, width in _widths(transformer):
-        found[names[place]] = list(range(start, start + width))
+    for index, width in _measure_widths(transformer):
+        result[names[index]] = list(range(start, start + width))
         start += width
-    return Positions(found, start, _columns(contract))
+    return Positions(result, start, _map_columns(contract))
 
 
-def _names(contract: Contract) -> list[str]:
-    """The features in order, those of `stages.engineering` last."""
+def _list_features(contract: Contract) -> list[str]:
+    """List the features in order, those of `stages.engineering` last."""
     return [feature.name for feature in contract.inputs]
 
 
-def _columns(contract: Contract) -> dict[str, tuple[str, ...]]:
+def _map_columns(contract: Contract) -> dict[str, tuple[str, ...]]:
     named = {column.name: column.features for column in contract.columns}
     headers = {header: named[name] for header, name in contract.aliases.items() if name in named}
     return {**headers, **named}
 
 
-def _widths(transformer: ColumnTransformer) -> list[tuple[int, int]]:
-    """Each feature that goes in, in the order of what comes out, and its number of columns."""
-    found: list[tuple[int, int]] = []
-    for _, inner, places in transformer.transformers:
+def _measure_widths(transformer: ColumnTransformer) -> list[tuple[int, int]]:
+    """List each input feature in the order of the output, with its number of output columns."""
+    result: list[tuple[int, int]] = []
+    for _, inner, indices in transformer.transformers:
         last = inner if isinstance(inner, str) else inner[-1]
-        widths = [1] * len(places)
+        widths = [1] * len(indices)
         if isinstance(last, OneHotEncoder):
             widths = [len(kept) for kept in last.categories]
-        found += zip(places, widths, strict=True)
-    return found
+        result += zip(indices, widths, strict=True)
+    return result

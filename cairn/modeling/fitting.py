@@ -1,4 +1,4 @@
-"""The one Pipeline of a train block: made, fitted, and finished for ONNX."""
+"""Build the one Pipeline of the `train` params, fit it, and finalize it for ONNX."""
 
 from __future__ import annotations
 
@@ -18,190 +18,197 @@ from threadpoolctl import threadpool_limits
 from cairn.compute.engine import Engine, Local
 from cairn.console import CairnError, Unfit, say
 from cairn.contract import Contract
-from cairn.modeling import estimators, feature_names
+from cairn.modeling import alignment, estimators, feature_names
 from cairn.modeling.folds import LEAST, count_distinct, is_short
 from cairn.modeling.preprocessing import prepare
 from cairn.params.train import Train
 from cairn.paths import TRAIN
 
-# What scikit-learn raises where an argument or the rows are not what an estimator takes.
-WRONG = (AttributeError, TypeError, ValueError)
+# scikit-learn raises these if an estimator does not take an argument, or the rows.
+USER_ERRORS = (AttributeError, TypeError, ValueError)
 
-CHECKED = 10_000  # training rows, at least half as many, that tell whether a fit has diverged
-CALMER = (
-    "lower learning_rate (eta0, learning_rate_init) in train.arguments, let a leaf have more rows, "
-    "put rare classes together, or take another estimator"
+CHECK_ROWS = 10_000  # training rows, or at least half as many, show whether a fit has diverged
+REMEDIES = (
+    "lower learning_rate (eta0, learning_rate_init) in train.arguments, require more rows in a "
+    "leaf, merge rare classes, or choose another estimator"
 )
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
 
-def unfitted(features: Floats, contract: Contract, block: Train) -> Pipeline:
-    """The Pipeline that n × k training rows ask for."""
-    model = estimators.make(block, contract)
-    steps = prepare(features, contract, block, model)
+def build_pipeline(features: Floats, contract: Contract, params: Train) -> Pipeline:
+    """Build the unfitted Pipeline for n × k training rows."""
+    model = estimators.build_estimator(params, contract)
+    steps = prepare(features, contract, params, model)
     feature_names.translate(model, steps, contract)
     return Pipeline([*steps, ("model", model)])
 
 
-def finished(pipeline: Pipeline) -> Pipeline:
-    """A fitted Pipeline whose estimator ONNX can say exactly."""
-    return Pipeline([*pipeline.steps[:-1], ("model", estimators.exact(pipeline[-1]))])
+def finalize(pipeline: Pipeline) -> Pipeline:
+    """Return a fitted Pipeline whose estimator ONNX reproduces exactly."""
+    return Pipeline([*pipeline.steps[:-1], ("model", alignment.align(pipeline[-1]))])
 
 
 def fit(
-    features: Floats, classes: Codes, contract: Contract, block: Train, engine: Engine | None = None
+    features: Floats,
+    classes: Codes,
+    contract: Contract,
+    params: Train,
+    engine: Engine | None = None,
 ) -> Pipeline:
     """Fit everything that is learned, in one Pipeline.
 
     Parameters
     ----------
     features, classes
-        n × k, NaN where one is missing, and n codes; those of data/features/train.parquet where
-        there is an engine, whose workers read that.
+        n × k, NaN if missing, and n class codes. With an engine, they are those of
+        data/features/train.parquet, which its workers read.
     engine
-        Where LightGBM is fitted, which alone can be on several machines; None: here.
+        Runs LightGBM's fit, the only one that can use several machines; None: this process.
 
     Raises
     ------
     Unfit
-        Where the estimator does not take the rows as they are.
+        If the estimator does not take these rows.
     """
-    pipeline = unfitted(features, contract, block)
-    alone = engine is None or isinstance(engine, Local)
-    if not alone and estimators.is_lightgbm(block.estimator):
-        return _spread(pipeline, features, block, engine)
+    pipeline = build_pipeline(features, contract, params)
+    is_local = engine is None or isinstance(engine, Local)
+    if not is_local and estimators.is_lightgbm(params.estimator):
+        return _fit_on_cluster(pipeline, features, params, engine)
     with (
         joblib.parallel_config(n_jobs=1)
-        if estimators.asks_an_ensemble(pipeline[-1])
+        if estimators.has_inner_ensemble(pipeline[-1])
         else nullcontext(),
-        running([pipeline], f"train.estimator: {block.estimator}"),
+        guard_fit([pipeline], f"train.estimator: {params.estimator}"),
     ):
-        return finished(fit_rows(pipeline, features, classes))
+        return finalize(fit_rows(pipeline, features, classes))
 
 
-def fit_rows(unfitted: Pipeline, features: Floats, classes: Codes) -> Pipeline:
-    """Fit a Pipeline; without early stopping, where the rows are too few to keep some aside."""
+def fit_rows(pipeline: Pipeline, features: Floats, classes: Codes) -> Pipeline:
+    """Fit a Pipeline; without early stopping if the rows are too few to hold some out."""
     try:
-        return unfitted.fit(features, classes)
+        return pipeline.fit(features, classes)
     except ValueError:
-        changes = estimators.stops(unfitted)
+        changes = estimators.find_early_stopping(pipeline)
         if not changes:
             raise
-        whole = clone(unfitted).set_params(**changes)
+        without_stopping = clone(pipeline).set_params(**changes)
         try:
-            return whole.fit(features, classes)
-        except WRONG:
-            pass  # it was not for want of rows
+            return without_stopping.fit(features, classes)
+        except USER_ERRORS:
+            pass  # too few rows was not the reason
         raise
 
 
-def notes(block: Train, pipeline: Pipeline, features: Floats, classes: Codes) -> list[str]:
-    """What was not done as the block says, for want of rows."""
-    found = []
+def collect_notes(params: Train, pipeline: Pipeline, features: Floats, classes: Codes) -> list[str]:
+    """Describe what the params ask for that the training could not do with so few rows."""
+    notes = []
     if (
-        block.early_stopping
-        and not estimators.stops(pipeline)
-        and not estimators.uses_lightgbm(pipeline[-1])
+        params.early_stopping
+        and not estimators.find_early_stopping(pipeline)
+        and not estimators.has_lightgbm(pipeline[-1])
     ):
-        found.append(
-            "train.early_stopping is left out: the rows are too few to keep some of each class "
-            "aside"
+        notes.append(
+            "train.early_stopping has no effect: there are too few rows to hold out some of each "
+            "class"
         )
-    if any(hasattr(part, "calibrated_classifiers_") for part in estimators.parts(pipeline[-1])):
+    if any(
+        hasattr(part, "calibrated_classifiers_")
+        for part in estimators.list_estimators(pipeline[-1])
+    ):
         counts = count_distinct(features, classes)
         if is_short(counts):
-            found.append(
-                "the probabilities are calibrated on the rows that the model learned from: fewer "
-                "than two classes have two rows that differ"
+            notes.append(
+                "the probabilities are calibrated on the rows that the model learned from, because "
+                "fewer than two classes have two rows that differ"
             )
         elif (counts < LEAST).any():
-            found.append(
-                "the probabilities of a class whose rows are all alike are not calibrated: no rows "
-                "aside have it"
+            notes.append(
+                "the probabilities of a class whose rows are all alike are not calibrated, because "
+                "no held-out rows have it"
             )
-    return found
+    return notes
 
 
 def check_converged(pipeline: Pipeline, features: Floats, classes: Codes) -> None:
-    """Say that a fit has diverged, before anything is made of it.
+    """Raise an error or print a warning if a fit has diverged.
 
     Parameters
     ----------
     features, classes
-        n × k training rows, of which some ten thousand are asked, and n codes.
+        n × k training rows, of which some ten thousand are predicted, and n codes.
 
     Raises
     ------
     CairnError
-        Where a probability is no finite number.
+        If a probability is not a finite number.
     """
-    some = slice(None, None, math.ceil(len(features) / CHECKED))
-    with alone(), estimators.quiet("the check"):
-        shares = pipeline.predict_proba(features[some])
+    sample = slice(None, None, math.ceil(len(features) / CHECK_ROWS))
+    with limit_threads(), estimators.summarize_warnings("the check"):
+        probabilities = pipeline.predict_proba(features[sample])
     kind = type(pipeline[-1]).__name__
-    if not np.isfinite(shares).all():
-        rows = int((~np.isfinite(shares)).any(axis=1).sum())
+    if not np.isfinite(probabilities).all():
+        rows = int((~np.isfinite(probabilities)).any(axis=1).sum())
         raise CairnError(
             f"train.estimator: the fit of {kind} has diverged: its probabilities of {rows:,} of "
-            f"{len(shares):,} training rows are not finite; {CALMER}"
+            f"{len(probabilities):,} training rows are not finite; {REMEDIES}"
         )
-    truth = np.take_along_axis(shares, classes[some, None], axis=1)
+    truth = np.take_along_axis(probabilities, classes[sample, None], axis=1)
     loss = float(-np.log(np.clip(truth, np.finfo(np.float64).eps, 1)).mean())
-    guess = math.log(shares.shape[1])
-    if loss > guess and estimators.is_stepwise(pipeline[-1]):
+    guess = math.log(probabilities.shape[1])
+    if loss > guess and estimators.is_iterative(pipeline[-1]):
         say(
             f"train: the fit of {kind} has diverged: its log loss on the rows that it was fitted "
-            f"to is {loss:.2f}, and {guess:.2f} if each class were as likely; {CALMER}"
+            f"to is {loss:.2f}; a guess of equal probabilities has {guess:.2f}; {REMEDIES}"
         )
 
 
-def _spread(pipeline: Pipeline, features: Floats, block: Train, engine: Any) -> Pipeline:
-    """Fit LightGBM on the rows of data/features by all workers of a cluster."""
+def _fit_on_cluster(pipeline: Pipeline, features: Floats, params: Train, engine: Any) -> Pipeline:
+    """Fit LightGBM on the rows of data/features with all workers of a cluster."""
     # An optional extra.
     from cairn.compute import dask_lightgbm  # noqa: PLC0415
 
     *steps, (_, model) = pipeline.steps
     before = Pipeline(steps).fit(features).transform if steps else np.asarray
-    with running([pipeline], f"train.estimator: {block.estimator}"):
+    with guard_fit([pipeline], f"train.estimator: {params.estimator}"):
         fitted = dask_lightgbm.fit(engine, model.get_params(), TRAIN, before)
-    return finished(Pipeline([*steps, ("model", fitted)]))
+    return finalize(Pipeline([*steps, ("model", fitted)]))
 
 
-def alone() -> threadpool_limits:
-    """While it lasts, one of many that are fitted or asked side by side, on one OpenMP thread.
+def limit_threads() -> threadpool_limits:
+    """Limit OpenMP to one thread, for one of many fits or predictions that run side by side.
 
-    OpenMP would start all cores' threads in each.
+    Without it, OpenMP would start a thread per core in each of them.
     """
     return threadpool_limits(1, user_api="openmp")
 
 
 @contextmanager
-def running(pipelines: list[Pipeline], named: str) -> Iterator[None]:
-    """As many threads as leave the bits as they are; an error is the user's to mend.
+def guard_fit(pipelines: list[Pipeline], label: str) -> Iterator[None]:
+    """Run fits with the threads that keep their bits the same, and report errors to the user.
 
     Parameters
     ----------
-    named
-        The key of params.yaml and what it names, for that error.
+    label
+        The key of params.yaml and its value, for an error.
     """
-    free = all(estimators.any_threads(pipeline[-1]) for pipeline in pipelines)
+    is_invariant = all(estimators.is_thread_invariant(pipeline[-1]) for pipeline in pipelines)
     with (
-        explained(named),
-        threadpool_limits((os.cpu_count() or 1) if free else 1, user_api="openmp"),
-        estimators.quiet("the fit"),
+        translate_errors(label),
+        threadpool_limits((os.cpu_count() or 1) if is_invariant else 1, user_api="openmp"),
+        estimators.summarize_warnings("the fit"),
     ):
         yield
 
 
 @contextmanager
-def explained(named: str) -> Iterator[None]:
-    """What an estimator does not take is an error of one line that says what it is of."""
+def translate_errors(label: str) -> Iterator[None]:
+    """Turn what an estimator raises about its arguments or rows into an Unfit of one line."""
     try:
         yield
     except Exception as error:
-        if not isinstance(error, WRONG) and type(error).__name__ != "LightGBMError":
+        if not isinstance(error, USER_ERRORS) and type(error).__name__ != "LightGBMError":
             raise
         reason = " ".join(str(error).split())
-        raise Unfit(f"{named} cannot be fitted: {reason}") from None
+        raise Unfit(f"{label} cannot be fitted: {reason}") from None

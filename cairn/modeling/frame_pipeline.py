@@ -26,19 +26,19 @@ from cairn.tables.missing import rule_of
 from cairn.transform import Engineering, to_features
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
-SECOND = re.compile(r"(.+)\.\d+")
-SHOWN = 3  # wrong values of a column
+REPEATED = re.compile(r"(.+)\.\d+")
+MAX_VALUES = 3  # wrong values of a column
 
 Floats = NDArray[np.float32]
 
 
 class FramePipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """Answers rows of the table, as pandas holds them, with the labels of the table.
+    """Predicts the table's labels for rows of the table in a DataFrame.
 
     Parameters
     ----------
     contract
-        What a row is, what the labels are, and from which probability one is predicted.
+        What a row is, which labels there are, and the threshold of the decision.
     pipeline
         Fitted to the features of such rows: n × k float32.
     engineering
@@ -58,18 +58,18 @@ class FramePipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         self.engineering = engineering
 
     def __getstate__(self) -> dict[str, Any]:
-        """The contract as text: pickled as it is, its bytes would tell what was asked of it."""
+        """Pickle the contract as text: its cached properties would change the bytes."""
         text = self.contract.model_dump_json(exclude_none=True)
         return {"contract": text, "pipeline": self.pipeline, "engineering": self.engineering}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read the contract again."""
+        """Restore the contract from its text."""
         self.contract = Contract.model_validate_json(state["contract"])
         self.pipeline = state["pipeline"]
         self.engineering = state["engineering"]
 
     def __sklearn_is_fitted__(self) -> bool:
-        """It is never anything else."""
+        """Tell scikit-learn that it is fitted, which it always is."""
         return True
 
     @property
@@ -83,7 +83,7 @@ class FramePipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         return np.array(self.contract.names, dtype=object)
 
     def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:  # noqa: N803 - scikit-learn's name
-        """The probabilities of n rows, n × classes.
+        """Predict the probabilities of n rows, n × classes.
 
         Parameters
         ----------
@@ -94,28 +94,28 @@ class FramePipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         Raises
         ------
         CairnError
-            With all that is wrong: columns that are not there, and values, with their rows.
+            Lists every problem: missing columns, and wrong values with their rows.
         """
-        return self._ask(X).probabilities
+        return self._predict(X).probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803 - as above
-        """The label of each row, as the service gives it; parameters as of `predict_proba`."""
-        return self.classes_[self._ask(X).labels]
+        """Predict the label of each row as the service does; parameters as in `predict_proba`."""
+        return self.classes_[self._predict(X).labels]
 
-    def _ask(self, rows: Any) -> Predictions:
-        asked = matrix(rows, self.contract, self.engineering)
-        shares = self.pipeline.predict_proba(asked)
-        known = Predictions(self.pipeline.predict(asked), shares)
-        return inference.decided(known, self.contract.target.decision)
+    def _predict(self, rows: Any) -> Predictions:
+        matrix = build_matrix(rows, self.contract, self.engineering)
+        probabilities = self.pipeline.predict_proba(matrix)
+        predictions = Predictions(self.pipeline.predict(matrix), probabilities)
+        return inference.decided(predictions, self.contract.target.decision)
 
 
-def matrix(rows: Any, contract: Contract, engineering: Engineering) -> Floats:
-    """The model's input of the rows of a DataFrame, n × k, by the transform of the service.
+def build_matrix(rows: Any, contract: Contract, engineering: Engineering) -> Floats:
+    """Build the model's n × k input from the rows of a DataFrame, by the service's transform.
 
     Raises
     ------
     CairnError
-        As `FramePipeline.predict_proba`; or where the model was trained with other code of
+        As in `FramePipeline.predict_proba`; or if the model was trained with other code of
         `stages/engineering.py`.
     """
     if contract.engineering not in {None, engineering.sha256}:
@@ -124,78 +124,80 @@ def matrix(rows: Any, contract: Contract, engineering: Engineering) -> Floats:
             "commit of the model, or run `dvc repro`"
         )
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
-    found, problems = _columns(frame, contract)
+    columns, problems = _read_columns(frame, contract)
     if problems:
         raise CairnError("; ".join(problems))
-    return np.column_stack(list(to_features(found, contract, engineering).values()))
+    return np.column_stack(list(to_features(columns, contract, engineering).values()))
 
 
-def _columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], list[str]]:
-    """The columns as `transform.to_features` takes them, and what is wrong with them."""
-    named = names([str(label) for label in frame.columns], contract)
-    places = {name: place for place, name in reversed(list(enumerate(named)))}
-    found: dict[str, Any] = {}
+def _read_columns(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Any], list[str]]:
+    """Read the columns as `transform.to_features` takes them, and describe their problems."""
+    names = match_names([str(label) for label in frame.columns], contract)
+    indices = {name: index for index, name in reversed(list(enumerate(names)))}
+    columns: dict[str, Any] = {}
     problems: list[str] = []
     for column in contract.columns:
-        if named.count(column.name) > 1:
-            problems.append(f"the column {column.name!r} stands in the rows twice")
-        elif column.name in places:
-            values = frame.iloc[:, places[column.name]]
-            found[column.name], wrong = _read(values, column, contract)
+        if names.count(column.name) > 1:
+            problems.append(f"the rows have the column {column.name!r} twice")
+        elif column.name in indices:
+            values = frame.iloc[:, indices[column.name]]
+            columns[column.name], wrong = _read_column(values, column, contract)
             problems += wrong
         elif column.missing:
-            found[column.name] = _read(pd.Series([None] * len(frame)), column, contract)[0]
+            columns[column.name] = _read_column(pd.Series([None] * len(frame)), column, contract)[0]
     needed = [column for column in contract.columns if not column.missing]
-    absent = [repr(column.header or column.name) for column in needed if column.name not in places]
+    absent = [repr(column.header or column.name) for column in needed if column.name not in indices]
     if absent:
         have = ", ".join(repr(str(label)) for label in frame.columns)
         problems.insert(0, f"the rows have no {', '.join(absent)}; they have {have}")
-    return found, problems
+    return columns, problems
 
 
-def names(labels: Sequence[str], contract: Contract) -> list[str]:
-    """The contract's names of a DataFrame's columns; another column keeps its label.
+def match_names(labels: Sequence[str], contract: Contract) -> list[str]:
+    """Match the labels of a DataFrame to the contract's names; another column keeps its label.
 
-    A label is the table's header, the name itself, or a header that makes the name.
+    A label is the table's header, the name itself, or a header that becomes the name.
     """
-    # The second of two headers x pandas calls x.1.
-    undone = [match[1] if (match := SECOND.fullmatch(each)) else each for each in labels]
-    plain, as_read = (header.headings(tuple(each)) for each in (labels, undone))
+    # pandas calls the second of two headers x x.1.
+    restored = [match[1] if (match := REPEATED.fullmatch(each)) else each for each in labels]
+    as_written, as_restored = (header.headings(tuple(each)) for each in (labels, restored))
     return [
-        next((name for name in wanted if name in contract.headers), wanted[0])
-        for wanted in (
+        next((name for name in candidates if name in contract.headers), candidates[0])
+        for candidates in (
             (contract.aliases.get(label, label), label, one.name, two.name)
-            for label, one, two in zip(labels, plain, as_read, strict=True)
+            for label, one, two in zip(labels, as_written, as_restored, strict=True)
         )
     ]
 
 
-def _read(values: pd.Series, column: Column, contract: Contract) -> tuple[Any, list[str]]:
-    """A column's values as the transform takes them, and what is wrong with them."""
+def _read_column(values: pd.Series, column: Column, contract: Contract) -> tuple[Any, list[str]]:
+    """Read a column's values as the transform takes them, and describe their problems."""
     if column.kind in NUMBERS and pd.api.types.is_numeric_dtype(values):
-        # All at once, for there may be millions.
-        read: Any = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        absent, unread = np.isnan(read), np.zeros(len(read), dtype=bool)
+        # All at once: there may be millions.
+        result: Any = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        absent, unread = np.isnan(result), np.zeros(len(result), dtype=bool)
     else:
-        given = _given(values, column, contract)
-        some = [value if value is None else _READERS[column.kind](value, column) for value in given]
-        absent = np.array([value is None for value in given], dtype=bool)
-        unread = np.array([value is None for value in some], dtype=bool) & ~absent
-        read = _typed(some, column)
+        plain = _to_python(values, column, contract)
+        parsed = [
+            value if value is None else _READERS[column.kind](value, column) for value in plain
+        ]
+        absent = np.array([value is None for value in plain], dtype=bool)
+        unread = np.array([value is None for value in parsed], dtype=bool) & ~absent
+        result = _to_array(parsed, column)
     problems = [
-        _problem(values, places, column, text)
-        for places, text in (
+        _describe_problem(values, is_wrong, column, text)
+        for is_wrong, text in (
             (unread, _ALLOWED[column.kind]),
-            (absent & (not column.missing), "a value, for none may be missing"),
-            *_beyond(read, column),
+            (absent & (not column.missing), "a value; none may be missing"),
+            *_find_out_of_range(result, column),
         )
-        if places.any()
+        if is_wrong.any()
     ]
-    return read, problems
+    return result, problems
 
 
-def _given(values: pd.Series, column: Column, contract: Contract) -> list[Any]:
-    """Turn the values into Python's; None where one is missing, as pandas or the table has it."""
+def _to_python(values: pd.Series, column: Column, contract: Contract) -> list[Any]:
+    """Convert values to Python's own; None if missing to pandas or by a marker of the table."""
     rule = rule_of(column, contract)
     is_missing = values.isna().to_numpy()
     listed = zip(values.astype(object).tolist(), is_missing, strict=True)
@@ -205,39 +207,42 @@ def _given(values: pd.Series, column: Column, contract: Contract) -> list[Any]:
     ]
 
 
-def _problem(values: pd.Series, places: NDArray[np.bool_], column: Column, allowed: str) -> str:
-    rows = np.flatnonzero(places)
-    some = zip(values.iloc[rows[:SHOWN]].tolist(), rows[:SHOWN].tolist(), strict=True)
+def _describe_problem(
+    values: pd.Series, is_wrong: NDArray[np.bool_], column: Column, allowed: str
+) -> str:
+    rows = np.flatnonzero(is_wrong)
+    some = zip(values.iloc[rows[:MAX_VALUES]].tolist(), rows[:MAX_VALUES].tolist(), strict=True)
     shown = ", ".join(f"{value!r} in row {row}" for value, row in some)
-    more = "" if len(rows) <= SHOWN else f" and {len(rows) - SHOWN:,} more"
+    more = "" if len(rows) <= MAX_VALUES else f" and {len(rows) - MAX_VALUES:,} more"
     return f"{column.header or column.name}: got {shown}{more}; allowed: {allowed}"
 
 
-def _beyond(read: Any, column: Column) -> list[tuple[NDArray[np.bool_], str]]:
-    """Which values are read but not allowed, and what is."""
+def _find_out_of_range(values: Any, column: Column) -> list[tuple[NDArray[np.bool_], str]]:
+    """Find the values that are outside what the contract allows, and say what it allows."""
     if column.kind in NUMBERS:
         low = -LARGEST if column.minimum is None else column.minimum
         high = LARGEST if column.maximum is None else column.maximum
-        far = (read < low) | (read > high)
-        broken = ~far & ~np.isnan(read) & (column.kind == "integer") & (np.floor(read) != read)
+        far = (values < low) | (values > high)
+        is_integer = column.kind == "integer"
+        broken = ~far & ~np.isnan(values) & is_integer & (np.floor(values) != values)
         return [(far, f"{low:g} to {high:g}"), (broken, "whole numbers")]
     if column.kind == "category" and not column.unknown:
         known = {None, *column.categories}
-        other = np.array([value not in known for value in read], dtype=bool)
-        return [(other, ", ".join(map(repr, column.categories)))]
+        unknown = np.array([value not in known for value in values], dtype=bool)
+        return [(unknown, ", ".join(map(repr, column.categories)))]
     return []
 
 
-def _typed(read: list[Any], column: Column) -> Any:
-    """The values as the transform takes those of this kind."""
+def _to_array(values: list[Any], column: Column) -> Any:
+    """Convert parsed values to what the transform takes for this kind of column."""
     if column.kind == "category":
-        return read
+        return values
     if column.kind == "date":
-        return np.array(read, dtype="datetime64[s]")
-    return np.array([np.nan if value is None else value for value in read], dtype=np.float64)
+        return np.array(values, dtype="datetime64[s]")
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _number(value: Any, column: Column) -> float | None:
+def _read_number(value: Any, column: Column) -> float | None:
     if isinstance(value, str):
         return formats.read_number(value, column.format)
     try:
@@ -246,12 +251,12 @@ def _number(value: Any, column: Column) -> float | None:
         return None
 
 
-def _boolean(value: Any, _: Column) -> float | None:
+def _read_boolean(value: Any, _: Column) -> float | None:
     return BOOLEANS.get(str(value).lower())
 
 
-def _category(value: Any, column: Column) -> Category | None:
-    """A text, or a whole number; pandas makes a float of a code beside a gap."""
+def _read_category(value: Any, column: Column) -> Category | None:
+    """Read a text or an integer; pandas turns integers beside a missing value into floats."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     if isinstance(column.categories[0], str):
@@ -259,33 +264,33 @@ def _category(value: Any, column: Column) -> Category | None:
     try:
         return int(value)
     except (TypeError, ValueError):
-        number = _number(value, column)
+        number = _read_number(value, column)
         return int(number) if number is not None and number.is_integer() else None
 
 
-def _date(value: Any, column: Column) -> datetime | None:
+def _read_date(value: Any, column: Column) -> datetime | None:
     if isinstance(value, str):
         return formats.read_date(value, column.format)
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return formats.read_date_of_number(float(value), column.format)
     if isinstance(value, date | np.datetime64):
         time = pd.Timestamp(value)
-        whole = (time.tz_convert("UTC").tz_localize(None) if time.tz else time).floor("s")
-        return datetime(*whole.timetuple()[:6])  # noqa: DTZ001 - a contract's times have no zone
+        seconds = (time.tz_convert("UTC").tz_localize(None) if time.tz else time).floor("s")
+        return datetime(*seconds.timetuple()[:6])  # noqa: DTZ001 - a contract's times have no zone
     return None
 
 
 _READERS: Mapping[str, Callable[[Any, Column], Any]] = {
-    "number": _number,
-    "integer": _number,
-    "boolean": _boolean,
-    "category": _category,
-    "date": _date,
+    "number": _read_number,
+    "integer": _read_number,
+    "boolean": _read_boolean,
+    "category": _read_category,
+    "date": _read_date,
 }
 _ALLOWED = {
     "number": "numbers",
     "integer": "whole numbers",
     "boolean": "true or false",
     "category": "whole numbers",
-    "date": "dates, as datetimes or texts of ISO 8601",
+    "date": "dates, as datetimes or ISO 8601 text",
 }

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cairn.contract import Column, Contract, Histogram
-from cairn.modeling.preprocessing import columns
+from cairn.modeling.preprocessing import list_columns
 
 BUCKETS = 10
 CLOSE = 20  # from the least to the greatest of integers that are listed
@@ -31,7 +31,7 @@ def describe_rows(
         SHA-256 of the code that makes the user's own features.
     """
     inputs = contract.inputs
-    of_columns = columns(contract, features.shape[1])
+    of_columns = list_columns(contract, features.shape[1])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         histograms = pool.map(histogram, features.T, of_columns)
     described = tuple(

@@ -1,4 +1,4 @@
-"""Isotonic calibration with its steps made slopes, which ONNX can follow in float32."""
+"""Turn the steps of an isotonic calibration into slopes, which ONNX can follow in float32."""
 
 from __future__ import annotations
 
@@ -9,82 +9,85 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-# A score in float32 misses the one in float64 by the last bits of its size. Where a probability
-# climbs from 0 to 1 within a tenth of that size, it is missed by less than the tolerance.
+from cairn.modeling import compat
+
+# A float32 score differs from the float64 score in its last bits. If a probability rises from 0 to
+# 1 within a tenth of the score's size, the difference stays below the tolerance.
 STEEPEST = 10.0
-# None of so many rows is no proof of never: a probability of 0 would cost an infinite loss.
-LEAST = 1e-3
+# Rows without a class do not prove that it never occurs, and a probability of 0 that is wrong has
+# an infinite log loss.
+LOWEST = 1e-3
 
 Doubles = NDArray[np.float64]
 
 
 class Knots(NamedTuple):
-    """A function that is linear between points and level beyond them.
+    """A function that is linear between points and constant beyond them.
 
     Attributes
     ----------
     x, y
-        k places, ascending, and the value at each.
+        k ascending points, and the value at each.
     """
 
     x: Doubles
     y: Doubles
 
 
-def gentle(fitted: IsotonicRegression) -> IsotonicRegression:
-    """A fitted isotonic regression that rises no faster than float32 can follow.
+def smooth(fitted: IsotonicRegression) -> IsotonicRegression:
+    """Return a fitted isotonic regression that rises no faster than float32 can follow.
 
-    Between two blocks it climbs as steeply as two scores lie close to each other. Here each value
-    is the mean over a window around it, so that a step becomes a slope as wide as that; what is
-    level or straight for longer stays as it is. No value is 0 or 1.
+    Between two steps it rises as steeply as two scores are close to each other. Here each value is
+    the mean over a window around it, so a step becomes a slope of the window's width; longer level
+    or straight parts stay as they are. No value is 0 or 1.
     """
     x, y = _doubles(fitted.X_thresholds_), _doubles(fitted.y_thresholds_)
-    knots = averaged(Knots(x, inside(y)), window(x))
-    found = copy.deepcopy(fitted)
-    found.X_thresholds_, found.y_thresholds_ = knots
-    found.X_min_, found.X_max_ = knots.x[0], knots.x[-1]
-    found._build_f(*knots)  # noqa: SLF001 - as its own `fit` does
-    return found
+    knots = average(Knots(x, clip_inside(y)), measure_window(x))
+    smoothed = copy.deepcopy(fitted)
+    smoothed.X_thresholds_, smoothed.y_thresholds_ = knots
+    smoothed.X_min_, smoothed.X_max_ = knots.x[0], knots.x[-1]
+    compat.set_knots(smoothed)
+    return smoothed
 
 
 def _doubles(values: Any) -> Doubles:
     return np.asarray(values, dtype=np.float64)
 
 
-def inside(values: Doubles) -> Doubles:
-    """Values of which none is 0 or 1, nor beyond half of the way there from the next.
+def clip_inside(values: Doubles) -> Doubles:
+    """Clip values away from 0 and 1, at most half-way from the nearest value between them.
 
-    >>> inside(np.array([0, 0.0004, 0.5, 1]))
+    >>> clip_inside(np.array([0, 0.0004, 0.5, 1]))
     array([2.00e-04, 4.00e-04, 5.00e-01, 9.99e-01])
     """
     between = values[(values > 0) & (values < 1)]
     low, high = (between[0], 1 - between[-1]) if len(between) else (1.0, 1.0)
-    return np.clip(values, min(LEAST, low / 2), 1 - min(LEAST, high / 2))
+    return np.clip(values, min(LOWEST, low / 2), 1 - min(LOWEST, high / 2))
 
 
-def window(scores: Doubles) -> float:
-    """How wide a step becomes: by the size of the scores where the classes meet, or of most."""
+def measure_window(scores: Doubles) -> float:
+    """Compute a slope's width from the size of the scores: their median, or where classes meet."""
     sizes = np.abs(scores)
     return float(max(np.median(sizes), sizes[1:-1].max(initial=0)) / STEEPEST)
 
 
-def averaged(knots: Knots, width: float) -> Knots:
-    """The mean over a window around each knot, and where that begins and ends to reach it.
+def average(knots: Knots, width: float) -> Knots:
+    """Average over a window around each knot, with knots where the window begins and ends.
 
-    >>> averaged(Knots(np.array([0.0, 4, 4.1, 8]), np.array([0.1, 0.1, 0.9, 0.9])), 0.1).y[3:8]
+    >>> average(Knots(np.array([0.0, 4, 4.1, 8]), np.array([0.1, 0.1, 0.9, 0.9])), 0.1).y[3:8]
     array([0.1, 0.2, 0.5, 0.8, 0.9])
     """
     x, y = knots
     if len(x) == 1 or not width:
         return knots
-    places = np.unique(np.concatenate([x - width / 2, x, x + width / 2]))
-    rises = _area(knots, places + width / 2) - _area(knots, places - width / 2)
-    # Where the scores reach far, a difference of areas may miss the order by the last bit.
-    return Knots(places, np.clip(np.maximum.accumulate(rises / width), y[0], y[-1]))
+    points = np.unique(np.concatenate([x - width / 2, x, x + width / 2]))
+    rises = _integrate(knots, points + width / 2) - _integrate(knots, points - width / 2)
+    # With widely spread scores, rounding in a difference of areas may break the order.
+    return Knots(points, np.clip(np.maximum.accumulate(rises / width), y[0], y[-1]))
 
 
-def _area(knots: Knots, ends: Doubles) -> Doubles:
-    """The area under the lines from the first knot to each end."""
+def _integrate(knots: Knots, ends: Doubles) -> Doubles:
+    """Integrate the lines from the first knot to each end."""
     x, y = knots
     full = np.concatenate([[0.0], np.cumsum(np.diff(x) * (y[1:] + y[:-1]) / 2)])
     last = np.clip(np.searchsorted(x, ends, side="right") - 1, 0, None)

@@ -17,7 +17,7 @@ from cairn.console import Bar, Unfit
 from cairn.contract import Contract
 from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import fitting, search
-from cairn.modeling.folds import LEAST, Folds, count_distinct, fewer, is_short
+from cairn.modeling.folds import LEAST, Folds, count_distinct, is_short, limit_folds
 from cairn.params.train import Train
 
 Floats = NDArray[np.float32]
@@ -88,7 +88,7 @@ def count_folds(rows: TrainingRows, wanted: int) -> FoldCount:
     """
     labels = [repr(rows.contract.target.classes[code]) for code in np.unique(rows.classes)]
     counts = count_distinct(rows.features, rows.classes)
-    number = fewer(wanted, counts)
+    number = limit_folds(wanted, counts)
     lone = [label for label, own in zip(labels, counts, strict=True) if own < LEAST]
     if is_short(counts):
         raise Unfit(f"class {lone[0]} does not have two training rows that differ; add rows")
@@ -147,17 +147,17 @@ def _predict_parts(
     if params.search.method != "none":  # its candidates are what runs side by side
         for train, test in parts:
             part = rows._replace(features=rows.features[train], classes=rows.classes[train])
-            best = search.best(*part, params, engine).block
-            pipeline = fitting.unfitted(part.features, part.contract, best)
-            with fitting.running([pipeline], f"train.search: {best.estimator}"):
+            best = search.choose(*part, params, engine).params
+            pipeline = fitting.build_pipeline(part.features, part.contract, best)
+            with fitting.guard_fit([pipeline], f"train.search: {best.estimator}"):
                 predicted = _fit_and_predict(
                     pipeline, part.features, part.classes, rows.features[test]
                 )
             yield predicted
         return
-    pipeline = fitting.unfitted(rows.features, rows.contract, params)
+    pipeline = fitting.build_pipeline(rows.features, rows.contract, params)
     predict = partial(_predict_part, rows.features, rows.classes, rows.contract, params)
-    with fitting.running([pipeline], f"train.estimator: {params.estimator}"):
+    with fitting.guard_fit([pipeline], f"train.estimator: {params.estimator}"):
         if isinstance(engine, Local) and fits(rows.features.nbytes):
             yield from run(predict, parts)
             return
@@ -174,7 +174,7 @@ def _predict_part(
     features: Floats, classes: Codes, contract: Contract, params: Train, part: Split
 ) -> Probabilities:
     train, test = part
-    pipeline = fitting.unfitted(features[train], contract, params)
+    pipeline = fitting.build_pipeline(features[train], contract, params)
     return _fit_and_predict(pipeline, features[train], classes[train], features[test])
 
 
@@ -182,8 +182,8 @@ def _fit_and_predict(
     unfitted: Pipeline, features: Floats, classes: Codes, test: Floats
 ) -> Probabilities:
     """Fit a Pipeline to rows, and predict others."""
-    with fitting.alone():
-        pipeline = fitting.finished(fitting.fit_rows(unfitted, features, classes))
+    with fitting.limit_threads():
+        pipeline = fitting.finalize(fitting.fit_rows(unfitted, features, classes))
         predicted = sklearn_predictions(pipeline, test).probabilities
     probabilities: Probabilities = predicted.astype(np.float64)
     sums: Probabilities = probabilities.sum(axis=1, keepdims=True)

@@ -100,7 +100,7 @@ def train(data: Data, params: Train, engine: Engine, run: Run = here) -> Model:
     count = len(rows.classes)
     del rows  # before the test rows come
     rows = data.read_rows("test")
-    parity.predictions("test", fit.pipeline, fit.graph, rows.features)
+    parity.verify_predictions("test", fit.pipeline, fit.graph, rows.features)
     more = duplicates.count(duplicates.hash_matrix(rows.features), rows.classes)
     training = Training(
         rows=RowCounts(count, len(rows.classes)),
@@ -118,21 +118,21 @@ def fit_model(rows: TrainingRows, params: Train, engine: Engine, run: Run = here
     """Search, fit, convert to ONNX, prove it on the training rows, and choose the threshold."""
     features, classes, contract = rows
     with joblib.parallel_config("threading", n_jobs=-1):
-        best = search.best(features, classes, contract, params, engine)
+        best = search.choose(features, classes, contract, params, engine)
         if best.report:
             say(f"train: the best is {best.report['best']}")
-        pipeline = fit_pipeline(rows, best.block, engine)
+        pipeline = fit_pipeline(rows, best.params, engine)
         fitting.check_converged(pipeline, features, classes)
         say("train: converting to ONNX")
         graph = to_onnx(pipeline, features.shape[1])
-        parity.predictions("train", pipeline, graph, features)
-        limits = fitting.notes(best.block, pipeline, features, classes)
+        parity.verify_predictions("train", pipeline, graph, features)
+        limits = fitting.collect_notes(best.params, pipeline, features, classes)
         notes = tuple(note for note in (best.note, *limits) if note)
         for note in notes:
             say(f"train: {note}")
-        chosen = choose_threshold(rows, best.block, engine, run)
+        chosen = choose_threshold(rows, best.params, engine, run)
     report = TypeAdapter(Search).validate_python(best.report) if best.report else None
-    return Fit(pipeline, graph, best.block, report, chosen, notes)
+    return Fit(pipeline, graph, best.params, report, chosen, notes)
 
 
 def fit_pipeline(rows: TrainingRows, params: Train, engine: Engine) -> Pipeline:
@@ -201,4 +201,4 @@ def complete(
 
 def libraries(pipeline: Pipeline) -> tuple[str, ...]:
     """Return the libraries that decide the bits of this model."""
-    return (*LIBRARIES, *(LIGHTGBM if estimators.uses_lightgbm(pipeline[-1]) else ()))
+    return (*LIBRARIES, *(LIGHTGBM if estimators.has_lightgbm(pipeline[-1]) else ()))

@@ -1,6 +1,6 @@
-"""Versions of the model in git tags, which of them is where, and what decides over that.
+"""Version the model by git tags, and decide which version is in which stage.
 
-`registry` reads and writes the tags, `revision` brings the files of any commit, `rivals` sets two
-models against each other, `gates` says what a version must pass, `trial` puts them to a version,
-and `report` shows on a pull request what a change does to the model.
+`versions` reads and writes the tags, `revision` opens the files of any commit, `comparison`
+compares two models, `gates` and `checks` decide whether a version may be promoted, `release` and
+`promotion` are the commands, and `report` shows on a pull request what a change does to the model.
 """

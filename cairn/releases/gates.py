@@ -1,4 +1,4 @@
-"""What a version must pass to be given a stage, as the block `gates` of params.yaml says."""
+"""Check what a version must pass to get a stage, by the `gates` params."""
 
 from __future__ import annotations
 
@@ -12,154 +12,162 @@ from numpy.typing import NDArray
 from cairn import inference
 from cairn.evaluation import metrics
 from cairn.params.gates import Against, Gates
-from cairn.releases.comparison import Difference, Rival
-from cairn.releases.text import NONE, table
+from cairn.releases.comparison import Model, ScoreDifference
+from cairn.releases.text import NONE, format_table
 
-HEAD = ("gate", "candidate", "in the stage", "difference", "wanted", "verdict")
+COLUMNS = ("gate", "candidate", "in the stage", "difference", "required", "result")
 WARM_UP, CALLS = 50, 1000
 MEGABYTE = 1e6
 
 
 class Gate(NamedTuple):
-    """One gate, as it went.
+    """The result of one gate.
 
     Attributes
     ----------
     name
-        What was looked at.
-    candidate, production, difference, wanted
-        The values as people read them.
+        What was checked.
+    candidate, production, difference, required
+        The values as text.
     failure
-        By how much it failed; None where it did not.
+        By how much it failed; None: it passed.
     """
 
     name: str
     candidate: str
     production: str = NONE
     difference: str = NONE
-    wanted: str = NONE
+    required: str = NONE
     failure: str | None = None
 
     @property
     def row(self) -> tuple[str, ...]:
-        """As a row of the report."""
+        """A row of the report."""
         return (*self[:5], "passed" if self.failure is None else "FAILED")
 
 
-def absolute(block: Gates, scores: dict[str, float], before: dict[str, float]) -> list[Gate]:
-    """The gates that ask for a score, or a loss, by itself.
+def check_absolute(params: Gates, scores: dict[str, float], before: dict[str, float]) -> list[Gate]:
+    """Check the gates on a score or a loss by itself.
 
     Parameters
     ----------
     scores, before
-        `test` of metrics.json, of the candidate and of the version that holds the stage; empty
-        where there is none.
+        `test` of metrics.json, of the candidate and of the version in the stage; empty: none.
     """
-    least = [_at(name, 1, limit, scores, before) for name, limit in block.minimum.items()]
-    most = [_at(name, -1, limit, scores, before) for name, limit in block.maximum.items()]
+    least = [_check_limit(name, 1, limit, scores, before) for name, limit in params.minimum.items()]
+    most = [_check_limit(name, -1, limit, scores, before) for name, limit in params.maximum.items()]
     return [*least, *most]
 
 
-def _at(
+def _check_limit(
     name: str, sign: int, limit: float, scores: dict[str, float], before: dict[str, float]
 ) -> Gate:
-    """A value that is to be at least (1) or at most (-1) a limit."""
-    value, said = scores.get(name), before.get(name)
-    wanted = f"{'at least' if sign > 0 else 'at most'} {limit:g}"
-    shown = NONE if said is None else f"{said:.4f}"
+    """Check that a value is at least (1) or at most (-1) a limit."""
+    value, before_value = scores.get(name), before.get(name)
+    required = f"{'at least' if sign > 0 else 'at most'} {limit:g}"
+    before_text = NONE if before_value is None else f"{before_value:.4f}"
     if value is None:
-        return Gate(name, NONE, shown, NONE, wanted, f"metrics.json has no {name}")
-    short = sign * (limit - value)
+        return Gate(name, NONE, before_text, NONE, required, f"metrics.json has no {name}")
+    shortfall = sign * (limit - value)
     side = "under" if sign > 0 else "over"
-    failure = f"{name} {value:.4f} is {short:.4g} {side} {limit:g}" if not short <= 0 else None
-    return Gate(name, f"{value:.4f}", shown, NONE, wanted, failure)
+    is_passed = shortfall <= 0  # no NaN is
+    failure = None if is_passed else f"{name} {value:.4f} is {shortfall:.4g} {side} {limit:g}"
+    return Gate(name, f"{value:.4f}", before_text, NONE, required, failure)
 
 
-def relative(rule: Against, found: Difference) -> Gate:
-    """The gate against the version that holds the stage.
+def check_relative(rule: Against, difference: ScoreDifference) -> Gate:
+    """Check the gate against the version in the stage.
 
-    `not_worse` stops only where more than `may_lose` is lost for certain, `better` unless it is
-    certain that it is not.
+    `not_worse` fails if the interval shows a loss of more than `may_lose`, `better` unless the
+    interval excludes such a loss.
     """
     loss = rule.metric in metrics.LOSSES
-    worst, best = (-found.high, -found.low) if loss else (found.low, found.high)
-    lenient = rule.rule == "not_worse"
-    passed = best >= -rule.may_lose if lenient else worst > -rule.may_lose
-    missed = f"surely worse by {abs(best):.4g}" if lenient else f"maybe worse by {abs(worst):.4g}"
-    value = found.candidate - found.production
+    worst, best = (-difference.high, -difference.low) if loss else (difference.low, difference.high)
+    is_lenient = rule.rule == "not_worse"
+    is_passed = best >= -rule.may_lose if is_lenient else worst > -rule.may_lose
+    value = difference.candidate - difference.production
     return Gate(
         f"{rule.metric}, {rule.rule}",
-        f"{found.candidate:.4f}",
-        f"{found.production:.4f}",
-        f"{value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
-        _wanted(rule),
-        None if passed else f"{rule.metric} {found.candidate:.4f} against {found.production:.4f}, "
-        f"{missed} at {100 * rule.confidence:g} %, and {_wanted(rule)} is wanted",
-    )  # fmt: skip
+        f"{difference.candidate:.4f}",
+        f"{difference.production:.4f}",
+        f"{value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
+        _describe_rule(rule),
+        None if is_passed else _describe_failure(rule, difference, best if is_lenient else worst),
+    )
 
 
-def _wanted(rule: Against) -> str:
-    """What a rule asks for, in words."""
+def _describe_failure(rule: Against, difference: ScoreDifference, gain: float) -> str:
+    bound = "worse by at least" if rule.rule == "not_worse" else "maybe worse by"
+    return (
+        f"{rule.metric} {difference.candidate:.4f} against {difference.production:.4f}, "
+        f"{bound} {abs(gain):.4g} at {100 * rule.confidence:g} %; required: {_describe_rule(rule)}"
+    )
+
+
+def _describe_rule(rule: Against) -> str:
+    """Describe what a rule requires."""
     beyond = f" over {rule.may_lose:g}" if rule.may_lose else ""
     if rule.rule == "not_worse":
-        return f"no sure loss{beyond}"
-    return f"surely no loss{beyond}" if beyond else "a sure gain"
+        return f"no significant loss{beyond}"
+    return f"no possible loss{beyond}" if beyond else "a significant gain"
 
 
-def free(rule: Against) -> Gate:
-    """That gate where no version holds the stage."""
-    return Gate(f"{rule.metric}, {rule.rule}", NONE, NONE, "nothing to compare with", _wanted(rule))
+def pass_without_holder(rule: Against) -> Gate:
+    """Pass that gate, as no version is in the stage."""
+    name, required = f"{rule.metric}, {rule.rule}", _describe_rule(rule)
+    return Gate(name, NONE, NONE, "nothing to compare with", required)
 
 
-def incomparable(rule: Against, number: str, reason: str) -> Gate:
-    """That gate where the two cannot be compared."""
+def fail_incomparable(rule: Against, number: str, reason: str) -> Gate:
+    """Fail that gate, as the two cannot be compared."""
     failure = f"{rule.metric} cannot be compared with that of {number}: {reason}"
-    return Gate(f"{rule.metric}, {rule.rule}", NONE, NONE, "not comparable", _wanted(rule), failure)
+    name, required = f"{rule.metric}, {rule.rule}", _describe_rule(rule)
+    return Gate(name, NONE, NONE, "not comparable", required, failure)
 
 
-def latency(limit: float | None, value: float, before: float | None) -> list[Gate]:
-    """The gate of the time that one row takes, in microseconds."""
-    return _under("latency", "µs", limit, value, before)
+def check_latency(limit: float | None, value: float, before: float | None) -> list[Gate]:
+    """Check the time that one row takes, in microseconds."""
+    return _check_maximum("latency", "µs", limit, value, before)
 
 
-def size(limit: float | None, value: float, before: float | None) -> list[Gate]:
-    """The gate of the size of the graph, in bytes; the limit in millions of them."""
+def check_size(limit: float | None, value: float, before: float | None) -> list[Gate]:
+    """Check the size of the graph, in bytes; the limit is in millions of bytes."""
     then = None if before is None else before / MEGABYTE
-    return _under("model.onnx", "MB", limit, value / MEGABYTE, then)
+    return _check_maximum("model.onnx", "MB", limit, value / MEGABYTE, then)
 
 
-def _under(
+def _check_maximum(
     name: str, unit: str, limit: float | None, value: float, before: float | None
 ) -> list[Gate]:
     if limit is None:
         return []
-    over = value - limit
-    failure = f"{name} {value:.3g} {unit} is {over:.3g} {unit} over {limit:g}" if over > 0 else None
-    shown, difference = NONE, NONE
+    excess = value - limit
+    failure = None
+    if excess > 0:
+        failure = f"{name} {value:.3g} {unit} is {excess:.3g} {unit} over {limit:g}"
+    before_text, difference = NONE, NONE
     if before is not None:
-        shown, difference = f"{before:.3g} {unit}", f"{value - before:+.3g} {unit}"
-    wanted = f"at most {limit:g} {unit}"
-    return [Gate(name, f"{value:.3g} {unit}", shown, difference, wanted, failure)]
+        before_text, difference = f"{before:.3g} {unit}", f"{value - before:+.3g} {unit}"
+    required = f"at most {limit:g} {unit}"
+    return [Gate(name, f"{value:.3g} {unit}", before_text, difference, required, failure)]
 
 
-def microseconds(rival: Rival, row: NDArray[np.float32], calls: int = CALLS) -> float:
-    """Median time that a model takes for one row, 1 × k, on one thread, warm."""
-    taken = []
+def measure_latency(model: Model, row: NDArray[np.float32], calls: int = CALLS) -> float:
+    """Measure the median µs that a warm model takes for one row, 1 × k, on one thread."""
+    durations = []
     for _ in range(WARM_UP + calls):
         start = time.perf_counter_ns()
-        inference.predict(rival.session, row)
-        taken.append(time.perf_counter_ns() - start)
-    return float(np.median(taken[WARM_UP:])) / 1000
+        inference.predict(model.session, row)
+        durations.append(time.perf_counter_ns() - start)
+    return float(np.median(durations[WARM_UP:])) / 1000
 
 
-def report(gates: Iterable[Gate]) -> str:
-    """The gates as a table of text."""
-    gates = list(gates)
-    if not gates:
-        return "params.yaml asks for no gate"
-    return table(HEAD, [gate.row for gate in gates])
+def format_report(gates: Iterable[Gate]) -> str:
+    """Format the gates as a table of text."""
+    rows = [gate.row for gate in gates]
+    return format_table(COLUMNS, rows) if rows else "params.yaml has no gates"
 
 
-def failures(gates: Iterable[Gate]) -> list[str]:
-    """Of each gate that failed, by how much."""
+def list_failures(gates: Iterable[Gate]) -> list[str]:
+    """List by how much each failed gate failed."""
     return [gate.failure for gate in gates if gate.failure is not None]

@@ -1,6 +1,6 @@
-"""report: what the model of this folder has become against another commit's, in build/report.
+"""report: compare the model of this folder with that of another commit, in build/report.
 
-`make report` and CI call it; what it writes is Markdown, with the pictures beside it.
+`make report` and CI call it. It writes Markdown, with the pictures beside it.
 """
 
 from __future__ import annotations
@@ -30,37 +30,33 @@ from cairn.paths import (
     TEST,
     TRAIN,
 )
-from cairn.releases import comparison, promotion, revision
+from cairn.releases import checks, comparison, revision
 from cairn.releases.commands import dvc, git
-from cairn.releases.comparison import Difference
-from cairn.releases.versions import shown
+from cairn.releases.comparison import ScoreDifference
+from cairn.releases.versions import quote
 from cairn.yaml_text import parse_yaml
 
 OUT = Path("build/report")
-NAME = "report.md"
+FILE = "report.md"
 CROSS = "cross_validation"
-WHOLE = (
-    ONNX,
-    MODEL_CONTRACT,
-    METRICS,
-    EVALUATION,
-)  # the same in both: so is all that is said of them
+# If these are equal in both, so is everything that the report would say about the models.
+MODEL_FILES = (ONNX, MODEL_CONTRACT, METRICS, EVALUATION)
 END = 0.975  # confidence of each end of an interval of 95 %
 DIGITS = 4  # of a score
 SHORT = 7  # digits of a commit
-SMALL = 0.001  # difference that is shown with one more digit
-LONG = 60  # characters of a parameter's value that are shown
+SMALL = 0.001  # differences below this get one more digit
+MAX_VALUE = 60  # characters of a parameter's value
 
 
 class Base(NamedTuple):
-    """The commit that the model is held against, and what people call it."""
+    """The commit to compare with, and the name that the user gave it."""
 
     name: str
     commit: str
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Its metrics.json; none where the commit has no such file."""
+        """Its metrics.json; empty if the commit has no such file."""
         try:
             path = self.outs[METRICS].path.as_posix()
             return dict(json.loads(git("show", f"{self.commit}:./{path}")))
@@ -69,121 +65,122 @@ class Base(NamedTuple):
 
     @property
     def target(self) -> str:
-        """What it predicts; nothing where git has no such contract."""
+        """Its target; empty if the commit has no contract that can be read."""
         try:
             text = git("show", f"{self.commit}:./{CONTRACT.as_posix()}")
-            said = parse_yaml(text, str(CONTRACT))["target"]
-            return _target(said["name"], said["classes"])
+            target = parse_yaml(text, str(CONTRACT))["target"]
+            return _describe_target(target["name"], target["classes"])
         except (CairnError, LookupError, TypeError):
             return ""
 
     @property
     def outs(self) -> dict[Path, revision.Out]:
-        """What its stages made; nothing where they never ran."""
+        """The outputs of its stages; empty if they never ran."""
         try:
-            return revision.outs(self.commit)
+            return revision.list_outs(self.commit)
         except CairnError:
             return {}
 
 
-class Paired(NamedTuple):
-    """How the scores of the two differ on the same rows, score by score, and which rows."""
+class PairedScores(NamedTuple):
+    """The differences of the scores on the same rows, by score, and which rows."""
 
-    found: Mapping[str, Difference]
+    differences: Mapping[str, ScoreDifference]
     note: str
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Write the report for the commit of the command line."""
     parser = argparse.ArgumentParser(prog="python -m cairn.releases.report", description=__doc__)
     parser.add_argument("base", help="a commit, such as main")
-    parser.add_argument("url", nargs="?", default=".", help="where the pictures will be")
-    told = parser.parse_args()
-    # A remote that does not answer is not asked for minutes.
+    parser.add_argument("url", nargs="?", default=".", help="the address of the pictures")
+    options = parser.parse_args()
+    # Do not wait minutes for a remote that does not answer.
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
-    say(f"report: {write(told.base, told.url)}")
+    say(f"report: {write_report(options.base, options.url)}")
 
 
-def write(base: str, url: str = ".") -> Path:
-    """Write the report and its pictures, in place of the one before.
+def write_report(base: str, url: str = ".") -> Path:
+    """Write the report and its pictures, and replace an earlier one.
 
     Parameters
     ----------
     base
-        The commit, in any of git's words.
+        The commit, by any name that git knows.
     url
-        Where the pictures will be when it is read.
+        The address of the pictures when the report is read.
 
     Raises
     ------
     CairnError
-        Where git knows no such commit, or there is no model here.
+        If git knows no such commit, or there is no model in this folder.
     """
-    against = _base(base)
-    text = "\n\n".join([*_texts(against), "#### Pictures", *_pictures(against, url)])
-    (OUT / NAME).write_text(f"{text}\n", encoding="utf-8")
-    return OUT / NAME
+    against = _resolve_base(base)
+    sections = [*_iterate_sections(against), "#### Pictures", *_format_pictures(against, url)]
+    text = "\n\n".join(sections)
+    (OUT / FILE).write_text(f"{text}\n", encoding="utf-8")
+    return OUT / FILE
 
 
-def _base(name: str) -> Base:
-    """The commit of that name; the folder is empty then."""
-    provenance.ask_git("rev-parse", "--git-dir")  # what keeps git from reading any is told as that
+def _resolve_base(name: str) -> Base:
+    """Resolve the name of a commit, and empty the folder of the report."""
+    provenance.ask_git("rev-parse", "--git-dir")  # raises what keeps git from reading any commit
     try:
         commit = git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").strip()
     except CairnError:
-        raise CairnError(f"git knows no commit {shown(name)}; `git fetch` may bring it") from None
-    for path in (METRICS, EVALUATION, *map(_picture, PICTURES)):
+        raise CairnError(f"git knows no commit {quote(name)}; `git fetch` may bring it") from None
+    for path in (METRICS, EVALUATION, *map(_get_picture, PICTURES)):
         provenance.hash_file(path, "md5")
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     return Base(commit[:SHORT] if commit.startswith(name) else name, commit)
 
 
-def _picture(name: str) -> Path:
+def _get_picture(name: str) -> Path:
     return PLOTS / f"{name}.png"
 
 
-def _texts(base: Base) -> Iterator[str]:
-    """The report, but for the pictures."""
+def _iterate_sections(base: Base) -> Iterator[str]:
+    """Yield the sections of the report before the pictures."""
     yield f"### The model against {base.name} ({base.commit[:SHORT]})"
     yield "#### Scores"
     outs = base.outs
-    if any(_changed(path, outs) for path in WHOLE):
+    if any(_is_changed(path, outs) for path in MODEL_FILES):
         with patience("report: comparing the two models"):
-            compared = paired(base)
-        yield _scores(base, compared.found)
+            compared = compare_models(base)
+        yield _format_scores(base, compared.differences)
         yield f"{compared.note[:1].upper()}{compared.note[1:]}."
     else:
-        yield "None changed: it is the same model, byte for byte."
+        yield "The scores are unchanged: this is the same model, byte for byte."
     yield "#### Parameters"
-    yield _params(base)
+    yield _format_params(base)
 
 
-def _scores(base: Base, compared: Mapping[str, Difference]) -> str:
-    """The table of scores, of the test rows and then of the cross-validation."""
-    mine = read_contract(MODEL_CONTRACT).target
-    # Of another target they measure nothing of this one.
-    before = base.scores if base.target in {"", _target(mine.name, mine.classes)} else {}
+def _format_scores(base: Base, compared: Mapping[str, ScoreDifference]) -> str:
+    """Format the table of scores: on the test rows, then from cross-validation."""
+    model = read_contract(MODEL_CONTRACT).target
+    # Scores for another target say nothing about this one.
+    before = base.scores if base.target in {"", _describe_target(model.name, model.classes)} else {}
     now = json.loads(METRICS.read_bytes())
     evaluation = json.loads(EVALUATION.read_bytes())
     cross = evaluation.get(CROSS) or {}
-    rows = score_rows(before.get("test", {}), now["test"], evaluation["test"], compared)
-    more = score_rows(before.get(CROSS, {}), now.get(CROSS, {}), cross.get("scores", {}), {})
-    head = ["score", base.name, "this", "change", "this lies, to 95 %", "this is"]
+    rows = list_score_rows(before.get("test", {}), now["test"], evaluation["test"], compared)
+    more = list_score_rows(before.get(CROSS, {}), now.get(CROSS, {}), cross.get("scores", {}), {})
+    head = ["score", base.name, "this", "change", "95 % interval of this", "this is"]
     return table(head, [*rows, *([f"{row[0]}, cross-validated", *row[1:]] for row in more)])
 
 
-def _target(name: str, classes: Iterable[object]) -> str:
+def _describe_target(name: str, classes: Iterable[object]) -> str:
     return f"{name}: {', '.join(map(repr, classes))}"
 
 
-def score_rows(
+def list_score_rows(
     before: Mapping[str, float],
     now: Mapping[str, float],
     intervals: Mapping[str, Any],
-    compared: Mapping[str, Difference],
+    compared: Mapping[str, ScoreDifference],
 ) -> list[list[str]]:
-    """Each score: its name, of both, the change, the interval of the second, and what that means.
+    """List each score: name, both values, change, interval of the second, and what that means.
 
     Parameters
     ----------
@@ -192,126 +189,130 @@ def score_rows(
     intervals
         Score → its `low` and `high`, of `now`.
     compared
-        Score → the difference on the same rows, where both were asked about them.
+        Score → the difference on the same rows, if both predicted them.
     """
     return [
         [
             name,
             number(before.get(name), DIGITS),
             number(value, DIGITS),
-            _signed(value - before[name]) if name in before else NONE,
+            _format_signed(value - before[name]) if name in before else NONE,
             between(intervals[name], DIGITS),
-            verdict(name, compared[name])
+            describe_difference(name, compared[name])
             if name in compared
-            else _placed(before.get(name), intervals[name]),
+            else _locate_score(before.get(name), intervals[name]),
         ]
         for name, value in now.items()
         if name in intervals
     ]
 
 
-def verdict(name: str, found: Difference) -> str:
-    """What a difference on the same rows says, with its interval.
+def describe_difference(name: str, difference: ScoreDifference) -> str:
+    """Describe a difference on the same rows, with its interval.
 
-    >>> verdict("log_loss", Difference(0.1, 0.2, -0.15, -0.05))
+    >>> describe_difference("log_loss", ScoreDifference(0.1, 0.2, -0.15, -0.05))
     'better: -0.1500 to -0.0500'
-    >>> verdict("roc_auc", Difference(0.99995, 0.99991, 0.00002, 0.00006))
+    >>> describe_difference("roc_auc", ScoreDifference(0.99995, 0.99991, 0.00002, 0.00006))
     'better: +0.00002 to +0.00006'
     """
-    if found.low == found.high == 0:
+    low, high = difference.low, difference.high
+    if low == high == 0:
         return "the same"
-    low, high = (-found.high, -found.low) if name in LOSSES else (found.low, found.high)
-    word = "better" if low > 0 else "worse" if high < 0 else "within the noise"
-    return f"{word}: {_signed(found.low)} to {_signed(found.high)}"
+    is_gain, is_loss = (high < 0, low > 0) if name in LOSSES else (low > 0, high < 0)
+    word = "better" if is_gain else "worse" if is_loss else "within the noise"
+    return f"{word}: {_format_signed(low)} to {_format_signed(high)}"
 
 
-def _signed(value: float) -> str:
-    """A difference, with more digits where four say nothing."""
+def _format_signed(value: float) -> str:
+    """Format a difference, with one more digit if it is small."""
     return f"{value:+.5f}" if 0 < abs(value) < SMALL else f"{value:+.4f}"
 
 
-def _placed(before: float | None, interval: Mapping[str, float]) -> str:
-    """Where the score of the base is, if just this one has an interval."""
+def _locate_score(before: float | None, interval: Mapping[str, float]) -> str:
+    """Say whether the base's score is in the interval of this one, if that is all there is."""
     if before is None or interval["low"] is None:
         return NONE
-    inside = interval["low"] <= before <= interval["high"]
-    return "within the interval" if inside else "outside the interval"
+    is_inside = interval["low"] <= before <= interval["high"]
+    return "within the interval" if is_inside else "outside the interval"
 
 
-def paired(base: Base) -> Paired:
-    """Both models asked about the test rows of this one that the base was not trained on."""
+def compare_models(base: Base) -> PairedScores:
+    """Compare both models on the test rows of this one that the base was not trained on."""
     try:
-        more = promotion.looked_through(base.commit)
-        with revision.files(base.commit, (MODEL_CONTRACT, ONNX, *more)) as theirs:
-            return _compared(base.name, theirs)
+        more = checks.list_training_files(base.commit)
+        with revision.open_files(base.commit, (MODEL_CONTRACT, ONNX, *more)) as folder:
+            return _compare(base.name, folder)
     except CairnError as error:
-        return Paired({}, f"the two were not asked about the same rows: {error}")
+        return PairedScores({}, f"the two models could not be compared on the same rows: {error}")
 
 
-def _compared(name: str, theirs: Path) -> Paired:
-    mine = comparison.load(Path(), "this")
-    asked = promotion.Asked(mine, comparison.read(TEST, mine.contract), promotion.NOTHING)
-    sides = promotion.compared(asked, comparison.load(theirs, name), theirs / TRAIN)
-    models = sides.candidate, sides.production
-    found = {
-        score: comparison.difference(score, *models, sides.classes, END) for score in metrics.SCORES
+def _compare(name: str, folder: Path) -> PairedScores:
+    model = comparison.load_model(Path(), "this")
+    candidate = checks.Candidate(model, comparison.read_rows(TEST, model.contract), checks.NOTHING)
+    compared = checks.compare(candidate, comparison.load_model(folder, name), folder / TRAIN)
+    models = compared.candidate, compared.production
+    differences = {
+        score: comparison.compute_difference(score, *models, compared.classes, END)
+        for score in metrics.SCORES
     }
-    note = "what this is, with the difference to 95 %, is from asking both about the same rows"
-    return Paired(found, f"{note}: {sides.note}")
+    note = "the last column has the 95 % interval of the difference on the same rows"
+    return PairedScores(differences, f"{note}: {compared.note}")
 
 
-def _params(base: Base) -> str:
-    """The table of the parameters that changed."""
+def _format_params(base: Base) -> str:
+    """Format the table of the parameters that changed."""
     changed = json.loads(dvc("params", "diff", base.commit, "--json"))
     rows = [
-        [f"`{name}`", *(_value(change[side]) for side in ("old", "new"))]
-        for block in changed.values()
-        for name, change in sorted(block.items())
+        [f"`{name}`", *(_format_value(change[side]) for side in ("old", "new"))]
+        for params in changed.values()
+        for name, change in sorted(params.items())
     ]
-    return table(["parameter", base.name, "this"], rows) if rows else "None changed."
+    return table(["parameter", base.name, "this"], rows) if rows else "No parameter changed."
 
 
-def _value(value: object) -> str:
-    """A parameter's value, not too long; DVC tells null and none apart no more than this does."""
+def _format_value(value: object) -> str:
+    """Format a parameter's value, cut if it is long; null and a missing one look the same."""
     text = NONE if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
-def _pictures(base: Base, url: str) -> Iterator[str]:
-    """The pictures that changed, side by side, and a line on the others."""
-    named = base.outs
-    changed = [name for name in PICTURES if _changed(_picture(name), named)]
+def _format_pictures(base: Base, url: str) -> Iterator[str]:
+    """Format the pictures that changed, side by side, and a line about the others."""
+    outs = base.outs
+    changed = [name for name in PICTURES if _is_changed(_get_picture(name), outs)]
     same = [name for name in PICTURES if name not in changed]
-    new = [name for name in changed if _picture(name) not in named]
+    new = [name for name in changed if _get_picture(name) not in outs]
     for name in changed:
-        shutil.copyfile(_picture(name), OUT / f"this-{name}.png")
-    lost = _fetched(base, [name for name in changed if name not in new])
+        shutil.copyfile(_get_picture(name), OUT / f"this-{name}.png")
+    problem = _fetch_pictures(base, [name for name in changed if name not in new])
     if changed:
-        yield table([base.name, "this"], [_beside(name, base.name, url) for name in changed])
-    yield from _lines(base.name, same, new, lost)
+        yield table([base.name, "this"], [_list_cells(name, base.name, url) for name in changed])
+    yield from _describe_others(base.name, same, new, problem)
 
 
-def _lines(base: str, same: Sequence[str], new: Sequence[str], lost: str) -> Iterator[str]:
-    """What is to be said of pictures that are not there."""
+def _describe_others(
+    base: str, same: Sequence[str], new: Sequence[str], problem: str
+) -> Iterator[str]:
+    """Describe the pictures that are not shown for both."""
     if not json.loads(EVALUATION.read_bytes())["search"]:
-        same = [name for name in same if name != "search"]  # it says that there was none
+        same = [name for name in same if name != "search"]  # it is empty
     if same:
-        yield f"The same in both: {', '.join(same)}."
+        yield f"Unchanged: {', '.join(same)}."
     if new:
-        yield f"{base} has none of these: {', '.join(new)}."
-    if lost:
-        yield f"The pictures of {base} cannot be had: {lost}."
+        yield f"{base} does not have these: {', '.join(new)}."
+    if problem:
+        yield f"The pictures of {base} are not available: {problem}."
 
 
-def _changed(path: Path, named: Mapping[Path, revision.Out]) -> bool:
-    return path not in named or named[path].md5 != provenance.hash_file(path, "md5")
+def _is_changed(path: Path, outs: Mapping[Path, revision.Out]) -> bool:
+    return path not in outs or outs[path].md5 != provenance.hash_file(path, "md5")
 
 
-def _fetched(base: Base, names: Iterable[str]) -> str:
-    """Put pictures of the base beside the report; returns why that cannot be."""
-    paths = [_picture(name) for name in names]
+def _fetch_pictures(base: Base, names: Iterable[str]) -> str:
+    """Copy pictures of the base beside the report; return what prevents that, if anything."""
+    paths = [_get_picture(name) for name in names]
     try:
-        with revision.files(base.commit, paths) as folder:
+        with revision.open_files(base.commit, paths) as folder:
             for path in paths:
                 shutil.copyfile(folder / path, OUT / f"base-{path.name}")
     except CairnError as error:
@@ -319,8 +320,8 @@ def _fetched(base: Base, names: Iterable[str]) -> str:
     return ""
 
 
-def _beside(name: str, base: str, url: str) -> list[str]:
-    """A picture of both, as cells of a table."""
+def _list_cells(name: str, base: str, url: str) -> list[str]:
+    """List the cells of a table with a picture of both."""
     there = (OUT / f"base-{name}.png").is_file()
     left = f"![{name} of {base}]({url}/base-{name}.png)" if there else NONE
     return [left, f"![{name} of this]({url}/this-{name}.png)"]

@@ -1,6 +1,6 @@
-"""The model and the data of any commit, with the working tree untouched: from git, DVC's cache, S3.
+"""Open model and data of any commit from git, DVC's cache or S3, without touching the working tree.
 
-The dvc.lock of the commit says what there was, so older code may have made fewer files.
+The dvc.lock of the commit lists its files, so older code may have written fewer of them.
 """
 
 from __future__ import annotations
@@ -12,97 +12,95 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from dvc.repo import Repo
-from dvc_data.hashfile.hash_info import HashInfo
-
 from cairn import provenance
 from cairn.console import CairnError
-from cairn.provenance import Provenance
 from cairn.releases import bento_store
 from cairn.releases.commands import git, git_bytes
+from cairn.releases.compat import Cache
 
 ADVICE = (
-    "`make store` starts the local store, `dvc push --all-tags` where it was made brings it there"
+    "`make store` starts the local store; `dvc push --all-tags` in the clone that made it fills it"
 )
 
 
 class Out(NamedTuple):
-    """A file that a stage made: where, its MD5, and its size in bytes."""
+    """A file that a stage wrote: its path, its MD5, and its size in bytes."""
 
     path: Path
     md5: str
     size: int
 
 
-def lock(commit: str) -> str:
-    """The dvc.lock of a commit."""
+def read_lock(commit: str) -> str:
+    """Read the dvc.lock of a commit."""
     return git("show", f"{commit}:./{provenance.LOCK}")
 
 
-def _place(commit: str) -> str:
-    """What messages call the dvc.lock of a commit."""
+def _name_lock(commit: str) -> str:
+    """Name the dvc.lock of a commit for messages."""
     return f"the {provenance.LOCK} of commit {commit[:7]}"
 
 
-def outs(commit: str) -> dict[Path, Out]:
-    """What the stages made that the dvc.lock of a commit names, by the paths of today's code."""
-    stages = provenance.parse_lock(lock(commit), _place(commit))
-    made = (out for stage in stages.values() for out in stage["outs"])
-    found = (Out(Path(out["path"]), out["md5"], out["size"]) for out in made)
-    return {provenance.current_path(out.path): out for out in found}
+def list_outs(commit: str) -> dict[Path, Out]:
+    """List the outputs of the stages in the dvc.lock of a commit, by the paths of today's code."""
+    stages = provenance.parse_lock(read_lock(commit), _name_lock(commit))
+    entries = (out for stage in stages.values() for out in stage["outs"])
+    outs = (Out(Path(entry["path"]), entry["md5"], entry["size"]) for entry in entries)
+    return {provenance.current_path(out.path): out for out in outs}
 
 
 @contextmanager
-def files(commit: str, paths: Iterable[Path]) -> Iterator[Path]:
-    """A folder that holds files of a commit at their paths of today, until the block ends.
+def open_files(commit: str, paths: Iterable[Path]) -> Iterator[Path]:
+    """Open a folder with files of a commit at their paths of today, until the block ends.
 
     Raises
     ------
     CairnError
-        Where the commit has no such file, or neither git, DVC's cache nor its remote holds it.
+        If the commit has no such file, or neither git, DVC's cache nor its remote has it.
     """
-    named = outs(commit)
-    lacking = [path for path in paths if path not in named]
-    if lacking:
-        raise CairnError(f"{lacking[0]}: the dvc.lock of commit {commit[:7]} names no such file")
+    outs = list_outs(commit)
+    missing = [path for path in paths if path not in outs]
+    if missing:
+        raise CairnError(f"{missing[0]}: the dvc.lock of commit {commit[:7]} names no such file")
     with TemporaryDirectory(prefix="cairn-") as folder:
-        wanted = {named[path]: path for path in paths}
-        for out, source in _fetched(commit, list(wanted)).items():
-            target = Path(folder, wanted[out])
+        targets = {outs[path]: path for path in paths}
+        for out, source in _locate(commit, list(targets)).items():
+            target = Path(folder, targets[out])
             target.parent.mkdir(parents=True, exist_ok=True)
-            _put(out, source, commit, target)
+            _copy(out, source, commit, target)
         yield Path(folder)
 
 
-def _fetched(commit: str, wanted: list[Out]) -> dict[Out, Path | None]:
-    """Where DVC's cache holds each, fetched if it was not there; None: git has it."""
+def _locate(commit: str, outs: list[Out]) -> dict[Out, Path | None]:
+    """Locate each file in DVC's cache, fetched if it was missing there; None: git has it."""
     tracked = set(git("ls-tree", "-r", "--name-only", "-z", commit, "data").split("\0"))
-    by_dvc = [out for out in wanted if out.path.as_posix() not in tracked]
-    with Repo() as repo:
-        found = {out: Path(repo.cache.local.oid_to_path(out.md5)) for out in by_dvc}
-        absent = [out for out, path in found.items() if not path.is_file()]
+    by_dvc = [out for out in outs if out.path.as_posix() not in tracked]
+    with Cache.open() as cache:
+        paths = {out: cache.locate(out.md5) for out in by_dvc}
+        absent = [out for out, path in paths.items() if not path.is_file()]
         if absent:
-            _pull(repo, absent, commit)
-    lost = next((out for out in absent if not found[out].is_file()), None)
-    if lost:
-        raise CairnError(f"{_lacked(lost, commit)}, and the remote does not have it; {ADVICE}")
-    return {out: found.get(out) for out in wanted}
+            _pull(cache, absent, commit)
+    missing = next((out for out in absent if not paths[out].is_file()), None)
+    if missing:
+        reason = _describe_missing(missing, commit)
+        raise CairnError(f"{reason}, and the remote does not have it; {ADVICE}")
+    return {out: paths.get(out) for out in outs}
 
 
-def _pull(repo: Repo, absent: list[Out], commit: str) -> None:
-    """Fetch files from DVC's remote, as the configuration says today: the commit's may be old."""
+def _pull(cache: Cache, absent: list[Out], commit: str) -> None:
+    """Fetch files from DVC's remote."""
     try:
-        repo.cloud.pull([HashInfo("md5", out.md5) for out in absent])
-    except Exception as error:  # whatever a remote may raise
-        said = " ".join(str(error).split())
-        raise CairnError(f"{_lacked(absent[0], commit)}: {said}; {ADVICE}") from error
+        cache.pull([out.md5 for out in absent])
+    except Exception as error:  # any kind of remote, any kind of error
+        reason = " ".join(str(error).split())
+        raise CairnError(f"{_describe_missing(absent[0], commit)}: {reason}; {ADVICE}") from error
 
 
-def _lacked(out: Out, commit: str) -> str:
+def _describe_missing(out: Out, commit: str) -> str:
     return f"{out.path} of commit {commit[:7]} is not in DVC's cache"
 
 
-def _put(out: Out, source: Path | None, commit: str, target: Path) -> None:
+def _copy(out: Out, source: Path | None, commit: str, target: Path) -> None:
     """Copy a file, which must be the one that dvc.lock names."""
     if source is None:
         target.write_bytes(git_bytes("show", f"{commit}:./{out.path.as_posix()}"))
@@ -115,40 +113,40 @@ def _put(out: Out, source: Path | None, commit: str, target: Path) -> None:
         )
 
 
-def fetch(commit: str, *, there: bool = False) -> None:
-    """Have DVC's cache hold all that the dvc.lock of a commit names, or what is there of it."""
-    named = outs(commit).values()
-    _fetched(commit, [out for out in named if out.path.is_file() or not there])
+def fetch(commit: str, *, only_present: bool = False) -> None:
+    """Fetch into DVC's cache all files of a commit's dvc.lock, or those in the working tree."""
+    outs = list_outs(commit).values()
+    _locate(commit, [out for out in outs if out.path.is_file() or not only_present])
 
 
-class Kept(NamedTuple):
+class StoredModel(NamedTuple):
     """A commit's model in the BentoML store: its tag, and the SHA-256 of its content."""
 
     tag: str
     sha256: str
 
 
-def kept(commit: str, facts: dict[str, str]) -> Kept:
-    """Put the model of a commit into the BentoML store, if it lacks it.
+def store_model(commit: str, facts: dict[str, str]) -> StoredModel:
+    """Put the model of a commit into the BentoML store, if it is missing there.
 
     Parameters
     ----------
     facts
-        What the tag of its version says: where that names a `sha256`, the model must have it.
+        The facts in the tag of its version: if there is a `sha256`, the model must have it.
     """
-    text = lock(commit)
-    read = provenance.list_files(provenance.parse_lock(text, _place(commit)))
-    with files(commit, read.all) as folder:
+    text = read_lock(commit)
+    paths = provenance.list_files(provenance.parse_lock(text, _name_lock(commit)))
+    with open_files(commit, paths.all) as folder:
         chain = provenance.trace_commit(commit, text, folder)
-        _same(chain, facts)
-        return Kept(bento_store.register(chain, folder, read), chain.sha256)
+        _check_sha256(chain.sha256, facts)
+        return StoredModel(bento_store.register(chain, folder, paths), chain.sha256)
 
 
-def _same(chain: Provenance, facts: dict[str, str]) -> None:
-    """Raise a CairnError where the model is not the one that was released."""
-    said = facts.get("sha256", chain.sha256)
-    if said != chain.sha256:
+def _check_sha256(sha256: str, facts: dict[str, str]) -> None:
+    """Raise a CairnError if the model is not the one that was released."""
+    released = facts.get("sha256", sha256)
+    if released != sha256:
         raise CairnError(
-            f"the model's SHA-256 is {chain.sha256[:12]}…, and its version says {said[:12]}…: "
-            "git's tag or the repository was changed since"
+            f"the model's SHA-256 is {sha256[:12]}…, but that of its version is {released[:12]}…: "
+            "git's tag or the repository has changed since"
         )

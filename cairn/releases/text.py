@@ -1,4 +1,4 @@
-"""How the commands print a table; by itself, so that most of them import no scikit-learn."""
+"""Format the tables that commands print, apart from what imports scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 NONE = "–"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows of text in columns as wide as they need to be.
+def format_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Format rows of text in aligned columns.
 
-    >>> print(table(["a", "b"], [["one", "2"]]))
+    >>> print(format_table(["a", "b"], [["one", "2"]]))
     a    b
     one  2
     """

@@ -1,8 +1,8 @@
-"""Versions of the model and the stages that hold them: git tags, as GTO writes and reads them.
+"""Read and write versions of the model and their stages: git tags, as GTO has them.
 
-`NAME@v1.2.3` is a version of NAME, and `NAME#STAGE#7` gives a stage to the version of its commit;
-7 counts what was given so far. Whatever clones the repository has the registry. Where a commit has
-several versions, which GTO itself refuses to read, the first line of the message says which one.
+`NAME@v1.2.3` is a version of NAME, and `NAME#STAGE#7` assigns a stage to the version of its commit;
+7 counts the assignments. Each clone of the repository has the registry. If a commit has several
+versions, which GTO itself refuses to read, the first line of the tag's message names the version.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from gto.constants import Action, name_re
-from gto.tag import name_tag, parse_name
-from gto.versions import SemVer
 from pydantic import BaseModel, ConfigDict
 
 from cairn.console import CairnError
+from cairn.releases import compat
 from cairn.releases.commands import git
+from cairn.releases.compat import SemVer, TagName
 
 Bump = Literal["major", "minor", "patch"]
 FIRST = "v1.0.0"
@@ -36,11 +35,11 @@ class Tag(NamedTuple):
     Attributes
     ----------
     name, commit
-        Its name, and the commit that it names.
+        Its name, and its commit.
     time
-        When it was made, in seconds since 1970.
+        When it was written, in seconds since 1970.
     message
-        The whole of it.
+        All of its lines.
     """
 
     name: str
@@ -50,32 +49,32 @@ class Tag(NamedTuple):
 
     @property
     def facts(self) -> dict[str, str]:
-        """The lines `word: what it is` of the message."""
+        """The lines `word: value` of the message."""
         return dict(_FACT.findall(self.message))
 
-    def number(self, name: str, stage: str) -> str | None:
-        """The version of a model that the message gives a stage to; None where it names none."""
+    def read_number(self, name: str, stage: str) -> str | None:
+        """Read the version of a model that the message assigns a stage to; None: it names none."""
         head, _, _ = self.message.partition("\n")
-        before = f"{stage}: {name} "
-        return head.removeprefix(before).strip() if head.startswith(before) else None
+        prefix = f"{stage}: {name} "
+        return head.removeprefix(prefix).strip() if head.startswith(prefix) else None
 
 
 class Version(NamedTuple):
-    """A version of the model, such as v1.2.3, and the tag that says so."""
+    """A version of the model, such as v1.2.3, and its tag."""
 
     number: str
     tag: Tag
 
 
-class Move(NamedTuple):
-    """What a stage was given to.
+class Assignment(NamedTuple):
+    """The version that a stage was assigned to.
 
     Attributes
     ----------
     commit
-        None: it was taken away.
+        None: the stage was removed from its version.
     number
-        The version; None where the tag names none.
+        The version; None: the tag names none.
     """
 
     commit: str | None
@@ -83,133 +82,138 @@ class Move(NamedTuple):
 
 
 class Registry(BaseModel):
-    """What is where.
+    """The versions of a model, and their stages.
 
     Attributes
     ----------
     name
-        Of the model.
+        Name of the model.
     versions
-        All there are, the lowest first.
-    held
-        Stage → what it was given to, what was rolled back left out; the last one has it.
+        All versions, the lowest first.
+    assignments
+        Stage → its assignments but those that were rolled back; the last one holds.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     name: str
     versions: tuple[Version, ...]
-    held: dict[str, tuple[Move, ...]]
+    assignments: dict[str, tuple[Assignment, ...]]
 
-    def at(self, commit: str | None, number: str | None = None) -> Version | None:
-        """The version of a commit; of several, the one of that number, or else the highest."""
+    def find(self, commit: str | None, number: str | None = None) -> Version | None:
+        """Find the version of a commit; of several, the one of that number, else the highest."""
         here = [version for version in self.versions if version.tag.commit == commit]
         named = [version for version in here if version.number == number]
         return next(reversed(named or here), None)
 
-    def version(self, number: str | None = None) -> Version:
-        """The version of this number, or the newest one."""
-        found = {version.number: version for version in self.versions}
-        if not found:
+    def get_version(self, number: str | None = None) -> Version:
+        """Get the version of this number, or the newest one."""
+        by_number = {version.number: version for version in self.versions}
+        if not by_number:
             raise CairnError(
-                f"there is no version of {self.name}: `make release` makes one, "
-                "`git fetch --tags` fetches those of others"
+                f"{self.name} has no version; `make release` creates one, `git fetch --tags` "
+                "fetches those of others"
             )
         if number is None:
             return self.versions[-1]
-        if number not in found:
-            there = ", ".join(found)
+        if number not in by_number:
             raise CairnError(
-                f"VERSION: there is no {shown(number)} of {self.name}; there are {there}; "
-                "`git fetch --tags` fetches those of others"
+                f"VERSION: {self.name} has no version {quote(number)}; its versions are "
+                f"{', '.join(by_number)}; `git fetch --tags` fetches those of others"
             )
-        return found[number]
+        return by_number[number]
 
-    def holder(self, stage: str) -> Version | None:
-        """The version that has a stage now; None: it is free."""
+    def find_holder(self, stage: str) -> Version | None:
+        """Find the version that is in a stage; None: the stage is free."""
         return self._nth(stage, -1)
 
-    def before(self, stage: str) -> Version | None:
-        """The version that had it before the last promotion."""
+    def find_previous(self, stage: str) -> Version | None:
+        """Find the version that was in a stage before the last promotion."""
         return self._nth(stage, -2)
 
-    def _nth(self, stage: str, place: int) -> Version | None:
-        moves = self.held.get(stage, ())
-        return self.at(*moves[place]) if len(moves) >= -place else None
+    def _nth(self, stage: str, index: int) -> Version | None:
+        assignments = self.assignments.get(stage, ())
+        return self.find(*assignments[index]) if len(assignments) >= -index else None
 
-    def in_stage(self, stage: str) -> Version:
-        """The version that has a stage; a CairnError where it is free."""
-        found = self.holder(stage)
-        if found is None:
-            there = ", ".join(each for each in self.held if self.holder(each)) or "none"
+    def require_holder(self, stage: str) -> Version:
+        """Get the version that is in a stage; raise a CairnError if the stage is free."""
+        version = self.find_holder(stage)
+        if version is None:
+            used = ", ".join(each for each in self.assignments if self.find_holder(each)) or "none"
             raise CairnError(
-                f"STAGE: no version of {self.name} is in {stage}; stages in use: {there}; "
-                f"`make promote STAGE={stage}` gives it to one"
+                f"STAGE: no version of {self.name} is in {stage}; stages in use: {used}; "
+                f"`make promote STAGE={stage}` puts one there"
             )
-        return found
+        return version
 
-    def stages(self, version: Version) -> list[str]:
-        """The stages that a version has."""
-        return sorted(each for each in self.held if self.holder(each) == version)
-
-
-def read(name: str) -> Registry:
-    """The registry in this repository's tags."""
-    return registry(name, tags())
+    def list_stages(self, version: Version) -> list[str]:
+        """List the stages of a version."""
+        return sorted(each for each in self.assignments if self.find_holder(each) == version)
 
 
-def registry(name: str, found: Iterable[Tag]) -> Registry:
-    """The registry in some tags.
+def read_registry(name: str) -> Registry:
+    """Read the registry of a model from this repository's tags."""
+    return build_registry(name, list_tags())
 
-    Promotions are taken by their number, not their time: a clock may be wrong. A rollback undoes
-    the promotion before it.
+
+def build_registry(name: str, tags: Iterable[Tag]) -> Registry:
+    """Build the registry of a model from tags.
+
+    Promotions count in the order of their numbers, not of their times: a clock may be wrong. A
+    rollback undoes the promotion before it.
     """
-    parsed = [(tag, _parsed(tag)) for tag in found]
-    own = [(tag, said) for tag, said in parsed if said.get("name") == name]
-    gone = {said["version"] for _, said in own if said["action"] == Action.DEREGISTER}
+    parsed = [(tag, compat.parse_tag(tag.name)) for tag in tags]
+    own = [(tag, parts) for tag, parts in parsed if parts is not None and parts.model == name]
+    deleted = {parts.version for _, parts in own if parts.action == "deregister"}
     versions = [
-        Version(said["version"], tag)
-        for tag, said in own
-        if said["action"] == Action.REGISTER and said["version"] not in gone
+        Version(parts.version, tag)
+        for tag, parts in own
+        if parts.action == "register" and parts.version and parts.version not in deleted
     ]
-    moves = [(tag, said) for tag, said in own if "stage" in said]
-    held: dict[str, tuple[Move, ...]] = {}
-    for tag, said in sorted(moves, key=lambda move: move[1].get("counter", 0)):
-        stage = said["stage"]
-        given = said["action"] == Action.ASSIGN
-        new = Move(tag.commit, tag.number(name, stage)) if given else Move(None, None)
-        held[stage] = _after(held.get(stage, ()), new, undone=_undoes(tag))
+    assignments: dict[str, tuple[Assignment, ...]] = {}
+    for tag, parts in sorted(own, key=lambda pair: pair[1].counter):
+        if parts.stage:
+            before = assignments.get(parts.stage, ())
+            new = _read_assignment(tag, parts)
+            assignments[parts.stage] = _append(before, new, is_rollback=_is_rollback(tag))
     ordered = sorted(versions, key=lambda version: SemVer(version.number))
-    return Registry(name=name, versions=tuple(ordered), held=held)
+    return Registry(name=name, versions=tuple(ordered), assignments=assignments)
 
 
-def _undoes(tag: Tag) -> bool:
+def _read_assignment(tag: Tag, parts: TagName) -> Assignment:
+    if parts.action != "assign" or parts.stage is None:
+        return Assignment(None, None)
+    return Assignment(tag.commit, tag.read_number(parts.model, parts.stage))
+
+
+def _is_rollback(tag: Tag) -> bool:
     return tag.facts.get("action") == ROLLBACK
 
 
-def _after(moves: tuple[Move, ...], new: Move, *, undone: bool) -> tuple[Move, ...]:
-    """What a stage was given to, after one more."""
-    before = [move.commit for move in moves[-2:-1]]
-    return moves[:-1] if undone and before == [new.commit] else (*moves, new)
+def _append(
+    assignments: tuple[Assignment, ...], new: Assignment, *, is_rollback: bool
+) -> tuple[Assignment, ...]:
+    """Add an assignment; a rollback removes the last one instead."""
+    previous = [each.commit for each in assignments[-2:-1]]
+    return assignments[:-1] if is_rollback and previous == [new.commit] else (*assignments, new)
 
 
-def tags() -> list[Tag]:
-    """The annotated tags of this repository."""
+def list_tags() -> list[Tag]:
+    """List the annotated tags of this repository."""
     form = "%00".join(f"%({field})" for field in FIELDS) + "%00"
-    said = git("for-each-ref", f"--format={form}", "refs/tags")
-    fields = said.split("\0")[:-1]
+    fields = git("for-each-ref", f"--format={form}", "refs/tags").split("\0")[:-1]
     rows = zip(*[iter(fields)] * len(FIELDS), strict=True)
     return [
         Tag(name.lstrip("\n"), commit, int(seconds), message)
         for name, commit, seconds, message in rows
-        if commit  # of a tag that is not annotated there is none
+        if commit  # a tag without annotation has none here
     ]
 
 
-def next_number(registry: Registry, bump: Bump = "patch") -> str:
-    """The number after the highest one.
+def compute_next_number(registry: Registry, bump: Bump = "patch") -> str:
+    """Compute the number after the highest one.
 
-    >>> next_number(Registry(name="m", versions=(), held={}))
+    >>> compute_next_number(Registry(name="m", versions=(), assignments={}))
     'v1.0.0'
     """
     if not registry.versions:
@@ -218,83 +222,78 @@ def next_number(registry: Registry, bump: Bump = "patch") -> str:
     return str(getattr(last, f"bump_{bump}")().version)
 
 
-def shown(text: str) -> str:
-    r"""Return what somebody typed as a message has it: on one line, and cut where it is long.
+def quote(text: str) -> str:
+    r"""Quote what somebody typed for a message: on one line, and cut if it is long.
 
-    >>> shown("a\nb")
+    >>> quote("a\nb")
     "'a\\nb'"
     """
     return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
 
 
-def is_number(text: str) -> bool:
-    """Whether it is v and a semantic version, and no longer than a tag's name may be."""
+def is_version(text: str) -> bool:
+    """Tell whether a text is v and a semantic version, and short enough for a tag's name."""
     return len(text) <= LONGEST and bool(SemVer.is_valid(text))  # type: ignore[no-untyped-call]
 
 
 def add_version(name: str, number: str, message: str) -> str:
-    """Give the current commit a version, and return the tag that says so."""
-    tag = name_tag(Action.REGISTER, name, version=number, simple=True)
-    return _write(tag, "HEAD", message)
+    """Tag the current commit as a version; return the name of the tag."""
+    return _write_tag(compat.name_version(name, number), "HEAD", message)
 
 
-def give(name: str, stage: str, version: Version, message: str) -> str:
-    """Give a stage to a version, and return the tag that says so.
+def assign_stage(name: str, stage: str, version: Version, message: str) -> str:
+    """Assign a stage to a version by a tag; return the name of the tag.
 
-    GTO orders what it finds by the second: a tag is never made in that of another one.
+    GTO orders tags by the second, so no two tags are written in the same second.
     """
-    there = tags()
-    latest = max(tag.time for tag in there)
+    tags = list_tags()
+    latest = max(tag.time for tag in tags)
     while int(time.time()) == latest:
         time.sleep(0.05)
-    own = (said for said in map(_parsed, there) if said.get("name") == name)
-    count = 1 + max((said.get("counter", 0) for said in own), default=0)
-    tag = name_tag(Action.ASSIGN, name, stage=stage, simple=True)
-    return _write(f"{tag}#{count}", version.tag.commit, message)
+    parsed = (compat.parse_tag(tag.name) for tag in tags)
+    count = 1 + max((each.counter for each in parsed if each and each.model == name), default=0)
+    return _write_tag(compat.name_stage(name, stage, count), version.tag.commit, message)
 
 
-def _parsed(tag: Tag) -> dict[str, Any]:
-    """What GTO reads of a tag's name; nothing where it is none of GTO's."""
-    return dict(parse_name(tag.name, raise_on_fail=False))
+def _write_tag(tag: str, commit: str, message: str) -> str:
+    """Write an annotated tag by git, and return its name.
 
-
-def _write(tag: str, commit: str, message: str) -> str:
-    """Write an annotated tag, and return its name.
-
-    By git, as GTO's own way to write reads the whole registry, and fails, once the tag is written,
-    where any commit has two versions.
+    GTO's own function reads all of the registry, and fails after writing if any commit has two
+    versions.
 
     Raises
     ------
     CairnError
-        Where GTO would not read that name, or git does not take it.
+        If GTO would not read that name, or git does not take it.
     """
-    if not parse_name(tag, raise_on_fail=False):
-        raise CairnError(f"{tag!r} is no name of a tag that GTO reads; {NAMES}")
+    if compat.parse_tag(tag) is None:
+        raise CairnError(f"GTO cannot read {tag!r} as a tag; {NAMES}")
     git("tag", "--annotate", "--cleanup=verbatim", f"--message={message}", tag, commit)
     return tag
 
 
-def is_stage(text: str) -> bool:
+def is_stage_name(text: str) -> bool:
     """Tell whether a text can name a stage.
 
-    >>> is_stage("prod"), is_stage("pre-prod"), is_stage("a b"), is_stage("a" * 300)
-    (True, True, False, False)
+    >>> [is_stage_name(text) for text in ("prod", "pre-prod", "a b", "a" * 300)]
+    [True, True, False, False]
     """
-    return len(text) <= LONGEST and bool(name_re.fullmatch(text)) and "//" not in text
+    return len(text) <= LONGEST and compat.is_name(text) and "//" not in text
 
 
 def check_identity() -> None:
-    """Raise a CairnError if git does not know in whose name a tag is written."""
+    """Raise a CairnError if git does not know the name or address of who writes a tag."""
     for field in ("name", "email"):
-        if not os.environ.get(f"GIT_COMMITTER_{field.upper()}") and not _setting(f"user.{field}"):
+        if not os.environ.get(f"GIT_COMMITTER_{field.upper()}") and not _read_setting(
+            f"user.{field}"
+        ):
             raise CairnError(
-                f"git knows no user.{field}, and each version is a tag with a name and an address: "
+                f"git has no user.{field}, and a version is a tag with a name and an address; run "
                 '`git config --global user.name "Your Name"` and '
-                "`git config --global user.email you@example.org`, then again"
+                "`git config --global user.email you@example.org`, then try again"
             )
 
 
-def _setting(name: str) -> str:
-    """A setting of git's; empty where there is none."""
+def _read_setting(name: str) -> str:
+    """Read a setting of git; empty if there is none."""
     return git("config", "--default", "", "--get", name).strip()

@@ -51,8 +51,8 @@ MADE = (CONTRACT, PROCESSED, REPORT, TRAIN, TEST)
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    with processes(tmp_path_factory.mktemp("dask")) as found:
-        yield found
+    with processes(tmp_path_factory.mktemp("dask")) as nodes:
+        yield nodes
 
 
 @pytest.fixture(autouse=True)
@@ -64,22 +64,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker take its time to start; tests of an end set their own bound."""
-    monkeypatch.setattr(cluster, "ALONE_SECONDS", 600)
+    monkeypatch.setattr(cluster, "IDLE_SECONDS", 600)
 
 
-def settings(block: Compute, **own: Any) -> None:
+def settings(params: Compute, **own: Any) -> None:
     content = {
         **PARAMS,
         "processed": {**PARAMS["processed"], "identifier": "id", "drop": [], **own},
-        "compute": block.model_dump(),
+        "compute": params.model_dump(),
     }
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
 
-def made(block: Compute, **own: Any) -> list[bytes]:
+def build(params: Compute, **own: Any) -> list[bytes]:
     for path in MADE:
         path.unlink(missing_ok=True)
-    settings(block, **own)
+    settings(params, **own)
     processed.main()
     features.main()
     return [path.read_bytes() for path in MADE]
@@ -88,7 +88,7 @@ def made(block: Compute, **own: Any) -> list[bytes]:
 def many(times: int) -> list[dict[str, Any]]:
     """Rows of every kind of column, a few of them bad, each with a name of its own."""
     rows = [{**row, "id": f"{row['id']}-{time}"} for time in range(times) for row in ROWS]
-    return [{**row, "y": None} if place % 97 == 5 else row for place, row in enumerate(rows)]
+    return [{**row, "y": None} if index % 97 == 5 else row for index, row in enumerate(rows)]
 
 
 @pytest.mark.slow
@@ -100,24 +100,24 @@ def test_a_cluster_makes_what_one_machine_makes_bit_by_bit(
     RAW.write_bytes(write(many(200)))
     assert len(list(reader.read_parts(RAW, Processed.model_validate(PARAMS["processed"])))) > 5
     own = {"bad_rows": "set_aside", "duplicates": "set_aside"}
-    assert made(running.block, **own) == made(LOCAL, **own)
+    assert build(running.params, **own) == build(LOCAL, **own)
 
 
 def test_results_come_in_the_order_of_the_items_and_few_items_are_taken_ahead(
     running: Processes,
 ) -> None:
-    taken = 0
+    ahead = 0
 
     def items() -> Iterator[int]:
-        nonlocal taken
+        nonlocal ahead
         for item in range(30):
-            taken = item + 1
+            ahead = item + 1
             yield item
 
-    with open_engine(running.block) as engine:
-        for place, found in enumerate(engine.map(operator.neg, items())):
-            assert found == -place
-            assert taken <= place + 2 * cluster.AHEAD
+    with open_engine(running.params) as engine:
+        for index, result in enumerate(engine.map(operator.neg, items())):
+            assert result == -index
+            assert ahead <= index + 2 * cluster.AHEAD
 
 
 def test_a_part_that_is_no_table_is_told_as_on_one_machine(
@@ -125,13 +125,13 @@ def test_a_part_that_is_no_table_is_told_as_on_one_machine(
 ) -> None:
     monkeypatch.setattr(reader, "BYTES", 2**12)
     RAW.write_bytes(as_csv(many(50)) + b"one,two\n")
-    told = []
-    for block in (LOCAL, running.block):
+    errors = []
+    for params in (LOCAL, running.params):
         with pytest.raises(CairnError) as error:
-            made(block)
-        told.append(str(error.value))
-    assert told[0] == told[1]
-    assert "line " in told[0]
+            build(params)
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]
+    assert "line " in errors[0]
 
 
 @pytest.mark.slow
@@ -139,15 +139,15 @@ def test_a_table_larger_than_each_workers_memory_goes_through(tmp_path: Path) ->
     limit = 640
     random = np.random.default_rng(0)
     rows, columns = 2**16, 44
-    block = pa.table(
+    table = pa.table(
         {
-            **{f"x{place}": random.integers(0, 99, rows) / 8 for place in range(columns)},
+            **{f"x{index}": random.integers(0, 99, rows) / 8 for index in range(columns)},
             "y": random.choice(["no", "yes"], rows),
         }
     )
-    with pq.ParquetWriter(RAW, block.schema) as writer:
+    with pq.ParquetWriter(RAW, table.schema) as writer:
         for _ in range(30):
-            writer.write_table(block, row_group_size=rows)
+            writer.write_table(table, row_group_size=rows)
     read = (
         part.content
         for part in reader.read_parts(RAW, Processed.model_validate(PARAMS["processed"]))
@@ -157,8 +157,8 @@ def test_a_table_larger_than_each_workers_memory_goes_through(tmp_path: Path) ->
     processed.main()
     expected = [path.read_bytes() for path in (PROCESSED, REPORT)]
     PROCESSED.unlink()
-    with processes(tmp_path / "dask", limit=f"{limit}MiB") as found:
-        settings(found.block, identifier=None)
+    with processes(tmp_path / "dask", limit=f"{limit}MiB") as nodes:
+        settings(nodes.params, identifier=None)
         processed.main()
     assert [path.read_bytes() for path in (PROCESSED, REPORT)] == expected
 
@@ -170,28 +170,28 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
     monkeypatch.setattr(reader, "BYTES", 2**14)
     RAW.write_bytes(as_csv(many(3000)))
     own = {"bad_rows": "set_aside"}
-    expected = made(LOCAL, **own)
+    expected = build(LOCAL, **own)
     parts, counts = reader.read_parts, []
-    with processes(tmp_path / "dask") as found:
+    with processes(tmp_path / "dask") as nodes:
 
         def kill_in_the_middle(*arguments: Any) -> Iterator[Any]:
             count = 0
             for count, part in enumerate(parts(*arguments), start=1):
                 if count == 20:
-                    found.kill(0)
+                    nodes.kill(0)
                 yield part
             counts.append(count)
 
         monkeypatch.setattr(reader, "read_parts", kill_in_the_middle)
         PROCESSED.unlink()
-        assert made(found.block, **own) == expected
+        assert build(nodes.params, **own) == expected
     assert max(counts) > 40
 
 
 def refusal(address: str) -> str:
-    """What is said of a scheduler's address."""
-    block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
-    with pytest.raises(CairnError) as error, open_engine(block):
+    """Return the error for a scheduler's address."""
+    params = Compute(engine="dask", scheduler=address, workers=None, memory=None)
+    with pytest.raises(CairnError) as error, open_engine(params):
         pass
     return str(error.value)
 
@@ -206,7 +206,7 @@ def test_a_server_that_says_nothing_is_no_scheduler(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", free_ports(1))) as silent:
         text = refusal(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
-    assert "what takes connections there is no scheduler" in text
+    assert "the server at that address is no scheduler" in text
 
 
 def test_a_tls_address_without_certificates_is_said_with_their_variables() -> None:
@@ -253,16 +253,16 @@ def test_functions_that_nobody_can_import_are_sent_too(running: Processes) -> No
     def add(item: int) -> int:
         return item + step
 
-    with open_engine(running.block) as engine:
+    with open_engine(running.params) as engine:
         assert list(engine.map(add, range(3))) == [3, 4, 5]
         assert list(engine.map(lambda item: -item, range(3))) == [0, -1, -2]
 
 
 @pytest.mark.parametrize("address", ["nonsense://10.0.0.5:8786", "tcp://127.0.0.1:port"])
 def test_an_address_that_is_none_is_said(address: str) -> None:
-    block = Compute(engine="dask", scheduler=address, workers=None, memory=None)
+    params = Compute(engine="dask", scheduler=address, workers=None, memory=None)
     before = set(threading.enumerate())
-    with pytest.raises(CairnError, match=r"compute\.scheduler") as error, open_engine(block):
+    with pytest.raises(CairnError, match=r"compute\.scheduler") as error, open_engine(params):
         pass
     assert address in str(error.value)
     assert not {each for each in threading.enumerate() if each.name == "IO loop"} - before
@@ -270,14 +270,14 @@ def test_an_address_that_is_none_is_said(address: str) -> None:
 
 @pytest.mark.slow
 def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "ALONE_SECONDS", 2)
-    with processes(tmp_path / "dask", workers=0) as found:
-        with pytest.raises(CairnError, match="no worker has worked"), open_engine(found.block):
+    monkeypatch.setattr(cluster, "IDLE_SECONDS", 2)
+    with processes(tmp_path / "dask", workers=0) as nodes:
+        with pytest.raises(CairnError, match="no worker has worked"), open_engine(nodes.params):
             pass
-        monkeypatch.setattr(cluster, "ALONE_SECONDS", 600)
-        worker = found.add()
-        with open_engine(found.block) as engine:
-            monkeypatch.setattr(cluster, "ALONE_SECONDS", 2)
+        monkeypatch.setattr(cluster, "IDLE_SECONDS", 600)
+        worker = nodes.add()
+        with open_engine(nodes.params) as engine:
+            monkeypatch.setattr(cluster, "IDLE_SECONDS", 2)
             end(worker)
             with pytest.raises(CairnError, match="no worker has worked"):
                 list(engine.map(operator.neg, range(3)))
@@ -286,7 +286,7 @@ def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_bug_is_not_told_as_a_scheduler_that_is_gone(
     running: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_engine(running.block) as engine:
+    with open_engine(running.params) as engine:
         assert isinstance(engine, cluster.Cluster)
         monkeypatch.delattr("distributed.Client.nthreads")
         with pytest.raises(AttributeError, match="nthreads"):
@@ -295,11 +295,11 @@ def test_a_bug_is_not_told_as_a_scheduler_that_is_gone(
 
 @pytest.mark.slow
 def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
-    with processes(tmp_path / "dask", workers=1) as found, open_engine(found.block) as engine:
+    with processes(tmp_path / "dask", workers=1) as nodes, open_engine(nodes.params) as engine:
         assert isinstance(engine, cluster.Cluster)
         results = engine.map(time.sleep, [0, 600])
         next(results)
-        ending = threading.Thread(target=end, args=[found.scheduler])
+        ending = threading.Thread(target=end, args=[nodes.scheduler])
         ending.start()
         with pytest.raises(CairnError, match="the scheduler is gone"):
             list(results)
@@ -311,43 +311,43 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_part_of_which_every_worker_dies_is_said_with_the_limit(tmp_path: Path) -> None:
     with (
-        processes(tmp_path / "dask", workers=1, limit="512MiB") as found,
-        open_engine(found.block) as engine,
+        processes(tmp_path / "dask", workers=1, limit="512MiB") as nodes,
+        open_engine(nodes.params) as engine,
         pytest.raises(CairnError, match="limit of 512 MiB; give each more"),
     ):
         list(engine.map(os._exit, [1]))
 
 
 def other_version(folder: Path, package: str, version: str) -> str:
-    """A folder that, first on Python's path, makes a package seem of another version."""
-    place = folder / "other" / f"{package}-{version}.dist-info"
-    place.mkdir(parents=True)
-    (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-    return str(place.parent)
+    """Make a folder that, first on Python's path, makes a package seem of another version."""
+    info = folder / "other" / f"{package}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    return str(info.parent)
 
 
 @pytest.mark.slow
 def test_a_worker_with_another_version_is_named_whenever_it_comes(tmp_path: Path) -> None:
     path = other_version(tmp_path, "pyarrow", "1.2.3")
-    told = f"127.0.0.1:.* has pyarrow 1.2.3, here it is {pa.__version__}"
-    with processes(tmp_path / "dask", workers=1) as found:
-        with open_engine(found.block) as engine:
-            end(found.workers[0])
-            found.add(PYTHONPATH=path)
-            with pytest.raises(CairnError, match=told):
+    problem = f"127.0.0.1:.* has pyarrow 1.2.3, here it is {pa.__version__}"
+    with processes(tmp_path / "dask", workers=1) as nodes:
+        with open_engine(nodes.params) as engine:
+            end(nodes.workers[0])
+            nodes.add(PYTHONPATH=path)
+            with pytest.raises(CairnError, match=problem):
                 list(engine.map(operator.neg, range(3)))
-        with pytest.raises(CairnError, match=told), open_engine(found.block):
+        with pytest.raises(CairnError, match=problem), open_engine(nodes.params):
             pass
 
 
 def test_a_worker_without_a_package_is_named(
     running: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = cluster.versions(["numpy"])
-    monkeypatch.setattr(cluster, "versions", lambda _: {**here, "no-such-package": "2.0"})
+    here = cluster.read_versions(["numpy"])
+    monkeypatch.setattr(cluster, "read_versions", lambda _: {**here, "no-such-package": "2.0"})
     with (
         pytest.raises(CairnError, match=r"has no-such-package none, here it is 2\.0"),
-        open_engine(running.block),
+        open_engine(running.params),
     ):
         pass
 
@@ -371,7 +371,7 @@ def test_the_code_of_this_run_is_what_runs(tmp_path: Path, running: Processes) -
             shutil.copytree(ROOT / package, tmp_path / name / package)
         text = f"def probe(item: int) -> int:\n    return {sign}item\n"
         (tmp_path / name / "stages" / "probe.py").write_text(text)
-    said = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", PROBE, running.address],
             cwd=tmp_path / name,
@@ -382,16 +382,16 @@ def test_the_code_of_this_run_is_what_runs(tmp_path: Path, running: Processes) -
         ).stdout
         for name in ("first", "second", "first")
     ]
-    assert said == ["0 1 2 3\n", "0 -1 -2 -3\n", "0 1 2 3\n"]
+    assert outputs == ["0 1 2 3\n", "0 -1 -2 -3\n", "0 1 2 3\n"]
 
 
 def test_two_runs_of_other_code_do_not_mix(
     running: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_engine(running.block) as ours:
+    with open_engine(running.params) as ours:
         assert list(ours.map(operator.neg, [1])) == [-1]
-        monkeypatch.setattr(cluster, "_modules", lambda root: [root / "cairn" / "console.py"])
-        with open_engine(running.block) as other:
+        monkeypatch.setattr(cluster, "_list_modules", lambda root: [root / "cairn" / "console.py"])
+        with open_engine(running.params) as other:
             assert list(other.map(operator.neg, [1])) == [-1]
             with pytest.raises(CairnError, match="another run has sent other code"):
                 list(ours.map(operator.neg, [1]))
@@ -461,30 +461,34 @@ def test_a_search_finds_on_a_cluster_what_it_finds_here_though_workers_die(
     rows = random.normal(size=(60_000, 12)).astype(np.float32)
     classes = (rows[:, 0] + rows[:, 1] > 0).astype(np.int64)
 
-    def search(block: Compute, meanwhile: Callable[[Any], None] = lambda _: None) -> Any:
+    def search(params: Compute, meanwhile: Callable[[Any], None] = lambda _: None) -> Any:
         grid = GridSearchCV(
             LogisticRegression(max_iter=200), {"C": np.logspace(-6, 2, 12).tolist()},
             scoring="neg_log_loss",
         )  # fmt: skip
-        with threadpool_limits(1), open_engine(block) as engine, engine.joblib(rows, classes):
+        with (
+            threadpool_limits(1),
+            open_engine(params) as engine,
+            engine.joblib(rows, classes),
+        ):
             killer = threading.Thread(target=meanwhile, args=[engine])
             killer.start()
             grid.fit(rows, classes)
             killer.join()
         return grid.cv_results_["mean_test_score"].tolist()
 
-    with processes(tmp_path / "dask") as found:
+    with processes(tmp_path / "dask") as nodes:
         expected = search(LOCAL)
-        assert search(found.block) == expected
+        assert search(nodes.params) == expected
         killed = []
 
         def kill(engine: cluster.Cluster) -> None:
-            for place in range(2):
+            for index in range(2):
                 wait_until(lambda: any(engine.client.processing().values()))
-                found.kill(place)
-                killed.append(place)
+                nodes.kill(index)
+                killed.append(index)
 
-        assert search(found.block, kill) == expected
+        assert search(nodes.params, kill) == expected
         assert killed == [0, 1]
 
 

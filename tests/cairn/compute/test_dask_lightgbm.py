@@ -26,15 +26,15 @@ GROUPS = 6
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    with processes(tmp_path_factory.mktemp("dask")) as found:
-        yield found
+    with processes(tmp_path_factory.mktemp("dask")) as result:
+        yield result
 
 
 @pytest.fixture
-def open_engine(running: Processes) -> Iterator[Cluster]:
-    with dask.open_engine(running.block) as found:
-        found.client.wait_for_workers(2)
-        yield found
+def engine(running: Processes) -> Iterator[Cluster]:
+    with dask.open_engine(running.params) as result:
+        result.client.wait_for_workers(2)
+        yield result
 
 
 def rows(count: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -48,7 +48,7 @@ def rows(count: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int
 
 
 def written(path: Path, features: NDArray[np.float32], classes: NDArray[np.int64]) -> Path:
-    names = [f"x{place}" for place in range(features.shape[1])]
+    names = [f"x{index}" for index in range(features.shape[1])]
     with parquet.Writer(path) as writer:
         for part in np.array_split(np.arange(len(classes)), GROUPS):
             columns = dict(zip(names, features[part].T, strict=True))
@@ -61,9 +61,9 @@ def test_each_worker_gets_its_share_of_each_class(parts: list[list[int]], worker
     before: dict[int, int] = {}
     got = np.zeros((workers, 4), dtype=int)
     for part in parts:
-        places = dask_lightgbm.dealt_to(np.array(part, dtype=np.int64), before, workers)
-        for code, place in zip(part, places, strict=True):
-            got[place, code] += 1
+        indices = dask_lightgbm.deal(np.array(part, dtype=np.int64), before, workers)
+        for code, index in zip(part, indices, strict=True):
+            got[index, code] += 1
             before[code] = before.get(code, 0) + 1
     assert (got.max(axis=0) - got.min(axis=0) <= 1).all()
 
@@ -134,7 +134,7 @@ def test_a_worker_killed_while_it_trains_does_not_lose_the_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path / "train.parquet", *rows(20_000))
-    with processes(tmp_path / "dask") as found, dask.open_engine(found.block) as engine:
+    with processes(tmp_path / "dask") as result, dask.open_engine(result.params) as engine:
         engine.client.wait_for_workers(2)
 
         def training() -> bool:
@@ -143,7 +143,7 @@ def test_a_worker_killed_while_it_trains_does_not_lose_the_model(
 
         def kill() -> None:
             wait_until(training, within=120)
-            found.kill(0)
+            result.kill(0)
 
         killer = threading.Thread(target=kill)
         killer.start()

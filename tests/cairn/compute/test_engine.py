@@ -29,18 +29,18 @@ def test_functions_run_beside_the_one_who_asks() -> None:
 
 
 def test_only_a_few_items_are_taken_ahead() -> None:
-    taken: list[int] = []
+    values: list[int] = []
 
     def items() -> Iterator[int]:
         for item in range(100):
-            taken.append(item)
+            values.append(item)
             yield item
 
     most = (os.cpu_count() or 1) + 1
     with open_engine(LOCAL) as engine:
         for done, item in enumerate(engine.map(lambda item: item, items()), start=1):
             assert item == done - 1
-            assert len(taken) <= done + most
+            assert len(values) <= done + most
 
 
 def test_an_error_of_the_function_or_of_an_item_is_raised() -> None:

@@ -114,9 +114,9 @@ def test_nothing_starts_where_nothing_is_asked() -> None:
 
 def test_each_task_has_one_thread_for_its_numbers() -> None:
     with processes.pool() as run:
-        for found in run(threads, range(4)):
-            assert found
-            assert set(found) == {1}
+        for result in run(threads, range(4)):
+            assert result
+            assert set(result) == {1}
 
 
 def test_what_a_task_warns_of_is_warned_of_here() -> None:
@@ -156,7 +156,7 @@ def test_only_a_small_table_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(folder: Path, does: str, **more: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    """The script in a process of its own, and what it says."""
+    """Start the script in a process of its own, and read its output."""
     (folder / "script.py").write_text(SCRIPT)
     process = subprocess.Popen(
         [sys.executable, str(folder / "script.py"), does],
@@ -173,19 +173,19 @@ def start(folder: Path, does: str, **more: str) -> tuple[subprocess.Popen[str], 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_a_stage_that_is_killed(tmp_path: Path, how: signal.Signals) -> None:
-    process, said = start(tmp_path, "work")
-    assert all(map(runs, said["pids"]))
+    process, predictions = start(tmp_path, "work")
+    assert all(map(runs, predictions["pids"]))
     process.send_signal(how)
     assert process.wait() == -how
-    wait_until(lambda: gone(said["pids"]))
+    wait_until(lambda: gone(predictions["pids"]))
     process.communicate()
 
 
 def test_at_ctrl_c_all_end_and_none_but_the_stage_says_so(tmp_path: Path) -> None:
-    process, said = start(tmp_path, "work")
+    process, predictions = start(tmp_path, "work")
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate()
-    wait_until(lambda: gone(said["pids"]))
+    wait_until(lambda: gone(predictions["pids"]))
     assert err.count("Traceback") == 1
     assert err.rstrip().endswith("KeyboardInterrupt")
 
@@ -194,7 +194,7 @@ def test_where_no_process_can_start_the_tasks_run_here(tmp_path: Path) -> None:
     """A socket's path has some hundred characters at most."""
     long = tmp_path / ("l" * 110)
     long.mkdir()
-    process, said = start(tmp_path, "end", TMPDIR=str(long))
+    process, predictions = start(tmp_path, "end", TMPDIR=str(long))
     _, err = process.communicate()
     assert process.returncode == 0, err
-    assert said["pids"] == [said["own"]]
+    assert predictions["pids"] == [predictions["own"]]

@@ -52,7 +52,7 @@ def points(made: small.Fitted, **more: Any) -> dict[str, pd.DataFrame]:
 
 
 def learned(made: small.Fitted) -> pd.DataFrame:
-    unfitted = fitting.unfitted(made.features, made.contract, small.LINEAR)
+    unfitted = fitting.build_pipeline(made.features, made.contract, small.LINEAR)
     return curves.measure_learning(unfitted, (made.features, made.classes), small.LINEAR.seed)
 
 

@@ -15,55 +15,17 @@ from sklearn.tree import DecisionTreeClassifier
 
 from cairn import inference
 from cairn.console import CairnError
-from cairn.export.onnx import check_parity, compare, judge, sklearn_predictions, to_onnx
-from cairn.inference import Predictions
+from cairn.export import parity
+from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.modeling import estimators
 from tests import small
 
 
-def said(labels: list[int], *probabilities: tuple[float, float]) -> Predictions:
-    return Predictions(np.array(labels), np.array(probabilities))
-
-
-TWO = said([0, 1], (0.9, 0.1), (0.2, 0.8))
-
-
-def test_what_agrees_passes_with_its_largest_difference() -> None:
-    near = said([0, 1], (0.9 + 4e-6, 0.1 - 4e-6), (0.2 - 9e-6, 0.8 + 9e-6))
-    assert check_parity("test", TWO, TWO) == 0
-    assert check_parity("test", TWO, near) == pytest.approx(9e-6)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        said([0, 1], (0.9, 0.1), (0.2 + 2e-5, 0.8 - 2e-5)),
-        said([0, 1], (0.9, 0.1), (np.nan, 0.8)),
-        said([0, 1], (0.9, 0.1), (0.2, np.inf)),
-        said([0, 0], (0.9, 0.1), (0.2, 0.8)),
-    ],
-)
-def test_what_differs_fails_with_the_row(other: Predictions) -> None:
-    for one, two in ((TWO, other), (other, TWO)):
-        with pytest.raises(CairnError) as error:
-            check_parity("test", one, two)
-        assert "differ on 1 of 2 test rows; worst is test row 1" in str(error.value)
-
-
-def test_the_worst_of_several_rows_is_shown_with_what_both_say() -> None:
-    other = said([0, 1], (0.8, 0.2), (0.5, 0.5))
-    with pytest.raises(CairnError) as error:
-        check_parity("train", TWO, other)
-    assert "differ on 2 of 2 train rows; worst is train row 1" in str(error.value)
-    assert "scikit-learn says class 1 with [0.2, 0.8], ONNX 1 with [0.5, 0.5]" in str(error.value)
-    assert "allowed difference 1e-05" in str(error.value)
-
-
-def test_a_graph_says_what_its_pipeline_says() -> None:
+def test_a_graph_predicts_what_its_pipeline_predicts() -> None:
     fitted = small.fitted()
     onnx = inference.predict(inference.session(fitted.graph), fitted.features)
     sklearn = sklearn_predictions(fitted.pipeline, fitted.features)
-    assert check_parity("train", sklearn, onnx) < 1e-6
+    assert parity.compare("train", sklearn, onnx).largest < 1e-6
 
 
 def test_the_same_pipeline_gives_the_same_bytes() -> None:
@@ -75,23 +37,8 @@ def test_an_estimator_that_onnx_does_not_know_is_named() -> None:
     with pytest.raises(CairnError) as error:
         to_onnx(pipeline, 1)
     assert "train.estimator: DummyClassifier cannot be converted to ONNX" in str(error.value)
-    assert f"those that can: {', '.join(estimators.PROVED)}" in str(error.value)
+    assert f"estimators that can: {', '.join(estimators.SUPPORTED)}" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
-
-
-def test_an_answer_of_another_shape_is_no_agreement() -> None:
-    labels, shares = np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 1.0]])
-    with pytest.raises(CairnError, match="shape"):
-        check_parity("test", Predictions(labels, shares), Predictions(labels[None], shares))
-
-
-def test_blocks_are_judged_together_and_the_worst_is_shown() -> None:
-    near, far = said([0, 1], (0.8, 0.2), (0.2, 0.8)), said([0, 1], (0.9, 0.1), (0.5, 0.5))
-    blocks = [compare("test", TWO, each, start) for each, start in ((near, 0), (TWO, 2), (far, 4))]
-    assert [(block.rows, block.bad) for block in blocks] == [(2, 1), (2, 0), (2, 1)]
-    with pytest.raises(CairnError, match=r"differ on 2 of 6 test rows; worst is test row 5: "):
-        judge("test", blocks)
-    assert judge("test", blocks[1:2]) == 0
 
 
 def test_a_scaler_gives_a_tree_the_same_bits() -> None:

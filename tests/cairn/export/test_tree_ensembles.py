@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from cairn.contract import Column, Contract, Target
 from cairn.export import parity, tree_ensembles
 from cairn.export.onnx import to_onnx
-from cairn.modeling import estimators, fitting
+from cairn.modeling import alignment, fitting
 from tests import small
 
 HISTOGRAM = "sklearn.ensemble.HistGradientBoostingClassifier"
@@ -29,7 +29,7 @@ CODES = 9
 
 
 def contract(classes: int) -> Contract:
-    numbers = [Column(name=f"x{place}", kind="number") for place in range(3)]
+    numbers = [Column(name=f"x{index}", kind="number") for index in range(3)]
     code = Column(name="c", kind="category", categories=tuple(range(CODES)), unknown=True)
     target = Target(name="y", classes=tuple(range(classes)))
     return Contract(columns=(*numbers, code), target=target)
@@ -47,11 +47,11 @@ def table(classes: int, rows: int = 300) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def fitted(name: str, arguments: dict[str, Any], classes: int, **changes: Any) -> Pipeline:
-    block = small.LINEAR.model_copy(
+    train_params = small.LINEAR.model_copy(
         update={"estimator": name, "arguments": arguments, "scale": False, **changes}
     )
     x, y = table(classes)
-    return fitting.fit(x, y, contract(classes), block)
+    return fitting.fit(x, y, contract(classes), train_params)
 
 
 def move(model: Any, classes: int) -> None:
@@ -95,8 +95,8 @@ def test_scores_that_float32_cannot_hold_agree_as_well(
     np.testing.assert_allclose(pipeline.predict_proba(x), before, atol=1e-9)
     assert 0.1 < before.max(axis=1).mean() < 0.95  # float32 would make 0 or 1 of some
     graph = to_onnx(pipeline, x.shape[1])
-    said = parity.predictions("train", pipeline, graph, x)
-    np.testing.assert_allclose(said.probabilities, before, atol=1e-7)
+    predictions = parity.verify_predictions("train", pipeline, graph, x)
+    np.testing.assert_allclose(predictions.probabilities, before, atol=1e-7)
 
 
 @pytest.mark.parametrize("classes", [2, 7])
@@ -117,12 +117,12 @@ def test_splits_by_sets_of_categories_agree(
     assert any(
         tree_ensembles.MEMBER in modes(node) for node in onnx.load_from_string(graph).graph.node
     )
-    parity.predictions("train", pipeline, graph, table(classes)[0])
-    parity.predictions("test", pipeline, graph, unseen())
+    parity.verify_predictions("train", pipeline, graph, table(classes)[0])
+    parity.verify_predictions("test", pipeline, graph, unseen())
 
 
 def modes(node: onnx.NodeProto) -> list[int]:
-    """The comparisons of a tree ensemble; of another node, none."""
+    """List the comparisons of a tree ensemble; none for another node."""
     held: Iterator[Any] = (each.t for each in node.attribute if each.name == "nodes_modes")
     return [int(mode) for tensor in held for mode in onnx.numpy_helper.to_array(tensor)]
 
@@ -131,7 +131,7 @@ def modes(node: onnx.NodeProto) -> list[int]:
 def test_what_is_calibrated_is_summed_in_float64_too(name: str, arguments: dict[str, Any]) -> None:
     pipeline = fitted(name, arguments, 7, calibration="sigmoid")
     graph = to_onnx(pipeline, 4)
-    parity.predictions("train", pipeline, graph, table(7)[0])
+    parity.verify_predictions("train", pipeline, graph, table(7)[0])
     kinds = {node.op_type for node in onnx.load_from_string(graph).graph.node}
     assert {kind for kind in kinds if kind.startswith("Tree")} == {"TreeEnsemble"}
 
@@ -139,7 +139,7 @@ def test_what_is_calibrated_is_summed_in_float64_too(name: str, arguments: dict[
 def test_a_tree_that_is_one_leaf_is_converted_too() -> None:
     pipeline = fitted(HISTOGRAM, {"max_iter": 2, "min_samples_leaf": 290}, 7)
     graph = to_onnx(pipeline, 4)
-    parity.predictions("train", pipeline, graph, table(7)[0])
+    parity.verify_predictions("train", pipeline, graph, table(7)[0])
 
 
 TREE = {"class": "sklearn.tree.DecisionTreeClassifier", "max_depth": 3}
@@ -152,8 +152,8 @@ def test_beside_other_trees_boosting_is_converted_in_float32(other: dict[str, An
     voters = {"estimators": [["boosted", boosted], ["other", other]]}
     pipeline = fitted("sklearn.ensemble.VotingClassifier", voters, 7)
     graph = to_onnx(pipeline, 4)
-    assert not tree_ensembles.ensembles(estimators.inside(pipeline[-1]))
-    parity.predictions("train", pipeline, graph, table(7)[0])
+    assert not tree_ensembles.find_ensembles(alignment.walk(pipeline[-1]))
+    parity.verify_predictions("train", pipeline, graph, table(7)[0])
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,6 @@ def test_beside_other_trees_boosting_is_converted_in_float32(other: dict[str, An
 def test_unusual_scores_agree(name: str, arguments: dict[str, Any]) -> None:
     pipeline = fitted(name, arguments, 2)
     graph = to_onnx(pipeline, 4)
-    parity.predictions("train", pipeline, graph, table(2)[0])
+    parity.verify_predictions("train", pipeline, graph, table(2)[0])
     known = unseen()[~np.isnan(unseen()[:, 0])]  # else scikit-learn's own trees take no such row
-    parity.predictions("test", pipeline, graph, known)
+    parity.verify_predictions("test", pipeline, graph, known)

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from cairn.console import CairnError
 from cairn.contract import Contract, Label, Target
-from cairn.modeling import estimators
+from cairn.modeling import alignment, estimators
 from cairn.modeling.folds import Folds
 from cairn.params.train import Train
 from tests import small
@@ -25,32 +25,32 @@ from tests import small
 TREE = "sklearn.tree.DecisionTreeClassifier"
 
 
-def block(name: str = TREE, **arguments: Any) -> Train:
+def train_params(name: str = TREE, **arguments: Any) -> Train:
     return small.LINEAR.model_copy(update={"estimator": name, "arguments": arguments, "seed": 3})
 
 
-def made(name: str = TREE, **arguments: Any) -> Any:
-    return estimators.make(block(name, **arguments), small.CONTRACT)
+def build(name: str = TREE, **arguments: Any) -> Any:
+    return estimators.build_estimator(train_params(name, **arguments), small.CONTRACT)
 
 
 def test_the_estimator_gets_its_arguments_and_the_seed() -> None:
-    found = made(max_depth=2)
-    assert (found.max_depth, found.random_state) == (2, 3)
+    result = build(max_depth=2)
+    assert (result.max_depth, result.random_state) == (2, 3)
 
 
 def test_a_seed_among_the_arguments_wins() -> None:
-    assert made(random_state=9).random_state == 9
+    assert build(random_state=9).random_state == 9
 
 
 def test_an_estimator_without_randomness_gets_no_seed() -> None:
-    assert not hasattr(made("sklearn.naive_bayes.GaussianNB"), "random_state")
+    assert not hasattr(build("sklearn.naive_bayes.GaussianNB"), "random_state")
 
 
 @pytest.mark.parametrize("name", ["svm.LinearSVC", "svm.SVC", "linear_model.RidgeClassifier"])
 def test_an_estimator_without_probabilities_is_calibrated_on_shuffled_rows(name: str) -> None:
-    found = made(f"sklearn.{name}")
-    assert isinstance(found, CalibratedClassifierCV)
-    assert (found.cv.number, found.cv.seed, found.cv.learns_all) == (5, 3, True)
+    result = build(f"sklearn.{name}")
+    assert isinstance(result, CalibratedClassifierCV)
+    assert (result.cv.number, result.cv.seed, result.cv.learns_all) == (5, 3, True)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_an_estimator_without_probabilities_is_calibrated_on_shuffled_rows(name:
 )
 def test_what_is_no_classifier_is_refused_by_name(name: str) -> None:
     with pytest.raises(CairnError) as error:
-        made(name)
+        build(name)
     assert f"train.estimator: got {name}; allowed:" in str(error.value)
 
 
 def test_an_unknown_argument_is_named_with_those_that_are_known() -> None:
     with pytest.raises(CairnError) as error:
-        made(depth=2)
+        build(depth=2)
     assert "train.arguments: DecisionTreeClassifier takes no depth; it takes" in str(error.value)
     assert "max_depth" in str(error.value)
 
@@ -90,7 +90,7 @@ def test_an_unknown_argument_is_named_with_those_that_are_known() -> None:
 )
 def test_an_estimator_that_needs_an_argument_says_which_and_how(name: str, needed: str) -> None:
     with pytest.raises(CairnError) as error:
-        made(f"sklearn.{name}")
+        build(f"sklearn.{name}")
     kind = name.rpartition(".")[2]
     assert str(error.value) == (
         f"train.estimator: {kind} needs {needed} in train.arguments; "
@@ -100,7 +100,7 @@ def test_an_estimator_that_needs_an_argument_says_which_and_how(name: str, neede
 
 def test_no_seed_at_all_is_refused() -> None:
     with pytest.raises(CairnError, match="random_state: null"):
-        made(random_state=None)
+        build(random_state=None)
 
 
 def target(classes: tuple[Label, ...]) -> Contract:
@@ -120,20 +120,20 @@ def target(classes: tuple[Label, ...]) -> Contract:
 def test_a_class_is_weighted_by_its_label(
     contract: Contract, weights: dict[Any, float], coded: dict[int, float]
 ) -> None:
-    given = block(class_weight=weights)
-    assert estimators.make(given, contract).class_weight == coded
-    assert given.arguments == {"class_weight": weights}
+    params = train_params(class_weight=weights)
+    assert estimators.build_estimator(params, contract).class_weight == coded
+    assert params.arguments == {"class_weight": weights}
 
 
 @pytest.mark.parametrize("weights", ["balanced", None])
 def test_other_weights_go_to_the_estimator_as_they_are(weights: str | None) -> None:
-    assert made(class_weight=weights).class_weight == weights
+    assert build(class_weight=weights).class_weight == weights
 
 
 @pytest.mark.parametrize("label", ["maybe", 0, 1, "Yes", True])
 def test_the_weight_of_a_class_that_is_none_is_refused_with_the_classes(label: Any) -> None:
     with pytest.raises(CairnError) as error:
-        made(class_weight={"no": 1, label: 2})
+        build(class_weight={"no": 1, label: 2})
     assert str(error.value) == (
         f"train.arguments.class_weight: no class {label!r}; the classes are 'no', 'yes'"
     )
@@ -144,7 +144,7 @@ def test_the_weight_of_a_class_that_is_none_is_refused_with_the_classes(label: A
 )
 def test_where_classes_cannot_be_weighted_it_is_said_what_can(name: str) -> None:
     with pytest.raises(CairnError, match=r"takes no class_weight; .*HistGradientBoosting"):
-        made(f"sklearn.{name}", class_weight="balanced")
+        build(f"sklearn.{name}", class_weight="balanced")
 
 
 WRAPPER = "sklearn.calibration.CalibratedClassifierCV"
@@ -152,19 +152,19 @@ SVC = {"class": "sklearn.svm.LinearSVC", "C": 0.5, "class_weight": {"yes": 2}}
 
 
 def test_a_mapping_with_a_class_is_an_estimator_seeded_and_weighted_alike() -> None:
-    given = block(WRAPPER, estimator=SVC, ensemble=False)
-    found = estimators.make(given, small.CONTRACT)
-    assert isinstance(found.estimator, LinearSVC)
-    inner = found.estimator
+    params = train_params(WRAPPER, estimator=SVC, ensemble=False)
+    result = estimators.build_estimator(params, small.CONTRACT)
+    assert isinstance(result.estimator, LinearSVC)
+    inner = result.estimator
     assert (inner.C, inner.random_state, inner.class_weight) == (0.5, 3, {1: 2})
-    assert given.arguments["estimator"] == SVC
+    assert params.arguments["estimator"] == SVC
 
 
 @pytest.mark.parametrize(("cv", "number"), [({}, 5), ({"cv": None}, 5), ({"cv": 3}, 3)])
 def test_folds_inside_are_shuffled_by_the_seed(cv: dict[str, Any], number: int) -> None:
-    found = made(WRAPPER, estimator=SVC, **cv).cv
-    assert isinstance(found, Folds)
-    assert (found.number, found.seed, found.learns_all) == (number, 3, True)
+    result = build(WRAPPER, estimator=SVC, **cv).cv
+    assert isinstance(result, Folds)
+    assert (result.number, result.seed, result.learns_all) == (number, 3, True)
 
 
 @pytest.mark.parametrize(
@@ -177,25 +177,25 @@ def test_folds_inside_are_shuffled_by_the_seed(cv: dict[str, Any], number: int) 
 def test_what_asks_each_row_once_gets_folds_that_all_rows_are_in(
     name: str, arguments: dict[str, Any]
 ) -> None:
-    assert made(name, **arguments).cv.learns_all is False
+    assert build(name, **arguments).cv.learns_all is False
 
 
 def test_no_folds_that_mean_something_else_stay() -> None:
-    found = made("sklearn.linear_model.RidgeClassifierCV").estimator
-    assert isinstance(found, RidgeClassifierCV)
-    assert found.cv is None
+    result = build("sklearn.linear_model.RidgeClassifierCV").estimator
+    assert isinstance(result, RidgeClassifierCV)
+    assert result.cv is None
 
 
 def test_estimators_in_lists_are_made_with_their_names() -> None:
     pair = [["a", SVC], ["b", {"class": TREE}]]
-    found = made("sklearn.ensemble.StackingClassifier", estimators=pair, cv=4)
-    assert isinstance(found, StackingClassifier)
-    assert [(name, type(inner).__name__) for name, inner in found.estimators] == [
+    result = build("sklearn.ensemble.StackingClassifier", estimators=pair, cv=4)
+    assert isinstance(result, StackingClassifier)
+    assert [(name, type(inner).__name__) for name, inner in result.estimators] == [
         ("a", "LinearSVC"),
         ("b", "DecisionTreeClassifier"),
     ]
-    assert [inner.random_state for _, inner in found.estimators] == [3, 3]
-    assert isinstance(found.final_estimator, LogisticRegression)
+    assert [inner.random_state for _, inner in result.estimators] == [3, 3]
+    assert isinstance(result.final_estimator, LogisticRegression)
 
 
 @pytest.mark.parametrize(
@@ -211,30 +211,32 @@ def test_estimators_in_lists_are_made_with_their_names() -> None:
 )
 def test_what_is_wrong_inside_is_named_with_its_place(inner: dict[str, Any], says: str) -> None:
     with pytest.raises(CairnError) as error:
-        made(WRAPPER, estimator=inner)
+        build(WRAPPER, estimator=inner)
     assert says in str(error.value)
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 @pytest.mark.parametrize("name", [TREE, "sklearn.svm.LinearSVC"])
 def test_an_estimator_is_calibrated_as_the_block_says(name: str, method: str) -> None:
-    given = block(name).model_copy(update={"calibration": method})
-    found = estimators.make(given, small.CONTRACT)
-    assert isinstance(found, CalibratedClassifierCV)
-    assert type(found.estimator).__name__ == name.rpartition(".")[2]
-    assert (found.method, found.estimator.random_state) == (method, 3)
-    assert (found.cv.number, found.cv.seed, found.cv.learns_all) == (5, 3, True)
+    params = train_params(name).model_copy(update={"calibration": method})
+    result = estimators.build_estimator(params, small.CONTRACT)
+    assert isinstance(result, CalibratedClassifierCV)
+    assert type(result.estimator).__name__ == name.rpartition(".")[2]
+    assert (result.method, result.estimator.random_state) == (method, 3)
+    assert (result.cv.number, result.cv.seed, result.cv.learns_all) == (5, 3, True)
 
 
 def test_what_calibrates_itself_is_not_calibrated_twice() -> None:
-    given = block("sklearn.svm.SVC", probability=True)
-    with pytest.raises(CairnError, match=r"train\.calibration: probability: true .* leave it out"):
-        estimators.make(given.model_copy(update={"calibration": "sigmoid"}), small.CONTRACT)
+    params = train_params("sklearn.svm.SVC", probability=True)
+    with pytest.raises(CairnError, match=r"train\.calibration: probability: true .* remove it"):
+        estimators.build_estimator(
+            params.model_copy(update={"calibration": "sigmoid"}), small.CONTRACT
+        )
 
 
 def stopping(name: str, **arguments: Any) -> Any:
-    given = block(name, **arguments).model_copy(update={"early_stopping": 7})
-    return estimators.make(given, small.CONTRACT)
+    params = train_params(name, **arguments).model_copy(update={"early_stopping": 7})
+    return estimators.build_estimator(params, small.CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +250,11 @@ def stopping(name: str, **arguments: Any) -> Any:
 )
 def test_what_is_fitted_step_by_step_is_told_when_to_stop(name: str) -> None:
     arguments = {"loss": "log_loss"} if "SGD" in name else {}
-    found = stopping(name, **arguments)
-    assert (found.n_iter_no_change, found.validation_fraction) == (7, 0.1)
-    assert getattr(found, "early_stopping", True) is True
+    result = stopping(name, **arguments)
+    assert (result.n_iter_no_change, result.validation_fraction) == (7, 0.1)
+    assert getattr(result, "early_stopping", True) is True
     assert stopping(name, **arguments, n_iter_no_change=2).n_iter_no_change == 2
-    assert name in estimators.STOPPING
+    assert name in estimators.EARLY_STOPPING
 
 
 def test_what_cannot_stop_early_is_refused_with_those_that_can() -> None:
@@ -260,37 +262,37 @@ def test_what_cannot_stop_early_is_refused_with_those_that_can() -> None:
         stopping(TREE)
     assert str(error.value) == (
         f"train.early_stopping: {TREE} does not stop early; set null, or take one that does: "
-        f"{', '.join(estimators.STOPPING)}"
+        f"{', '.join(estimators.EARLY_STOPPING)}"
     )
 
 
 def test_a_calibrated_estimator_stops_early_inside() -> None:
-    given = block("sklearn.ensemble.HistGradientBoostingClassifier")
+    params = train_params("sklearn.ensemble.HistGradientBoostingClassifier")
     changes = {"early_stopping": 4, "calibration": "isotonic"}
-    found = estimators.make(given.model_copy(update=changes), small.CONTRACT)
-    assert (found.method, found.estimator.n_iter_no_change) == ("isotonic", 4)
+    result = estimators.build_estimator(params.model_copy(update=changes), small.CONTRACT)
+    assert (result.method, result.estimator.n_iter_no_change) == ("isotonic", 4)
 
 
 def test_folds_that_are_none_are_refused() -> None:
     with pytest.raises(
-        CairnError, match=r"train\.estimator: .* cannot be made: got 1 folds; allowed"
+        CairnError, match=r"train\.estimator: .* cannot be built: got 1 folds; allowed"
     ):
-        made(WRAPPER, estimator=SVC, cv=1)
+        build(WRAPPER, estimator=SVC, cv=1)
 
 
 def test_lightgbm_is_told_to_give_the_same_bits_and_to_be_quiet() -> None:
-    found = made("lightgbm.LGBMClassifier", max_bin=63, n_estimators=5).get_params()
-    assert found["deterministic"] is found["force_col_wise"] is True
-    assert (found["verbosity"], found["max_bin"], found["random_state"]) == (-1, 63, 3)
+    result = build("lightgbm.LGBMClassifier", max_bin=63, n_estimators=5).get_params()
+    assert result["deterministic"] is result["force_col_wise"] is True
+    assert (result["verbosity"], result["max_bin"], result["random_state"]) == (-1, 63, 3)
     with pytest.raises(CairnError, match="LGBMClassifier takes no bins_at_most; it takes"):
-        made("lightgbm.LGBMClassifier", bins_at_most=63)
+        build("lightgbm.LGBMClassifier", bins_at_most=63)
 
 
 def test_without_lightgbm_it_is_said_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['lightgbm'] = None\n"
-        "from tests.cairn.modeling.test_estimators import made\n"
-        "made('lightgbm.LGBMClassifier')"
+        "from tests.cairn.modeling.test_estimators import build\n"
+        "build('lightgbm.LGBMClassifier')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "lightgbm.LGBMClassifier: LightGBM is not installed; run `make install-extras`" in (
@@ -316,21 +318,23 @@ def test_what_compares_columns_wants_them_scaled(
     arguments: dict[str, Any],
     scale: bool,  # noqa: FBT001
 ) -> None:
-    assert estimators.wants_scale(made(name, **arguments)) is scale
+    assert estimators.is_scale_sensitive(build(name, **arguments)) is scale
 
 
 def test_what_asks_an_ensemble_while_it_is_fitted_is_known() -> None:
     forest = "sklearn.ensemble.RandomForestClassifier"
     inner = {"class": forest}
-    assert estimators.asks_an_ensemble(made("sklearn.ensemble.AdaBoostClassifier", estimator=inner))
-    assert not estimators.asks_an_ensemble(made(forest))
-    assert not estimators.asks_an_ensemble(made(WRAPPER, estimator=SVC))
+    assert estimators.has_inner_ensemble(
+        build("sklearn.ensemble.AdaBoostClassifier", estimator=inner)
+    )
+    assert not estimators.has_inner_ensemble(build(forest))
+    assert not estimators.has_inner_ensemble(build(WRAPPER, estimator=SVC))
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=1))
 def test_a_floor_splits_every_float32_as_the_float64_does(values: list[float]) -> None:
     thresholds = np.clip(np.array(values), -3e38, 3e38)
-    floors = estimators.floor(thresholds)
+    floors = alignment.floor_to_float32(thresholds)
     np.testing.assert_array_equal(floors, floors.astype(np.float32))
     assert (floors <= thresholds).all()
     above = np.nextafter(floors.astype(np.float32), np.float32(np.inf)).astype(np.float64)
@@ -350,20 +354,20 @@ def neighbours() -> tuple[Any, Any]:
 def test_thresholds_in_float32_say_the_same_of_every_float32(name: str) -> None:
     rows, classes = neighbours()
     small_bins = {"min_data_in_bin": 1} if "lightgbm" in name else {}
-    fitted = made(name, **small_bins).fit(rows, classes)
-    exact = estimators.exact(fitted)
+    fitted = build(name, **small_bins).fit(rows, classes)
+    exact = alignment.align(fitted)
     assert exact is not fitted
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        said, expected = exact.predict_proba(rows), fitted.predict_proba(rows)
-    np.testing.assert_array_equal(said, expected)
-    assert len(np.unique(said[:, 1])) > 2
+        predictions, expected = exact.predict_proba(rows), fitted.predict_proba(rows)
+    np.testing.assert_array_equal(predictions, expected)
+    assert len(np.unique(predictions[:, 1])) > 2
 
 
 def test_of_estimators_inside_others_the_fitted_ones_are_made_exact() -> None:
     rows, classes = neighbours()
     inner = {"class": "sklearn.ensemble.HistGradientBoostingClassifier", "max_iter": 3}
-    exact = estimators.exact(made(WRAPPER, estimator=inner, cv=2).fit(rows, classes))
+    exact = alignment.align(build(WRAPPER, estimator=inner, cv=2).fit(rows, classes))
     fitted = [each.estimator for each in exact.calibrated_classifiers_]
     assert len(fitted) == 2
     for each in fitted:
@@ -376,9 +380,9 @@ def test_of_estimators_inside_others_the_fitted_ones_are_made_exact() -> None:
 @pytest.mark.parametrize("ensemble", [True, False])
 def test_steps_of_a_calibration_become_slopes(ensemble: bool) -> None:  # noqa: FBT001
     rows, classes = neighbours()
-    fitted = made(WRAPPER, estimator=SVC, method="isotonic", ensemble=ensemble).fit(rows, classes)
+    fitted = build(WRAPPER, estimator=SVC, method="isotonic", ensemble=ensemble).fit(rows, classes)
     before = fitted.predict_proba(rows)
-    exact = estimators.exact(fitted)
+    exact = alignment.align(fitted)
     assert exact is not fitted
     np.testing.assert_array_equal(fitted.predict_proba(rows), before)
     for each in exact.calibrated_classifiers_:
@@ -387,14 +391,14 @@ def test_steps_of_a_calibration_become_slopes(ensemble: bool) -> None:  # noqa: 
 
 
 def test_what_has_no_such_trees_stays_as_it_is() -> None:
-    tree = made().fit([[0.0], [1.0]], [0, 1])
-    assert estimators.exact(tree) is tree
+    tree = build().fit([[0.0], [1.0]], [0, 1])
+    assert alignment.align(tree) is tree
 
 
 def test_a_warning_is_one_line_and_plans_of_a_library_are_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with estimators.quiet("the fit"):
+    with estimators.summarize_warnings("the fit"):
         for _ in range(2):
             warnings.warn("not\nconverged", ConvergenceWarning, stacklevel=1)
         warnings.warn("will go in 2.0", FutureWarning, stacklevel=1)

@@ -12,7 +12,7 @@ from cairn.console import CairnError
 from cairn.contract import Column, Contract, Feature, Target
 from cairn.export import parity
 from cairn.export.onnx import to_onnx
-from cairn.modeling import fitting, search
+from cairn.modeling import candidates, fitting
 from stages import engineering
 from tests import small
 from tests.small import ENGINEERING
@@ -47,11 +47,11 @@ def fit(name: str, changes: dict[str, Any] | None = None, /, **arguments: Any) -
     return fitting.fit(*rows(), CONTRACT, small.LINEAR.model_copy(update=own))
 
 
-def rises(pipeline: Pipeline, place: int) -> NDArray[np.float32]:
+def rises(pipeline: Pipeline, index: int) -> NDArray[np.float32]:
     """How the second class's probability changes along a feature, the others as they are."""
     x, _ = rows(40)
     lines = np.repeat(x, 9, axis=0)
-    lines[:, place] = np.tile(np.linspace(-2, 2, 9), len(x))
+    lines[:, index] = np.tile(np.linspace(-2, 2, 9), len(x))
     return np.diff(pipeline.predict_proba(lines)[:, 1].reshape(len(x), 9), axis=1)
 
 
@@ -83,11 +83,11 @@ def test_a_column_that_is_named_rises_wherever_the_preparation_puts_it(
 def test_a_category_that_is_named_is_split_by_sets(estimator: str, argument: str) -> None:
     pipeline = fit(estimator, **{argument: ["plan"]})
     graph = to_onnx(pipeline, 6)
-    parity.predictions("train", pipeline, graph, rows()[0])
-    given = pipeline[-1].get_params()[argument]
+    parity.verify_predictions("train", pipeline, graph, rows()[0])
+    value = pipeline[-1].get_params()[argument]
     x, _ = rows()
     prepared = pipeline[:-1].transform(x)
-    assert np.asarray(prepared)[:, given].tolist() == x[:, [0]].tolist()
+    assert np.asarray(prepared)[:, value].tolist() == x[:, [0]].tolist()
 
 
 def test_groups_of_columns_may_be_named() -> None:
@@ -112,16 +112,16 @@ def test_names_may_be_values_of_a_search() -> None:
     }
     own = {**small.LINEAR.model_dump(by_alias=True), "estimator": HISTOGRAM, "arguments": {}}
     content = {**own, "search": {**own["search"], **settings}}
-    first, second = search.candidates(type(small.LINEAR).model_validate(content))
-    assert (rises(fitting.fit(*rows(), CONTRACT, first.block), AGE) >= -1e-9).all()
-    assert (rises(fitting.fit(*rows(), CONTRACT, second.block), AGE) <= 1e-9).all()
+    first, second = candidates.list_candidates(type(small.LINEAR).model_validate(content))
+    assert (rises(fitting.fit(*rows(), CONTRACT, first.params), AGE) >= -1e-9).all()
+    assert (rises(fitting.fit(*rows(), CONTRACT, second.params), AGE) <= 1e-9).all()
 
 
 def test_a_feature_of_your_own_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engineering, "engineer", lambda columns: {"twice": columns["age"] * 2})
     x, y = rows()
     twice = transform.engineer({"age": x[:, AGE]}, CONTRACT, ENGINEERING)["twice"]
-    block = small.LINEAR.model_copy(
+    train_params = small.LINEAR.model_copy(
         update={
             "estimator": HISTOGRAM,
             "arguments": {"max_iter": 5, "monotonic_cst": {"twice": 1, "age": 1}},
@@ -129,7 +129,7 @@ def test_a_feature_of_your_own_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch
     )
     own = Feature(name="twice", column=None)
     contract = CONTRACT.model_copy(update={"features": (*CONTRACT.own, own)})
-    pipeline = fitting.fit(np.column_stack([x, twice]), y, contract, block)
+    pipeline = fitting.fit(np.column_stack([x, twice]), y, contract, train_params)
     assert pipeline[-1].monotonic_cst.count(1) == 2
 
 
@@ -142,7 +142,7 @@ def test_a_feature_of_your_own_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch
         ),
         (
             {"monotonic_cst": {"since": 1}},
-            "'since' is several features; name one of them: since_year, since_month",
+            "'since' makes several features; name one of them: since_year, since_month",
         ),
         ({"monotonic_cst": ["age"]}, "by name it is a mapping such as {plan: 1}"),
         ({"categorical_features": {"plan": 1}}, "allowed: a list of columns, such as [plan]"),
@@ -158,7 +158,7 @@ def test_a_name_that_is_none_is_an_error_that_lists_them(
 
 
 def test_a_category_that_became_columns_says_what_to_do() -> None:
-    with pytest.raises(CairnError, match=r"has as 3 columns; set train\.encode to ordinal"):
+    with pytest.raises(CairnError, match=r"sees as 3 columns; set train\.encode to ordinal"):
         fit(HISTOGRAM, {"encode": "one_hot"}, categorical_features=["plan"])
 
 

@@ -22,24 +22,24 @@ TREE = "sklearn.tree.DecisionTreeClassifier"
 LINEAR = "sklearn.linear_model.LogisticRegression"
 
 
-def block(estimator: str = TREE, /, scale: Any = "auto", **arguments: Any) -> Train:
+def train_params(estimator: str = TREE, /, scale: Any = "auto", **arguments: Any) -> Train:
     own = {"estimator": estimator, "arguments": arguments, "scale": scale, "seed": 3}
     return small.LINEAR.model_copy(update=own)
 
 
-def fit(given: Train) -> Pipeline:
-    """A Pipeline of the small table."""
+def fit(params: Train) -> Pipeline:
+    """Fit a Pipeline to the small table."""
     fitted = small.fitted()
-    return fitting.fit(fitted.features, fitted.classes, small.CONTRACT, given)
+    return fitting.fit(fitted.features, fitted.classes, small.CONTRACT, params)
 
 
 def test_a_heavier_class_is_said_more_often() -> None:
     fitted = small.fitted()
-    said = {
-        label: fit(block(LINEAR, class_weight={label: 100})).predict(fitted.features).sum()
+    predictions = {
+        label: fit(train_params(LINEAR, class_weight={label: 100})).predict(fitted.features).sum()
         for label in ("no", "yes")
     }
-    assert said["no"] < fitted.classes.sum() < said["yes"]
+    assert predictions["no"] < fitted.classes.sum() < predictions["yes"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_an_argument_that_the_fit_refuses_is_the_user_s_to_mend(
     name: str, arguments: dict[str, Any]
 ) -> None:
     with pytest.raises(CairnError) as error:
-        fit(block(name, **arguments))
+        fit(train_params(name, **arguments))
     assert str(error.value).startswith(f"train.estimator: {name} cannot be fitted: ")
     assert len(str(error.value).splitlines()) == 1
 
@@ -88,49 +88,49 @@ def test_the_bits_of_a_model_depend_on_no_count_of_threads(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, classes, contract = many()
-    made = set()
+    digests = set()
     for threads in (1, 2, 3):
         monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         with threadpool_limits(threads), joblib.parallel_config("threading", n_jobs=threads):
-            pipeline = fitting.fit(rows, classes, contract, block(name, **FORESTS[name]))
-        said = parity.predictions("train", pipeline, to_onnx(pipeline, 5), rows)
+            pipeline = fitting.fit(rows, classes, contract, train_params(name, **FORESTS[name]))
+        predictions = parity.verify_predictions("train", pipeline, to_onnx(pipeline, 5), rows)
         joblib.dump(pipeline, tmp_path / "pipeline")
-        made.add((joblib.hash((tmp_path / "pipeline").read_bytes()), joblib.hash(said)))
-    assert len(made) == 1
+        digests.add((joblib.hash((tmp_path / "pipeline").read_bytes()), joblib.hash(predictions)))
+    assert len(digests) == 1
 
 
 def test_fit_is_reproducible_and_changes_nothing_that_it_is_given() -> None:
     fitted = small.fitted()
     before = fitted.features.copy()
-    one, two = (fit(block(next(iter(FORESTS)), n_estimators=5)) for _ in range(2))
+    one, two = (fit(train_params(next(iter(FORESTS)), n_estimators=5)) for _ in range(2))
     np.testing.assert_array_equal(
         one.predict_proba(fitted.features), two.predict_proba(fitted.features)
     )
     np.testing.assert_array_equal(fitted.features, before)
 
 
-@pytest.mark.parametrize("place", [1, 4])
-def test_a_column_without_a_value_among_the_training_rows_is_a_feature_still(place: int) -> None:
-    column = small.CONTRACT.columns[place]
+@pytest.mark.parametrize("index", [1, 4])
+def test_a_column_without_a_value_among_the_training_rows_is_a_feature_still(index: int) -> None:
+    column = small.CONTRACT.columns[index]
     contract = Contract(columns=(column,), target=small.CONTRACT.target)
     gone: NDArray[np.float32] = np.full((10, 1), np.nan, dtype=np.float32)
-    pipeline = fitting.fit(gone, np.arange(10) % 2, contract, block())
+    pipeline = fitting.fit(gone, np.arange(10) % 2, contract, train_params())
     assert pipeline[-1].n_features_in_ == 1
     later: NDArray[np.float32] = np.array([[1], [np.nan]], dtype=np.float32)
-    said = parity.predictions("test", pipeline, to_onnx(pipeline, 1), later)
-    assert len(said.labels) == 2
+    predictions = parity.verify_predictions("test", pipeline, to_onnx(pipeline, 1), later)
+    assert len(predictions.labels) == 2
 
 
 def diverged(**arguments: Any) -> tuple[Pipeline, NDArray[np.float32], NDArray[np.int64]]:
     fitted = small.fitted()
-    block = small.LINEAR.model_copy(
+    train_params = small.LINEAR.model_copy(
         update={
             "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
             "arguments": {"max_iter": 10, "min_samples_leaf": 2, **arguments},
         }
     )
-    pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, block)
+    pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, train_params)
     return pipeline, fitted.features, fitted.classes
 
 
@@ -170,35 +170,37 @@ def few(classes: list[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         ("sklearn.neural_network.MLPClassifier", {"max_iter": 10}),
     ],
 )
-def test_too_few_rows_to_keep_aside_are_fitted_without_stopping(
+def test_too_few_rows_to_hold_out_are_fitted_without_stopping(
     name: str, arguments: dict[str, Any]
 ) -> None:
-    given = block(name, **arguments).model_copy(update={"early_stopping": 3})
+    params = train_params(name, **arguments).model_copy(update={"early_stopping": 3})
     features, classes = few([0] * 20 + [1])
-    fitted = fitting.fit(features, classes, small.CONTRACT, given)
+    fitted = fitting.fit(features, classes, small.CONTRACT, params)
     assert set(fitted.predict(features)) <= {0, 1}
-    (note,) = fitting.notes(given, fitted, features, classes)
-    assert note.startswith("train.early_stopping is left out")
+    (note,) = fitting.collect_notes(params, fitted, features, classes)
+    assert note.startswith("train.early_stopping has no effect")
     enough = few([0, 1] * 30)
-    whole = fitting.fit(*enough, small.CONTRACT, given)
-    assert fitting.notes(given, whole, *enough) == []
+    expected = fitting.fit(*enough, small.CONTRACT, params)
+    assert fitting.collect_notes(params, expected, *enough) == []
 
 
 def test_what_is_wrong_with_an_estimator_is_still_said_of_it() -> None:
-    given = block("sklearn.neural_network.MLPClassifier", hidden_layer_sizes=[-1])
+    params = train_params("sklearn.neural_network.MLPClassifier", hidden_layer_sizes=[-1])
     with pytest.raises(CairnError, match="hidden_layer_sizes"):
         fitting.fit(
-            *few([0] * 20 + [1]), small.CONTRACT, given.model_copy(update={"early_stopping": 3})
+            *few([0] * 20 + [1]), small.CONTRACT, params.model_copy(update={"early_stopping": 3})
         )
 
 
 @pytest.mark.parametrize(
-    ("classes", "said"),
+    ("classes", "predictions"),
     [([0] * 20 + [1], "on the rows that the model learned from"), ([0, 1] * 10, "")],
 )
-def test_calibration_of_a_class_of_one_row_is_done_and_said(classes: list[int], said: str) -> None:
-    given = block("sklearn.svm.LinearSVC")
-    fitted = fitting.fit(*few(classes), small.CONTRACT, given)
-    notes = fitting.notes(given, fitted, *few(classes))
-    assert len(notes) == bool(said)
-    assert all(said in note for note in notes)
+def test_calibration_of_a_class_of_one_row_is_done_and_said(
+    classes: list[int], predictions: str
+) -> None:
+    params = train_params("sklearn.svm.LinearSVC")
+    fitted = fitting.fit(*few(classes), small.CONTRACT, params)
+    notes = fitting.collect_notes(params, fitted, *few(classes))
+    assert len(notes) == bool(predictions)
+    assert all(predictions in note for note in notes)

@@ -20,16 +20,16 @@ def features(groups: Any) -> NDArray[np.float32]:
 
 
 def splits(folds: Folds, groups: Any, classes: Any) -> list[tuple[Any, Any]]:
-    found = list(folds.split(features(groups), np.array(classes)))
-    assert len(found) == folds.get_n_splits(features(groups), np.array(classes))
-    return found
+    result = list(folds.split(features(groups), np.array(classes)))
+    assert len(result) == folds.get_n_splits(features(groups), np.array(classes))
+    return result
 
 
 @pytest.mark.parametrize("classes", [[0, 1] * 30, [0] * 50 + [1] * 6, list(range(4)) * 10])
 def test_without_copies_they_are_scikit_learn_s(classes: list[int]) -> None:
-    found = splits(Folds(5, seed=3), range(len(classes)), classes)
+    result = splits(Folds(5, seed=3), range(len(classes)), classes)
     plain = StratifiedKFold(5, shuffle=True, random_state=3).split(classes, classes)
-    for (train, test), (their_train, their_test) in zip(found, plain, strict=True):
+    for (train, test), (their_train, their_test) in zip(result, plain, strict=True):
         np.testing.assert_array_equal(train, their_train)
         np.testing.assert_array_equal(test, their_test)
 
@@ -38,9 +38,9 @@ def test_one_state_goes_on_as_in_scikit_learn() -> None:
     ours, theirs = np.random.RandomState(0), np.random.RandomState(0)
     classes = np.array([0, 1] * 20)
     for _ in range(2):
-        found = splits(Folds(4, seed=ours), range(40), classes)
+        result = splits(Folds(4, seed=ours), range(40), classes)
         plain = StratifiedKFold(4, shuffle=True, random_state=theirs).split(classes, classes)
-        for (_, test), (_, their_test) in zip(found, plain, strict=True):
+        for (_, test), (_, their_test) in zip(result, plain, strict=True):
             np.testing.assert_array_equal(test, their_test)
 
 
@@ -75,17 +75,17 @@ def test_each_fold_has_its_share_within_the_largest_group() -> None:
     groups = np.repeat(np.arange(120), sizes)
     classes = np.repeat(np.arange(120) % 3, sizes)
     for _, test in splits(Folds(5, seed=1), groups, classes):
-        shares = np.bincount(classes[test]) - np.bincount(classes) / 5
-        assert np.abs(shares).max() <= 5
+        probabilities = np.bincount(classes[test]) - np.bincount(classes) / 5
+        assert np.abs(probabilities).max() <= 5
 
 
 def test_the_rarest_class_says_how_many_folds_there_are() -> None:
     """Six rows of class 1, but three that differ; one of class 2 stays among the training rows."""
     groups = [*range(20), *[20, 21, 22] * 2, 23]
     classes = [0] * 20 + [1] * 6 + [2]
-    found = splits(Folds(5, seed=0), groups, classes)
-    assert len(found) == 3
-    for train, test in found:
+    result = splits(Folds(5, seed=0), groups, classes)
+    assert len(result) == 3
+    for train, test in result:
         assert set(np.array(classes)[test]) == {0, 1}
         assert 2 in np.array(classes)[train]
 

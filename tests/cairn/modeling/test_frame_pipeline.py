@@ -18,7 +18,7 @@ from sklearn.metrics import get_scorer
 from cairn import inference
 from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold
-from cairn.modeling.frame_pipeline import FramePipeline, matrix, names
+from cairn.modeling.frame_pipeline import FramePipeline, build_matrix, match_names
 from cairn.transform import to_matrix
 from service.inference.rows import Reader
 from tests import small
@@ -30,7 +30,7 @@ HEADERS = {"opened": "opened on", "area": "area (m2)", "colour": "col.our", "fla
 
 
 def kept(**target: Any) -> FramePipeline:
-    """The model of FULL, its columns under other headers."""
+    """Build the model of FULL, its columns under other headers."""
     columns = tuple(
         column.model_copy(update={"header": HEADERS.get(column.name)})
         for column in small.FULL.columns
@@ -44,7 +44,7 @@ def frame() -> pd.DataFrame:
 
 
 def onnx() -> inference.Predictions:
-    """What the service says of the same rows."""
+    """Predict the same rows as the service does."""
     rows = [[row[name] for name in small.FULL.names] for row in small.full_rows()]
     return inference.predict(
         inference.session(small.full().graph), to_matrix(rows, small.FULL, ENGINEERING)
@@ -52,11 +52,11 @@ def onnx() -> inference.Predictions:
 
 
 def test_a_frame_gets_the_labels_and_probabilities_of_the_service() -> None:
-    said, model = onnx(), kept()
+    predictions, model = onnx(), kept()
     assert model.classes_.tolist() == ["no", "yes"]
-    assert model.predict(frame()).tolist() == [("no", "yes")[code] for code in said.labels]
-    np.testing.assert_allclose(model.predict_proba(frame()), said.probabilities, atol=1e-6)
-    assert set(said.labels.tolist()) == {0, 1}
+    assert model.predict(frame()).tolist() == [("no", "yes")[code] for code in predictions.labels]
+    np.testing.assert_allclose(model.predict_proba(frame()), predictions.probabilities, atol=1e-6)
+    assert set(predictions.labels.tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -96,15 +96,15 @@ def test_whatever_form_pandas_gives_a_row_the_answer_is_the_same(change: Any) ->
 
 def test_headers_are_known_that_make_the_names_of_the_contract() -> None:
     columns = [
-        Column(name=name, header=given, kind="number")
-        for name, given in (("mean_area", None), ("x", None), ("x_2", "x"), ("avg_age", "avg(age)"))
+        Column(name=name, header=label, kind="number")
+        for name, label in (("mean_area", None), ("x", None), ("x_2", "x"), ("avg_age", "avg(age)"))
     ]
     contract = Contract(columns=tuple(columns), target=Target(name="y", classes=(0, 1)))
     labels = ["avg(age)", "mean area (cm2)", "x", "note", "x.1"]
-    assert names(labels, contract) == ["avg_age", "mean_area", "x", "note", "x_2"]
+    assert match_names(labels, contract) == ["avg_age", "mean_area", "x", "note", "x_2"]
     twice = [Column(name=name, header="a b", kind="number") for name in ("a_b", "a_b_2")]
     contract = Contract(columns=tuple(twice), target=Target(name="y", classes=(0, 1)))
-    assert names(["a b.1", "a b"], contract) == ["a_b_2", "a_b"]
+    assert match_names(["a b.1", "a b"], contract) == ["a_b_2", "a_b"]
 
 
 def test_nothing_that_is_given_is_changed() -> None:
@@ -115,8 +115,8 @@ def test_nothing_that_is_given_is_changed() -> None:
 
 def test_a_threshold_decides_as_in_the_service() -> None:
     threshold = Threshold(label="yes", value=0.9)
-    model, said = kept(threshold=threshold), onnx().decided(1, 0.9)
-    assert model.predict(frame()).tolist() == [("no", "yes")[code] for code in said.labels]
+    model, predictions = kept(threshold=threshold), onnx().decided(1, 0.9)
+    assert model.predict(frame()).tolist() == [("no", "yes")[code] for code in predictions.labels]
     assert model.predict(frame()).tolist() != kept().predict(frame()).tolist()
 
 
@@ -136,7 +136,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert text.startswith("the rows have no 'opened on'; they have 'born', 'area', ")
     assert "flag?: got 'maybe' in row 2; allowed: true or false" in text
     assert "size: got 'big' in row 1, 'big' in row 3, 'big' in row 4 and 1 more; allowed: " in text
-    assert "area (m2): got nan in row 0; allowed: a value, for none may be missing" in text
+    assert "area (m2): got nan in row 0; allowed: a value; none may be missing" in text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_texts_are_cleaned_as_the_service_cleans_them(
     column: Column, value: str, code: float
 ) -> None:
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
-    [[offline]] = matrix(pd.DataFrame({"x": [value]}), contract, ENGINEERING)
+    [[offline]] = build_matrix(pd.DataFrame({"x": [value]}), contract, ENGINEERING)
     np.testing.assert_array_equal(offline, np.float32(code))
     body = json.dumps({"records": [{"x": value}]}).encode()
     [[online]] = to_matrix(Reader(contract).read(body).values, contract, ENGINEERING)
@@ -215,7 +215,7 @@ def test_texts_are_read_by_the_format_of_their_column() -> None:
 
 def test_columns_that_stand_twice_are_refused() -> None:
     rows = frame().assign(**{"area (m2)": 1.0})
-    with pytest.raises(CairnError, match="the column 'area' stands in the rows twice"):
+    with pytest.raises(CairnError, match="the rows have the column 'area' twice"):
         kept().predict(rows)
 
 

@@ -22,9 +22,9 @@ def fitted(rows: list[tuple[float, int]]) -> IsotonicRegression:
 @given(ROWS)
 def test_it_rises_slowly_and_is_never_sure(rows: list[tuple[float, int]]) -> None:
     plain = fitted(rows)
-    width = isotonic.window(plain.X_thresholds_)
-    found = isotonic.gentle(plain)
-    x, y = found.X_thresholds_, found.y_thresholds_
+    width = isotonic.measure_window(plain.X_thresholds_)
+    result = isotonic.smooth(plain)
+    x, y = result.X_thresholds_, result.y_thresholds_
     assert (np.diff(x) > 0).all()
     assert (np.diff(y) >= 0).all()
     assert 0 < y[0] <= y[-1] < 1
@@ -33,38 +33,41 @@ def test_it_rises_slowly_and_is_never_sure(rows: list[tuple[float, int]]) -> Non
 
 
 def test_a_step_becomes_a_slope_and_the_rest_stays() -> None:
-    found = isotonic.gentle(fitted([(-8, 0), (-2, 0), (2, 0), (2.0001, 1), (8, 1)]))
-    width = isotonic.window(np.array([-8, 2, 2.0001, 8]))
+    result = isotonic.smooth(fitted([(-8, 0), (-2, 0), (2, 0), (2.0001, 1), (8, 1)]))
+    width = isotonic.measure_window(np.array([-8, 2, 2.0001, 8]))
     asked = [-9, 0, 2 - width / 2, 2.00005, 2.0001 + width / 2, 7, 99]
-    low, high = isotonic.LEAST, 1 - isotonic.LEAST
-    assert found.predict(asked).tolist() == pytest.approx([low, low, low, 0.5, high, high, high])
+    low, high = isotonic.LOWEST, 1 - isotonic.LOWEST
+    assert result.predict(asked).tolist() == pytest.approx([low, low, low, 0.5, high, high, high])
 
 
 @given(ROWS)
 def test_it_says_what_its_points_say_and_stays_level_beyond_them(
     rows: list[tuple[float, int]],
 ) -> None:
-    found = isotonic.gentle(fitted(rows))
-    x, y = found.X_thresholds_, found.y_thresholds_
+    result = isotonic.smooth(fitted(rows))
+    x, y = result.X_thresholds_, result.y_thresholds_
     asked = np.concatenate([x, (x[1:] + x[:-1]) / 2, [x[0] - 5, x[-1] + 5]])
-    np.testing.assert_allclose(found.predict(asked), np.interp(asked, x, y), atol=1e-12)
+    np.testing.assert_allclose(result.predict(asked), np.interp(asked, x, y), atol=1e-12)
 
 
 def test_what_was_fitted_stays_as_it_is() -> None:
     plain = fitted([(0, 0), (1, 1), (1.0001, 0), (2, 1)])
     before = plain.predict([0.5, 1.5]).tolist()
-    isotonic.gentle(plain)
+    isotonic.smooth(plain)
     assert plain.predict([0.5, 1.5]).tolist() == before
 
 
 def test_what_is_rare_stays_so() -> None:
-    assert isotonic.inside(np.array([0, 0.0004, 0.5])).tolist() == [0.0002, 0.0004, 0.5]
-    assert isotonic.inside(np.array([0.0, 1])).tolist() == [isotonic.LEAST, 1 - isotonic.LEAST]
+    assert isotonic.clip_inside(np.array([0, 0.0004, 0.5])).tolist() == [0.0002, 0.0004, 0.5]
+    assert isotonic.clip_inside(np.array([0.0, 1])).tolist() == [
+        isotonic.LOWEST,
+        1 - isotonic.LOWEST,
+    ]
 
 
 def test_one_level_is_one_point() -> None:
-    found = isotonic.gentle(fitted([(0, 1), (1, 0)]))
-    assert found.predict([-9, 0.5, 9]).tolist() == [0.5, 0.5, 0.5]
+    result = isotonic.smooth(fitted([(0, 1), (1, 0)]))
+    assert result.predict([-9, 0.5, 9]).tolist() == [0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -73,7 +76,7 @@ def test_it_fits_other_rows_better_than_steps_do(seed: int) -> None:
     scores = random.normal(scale=2, size=2000)
     truth = (random.random(2000) < 1 / (1 + np.exp(-scores))).astype(int)
     steps = IsotonicRegression(out_of_bounds="clip").fit(scores[:1000], truth[:1000])
-    slopes = isotonic.gentle(steps)
+    slopes = isotonic.smooth(steps)
     others = scores[1000:]
     assert log_loss(truth[1000:], slopes.predict(others)) < log_loss(
         truth[1000:], steps.predict(others)

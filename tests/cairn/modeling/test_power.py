@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from cairn import inference
-from cairn.export.onnx import TOLERANCE, to_onnx
+from cairn.export.onnx import to_onnx
+from cairn.export.parity import TOLERANCE
 from cairn.modeling.power import FARTHEST, Power
 from tests import small
 
@@ -37,38 +38,38 @@ def column(name: str) -> NDArray[np.float32]:
 
 
 def graph(power: Power) -> Any:
-    """An ONNX Runtime session of the step alone."""
+    """Open an ONNX Runtime session of the step by itself."""
     from skl2onnx import convert_sklearn  # noqa: PLC0415 - slow to import
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
 
     from cairn.export import converters  # noqa: PLC0415
 
     converters.register()
-    made = convert_sklearn(
+    estimator = convert_sklearn(
         power, initial_types=[(inference.INPUT, FloatTensorType([None, len(power.lambdas_)]))]
     )
-    return inference.session(made.SerializeToString())
+    return inference.session(estimator.SerializeToString())
 
 
-def said(session: Any, rows: NDArray[np.float32]) -> Any:
+def predict(session: Any, rows: NDArray[np.float32]) -> Any:
     return session.run(None, {inference.INPUT: rows})[0]
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_column_gets_mean_0_and_variance_1_and_keeps_its_order(name: str) -> None:
     rows = column(name)
-    found = Power().fit_transform(rows)
-    assert found.dtype == np.float32
-    assert found.mean() == pytest.approx(0, abs=1e-5)
-    assert found.std() == pytest.approx(0.0 if name == "one value" else 1.0, abs=1e-5)
+    result = Power().fit_transform(rows)
+    assert result.dtype == np.float32
+    assert result.mean() == pytest.approx(0, abs=1e-5)
+    assert result.std() == pytest.approx(0.0 if name == "one value" else 1.0, abs=1e-5)
     order = rows[:, 0].argsort(kind="stable")
-    assert (np.diff(found[order, 0]) >= 0).all()
+    assert (np.diff(result[order, 0]) >= 0).all()
 
 
 @pytest.mark.parametrize("name", ["long tail", "long tail below", "tiny", "huge"])
 def test_a_long_tail_becomes_short(name: str) -> None:
-    found = Power().fit_transform(column(name))
-    assert abs(stats.skew(found[:, 0])) < 0.5 < abs(stats.skew(column(name)[:, 0].astype(float)))
+    result = Power().fit_transform(column(name))
+    assert abs(stats.skew(result[:, 0])) < 0.5 < abs(stats.skew(column(name)[:, 0].astype(float)))
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -79,12 +80,12 @@ def test_onnx_says_the_same_of_rows_near_and_far(name: str) -> None:
     expected = power.transform(rows)
     assert np.isfinite(expected).all()
     assert np.abs(expected).max() <= FARTHEST
-    np.testing.assert_allclose(said(graph(power), rows), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(predict(graph(power), rows), expected, rtol=1e-6, atol=1e-6)
 
 
 @cache
 def long() -> tuple[Power, Any]:
-    """A step and its session, once for all examples."""
+    """Build a step and its session, once for all examples."""
     power = Power().fit(column("long tail"))
     return power, graph(power)
 
@@ -93,7 +94,7 @@ def long() -> tuple[Power, Any]:
 def test_onnx_says_the_same_of_any_number(value: float) -> None:
     power, session = long()
     rows = np.array([[value]], dtype=np.float32)
-    np.testing.assert_allclose(said(session, rows), power.transform(rows), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(predict(session, rows), power.transform(rows), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("exponent", [0, 1e-20, 1e-12, 1, 2 - 1e-12, 2, -40, 40])
@@ -101,14 +102,14 @@ def test_onnx_says_the_same_of_any_power(exponent: float) -> None:
     power = Power().fit(column("even"))
     power.lambdas_ = np.array([float(exponent)])
     rows = np.linspace(-4, 4, 801, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(said(graph(power), rows), power.transform(rows), rtol=2e-6)
+    np.testing.assert_allclose(predict(graph(power), rows), power.transform(rows), rtol=2e-6)
 
 
 def test_what_is_missing_stays_missing() -> None:
     rows = np.array([[1], [np.nan], [3], [40]], dtype=np.float32)
     power = Power().fit(rows)
-    for found in (power.transform(rows), said(graph(power), rows)):
-        assert np.isnan(found[:, 0]).tolist() == [False, True, False, False]
+    for result in (power.transform(rows), predict(graph(power), rows)):
+        assert np.isnan(result[:, 0]).tolist() == [False, True, False, False]
 
 
 def test_the_rows_that_come_in_are_not_changed() -> None:

@@ -25,7 +25,7 @@ LINEAR = LogisticRegression()
 GONE = np.nan
 
 
-def block(**changes: Any) -> Train:
+def train_params(**changes: Any) -> Train:
     return small.LINEAR.model_copy(update={"scale": "auto", **changes})
 
 
@@ -38,12 +38,12 @@ def matrix(*rows: list[float]) -> NDArray[np.float32]:
 
 
 def steps(features: NDArray[np.float32], columns: Contract, model: Any, **changes: Any) -> Any:
-    """The steps before the estimator, by the features that they take."""
-    found = preprocessing.prepare(features, columns, block(**changes), model)
+    """Map the steps before the estimator to the features that they take."""
+    result = preprocessing.prepare(features, columns, train_params(**changes), model)
     return {
-        name: (places, inner if inner == "passthrough" else [step for step, _ in inner.steps])
-        for _, transformer in found
-        for name, inner, places in transformer.transformers
+        name: (indices, inner if inner == "passthrough" else [step for step, _ in inner.steps])
+        for _, transformer in result
+        for name, inner, indices in transformer.transformers
     }
 
 
@@ -54,11 +54,11 @@ def prepared(
     later: NDArray[np.float32] | None = None,
     **changes: Any,
 ) -> Any:
-    """What the estimator gets of later rows, or of the training rows themselves."""
-    ((_, found),) = preprocessing.prepare(features, columns, block(**changes), model)
-    assert isinstance(found, ColumnTransformer)
-    found.fit(features)
-    return found.transform(features if later is None else later).tolist()
+    """Transform later rows, or the training rows themselves, as the estimator gets them."""
+    ((_, result),) = preprocessing.prepare(features, columns, train_params(**changes), model)
+    assert isinstance(result, ColumnTransformer)
+    result.fit(features)
+    return result.transform(features if later is None else later).tolist()
 
 
 WHOLE, HOLES = matrix([1, 2], [3, 4]), matrix([1, GONE], [3, 4])
@@ -84,9 +84,9 @@ def test_numbers_are_scaled_where_the_estimator_wants_it_or_the_user(
     model: Any,
     scaled: bool,  # noqa: FBT001
 ) -> None:
-    found = steps(WHOLE, contract(NUMBER, FLAG), model, scale=scale)
+    result = steps(WHOLE, contract(NUMBER, FLAG), model, scale=scale)
     step = "power" if scale == "power" else "standardscaler"
-    assert found == ({"numbers": ([0, 1], [step])} if scaled else {})
+    assert result == ({"numbers": ([0, 1], [step])} if scaled else {})
 
 
 def test_a_feature_is_imputed_where_it_is_missing_or_may_be() -> None:
@@ -103,19 +103,19 @@ def test_a_feature_is_imputed_where_it_is_missing_or_may_be() -> None:
 def test_powers_are_taken_of_numbers_alone_and_of_what_was_imputed() -> None:
     rows = matrix([1, 5, 0], [3, GONE, 1], [900, 7, 2])
     columns = contract(NUMBER, GAPS, COLOUR)
-    found = steps(rows, columns, FOREST, scale="power")
-    assert (found["numbers"], found["gaps"]) == (
+    result = steps(rows, columns, FOREST, scale="power")
+    assert (result["numbers"], result["gaps"]) == (
         ([0], ["power"]),
         ([1], ["simpleimputer", "power"]),
     )
-    assert found["categories"][0] == [2]
+    assert result["categories"][0] == [2]
     scaled = prepared(rows, columns, FOREST, scale="power")
     assert np.mean(scaled, axis=0)[:2] == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_a_feature_that_is_engineered_may_always_be_missing() -> None:
-    found = steps(matrix([1, 2, 3], [3, 4, 5]), contract(NUMBER, FLAG), FOREST)
-    assert found == {"numbers": ([0, 1], "passthrough"), "gaps": ([2], ["simpleimputer"])}
+    result = steps(matrix([1, 2, 3], [3, 4, 5]), contract(NUMBER, FLAG), FOREST)
+    assert result == {"numbers": ([0, 1], "passthrough"), "gaps": ([2], ["simpleimputer"])}
 
 
 def test_what_was_missing_goes_to_boosted_histograms_and_is_imputed_where_it_never_was() -> None:
@@ -154,43 +154,43 @@ def test_a_rare_category_is_taken_for_an_unknown_one() -> None:
 
 @pytest.mark.parametrize(("encode", "model"), [("ordinal", FOREST), ("auto", BOOSTED)])
 def test_a_category_s_place_is_a_number_and_so_is_a_missing_one(encode: Any, model: Any) -> None:
-    found = prepared(CODES, contract(COLOUR), model, ASKED, encode=encode)
-    assert found == [[0], [1], [2], [3], [-1]]
+    result = prepared(CODES, contract(COLOUR), model, ASKED, encode=encode)
+    assert result == [[0], [1], [2], [3], [-1]]
 
 
 def test_rare_places_are_one_that_no_other_has() -> None:
-    found = prepared(CODES, contract(COLOUR), BOOSTED, ASKED, rare=0.2)
-    assert found == [[1], [2], [2], [2], [0]]
+    result = prepared(CODES, contract(COLOUR), BOOSTED, ASKED, rare=0.2)
+    assert result == [[1], [2], [2], [2], [0]]
 
 
 def test_boosted_histograms_take_columns_if_the_user_says() -> None:
-    found = prepared(CODES, contract(COLOUR), BOOSTED, ASKED, encode="one_hot")
-    assert len(found[0]) == 3
+    result = prepared(CODES, contract(COLOUR), BOOSTED, ASKED, encode="one_hot")
+    assert len(result[0]) == 3
 
 
 def test_a_column_all_of_whose_categories_are_rare_is_left_out() -> None:
     rows = matrix([0, 1], [1, 2], [2, 3])
-    found = steps(rows, contract(COLOUR, NUMBER), FOREST, rare=0.5)
-    assert found == {"numbers": ([1], "passthrough")}
+    result = steps(rows, contract(COLOUR, NUMBER), FOREST, rare=0.5)
+    assert result == {"numbers": ([1], "passthrough")}
     with pytest.raises(CairnError, match=r"train\.rare: 0\.5 makes every category rare"):
         steps(rows[:, :1], contract(COLOUR), FOREST, rare=0.5)
 
 
 def test_what_is_prepared_is_float32() -> None:
-    ((_, found),) = preprocessing.prepare(CODES, contract(COLOUR), block(), FOREST)
-    assert found.fit_transform(CODES).dtype == np.float32
+    ((_, result),) = preprocessing.prepare(CODES, contract(COLOUR), train_params(), FOREST)
+    assert result.fit_transform(CODES).dtype == np.float32
 
 
 def test_missing_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preprocessing, "BLOCK", 2)
+    monkeypatch.setattr(preprocessing, "BATCH", 2)
     rows = np.zeros((5, 3), dtype=np.float32)
     rows[4, 1] = GONE
-    assert preprocessing.missing(rows).tolist() == [False, True, False]
+    assert preprocessing.find_missing(rows).tolist() == [False, True, False]
 
 
 def test_without_a_category_there_is_nothing_to_encode_by_place() -> None:
     numbers = Contract(columns=small.CONTRACT.columns[:1], target=small.CONTRACT.target)
-    block = small.LINEAR.model_copy(update={"encode": "ordinal", "rare": 0.1})
+    train_params = small.LINEAR.model_copy(update={"encode": "ordinal", "rare": 0.1})
     rows: NDArray[np.float32] = np.array([[1], [2]], dtype=np.float32)
-    [(_, made)] = preprocessing.prepare(rows, numbers, block, LogisticRegression())
-    assert made.fit_transform(rows).ravel().tolist() == [-1, 1]
+    [(_, estimator)] = preprocessing.prepare(rows, numbers, train_params, LogisticRegression())
+    assert estimator.fit_transform(rows).ravel().tolist() == [-1, 1]

@@ -35,7 +35,7 @@ def test_git_answers_in_text_or_bytes() -> None:
 
 def test_without_git_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CairnError, match="there is no git here; install it"):
+    with pytest.raises(CairnError, match="git is not installed; install it"):
         commands.git("--version")
 
 

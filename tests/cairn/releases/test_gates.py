@@ -6,7 +6,7 @@ import pytest
 from cairn import inference
 from cairn.params.gates import Against, Gates
 from cairn.releases import comparison, gates
-from cairn.releases.comparison import Difference, Rival
+from cairn.releases.comparison import Model, ScoreDifference
 from cairn.releases.gates import Gate
 from cairn.releases.text import NONE
 from tests import small
@@ -23,7 +23,7 @@ def against(metric: str, rule: str, may_lose: float = 0.0) -> Against:
 
 
 @pytest.mark.parametrize(
-    ("block", "failure"),
+    ("params", "failure"),
     [
         (Gates(minimum={"roc_auc": 0.93}), None),
         (Gates(minimum={"roc_auc": 0.95}), "roc_auc 0.9300 is 0.02 under 0.95"),
@@ -33,22 +33,22 @@ def against(metric: str, rule: str, may_lose: float = 0.0) -> Against:
     ],
 )
 def test_a_score_is_at_least_and_a_loss_at_most_what_is_asked(
-    block: Gates, failure: str | None
+    params: Gates, failure: str | None
 ) -> None:
-    [gate] = gates.absolute(block, SCORES, {})
+    [gate] = gates.check_absolute(params, SCORES, {})
     assert gate.failure == failure
-    assert gates.failures([gate]) == ([failure] if failure else [])
+    assert gates.list_failures([gate]) == ([failure] if failure else [])
 
 
 def test_a_score_that_is_no_number_passes_no_gate() -> None:
-    block = Gates(minimum={"roc_auc": 0.0}, maximum={"log_loss": 9.0})
-    found = gates.absolute(block, {"roc_auc": float("nan"), "log_loss": float("nan")}, {})
-    assert all(map(failed, found))
+    params = Gates(minimum={"roc_auc": 0.0}, maximum={"log_loss": 9.0})
+    result = gates.check_absolute(params, {"roc_auc": float("nan"), "log_loss": float("nan")}, {})
+    assert all(map(failed, result))
 
 
 def test_no_gate_asks_for_nothing() -> None:
-    assert gates.absolute(Gates(minimum={}, maximum={}), SCORES, SCORES) == []
-    assert gates.latency(None, 1e9, None) == gates.size(None, 1e12, 1.0) == []
+    assert gates.check_absolute(Gates(minimum={}, maximum={}), SCORES, SCORES) == []
+    assert gates.check_latency(None, 1e9, None) == gates.check_size(None, 1e12, 1.0) == []
 
 
 # Of a score the interval of the difference says: surely lost, maybe lost, maybe gained, surely.
@@ -69,51 +69,62 @@ def test_noise_does_not_decide(
     rule: str, may_lose: float, passes: set[tuple[float, float]], ends: tuple[float, float]
 ) -> None:
     low, high = ends
-    score = gates.relative(against("roc_auc", rule, may_lose), Difference(0.9, 0.9, low, high))
-    loss = gates.relative(against("log_loss", rule, may_lose), Difference(0.3, 0.3, -high, -low))
+    score = gates.check_relative(
+        against("roc_auc", rule, may_lose), ScoreDifference(0.9, 0.9, low, high)
+    )
+    loss = gates.check_relative(
+        against("log_loss", rule, may_lose), ScoreDifference(0.3, 0.3, -high, -low)
+    )
     assert failed(score) == failed(loss) == (ends not in passes)
 
 
 def test_the_same_model_is_not_worse_and_no_gain() -> None:
-    same = Difference(0.9, 0.9, 0.0, 0.0)
-    assert not failed(gates.relative(against("roc_auc", "not_worse"), same))
-    assert failed(gates.relative(against("roc_auc", "better"), same))
+    same = ScoreDifference(0.9, 0.9, 0.0, 0.0)
+    assert not failed(gates.check_relative(against("roc_auc", "not_worse"), same))
+    assert failed(gates.check_relative(against("roc_auc", "better"), same))
 
 
 def test_a_failure_says_by_how_much() -> None:
-    gate = gates.relative(against("roc_auc", "not_worse"), Difference(0.9, 0.95, -0.08, -0.03))
+    gate = gates.check_relative(
+        against("roc_auc", "not_worse"), ScoreDifference(0.9, 0.95, -0.08, -0.03)
+    )
     assert gate.failure == (
-        "roc_auc 0.9000 against 0.9500, surely worse by 0.03 at 95 %, and no sure loss is wanted"
+        "roc_auc 0.9000 against 0.9500, worse by at least 0.03 at 95 %; "
+        "required: no significant loss"
     )
     assert gate.difference == "-0.0500 [-0.0800, -0.0300]"
-    gate = gates.relative(against("brier", "better", 0.01), Difference(0.2, 0.2, -0.02, 0.02))
+    gate = gates.check_relative(
+        against("brier", "better", 0.01), ScoreDifference(0.2, 0.2, -0.02, 0.02)
+    )
     assert gate.failure == (
-        "brier 0.2000 against 0.2000, maybe worse by 0.02 at 95 %, "
-        "and surely no loss over 0.01 is wanted"
+        "brier 0.2000 against 0.2000, maybe worse by 0.02 at 95 %; "
+        "required: no possible loss over 0.01"
     )
 
 
 def test_time_and_size_are_gates_too() -> None:
-    [slow] = gates.latency(10, 12.5, 5.0)
+    [slow] = gates.check_latency(10, 12.5, 5.0)
     assert slow.row == ("latency", "12.5 µs", "5 µs", "+7.5 µs", "at most 10 µs", "FAILED")
     assert slow.failure == "latency 12.5 µs is 2.5 µs over 10"
-    [small_enough] = gates.size(50, 2e6, None)
+    [small_enough] = gates.check_size(50, 2e6, None)
     assert small_enough.row == ("model.onnx", "2 MB", NONE, NONE, "at most 50 MB", "passed")
 
 
 def test_without_production_there_is_nothing_to_compare_with() -> None:
-    gate = gates.free(against("roc_auc", "better"))
+    gate = gates.pass_without_holder(against("roc_auc", "better"))
     assert not failed(gate)
     assert gate.difference == "nothing to compare with"
 
 
 def test_two_that_cannot_be_compared_fail() -> None:
-    gate = gates.incomparable(against("roc_auc", "not_worse"), "v1.0.0", "it takes age")
+    gate = gates.fail_incomparable(against("roc_auc", "not_worse"), "v1.0.0", "it takes age")
     assert gate.failure == "roc_auc cannot be compared with that of v1.0.0: it takes age"
 
 
 def test_the_report_has_a_line_for_each_gate() -> None:
-    text = gates.report([*gates.size(1, 2e6, None), *gates.latency(10, 5.0, None)])
+    text = gates.format_report(
+        [*gates.check_size(1, 2e6, None), *gates.check_latency(10, 5.0, None)]
+    )
     head, *lines = text.splitlines()
     assert head.split() == [
         "gate",
@@ -122,8 +133,8 @@ def test_the_report_has_a_line_for_each_gate() -> None:
         "the",
         "stage",
         "difference",
-        "wanted",
-        "verdict",
+        "required",
+        "result",
     ]
     assert [line.split()[0] for line in lines] == ["model.onnx", "latency"]
     assert [line.split()[-1] for line in lines] == ["FAILED", "passed"]
@@ -131,8 +142,8 @@ def test_the_report_has_a_line_for_each_gate() -> None:
 
 
 def test_the_time_is_that_of_calls_that_were_made() -> None:
-    made = small.fitted()
-    rival = Rival("v1.0.0", made.contract, inference.session(made.graph), len(made.graph))
-    assert 0 < gates.microseconds(rival, made.features[:1], calls=20) < 1e6
-    assert comparison.asked(rival, made.features[:1]).labels.shape == (1,)
-    assert np.isfinite(gates.microseconds(rival, made.features[:1], calls=1))
+    fitted = small.fitted()
+    model = Model("v1.0.0", fitted.contract, inference.session(fitted.graph), len(fitted.graph))
+    assert 0 < gates.measure_latency(model, fitted.features[:1], calls=20) < 1e6
+    assert comparison.predict(model, fitted.features[:1]).labels.shape == (1,)
+    assert np.isfinite(gates.measure_latency(model, fitted.features[:1], calls=1))

@@ -71,8 +71,8 @@ class Server:
         return list(self.client.search_model_versions(f"name='{name}'"))
 
     def runs(self, name: str) -> list[Any]:
-        found = self.client.get_experiment_by_name(name)
-        return list(self.client.search_runs([found.experiment_id]))
+        result = self.client.get_experiment_by_name(name)
+        return list(self.client.search_runs([result.experiment_id]))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStore]:
-    """A store of this test's own, data/model beside it, and nothing of the user's."""
+    """Create a store of this test's own, with data/model beside it, and nothing of the user's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     for name in OURS:
@@ -101,11 +101,11 @@ def chain(name: str = "small", **more: Any) -> Provenance:
 
 
 def without_server(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line of a training that nothing could be logged of."""
+    """Return the one line of a training that could not be logged."""
     mlflow.track("small:tag", chain())
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("evaluate: warning: MLFLOW_TRACKING_URI: ")
-    assert line.endswith("; once that is mended: python -m cairn.releases.mlflow")
+    assert line.endswith("; then log it by: python -m cairn.releases.mlflow")
     return str(line)
 
 
@@ -128,10 +128,10 @@ def test_without_the_client_a_warning_says_what_installs_it(
 def test_a_server_that_is_not_there_costs_a_warning_without_the_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = f"127.0.0.1:{free_ports(1)}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{place}")
+    address = f"127.0.0.1:{free_ports(1)}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{address}")
     line = without_server(capsys)
-    assert f"http://{place}: [Errno" in line
+    assert f"http://{address}: [Errno" in line
     assert "refused" in line
     assert "secret" not in line
 
@@ -140,7 +140,7 @@ def test_a_server_that_is_not_there_costs_a_warning_without_the_password(
     ("uri", "says"),
     [
         ("nonsense://x", "unsupported URI 'nonsense://x'"),
-        ("sqlite:///here.db", "the client here speaks http and https alone"),
+        ("sqlite:///here.db", "use http or https"),
     ],
 )
 def test_another_address_costs_a_warning(
@@ -172,12 +172,12 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
-    _validate_param_name(mlflow.key(f"train.arguments.{name}"))
+    _validate_param_name(mlflow.clean_key(f"train.arguments.{name}"))
 
 
 def test_params_are_as_in_params_yaml() -> None:
     blocks = {"raw": {"source": "t.csv"}, "train": {"scale": True, "search": {}, "a": {"C": None}}}
-    assert mlflow.params(blocks) == {
+    assert mlflow.flatten_params(blocks) == {
         "raw.source": "t.csv",
         "train.scale": "true",
         "train.search": "{}",
@@ -187,35 +187,35 @@ def test_params_are_as_in_params_yaml() -> None:
 
 def test_metrics_are_numbers_with_their_intervals() -> None:
     interval = {"value": 0.9, "low": 0.8, "high": 1.0}
-    said = {"test": {"accuracy": interval}, "cross_validation": {"scores": {"brier": interval}}}
-    EVALUATION.write_text(json.dumps(said))
+    report = {"test": {"accuracy": interval}, "cross_validation": {"scores": {"brier": interval}}}
+    EVALUATION.write_text(json.dumps(report))
     scores = {"test": {"accuracy": 0.9, "roc_auc": None, "best": "SVC", "done": True}}
-    assert mlflow.metrics(scores) == {
+    assert mlflow.flatten_metrics(scores) == {
         "test.accuracy": 0.9,
         "test.accuracy.low": 0.8,
         "test.accuracy.high": 1.0,
         "cross_validation.brier.low": 0.8,
         "cross_validation.brier.high": 1.0,
     }
-    EVALUATION.write_text(json.dumps({**said, "cross_validation": None}))
-    assert "cross_validation.brier.low" not in mlflow.metrics(scores)
+    EVALUATION.write_text(json.dumps({**report, "cross_validation": None}))
+    assert "cross_validation.brier.low" not in mlflow.flatten_metrics(scores)
 
 
 def test_what_evaluate_leaves_is_hashed_as_dvc_will_have_it() -> None:
-    assert mlflow.coming() == {}
+    assert mlflow.read_new_hashes() == {}
     outs = ["data/evaluation/card.md", {"data/evaluation/evaluation.json": {"cache": False}}]
     stage = {"deps": ["code.py", "none.py"], "outs": outs, "metrics": [METRICS.as_posix()]}
     Path("code.py").write_bytes(b"")
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
-    made = [CARD, EVALUATION, METRICS]
-    assert mlflow.coming() == {
+    paths = [CARD, EVALUATION, METRICS]
+    assert mlflow.read_new_hashes() == {
         "deps": {"code.py": "d41d8cd98f00b204e9800998ecf8427e"},
-        "outs": {path.as_posix(): provenance.hash_file(path, "md5") for path in made},
+        "outs": {path.as_posix(): provenance.hash_file(path, "md5") for path in paths},
     }
 
 
 def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_path: Path) -> None:
-    assert mlflow.commit() == {"git_commit": "none", "git_dirty": "false"}
+    assert mlflow.read_commit() == {"git_commit": "none", "git_dirty": "false"}
     user = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
 
     def git(*arguments: str) -> str:
@@ -231,9 +231,9 @@ def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_p
     Path("dvc.lock").write_text("b")
     METRICS.write_text("{}")
     head = git("rev-parse", "HEAD")
-    assert mlflow.commit() == {"git_commit": head, "git_dirty": "false"}
+    assert mlflow.read_commit() == {"git_commit": head, "git_dirty": "false"}
     Path("params.yaml").write_text("b")
-    assert mlflow.commit() == {"git_commit": head, "git_dirty": "true"}
+    assert mlflow.read_commit() == {"git_commit": head, "git_dirty": "true"}
 
 
 def test_by_hand_it_wants_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,10 +285,10 @@ def test_any_number_of_hashes_and_params_of_any_name_and_length_is_logged(
 ) -> None:
     server.use(monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
-    paths = {f"../{place}/größe = {'x' * place}": "d" * 32 for place in range(250)}
-    knobs = {f"{place}: (größe)": "ä" * 7000 for place in range(250)}
+    paths = {f"../{index}/größe = {'x' * index}": "d" * 32 for index in range(250)}
+    arguments = {f"{index}: (größe)": "ä" * 7000 for index in range(250)}
     many = chain("many", dvc={"raw": {"deps": paths, "outs": {}}})
-    many = replace(many, params={"train": {"name": "many", "arguments": knobs}})
+    many = replace(many, params={"train": {"name": "many", "arguments": arguments}})
     mlflow.track("many:tag", many)
     [run] = server.runs("elsewhere")
     assert run.data.params["train.arguments.7_ _größe_"] == "ä" * 6000
@@ -319,17 +319,17 @@ def test_a_server_that_keeps_no_files_costs_a_warning_and_leaves_a_failed_run(
 def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
     server: Server, project: Project, tmp_path: Path
 ) -> None:
-    made = copy(project, tmp_path / "copy")
+    clone = copy(project, tmp_path / "copy")
     train = ("dvc", "repro", "--force", "--single-item", "evaluate")
     nowhere = f"http://127.0.0.1:{free_ports(1)}"
-    alone = made.run(*train, MLFLOW_TRACKING_URI=nowhere)
-    [warning] = [line for line in alone.stdout.splitlines() if "warning" in line]
+    single = clone.run(*train, MLFLOW_TRACKING_URI=nowhere)
+    [warning] = [line for line in single.stdout.splitlines() if "warning" in line]
     assert warning.startswith(f"evaluate: warning: MLFLOW_TRACKING_URI: {nowhere}: [Errno")
-    assert "Traceback" not in alone.stdout + alone.stderr
-    lock = (made.root / "dvc.lock").read_bytes()
+    assert "Traceback" not in single.stdout + single.stderr
+    lock = (clone.root / "dvc.lock").read_bytes()
 
-    made.run(*train, **server.env)
-    assert (made.root / "dvc.lock").read_bytes() == lock
+    clone.run(*train, **server.env)
+    assert (clone.root / "dvc.lock").read_bytes() == lock
     [version] = server.versions("cairn")
     stages = yaml.safe_load(lock)["stages"]
     hashes = {
@@ -338,35 +338,35 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
         for side in ("deps", "outs")
         for entry in content.get(side, ())
     }
-    sha256 = provenance.hash_entry(made.root / MODEL)
+    sha256 = provenance.hash_entry(clone.root / MODEL)
     assert version.tags == {
         **hashes,
         "bentoml_tag": f"cairn:{sha256[:12]}",
         "sha256": sha256,
-        "git_commit": made.git("rev-parse", "HEAD"),
+        "git_commit": clone.git("rev-parse", "HEAD"),
         "git_dirty": "false",
     }
 
     run = server.client.get_run(version.run_id)
     assert run.data.params["train.seed"] == "42"
     assert run.data.params["features.test_size"] == "0.2"
-    said = json.loads((made.root / METRICS).read_bytes())
-    assert run.data.metrics["test.accuracy"] == said["test"]["accuracy"]
-    assert run.data.metrics["test.log_loss"] == said["test"]["log_loss"]
+    scores = json.loads((clone.root / METRICS).read_bytes())
+    assert run.data.metrics["test.accuracy"] == scores["test"]["accuracy"]
+    assert run.data.metrics["test.log_loss"] == scores["test"]["log_loss"]
 
     into = tmp_path / "logged"
     into.mkdir()
     folder = Path(server.client.download_artifacts(version.run_id, "model", str(into)))
-    for top in (made.root / MODEL, made.root / EVALUATION_FOLDER):
+    for top in (clone.root / MODEL, clone.root / EVALUATION_FOLDER):
         for path in top.rglob("[!.]*"):
             if path.is_file():
                 assert (folder / path.relative_to(top)).read_bytes() == path.read_bytes()
     rows = np.zeros((2, 30), dtype=np.float32)
-    onnx = inference.predict(inference.session((made.root / ONNX).read_bytes()), rows)
-    loaded = made.run("python", "-c", LOAD, str(folder)).stdout
+    onnx = inference.predict(inference.session((clone.root / ONNX).read_bytes()), rows)
+    loaded = clone.run("python", "-c", LOAD, str(folder)).stdout
     assert json.loads(loaded) == onnx.probabilities.tolist()
 
-    by_hand = made.run("python", "-m", "cairn.releases.mlflow", **server.env)
+    by_hand = clone.run("python", "-m", "cairn.releases.mlflow", **server.env)
     assert by_hand.stdout == f"tracking: logged to MLflow at {server.uri}, version 1 of cairn\n"
     assert len(server.versions("cairn")) == 1
     assert len(server.runs("cairn")) == 2

@@ -12,8 +12,8 @@ import yaml
 
 from cairn.console import CairnError
 from cairn.paths import ONNX, TRAIN
-from cairn.releases import __main__ as release
-from cairn.releases import comparison, versions
+from cairn.releases import comparison, promotion, release, versions, working_tree
+from cairn.releases.__main__ import main
 from tests import history, small
 from tests.history import Model, dvc, git, tags
 
@@ -30,8 +30,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a clone that has three versions; only the second is a bad model."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a clone with three versions, of which only the second is a bad model."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "clone").mkdir()
     with pytest.MonkeyPatch.context() as patch, small.store(folder / "bentoml"):
@@ -45,9 +45,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def clone(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of that clone, which is the current folder."""
-    shutil.copytree(made / "clone", tmp_path / "clone")
+def clone(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Copy that clone, and make it the current folder."""
+    shutil.copytree(template / "clone", tmp_path / "clone")
     history.enter(tmp_path / "clone", monkeypatch)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setattr(comparison, "RESAMPLES", 100)
@@ -56,12 +56,12 @@ def clone(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def in_prod() -> str | None:
-    holder = versions.read("small").holder("prod")
+    holder = versions.read_registry("small").find_holder("prod")
     return holder and holder.number
 
 
 def refused(call: Callable[[], object]) -> str:
-    """What a call is refused with; nothing is changed by it."""
+    """Return the error of a call, which must change nothing."""
     before = tags(), git("rev-parse", "HEAD"), git("status", "--porcelain")
     with pytest.raises(CairnError) as error:
         call()
@@ -72,17 +72,17 @@ def refused(call: Callable[[], object]) -> str:
 @pytest.mark.parametrize("field", ["name", "email"])
 @pytest.mark.parametrize(
     "write",
-    [release.release, lambda: release.promote("prod"), lambda: release.rollback("prod")],
+    [release.release, lambda: promotion.promote("prod"), lambda: promotion.rollback("prod")],
     ids=["release", "promote", "rollback"],
 )
 def test_without_a_user_in_git_it_is_one_line_with_the_commands(
     write: Callable[[], None], field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(f"GIT_COMMITTER_{field.upper()}")
-    said = refused(write)
-    assert said.startswith(f"git knows no user.{field}")
-    assert '`git config --global user.name "Your Name"`' in said
-    assert "\n" not in said
+    text = refused(write)
+    assert text.startswith(f"git has no user.{field}")
+    assert '`git config --global user.name "Your Name"`' in text
+    assert "\n" not in text
 
 
 NO_GATES: dict[str, object] = {
@@ -94,24 +94,24 @@ NO_GATES: dict[str, object] = {
 }
 
 
-def gates(**block: object) -> None:
+def gates(**params: object) -> None:
     """Write params.yaml with these gates only."""
     path = Path("params.yaml")
-    block = {**NO_GATES, **block}
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "gates": block}))
+    params = {**NO_GATES, **params}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "gates": params}))
 
 
 def test_a_version_names_its_model() -> None:
     assert tags() == ["small@v1.0.0", "small@v1.0.1", "small@v1.0.2"]
-    facts = versions.read("small").version().tag.facts
+    facts = versions.read_registry("small").get_version().tag.facts
     assert facts["model"] == f"small:{facts['sha256'][:12]}"
 
 
 def test_versions_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    release.promote("prod", "v1.0.0")
+    promotion.promote("prod", "v1.0.0")
     capsys.readouterr()
-    head, newest, _, oldest = release.listed(versions.read("small")).splitlines()
-    assert head.split() == list(release.HEAD)
+    head, newest, _, oldest = release.format_releases(versions.read_registry("small")).splitlines()
+    assert head.split() == list(release.COLUMNS)
     assert newest.split()[:2] == ["v1.0.2", "–"]
     assert oldest.split()[:2] == ["v1.0.0", "prod"]
     assert oldest.split()[-3:] == ["0.9500", "0.9500", "0.0500"]
@@ -121,30 +121,30 @@ def test_versions_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[st
 def test_the_newest_version_is_promoted_and_rolled_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    release.promote("prod", "v1.0.0")
-    release.promote("prod")
-    said = capsys.readouterr().out
+    promotion.promote("prod", "v1.0.0")
+    promotion.promote("prod")
+    text = capsys.readouterr().out
     assert in_prod() == "v1.0.2"
-    assert "promote: for others: dvc push --all-tags; git push origin 'small#prod#2'" in said
+    assert "promote: to publish: dvc push --all-tags; git push origin 'small#prod#2'" in text
     message = git("tag", "--list", "--format=%(contents)", "small#prod#2")
     assert "before: v1.0.0" in message
-    assert message.partition("\n\ngate")[2] in said
-    release.promote("prod")
-    assert "promote: v1.0.2 is in prod already" in capsys.readouterr().out
-    release.rollback("prod")
+    assert message.partition("\n\ngate")[2] in text
+    promotion.promote("prod")
+    assert "promote: v1.0.2 is already in prod" in capsys.readouterr().out
+    promotion.rollback("prod")
     assert in_prod() == "v1.0.0"
-    assert "no version was in prod before v1.0.0" in refused(lambda: release.rollback("prod"))
+    assert "no version was in prod before v1.0.0" in refused(lambda: promotion.rollback("prod"))
 
 
 def test_a_commit_with_two_versions_is_promoted_and_rolled_back() -> None:
-    release.promote("prod", "v1.0.0")
+    promotion.promote("prod", "v1.0.0")
     git("tag", "--annotate", "--message", "by hand", "small@v1.0.9", "small@v1.0.2^{}")
-    release.promote("prod", "v1.0.2")
+    promotion.promote("prod", "v1.0.2")
     assert in_prod() == "v1.0.2"
-    release.promote("prod", "v1.0.9")
+    promotion.promote("prod", "v1.0.9")
     assert in_prod() == "v1.0.9"
     for before in ("v1.0.2", "v1.0.0"):
-        release.rollback("prod")
+        promotion.rollback("prod")
         assert in_prod() == before
 
 
@@ -159,8 +159,11 @@ LONG = "a" * 300
         (("register", "--version", f"v1.0.7-{LONG}"), "VERSION: got 'v1.0.7-aaa"),
         (("register", "--version", "v1\n2"), "VERSION: got 'v1\\n2'; allowed: "),
         (("register", "--bump", LONG), "BUMP: got 'aaa"),
-        (("promote", "--stage", "prod", "--version", "v1\n2"), "VERSION: there is no 'v1\\n2' of"),
-        (("checkout", "--version", LONG), "VERSION: there is no 'aaa"),
+        (
+            ("promote", "--stage", "prod", "--version", "v1\n2"),
+            "VERSION: small has no version 'v1\\n2'; its",
+        ),
+        (("checkout", "--version", LONG), "VERSION: small has no version 'aaa"),
     ],
 )
 def test_what_nothing_can_be_called_is_one_line(
@@ -168,44 +171,46 @@ def test_what_nothing_can_be_called_is_one_line(
 ) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", "one without a version")
     monkeypatch.setattr(sys, "argv", ["release", *command])
-    said = refused(release.main)
-    assert said.startswith(says)
-    assert "\n" not in said
-    assert len(said) < 300
+    text = refused(main)
+    assert text.startswith(says)
+    assert "\n" not in text
+    assert len(text) < 300
 
 
 def test_a_worse_one_is_stopped_with_by_how_much(capsys: pytest.CaptureFixture[str]) -> None:
-    release.promote("prod", "v1.0.0")
-    message = refused(lambda: release.promote("prod", "v1.0.1"))
-    assert message.startswith("v1.0.1 does not become prod, nothing was changed: roc_auc 0.6000 is")
+    promotion.promote("prod", "v1.0.0")
+    message = refused(lambda: promotion.promote("prod", "v1.0.1"))
+    assert message.startswith(
+        "v1.0.1 is not promoted to prod, nothing has changed: roc_auc 0.6000 is"
+    )
     assert "roc_auc 0.6000 is 0.3 under 0.9; roc_auc 0." in message
-    assert "surely worse by 0." in message
+    assert "worse by at least 0." in message
     assert capsys.readouterr().out.count("FAILED") == 2
     assert in_prod() == "v1.0.0"
 
 
 def test_a_reason_overrides_and_is_kept() -> None:
-    release.promote("prod", "v1.0.0")
-    release.promote("prod", "v1.0.1", 'the "old" one\nbroke')
+    promotion.promote("prod", "v1.0.0")
+    promotion.promote("prod", "v1.0.1", 'the "old" one\nbroke')
     assert in_prod() == "v1.0.1"
-    latest = max(versions.tags(), key=lambda tag: (tag.time, tag.name))
+    latest = max(versions.list_tags(), key=lambda tag: (tag.time, tag.name))
     assert latest.facts["forced"] == 'the "old" one broke'
     assert "FAILED" in latest.message
 
 
 def test_time_and_size_stop_too() -> None:
     gates(size_mb=1e-6)
-    said = refused(lambda: release.promote("prod"))
-    assert "model.onnx" in said
-    assert "MB over 1e-06" in said
+    text = refused(lambda: promotion.promote("prod"))
+    assert "model.onnx" in text
+    assert "MB over 1e-06" in text
     gates(latency_us=1e-3)
-    assert "latency" in refused(lambda: release.promote("prod"))
+    assert "latency" in refused(lambda: promotion.promote("prod"))
 
 
 def test_without_gates_everything_passes(capsys: pytest.CaptureFixture[str]) -> None:
     gates()
-    release.promote("prod", "v1.0.1")
-    assert "params.yaml asks for no gate" in capsys.readouterr().out
+    promotion.promote("prod", "v1.0.1")
+    assert "params.yaml has no gates" in capsys.readouterr().out
     assert in_prod() == "v1.0.1"
 
 
@@ -217,7 +222,7 @@ def test_what_is_not_committed_is_no_version() -> None:
 
 def test_a_commit_has_one_version() -> None:
     commit = git("rev-parse", "--short=7", "HEAD")
-    assert refused(release.release) == f"commit {commit} is v1.0.2 of small already"
+    assert refused(release.release) == f"commit {commit} is already v1.0.2 of small"
 
 
 def test_a_model_that_is_not_the_commits_is_no_version() -> None:
@@ -233,24 +238,24 @@ def test_params_that_the_model_was_not_made_with_are_no_version() -> None:
     content["train"]["seed"] = 7
     path.write_text(yaml.safe_dump(content))
     git("commit", "--quiet", "--all", "--message", "not run")
-    said = refused(release.release)
-    assert said.startswith("dvc.lock is not what the stages would make now: train changed")
+    text = refused(release.release)
+    assert text.startswith("dvc.lock is not what the stages would write now: train changed")
 
 
 @pytest.mark.parametrize(
-    ("number", "bump", "said"),
+    ("number", "bump", "text"),
     [
         ("v1.2", None, "VERSION: got 'v1.2'; allowed: v and three numbers, such as v1.2.3"),
         (None, "huge", "BUMP: got 'huge'; allowed: major, minor, patch"),
-        ("v2.0.0", "major", "VERSION, BUMP: one or the other"),
-        ("v1.0.1", None, "VERSION: v1.0.1 is commit "),
+        ("v2.0.0", "major", "VERSION, BUMP: set one of them"),
+        ("v1.0.1", None, "VERSION: v1.0.1 is already commit "),
     ],
 )
 def test_a_number_that_cannot_be_is_refused(
-    number: str | None, bump: str | None, said: str
+    number: str | None, bump: str | None, text: str
 ) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", "another")
-    assert refused(lambda: release.release(number, bump)).startswith(said)
+    assert refused(lambda: release.release(number, bump)).startswith(text)
 
 
 @pytest.mark.parametrize(
@@ -272,17 +277,17 @@ def test_what_others_still_lack_is_said(capsys: pytest.CaptureFixture[str]) -> N
     dvc("push", "--quiet")
     git("commit", "--quiet", "--allow-empty", "--message", "yet another")
     release.release()
-    said = capsys.readouterr().out
-    assert "dvc push" not in said
-    assert "git push origin 'small@v1.0.4'" in said
+    text = capsys.readouterr().out
+    assert "dvc push" not in text
+    assert "git push origin 'small@v1.0.4'" in text
 
 
 def test_a_stage_is_served_from_any_working_tree(capfd: pytest.CaptureFixture[str]) -> None:
-    release.promote("prod", "v1.0.0")
+    promotion.promote("prod", "v1.0.0")
     shutil.rmtree("data")
-    tag = release.served("prod")
-    assert tag == versions.read("small").version("v1.0.0").tag.facts["model"]
-    assert Path(bentoml.models.get(tag).path, "model.onnx").read_bytes() == GOOD.made.graph
+    tag = promotion.store_model("prod")
+    assert tag == versions.read_registry("small").get_version("v1.0.0").tag.facts["model"]
+    assert Path(bentoml.models.get(tag).path, "model.onnx").read_bytes() == GOOD.fitted.graph
     assert f"serve: prod is small v1.0.0, {tag}" in capfd.readouterr().err
     assert not Path("data").exists()
 
@@ -290,40 +295,40 @@ def test_a_stage_is_served_from_any_working_tree(capfd: pytest.CaptureFixture[st
 @pytest.mark.parametrize("command", ["promote", "rollback", "tag"])
 def test_a_stage_must_be_said(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["release", command, "--stage", " ", "--version", ""])
-    assert refused(release.main).startswith("STAGE: say which, such as STAGE=prod")
+    assert refused(main).startswith("STAGE: missing; set one, such as STAGE=prod")
 
 
 def test_a_stage_that_nothing_has_is_said() -> None:
-    for call in (release.served, release.rollback):
+    for call in (promotion.store_model, promotion.rollback):
         assert "no version of small is in live" in refused(lambda call=call: call("live"))  # type: ignore[misc]
 
 
 def test_a_stage_name_that_git_or_gto_does_not_take_is_refused() -> None:
-    assert "'small#a stage#1' is no name of a tag that GTO reads" in refused(
-        lambda: release.promote("a stage")
+    assert "GTO cannot read 'small#a stage#1' as a tag" in refused(
+        lambda: promotion.promote("a stage")
     )
 
 
 def test_a_version_comes_back_whole_and_one_goes_back(capfd: pytest.CaptureFixture[str]) -> None:
     commit = git("rev-parse", "HEAD")
-    release._switch(versions.read("small").version("v1.0.1").tag.commit, "main")
-    assert ONNX.read_bytes() == BAD.made.graph
+    working_tree.switch(versions.read_registry("small").get_version("v1.0.1").tag.commit, "main")
+    assert ONNX.read_bytes() == BAD.fitted.graph
     assert git("status", "--porcelain") == ""
     assert dvc("status", "--quiet") == ""
-    assert release._here() == git("rev-parse", "HEAD") != commit
+    assert working_tree.get_head() == git("rev-parse", "HEAD") != commit
     git("checkout", "--quiet", "main")
     dvc("checkout", "--quiet")
-    assert ONNX.read_bytes() == OTHER.made.graph
-    assert release._here() == "main"
+    assert ONNX.read_bytes() == OTHER.fitted.graph
+    assert working_tree.get_head() == "main"
     capfd.readouterr()
 
 
 def test_nothing_is_lost_by_a_checkout() -> None:
-    assert "VERSION: say which" in refused(lambda: release.checkout(None))
+    assert "VERSION: missing" in refused(lambda: release.checkout(None))
     TRAIN.unlink()
     TRAIN.write_bytes(b"mine")
-    said = refused(lambda: release.checkout("v1.0.1"))
-    assert said.startswith(
+    text = refused(lambda: release.checkout("v1.0.1"))
+    assert text.startswith(
         "data/features/train.parquet: not what dvc.lock names, and would be lost"
     )
     Path("mine.py").touch()

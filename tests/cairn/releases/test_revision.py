@@ -24,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationW
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a clone that has two commits, of two models, the second one checked out."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a clone with two commits, of two models, the second one checked out."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "clone").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -38,10 +38,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def commits(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, ...]]:
-    """The two commits of a copy of that clone, which is the current folder."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    """Copy that clone, make it the current folder, and list its two commits."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     history.enter(tmp_path / "clone", monkeypatch)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     with small.store(tmp_path / "bentoml"):
@@ -56,7 +56,7 @@ def everything() -> dict[Path, bytes]:
 
 def test_the_files_of_a_commit_come_and_the_working_tree_stays(commits: tuple[str, ...]) -> None:
     before = everything()
-    with revision.files(commits[0], FILES) as folder:
+    with revision.open_files(commits[0], FILES) as folder:
         assert (folder / ONNX).read_bytes() == small.fitted().graph != ONNX.read_bytes()
         assert b"0.9" in (folder / METRICS).read_bytes()
     assert not folder.exists()
@@ -70,7 +70,7 @@ def test_what_the_cache_lacks_comes_from_the_remote(commits: tuple[str, ...]) ->
     dvc("push", "--quiet")
     git("checkout", "--quiet", "main")
     shutil.rmtree(CACHE)
-    with revision.files(commits[0], FILES) as folder:
+    with revision.open_files(commits[0], FILES) as folder:
         assert (folder / ONNX).read_bytes() == small.fitted().graph
         assert not (folder / TRAIN).exists()
 
@@ -79,42 +79,42 @@ def test_what_is_nowhere_is_said(
     commits: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(CACHE)
-    said = (
+    output = (
         rf"of commit {commits[0][:7]} is not in DVC's cache, and the remote does not have it; `mak"
     )
-    for call in (lambda: revision.kept(commits[0], {}), lambda: revision.fetch(commits[0])):
-        with pytest.raises(CairnError, match=said):
+    for call in (lambda: revision.store_model(commits[0], {}), lambda: revision.fetch(commits[0])):
+        with pytest.raises(CairnError, match=output):
             call()
     capfd.readouterr()
 
 
 def test_a_damaged_file_is_not_taken(commits: tuple[str, ...]) -> None:
-    md5 = revision.outs(commits[0])[ONNX].md5
+    md5 = revision.list_outs(commits[0])[ONNX].md5
     path = CACHE / "files/md5" / md5[:2] / md5[2:]
     path.chmod(0o644)
     path.write_bytes(b"damaged")
     with pytest.raises(CairnError, match=r"model\.onnx of commit .* is damaged: .* is not what"):
-        revision.kept(commits[0], {})
+        revision.store_model(commits[0], {})
 
 
 def test_a_file_that_the_commit_does_not_have_is_named(commits: tuple[str, ...]) -> None:
     with (
         pytest.raises(CairnError, match=r"^data/model/none: the dvc\.lock of commit .* no such"),
-        revision.files(commits[0], [MODEL / "none"]),
+        revision.open_files(commits[0], [MODEL / "none"]),
     ):
         pass
 
 
 def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]) -> None:
-    found = [revision.kept(commit, {}) for commit in commits]
-    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in found]
-    assert [kept.tag for kept in found] == [f"small:{kept.sha256[:12]}" for kept in found]
+    result = [revision.store_model(commit, {}) for commit in commits]
+    metadata: list[Any] = [bentoml.models.get(kept.tag).info.metadata for kept in result]
+    assert [kept.tag for kept in result] == [f"small:{kept.sha256[:12]}" for kept in result]
     assert [each["git"] for each in metadata] == [
         {"commit": commit, "dirty": False} for commit in commits
     ]
-    assert found[1].sha256 == provenance.hash_entry(MODEL)
-    entry = Path(bentoml.models.get(found[0].tag).path)
-    assert provenance.hash_entry(entry) == found[0].sha256 != found[1].sha256
+    assert result[1].sha256 == provenance.hash_entry(MODEL)
+    entry = Path(bentoml.models.get(result[0].tag).path)
+    assert provenance.hash_entry(entry) == result[0].sha256 != result[1].sha256
     assert {path.relative_to(entry) for path in entry.rglob("*") if path.is_file()} == {
         Path("model.yaml"),
         *(Path(provenance.entry_name(path)) for path in provenance.FILES),
@@ -122,10 +122,10 @@ def test_the_model_is_kept_as_its_own_commit_would_have(commits: tuple[str, ...]
 
 
 def test_a_model_that_is_not_the_released_one_is_refused(commits: tuple[str, ...]) -> None:
-    facts = {"sha256": revision.kept(commits[0], {}).sha256}
-    assert revision.kept(commits[0], facts).sha256 == facts["sha256"]
-    with pytest.raises(CairnError, match=r"the model's SHA-256 is .*, and its version says"):
-        revision.kept(commits[1], facts)
+    facts = {"sha256": revision.store_model(commits[0], {}).sha256}
+    assert revision.store_model(commits[0], facts).sha256 == facts["sha256"]
+    with pytest.raises(CairnError, match=r"the model's SHA-256 is .*, but that of its version is"):
+        revision.store_model(commits[1], facts)
 
 
 def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
@@ -135,7 +135,7 @@ def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
     with pytest.raises(
         CairnError, match=r"^git show: fatal: path './?dvc.lock' exists on disk|git show"
     ):
-        revision.kept(commands.git("rev-parse", "HEAD").strip(), {})
+        revision.store_model(commands.git("rev-parse", "HEAD").strip(), {})
 
 
 def test_a_commit_of_older_code_is_read_at_the_paths_of_today(commits: tuple[str, ...]) -> None:
@@ -158,9 +158,9 @@ def test_a_commit_of_older_code_is_read_at_the_paths_of_today(commits: tuple[str
     git("add", "--all")
     git("commit", "--quiet", "--message", "older code")
     commit = git("rev-parse", "HEAD")
-    with revision.files(commit, FILES) as folder:
+    with revision.open_files(commit, FILES) as folder:
         assert b"0.6" in (folder / METRICS).read_bytes()
-    kept_model = revision.kept(commit, {})
+    kept_model = revision.store_model(commit, {})
     every = provenance.hash_entry(MODEL, provenance.FILES)
     assert kept_model.sha256 == every != provenance.hash_entry(MODEL)
     assert kept_model.tag == f"small:{every[:12]}"

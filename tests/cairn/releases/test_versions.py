@@ -20,7 +20,7 @@ NUMBERS = ("v1.0.0", "v1.2.0", "v1.10.0")
 
 
 def version(number: str, name: str = "m") -> Tag:
-    """A version, on a commit that has its number."""
+    """Build the tag of a version, on a commit that has its number."""
     return Tag(f"{name}@{number}", number, 1, f"{name} {number}\n\nmodel: {name}:abc\n")
 
 
@@ -29,39 +29,42 @@ def move(count: int, number: str, stage: str = "prod", action: str = "promote") 
 
 
 def read(*moves: Tag) -> Registry:
-    return versions.registry("m", [*map(version, NUMBERS), *moves])
+    return versions.build_registry("m", [*map(version, NUMBERS), *moves])
 
 
-def numbers(found: Registry, stage: str = "prod") -> list[str | None]:
-    """What is in a stage, and what was before."""
-    both = (found.holder(stage), found.before(stage))
+def numbers(result: Registry, stage: str = "prod") -> list[str | None]:
+    """List the version in a stage, and the one before."""
+    both = (result.find_holder(stage), result.find_previous(stage))
     return [each and each.number for each in both]
 
 
 def test_versions_are_ordered_by_their_numbers_and_not_as_texts() -> None:
-    found = versions.registry("m", map(version, reversed(NUMBERS)))
-    assert [each.number for each in found.versions] == list(NUMBERS)
-    assert found.version().number == "v1.10.0"
-    assert found.version("v1.2.0").tag.facts == {"model": "m:abc"}
+    result = versions.build_registry("m", map(version, reversed(NUMBERS)))
+    assert [each.number for each in result.versions] == list(NUMBERS)
+    assert result.get_version().number == "v1.10.0"
+    assert result.get_version("v1.2.0").tag.facts == {"model": "m:abc"}
 
 
 def test_what_other_tags_there_are_does_not_matter() -> None:
     others = [version("v9.0.0", "other"), Tag("v2.0", "c", 1, ""), Tag("m@two", "c", 1, "")]
-    assert versions.registry("m", others) == versions.registry("m", [])
+    assert versions.build_registry("m", others) == versions.build_registry("m", [])
 
 
 def test_a_version_that_was_taken_back_is_none() -> None:
     gone = Tag("m@v1.10.0!", "v1.10.0", 2, "")
-    assert versions.registry("m", [*map(version, NUMBERS), gone]).version().number == "v1.2.0"
+    assert (
+        versions.build_registry("m", [*map(version, NUMBERS), gone]).get_version().number
+        == "v1.2.0"
+    )
 
 
 def test_a_stage_is_with_the_version_that_it_was_given_last_whatever_the_clock_said() -> None:
     late = move(1, "v1.0.0")._replace(time=99)
-    found = read(move(10, "v1.10.0"), move(9, "v1.2.0"), late, move(3, "v1.0.0", "test"))
-    assert numbers(found) == ["v1.10.0", "v1.2.0"]
-    assert numbers(found, "test") == ["v1.0.0", None]
-    assert found.stages(found.version("v1.0.0")) == ["test"]
-    assert found.stages(found.version("v1.2.0")) == []
+    result = read(move(10, "v1.10.0"), move(9, "v1.2.0"), late, move(3, "v1.0.0", "test"))
+    assert numbers(result) == ["v1.10.0", "v1.2.0"]
+    assert numbers(result, "test") == ["v1.0.0", None]
+    assert result.list_stages(result.get_version("v1.0.0")) == ["test"]
+    assert result.list_stages(result.get_version("v1.2.0")) == []
 
 
 def test_a_rollback_undoes_one_promotion_and_the_next_the_one_before() -> None:
@@ -75,12 +78,12 @@ def test_a_rollback_undoes_one_promotion_and_the_next_the_one_before() -> None:
 
 
 def test_a_stage_that_gto_took_away_is_free_and_a_rollback_gives_it_back() -> None:
-    taken = Tag("m#prod!#2", "v1.0.0", 2, "")
-    found = read(move(1, "v1.0.0"), taken)
-    assert numbers(found) == [None, "v1.0.0"]
+    values = Tag("m#prod!#2", "v1.0.0", 2, "")
+    result = read(move(1, "v1.0.0"), values)
+    assert numbers(result) == [None, "v1.0.0"]
     with pytest.raises(CairnError, match=r"no version of m is in prod; stages in use: none"):
-        found.in_stage("prod")
-    assert numbers(read(move(1, "v1.0.0"), taken, move(3, "v1.0.0", action="rollback"))) == [
+        result.require_holder("prod")
+    assert numbers(read(move(1, "v1.0.0"), values, move(3, "v1.0.0", action="rollback"))) == [
         "v1.0.0",
         None,
     ]
@@ -102,20 +105,22 @@ def test_any_promotions_and_rollbacks_are_a_stack(steps: list[str | None]) -> No
 
 
 def test_a_version_or_stage_that_is_not_there_is_said_with_those_that_are() -> None:
-    with pytest.raises(CairnError, match=r"no 'v7' of m; there are v1\.0\.0, v1\.2\.0, v1\.10\.0"):
-        read().version("v7")
+    with pytest.raises(
+        CairnError, match=r"m has no version 'v7'; its versions are v1\.0\.0, v1\.2\.0, v1\.10\.0"
+    ):
+        read().get_version("v7")
     with pytest.raises(CairnError, match=r"in live; stages in use: prod; `make promote STAGE=live"):
-        read(move(1, "v1.0.0")).in_stage("live")
-    with pytest.raises(CairnError, match=r"no version of m: `make release` makes one"):
-        versions.registry("m", []).version()
+        read(move(1, "v1.0.0")).require_holder("live")
+    with pytest.raises(CairnError, match=r"m has no version; `make release` creates one"):
+        versions.build_registry("m", []).get_version()
 
 
 @pytest.mark.parametrize(
     ("bump", "number"), [("patch", "v1.10.1"), ("minor", "v1.11.0"), ("major", "v2.0.0")]
 )
 def test_the_next_number_is_after_the_highest(bump: versions.Bump, number: str) -> None:
-    assert versions.next_number(read(), bump) == number
-    assert versions.next_number(versions.registry("m", []), bump) == "v1.0.0"
+    assert versions.compute_next_number(read(), bump) == number
+    assert versions.compute_next_number(versions.build_registry("m", []), bump) == "v1.0.0"
 
 
 @pytest.mark.parametrize(
@@ -126,15 +131,18 @@ def test_the_next_number_is_after_the_highest(bump: versions.Bump, number: str) 
     ],
 )
 def test_a_number_is_v_and_a_semantic_version(text: str, good: bool) -> None:  # noqa: FBT001
-    assert versions.is_number(text) is good
+    assert versions.is_version(text) is good
 
 
 @pytest.mark.parametrize("text", ["prod", "pre-prod", "eu/prod", "p", "a" * 63])
 def test_what_can_name_a_stage(text: str, repository: str) -> None:
     versions.add_version("m", "v1.0.0", "one")
-    assert versions.is_stage(text)
-    assert versions.give("m", text, versions.read("m").version(), "") == f"m#{text}#1"
-    assert list(versions.read("m").held) == [text]
+    assert versions.is_stage_name(text)
+    assert (
+        versions.assign_stage("m", text, versions.read_registry("m").get_version(), "")
+        == f"m#{text}#1"
+    )
+    assert list(versions.read_registry("m").assignments) == [text]
     assert repository
 
 
@@ -143,12 +151,12 @@ def test_what_can_name_a_stage(text: str, repository: str) -> None:
     ["a" * 64, "a" * 300, "", "-p", "p-", "a b", "a//b", "../a", "a\nb", "a\n", "prod#1", "é"],
 )
 def test_what_cannot_name_a_stage(text: str) -> None:
-    assert not versions.is_stage(text)
+    assert not versions.is_stage_name(text)
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A repository with one commit; the commit."""
+    """Create a repository with one commit; return the commit."""
     history.enter(tmp_path, monkeypatch)
     git("init", "--quiet")
     git("commit", "--quiet", "--allow-empty", "--message", "one")
@@ -165,15 +173,16 @@ def test_what_is_written_is_read_here_and_by_gto(repository: str) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", "two")
     versions.add_version("m", "v1.1.0", "two")
     git("tag", "m@v1.2.0")  # not annotated: GTO takes it for none either
-    one, two = versions.read("m").versions
+    one, two = versions.read_registry("m").versions
     assert [one.number, one.tag.commit, one.tag.facts] == ["v1.0.0", repository, {"model": "m:ä"}]
     for count, given_to in enumerate((one, two, one)):
         assert (
-            versions.give("m", "prod", given_to, "a message\n\nof lines") == f"m#prod#{count + 1}"
+            versions.assign_stage("m", "prod", given_to, "a message\n\nof lines")
+            == f"m#prod#{count + 1}"
         )
-    found = versions.read("m")
-    assert numbers(found) == ["v1.0.0", "v1.1.0"]
-    assert [tag.message for tag in versions.tags() if "#" in tag.name] == [
+    result = versions.read_registry("m")
+    assert numbers(result) == ["v1.0.0", "v1.1.0"]
+    assert [tag.message for tag in versions.list_tags() if "#" in tag.name] == [
         "a message\n\nof lines"
     ] * 3
     shown = gto("show", "m#prod")
@@ -185,15 +194,15 @@ def test_a_commit_may_have_several_versions(repository: str) -> None:
     """GTO writes no tag then without an error, and reads none."""
     for number in ("v1.0.0", "v1.1.0"):
         git("tag", "--annotate", "--message", "by hand", f"m@{number}")
-    first, second = versions.read("m").versions
+    first, second = versions.read_registry("m").versions
     assert first.tag.commit == second.tag.commit == repository
     for count, (given_to, action) in enumerate(
         [(first, "promote"), (second, "promote"), (first, "rollback")], 1
     ):
         message = f"prod: m {given_to.number}\n\naction: {action}\n"
-        assert versions.give("m", "prod", given_to, message) == f"m#prod#{count}"
-        assert versions.read("m").holder("prod") == given_to
-    assert numbers(versions.read("m")) == ["v1.0.0", None]
+        assert versions.assign_stage("m", "prod", given_to, message) == f"m#prod#{count}"
+        assert versions.read_registry("m").find_holder("prod") == given_to
+    assert numbers(versions.read_registry("m")) == ["v1.0.0", None]
 
 
 def test_of_several_versions_a_tag_that_names_none_means_the_highest() -> None:
@@ -201,23 +210,21 @@ def test_of_several_versions_a_tag_that_names_none_means_the_highest() -> None:
     silent = move(1, "v1.0.0")._replace(message="by GTO")
     gone = move(1, "v1.0.0")._replace(message="prod: m v0.9.0\n")
     for tag in (silent, gone):
-        assert numbers(versions.registry("m", [*both, tag])) == ["v1.1.0", None]
-    assert numbers(versions.registry("m", [*both, move(1, "v1.0.0")])) == ["v1.0.0", None]
+        assert numbers(versions.build_registry("m", [*both, tag])) == ["v1.1.0", None]
+    assert numbers(versions.build_registry("m", [*both, move(1, "v1.0.0")])) == ["v1.0.0", None]
 
 
 def test_what_gto_gives_is_read_here(repository: str) -> None:
     gto("register", "m", "--version", "v0.1.0")
     gto("assign", "m", "--version", "v0.1.0", "--stage", "dev")
-    found = versions.read("m")
-    assert numbers(found, "dev") == ["v0.1.0", None]
-    assert found.version().tag.commit == repository
+    result = versions.read_registry("m")
+    assert numbers(result, "dev") == ["v0.1.0", None]
+    assert result.get_version().tag.commit == repository
 
 
 def test_what_gto_refuses_is_one_line(repository: str) -> None:
     assert repository
-    with pytest.raises(
-        CairnError, match=r"^'-@v1\.0\.0' is no name of a tag that GTO reads; [^\n]*$"
-    ):
+    with pytest.raises(CairnError, match=r"^GTO cannot read '-@v1\.0\.0' as a tag; [^\n]*$"):
         versions.add_version("-", "v1.0.0", "")
 
 
@@ -242,7 +249,7 @@ def test_what_git_refuses_is_said_in_its_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CairnError, match=r"^git for-each-ref: fatal: not a git repository"):
-        versions.read("m")
+        versions.read_registry("m")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CairnError, match="there is no git here"):
-        versions.read("m")
+    with pytest.raises(CairnError, match="git is not installed"):
+        versions.read_registry("m")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cairn.params.gates import Against, Gates
-from cairn.releases import comparison, promotion, versions
-from cairn.releases.promotion import Trial
+from cairn.releases import checks, comparison, versions
+from cairn.releases.checks import GateResults
 from cairn.releases.versions import Version
 from tests import history, small
 from tests.history import Model
@@ -31,27 +31,27 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def released(*models: Model) -> list[Version]:
     """Versions of some models, one after the other."""
-    for place, model in enumerate(models):
+    for index, model in enumerate(models):
         history.commit(model)
-        versions.add_version("small", f"v1.0.{place}", "a message")
-    return list(versions.read("small").versions)
+        versions.add_version("small", f"v1.0.{index}", "a message")
+    return list(versions.read_registry("small").versions)
 
 
-def verdicts(found: Trial) -> dict[str, bool]:
-    return {gate.name: gate.failure is None for gate in found.gates}
+def verdicts(result: GateResults) -> dict[str, bool]:
+    return {gate.name: gate.failure is None for gate in result.gates}
 
 
 def test_the_first_version_has_nothing_to_be_compared_with() -> None:
     [first] = released(GOOD)
-    found = promotion.judged(first, None, BLOCK)
-    assert list(verdicts(found)) == ["roc_auc", "log_loss, not_worse", "latency", "model.onnx"]
-    assert all(verdicts(found).values())
-    assert found.note == ""
+    result = checks.check_gates(first, None, BLOCK)
+    assert list(verdicts(result)) == ["roc_auc", "log_loss, not_worse", "latency", "model.onnx"]
+    assert all(verdicts(result).values())
+    assert result.note == ""
 
 
 def test_a_better_one_passes_and_a_worse_one_does_not() -> None:
     bad, good = released(BAD, GOOD)
-    up, down = promotion.judged(good, bad, BLOCK), promotion.judged(bad, good, BLOCK)
+    up, down = checks.check_gates(good, bad, BLOCK), checks.check_gates(bad, good, BLOCK)
     assert all(verdicts(up).values())
     assert verdicts(down) == {
         "roc_auc": False, "log_loss, not_worse": False, "latency": True, "model.onnx": True,
@@ -62,17 +62,17 @@ def test_a_better_one_passes_and_a_worse_one_does_not() -> None:
 def test_rows_that_production_was_trained_on_are_left_out() -> None:
     other = GOOD._replace(train=slice(0, 70), test=slice(70, 80))
     production, candidate = released(other, GOOD)
-    found = promotion.judged(candidate, production, BLOCK)
-    assert found.note == (
-        "compared on 10 test rows of v1.0.1: v1.0.0 was trained on 10 others, which were left out"
+    result = checks.check_gates(candidate, production, BLOCK)
+    assert result.note == (
+        "compared on 10 test rows of v1.0.1, without 10 that v1.0.0 was trained on"
     )
-    assert verdicts(found)["log_loss, not_worse"]
+    assert verdicts(result)["log_loss, not_worse"]
 
 
 def test_production_that_was_trained_on_all_of_them_cannot_be_compared() -> None:
     production, candidate = released(GOOD._replace(train=slice(None)), GOOD)
-    found = promotion.judged(candidate, production, BLOCK)
-    [failure] = [gate.failure for gate in found.gates if gate.failure]
+    result = checks.check_gates(candidate, production, BLOCK)
+    [failure] = [gate.failure for gate in result.gates if gate.failure]
     assert failure == (
         "log_loss cannot be compared with that of v1.0.0: it was trained on 20 of the 20 test "
         "rows, and some class has no row among the others"
@@ -83,9 +83,9 @@ def test_training_rows_beyond_a_limit_are_not_looked_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     production, candidate = released(GOOD._replace(train=slice(None)), GOOD)
-    monkeypatch.setattr(promotion, "MOST_TRAIN", 10)
-    found = promotion.judged(candidate, production, BLOCK)
-    assert found.note == (
+    monkeypatch.setattr(checks, "MAX_TRAIN", 10)
+    result = checks.check_gates(candidate, production, BLOCK)
+    assert result.note == (
         "compared on 20 test rows of v1.0.1; v1.0.0 may have been trained on some, "
         "which flatters it"
     )
@@ -93,7 +93,7 @@ def test_training_rows_beyond_a_limit_are_not_looked_through(
 
 def test_production_that_predicts_something_else_cannot_be_compared() -> None:
     production, candidate = released(Model(small.full(), history.scores()), GOOD)
-    found = promotion.judged(candidate, production, BLOCK)
-    assert [gate.name for gate in found.gates if gate.failure] == ["log_loss, not_worse"]
-    assert "cannot be compared with that of v1.0.0: it" in str(found.gates[1].failure)
-    assert found.gates[-1].production != "–"
+    result = checks.check_gates(candidate, production, BLOCK)
+    assert [gate.name for gate in result.gates if gate.failure] == ["log_loss, not_worse"]
+    assert "cannot be compared with that of v1.0.0: it" in str(result.gates[1].failure)
+    assert result.gates[-1].production != "–"
