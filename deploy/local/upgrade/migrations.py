@@ -68,8 +68,8 @@ def migrate(text: str, moves: Iterable[Move]) -> Migration:
             continue
         if after == text:
             notes.append(
-                f"{move.file}: {move.old} is now {move.new}, and your file has both; delete the "
-                "old one"
+                f"{move.file}: {move.old} is now {move.new}, and your file has both; delete "
+                "the old one"
             )
         else:
             verb = "renamed" if old[:-1] == new[:-1] else "moved"

@@ -473,7 +473,7 @@ def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
 
     status, second = asyncio.run(both())
     assert status == 200
-    assert "in work already" in refused(second, 429)
+    assert "in progress already" in refused(second, 429)
     assert int(second.headers[b"retry-after"]) > 0
     assert predict(ROW, server=server).status == 200
 
