@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 DAG: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = DAG["stages"]
 LOCKFILE = "requirements.txt"
+FOLDERS_WORTH = 0.75  # of a folder's modules that a stage imports, where it depends on the folder
 ENGINE = {"compute.engine"}
 PLOTS = paths.PLOTS.as_posix()
 # Imported once the processes of the stage are on their way.
@@ -106,8 +107,12 @@ def work_of(stage: str) -> Path:
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_list_each_module_that_runs_and_the_lock_of_the_environment(stage: str) -> None:
     code = {dep for dep in listed(STAGES[stage]["deps"]) if not dep.startswith("data/")}
-    modules = set().union(*map(modules_of, code))
-    assert modules == reached(module_of(stage)) | {LOCKFILE}
+    needed = reached(module_of(stage)) | {LOCKFILE}
+    folders = {dep for dep in code if (ROOT / dep).is_dir()}
+    covered = set().union(*map(modules_of, folders))
+    assert code - folders == needed - covered
+    shares = {dep: len(modules_of(dep) & needed) / len(modules_of(dep)) for dep in folders}
+    assert {dep: share for dep, share in shares.items() if share < FOLDERS_WORTH} == {}
 
 
 # Imports that the walk does not see, by what they import; none of them changes what a stage writes
