@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import (
     CARD,
     ENVIRONMENT,

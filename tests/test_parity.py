@@ -14,8 +14,8 @@ from sklearn import datasets
 from sklearn.pipeline import Pipeline
 
 from cairn import inference, transform
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.export.parity import TOLERANCE

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from cairn import inference
 from cairn.compute.engine import Local
-from cairn.console import CairnError, Progress, say
+from cairn.console import Progress, say
+from cairn.errors import CairnError
 from cairn.export.onnx import sklearn_predictions
 from cairn.inference import Predictions
 from cairn.modeling import estimators

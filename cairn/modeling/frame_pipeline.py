@@ -18,8 +18,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import Pipeline
 
 from cairn import formats, inference
-from cairn.console import CairnError
 from cairn.contract import LARGEST, NUMBERS, Category, Column, Contract
+from cairn.errors import CairnError
 from cairn.inference import Predictions
 from cairn.tables import header
 from cairn.tables.missing import rule_of

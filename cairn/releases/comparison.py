@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from cairn import inference, parquet
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, read_contract
+from cairn.errors import CairnError
 from cairn.evaluation import metrics, sampling
 from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions

@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from cairn import inference
-from cairn.console import CairnError
 from cairn.contract import Category, Contract, read_contract
+from cairn.errors import CairnError
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
 from cairn.transform import Engineering, to_matrix

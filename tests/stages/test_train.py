@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cairn import inference, parquet
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold, read_contract
+from cairn.errors import CairnError
 from cairn.modeling import training
 from cairn.modeling.feature_rows import read_rows
 from cairn.paths import (

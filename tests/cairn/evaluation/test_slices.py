@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Target
+from cairn.errors import CairnError
 from cairn.evaluation import metrics, records, slices
 from cairn.evaluation.metric_table import NEED_ALL_CLASSES
 from cairn.evaluation.metrics import ScoredRows

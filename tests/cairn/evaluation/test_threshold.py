@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Target
+from cairn.errors import CairnError
 from cairn.evaluation import threshold
 from cairn.modeling.records import Reached
 from cairn.params.train import Threshold

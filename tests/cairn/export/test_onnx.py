@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from cairn import inference
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.modeling import estimators

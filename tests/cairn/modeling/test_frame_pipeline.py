@@ -16,8 +16,8 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 
 from cairn import inference
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold
+from cairn.errors import CairnError
 from cairn.modeling.frame_pipeline import FramePipeline, build_matrix, match_names
 from cairn.transform import to_matrix
 from service.inference.rows import Reader

@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_param_name
 
 from cairn import inference, provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import CARD, EVALUATION, EVALUATION_FOLDER, METRICS, MODEL, ONNX
 from cairn.provenance import Commit, Provenance
 from cairn.releases import bento_store, mlflow

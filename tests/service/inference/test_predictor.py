@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairn import inference
-from cairn.console import CairnError
 from cairn.contract import Contract, Label, Target, write_contract
+from cairn.errors import CairnError
 from cairn.export.onnx import sklearn_predictions
 from service.inference.predictor import Predictor
 from stages import engineering
