@@ -191,7 +191,7 @@ def measure_onnx(rows: TrainingRows, params: Train, engine: Engine) -> dict[str,
     best = search.choose(kept, classes, rows.contract, params, engine).params
     pipeline = fitting.fit(kept, classes, rows.contract, best)
     graph = to_onnx(pipeline, kept.shape[1])
-    session = inference.session(graph)
+    session = inference.open_session(graph)
     onnx = inference.predict(session, rows.features)
     sklearn = sklearn_predictions(pipeline, rows.features)
     largest = parity.require_parity("all", [parity.compare("all", sklearn, onnx)])

@@ -132,6 +132,6 @@ def _decide(
     if rule:
         rest = ~is_test
         value = threshold.choose(rule, truth[rest] == code, probabilities[rest, code])
-        predictions = predictions.decided(code, value)
+        predictions = predictions.with_threshold(code, value)
     features = np.empty((len(own), 0), dtype=np.float32)
     return ScoredRows(features, truth[is_test], predictions)

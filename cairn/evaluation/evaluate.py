@@ -148,12 +148,12 @@ def score(part: str, rows: FeatureRows, model: Model) -> ScoredRows:
     """Predict rows as the service does, with the threshold of the contract."""
     predictions = predict(part, model.graph, rows.features)
     decision = model.contract.target.decision
-    return ScoredRows(rows.features, rows.classes, inference.decided(predictions, decision))
+    return ScoredRows(rows.features, rows.classes, inference.apply_decision(predictions, decision))
 
 
 def predict(part: str, graph: bytes, features: NDArray[np.float32]) -> Predictions:
     """Predict rows by the ONNX graph, in blocks side by side, each on one thread."""
-    session = inference.session(graph)
+    session = inference.open_session(graph)
     starts = range(0, len(features), BLOCK)
     predictions: list[Predictions] = []
     with (

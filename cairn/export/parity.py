@@ -149,7 +149,7 @@ def require_parity(part: str, results: Iterable[Parity]) -> float:
 def _open_session(pipeline: Pipeline, graph: bytes) -> Any:
     """Open an ONNX Runtime session on a graph that it may refuse."""
     try:
-        return inference.session(graph)
+        return inference.open_session(graph)
     except Exception as error:  # ONNX Runtime's exceptions have no common class
         raise _unrunnable(pipeline, error) from error
 

@@ -14,7 +14,7 @@ from tests import small
 
 def test_a_model_says_a_label_and_probabilities_of_each_row() -> None:
     fitted = small.fitted()
-    said = inference.predict(inference.session(fitted.graph), fitted.features)
+    said = inference.predict(inference.open_session(fitted.graph), fitted.features)
     assert said.labels.dtype == np.int64
     assert said.probabilities.shape == (len(fitted.features), 2)
     np.testing.assert_array_equal(said.labels, said.probabilities.argmax(axis=1))
@@ -25,13 +25,13 @@ def test_a_model_says_a_label_and_probabilities_of_each_row() -> None:
 def test_two_sessions_say_the_same_to_the_last_bit() -> None:
     fitted = small.fitted()
     one, two = (
-        inference.predict(inference.session(fitted.graph), fitted.features) for _ in range(2)
+        inference.predict(inference.open_session(fitted.graph), fitted.features) for _ in range(2)
     )
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
 
 
 def test_a_session_uses_one_thread() -> None:
-    options = inference.session(small.fitted().graph).get_session_options()
+    options = inference.open_session(small.fitted().graph).get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
@@ -46,7 +46,7 @@ def test_no_probability_is_beyond_0_or_1() -> None:
     fitted = small.fitted()
     pipeline = fitting.fit(fitted.features, fitted.classes, small.CONTRACT, block)
     graph = to_onnx(pipeline, fitted.features.shape[1])
-    said = inference.predict(inference.session(graph), fitted.features)
+    said = inference.predict(inference.open_session(graph), fitted.features)
     assert said.probabilities.min() == 0
     assert said.probabilities.max() == 1
 

@@ -94,7 +94,7 @@ def test_the_stages_write_a_model_and_register_it(
     assert f"registered as {entry.tag}" in out
     assert f"accuracy {json.loads(METRICS.read_bytes())['test']['accuracy']:.3f}" in out
     _, x, y = read_rows("test", TEST, "kind")
-    said = inference.predict(inference.session(ONNX.read_bytes()), x)
+    said = inference.predict(inference.open_session(ONNX.read_bytes()), x)
     metrics = json.loads(METRICS.read_bytes())
     assert set(metrics) == {"train", "test", "cross_validation"}
     assert metrics["train"]["rows"] == 60
@@ -178,11 +178,13 @@ def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     assert contract.example == ()
     assert contract.target.threshold == Threshold(label="no", value=0.01)
     _, x, y = read_rows("test", TEST, "kind")
-    shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities
+    shares = inference.predict(inference.open_session(ONNX.read_bytes()), x).probabilities
     labels = np.where(shares[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
     assert evaluation()["classes"][0]["recall"]["value"] == 1
-    plain = inference.decided(inference.Predictions(labels, shares), contract.target.decision)
+    plain = inference.apply_decision(
+        inference.Predictions(labels, shares), contract.target.decision
+    )
     np.testing.assert_array_equal(plain.labels, labels)
 
 

@@ -32,7 +32,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None:
     fitted = small.fitted()
     answer = predictor.predict({"records": small.rows()}, "id")
-    predictions = inference.predict(inference.session(fitted.graph), fitted.features)
+    predictions = inference.predict(inference.open_session(fitted.graph), fitted.features)
     assert set(answer) == {
         "predictions", "confidences", "probabilities", "model_version", "request_id",
     }  # fmt: skip
