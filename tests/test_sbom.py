@@ -57,8 +57,8 @@ def listed(bom: dict[str, Any]) -> Packages:
 
 @pytest.mark.slow
 def test_it_lists_exactly_the_packages_that_the_image_has(bom: dict[str, Any], image: str) -> None:
-    said = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", LIST)
-    there = {(canonicalize_name(name), version) for name, version in json.loads(said)}
+    output = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", LIST)
+    there = {(canonicalize_name(name), version) for name, version in json.loads(output)}
     assert listed(bom) == there
     assert len(there) > 50
 
@@ -79,7 +79,7 @@ def locked() -> list[Requirement]:
 
 
 def markers(image: str) -> dict[str, str]:
-    """What the markers of requirements are judged by, as the image's Python has it."""
+    """What the markers of requirements are evaluated with, as the image's Python has it."""
     program = (
         "import json, os, platform, sys; print(json.dumps({'python_version': '%d.%d' %"
         "sys.version_info[:2], 'python_full_version': platform.python_version(), 'sys_platform':"
@@ -87,8 +87,8 @@ def markers(image: str) -> dict[str, str]:
         "'platform_system': platform.system(), 'implementation_name': sys.implementation.name,"
         "'platform_python_implementation': platform.python_implementation()}))"
     )
-    said = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", program)
-    return dict(json.loads(said))
+    output = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", program)
+    return dict(json.loads(output))
 
 
 @pytest.mark.slow
@@ -99,8 +99,8 @@ def test_every_package_has_a_licence_and_a_purl(bom: dict[str, Any]) -> None:
         assert (purl.type, purl.version) == ("pypi", one["version"])
         assert purl.name == canonicalize_name(one["name"])
         for licence in one["licenses"]:
-            said = licence.get("expression") or licence["license"].get("id")
-            assert said or licence["license"]["name"]
+            name = licence.get("expression") or licence["license"].get("id")
+            assert name or licence["license"]["name"]
 
 
 @pytest.mark.slow
@@ -132,9 +132,9 @@ def test_what_the_tool_found_stays() -> None:
     assert sbom.add_licence(found, written(License="something else")) == found
 
 
-@pytest.mark.parametrize("said", [None, "UNKNOWN", "", "the whole text " * 50])
-def test_a_package_without_a_licence_is_listed_with_the_reason(said: str | None) -> None:
-    one = sbom.add_licence(BARE, written(License=said) if said is not None else written())
+@pytest.mark.parametrize("licence", [None, "UNKNOWN", "", "the whole text " * 50])
+def test_a_package_without_a_licence_is_listed_with_the_reason(licence: str | None) -> None:
+    one = sbom.add_licence(BARE, written(License=licence) if licence is not None else written())
     assert "licenses" not in one
     assert [p["name"] for p in one["properties"]] == [sbom.WHY]
     assert sbom.list_unlicensed({"components": [one]}) == ["a"]
