@@ -222,3 +222,15 @@ def test_the_curl_line_gets_the_answer_that_is_shown(project: Project) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(PAGES["README.md"].encode()) <= 8_000
+
+
+def test_the_changelog_has_each_release_and_each_change_once() -> None:
+    """A merge that takes both sides of a conflict in it doubles them."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *releases = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert first == "Unreleased"
+    numbers = [release.partition(" – ")[0].split(".") for release in releases]
+    assert numbers == sorted(numbers, key=lambda number: [*map(int, number)], reverse=True)
+    assert len(set(map(tuple, numbers))) == len(numbers) > 0
+    beginnings = [line[:60] for line in text.splitlines() if line.startswith("- ")]
+    assert [each for each in beginnings if beginnings.count(each) > 1] == []

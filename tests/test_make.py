@@ -75,7 +75,7 @@ def test_run_serves_and_a_second_one_finds_all_as_it_was(tmp_path: Path) -> None
     assert project.git("status", "--porcelain") == ""
     with make_run(project, port) as log:
         text = log.read_text()
-        assert text.count("didn't change, skipping") == 4
+        assert text.count("didn't change, skipping") == 5
         assert "Everything is up to date" in text
     assert not listens(store)
 

@@ -27,7 +27,7 @@ class Candidate(NamedTuple):
     def name(self) -> str:
         """The estimator and the changes on one line.
 
-        >>>         >>> Candidate(Train(), {"max_depth": 4}).name
+        >>> Candidate(Train(), {"max_depth": 4}).name
         'RandomForestClassifier max_depth=4'
         """
         changes = ", ".join(f"{name}={value}" for name, value in self.changes.items())

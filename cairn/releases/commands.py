@@ -36,9 +36,9 @@ def dvc(*arguments: str, **env: str) -> str:
     return _call((*MODULE, "dvc", *arguments), f"dvc {arguments[0]}", **env).decode()
 
 
-def stage(name: str) -> str:
-    """Return what a module of `stages` prints; raise a CairnError with its message if it fails."""
-    return _call((*MODULE, f"stages.{name}"), name).decode()
+def run_module(name: str) -> str:
+    """Return what a module prints; raise a CairnError with its message if it fails."""
+    return _call((*MODULE, name), name.rpartition(".")[2]).decode()
 
 
 def _call(command: tuple[str, ...], label: str, **env: str) -> bytes:

@@ -6,6 +6,7 @@ the model in the BentoML store.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -248,9 +249,28 @@ def read_new_hashes() -> dict[str, dict[str, str]]:
 
 
 def _hash_files(entries: Iterable[str | dict[str, Any]]) -> dict[str, str]:
-    """Hash the files of entries of dvc.yaml, which are paths, or paths with options."""
-    paths = (entry if isinstance(entry, str) else next(iter(entry)) for entry in entries)
-    return {path: provenance.hash_file(Path(path), "md5") for path in paths if Path(path).is_file()}
+    """Hash the files and folders of entries of dvc.yaml: paths, or paths with options."""
+    paths = (Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries)
+    return {
+        path.as_posix(): hash_folder(path) if path.is_dir() else provenance.hash_file(path, "md5")
+        for path in paths
+        if path.exists()
+    }
+
+
+def hash_folder(folder: Path) -> str:
+    """Hash a folder of code as DVC does: the MD5 of its files' MD5s and paths, and `.dir`.
+
+    DVC 3's format; tests/cairn/releases/test_mlflow.py compares it with dvc.lock.
+    """
+    files = (path for path in folder.rglob("*") if path.is_file())
+    relative = sorted(path.relative_to(folder) for path in files if path.suffix != ".pyc")
+    listing = [
+        {"md5": provenance.hash_file(folder / path, "md5"), "relpath": path.as_posix()}
+        for path in relative
+    ]
+    text = json.dumps(listing, sort_keys=True)
+    return f"{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def read_commit() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast, get_args
 
 from cairn import provenance
@@ -20,6 +21,8 @@ from cairn.releases.versions import Bump, Registry, Version, quote
 HEADLINES = ("accuracy", "roc_auc", "log_loss")
 COLUMNS = ("version", "stages", "model", "date", "commit", *HEADLINES)
 SHORT = 7  # digits of a commit
+# What registers a model: of this code, and of release 0.1.0.
+REGISTER = ("cairn.releases.bento_store", "stages.register")
 
 
 def read_registry() -> Registry:
@@ -98,6 +101,14 @@ def _read_scores(commit: str) -> dict[str, float]:
         return {}
 
 
+def find_register(root: Path) -> str:
+    """Find the module by which the code in a folder registers a model."""
+    return next(
+        (name for name in REGISTER if (root / f"{name.replace('.', '/')}.py").is_file()),
+        REGISTER[0],
+    )
+
+
 def checkout(number: str | None) -> None:
     """Bring code, data and model of a version back together.
 
@@ -119,6 +130,6 @@ def checkout(number: str | None) -> None:
         revision.fetch(version.tag.commit)
     head = working_tree.get_head()
     working_tree.switch(version.tag.commit, head)
-    print(commands.stage("register"), end="", flush=True)
+    print(commands.run_module(find_register(Path())), end="", flush=True)
     say(f"checkout: code, data and model are those of {registry.name} {number}")
     say(f"checkout: to go back: git checkout {head} && dvc checkout")

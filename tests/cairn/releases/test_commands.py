@@ -56,6 +56,6 @@ def test_what_a_stage_says_is_its_error(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/one.py").write_text("print('done')")
     (tmp_path / "stages/two.py").write_text("import sys; sys.exit('error: no model here')")
-    assert commands.stage("one") == "done\n"
+    assert commands.run_module("stages.one") == "done\n"
     with pytest.raises(CairnError, match=r"^two: no model here$"):
-        commands.stage("two")
+        commands.run_module("stages.two")

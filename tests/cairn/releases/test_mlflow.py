@@ -214,6 +214,14 @@ def test_what_evaluate_leaves_is_hashed_as_dvc_will_have_it() -> None:
     }
 
 
+def test_a_folder_of_code_is_hashed_as_dvc_hashes_it() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values()
+    hashes = {dep["path"]: dep["md5"] for stage in stages for dep in stage["deps"]}
+    folders = {path: md5 for path, md5 in hashes.items() if md5.endswith(".dir")}
+    assert "cairn/tables" in folders
+    assert {path: mlflow.hash_folder(ROOT / path) for path in folders} == folders
+
+
 def test_a_commit_is_dirty_where_something_differs_that_dvc_does_not_write(tmp_path: Path) -> None:
     assert mlflow.read_commit() == {"git_commit": "none", "git_dirty": "false"}
     user = ("-c", "user.name=Test", "-c", "user.email=test@example.org")

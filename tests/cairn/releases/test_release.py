@@ -15,6 +15,7 @@ from cairn.paths import ONNX, TRAIN
 from cairn.releases import comparison, promotion, release, versions, working_tree
 from cairn.releases.__main__ import main
 from tests import history, small
+from tests.conftest import ROOT
 from tests.history import Model, dvc, git, tags
 
 GOOD = Model(small.fitted(), history.scores(0.95))
@@ -338,3 +339,17 @@ def test_nothing_is_lost_by_a_checkout() -> None:
 def test_a_version_whose_data_is_nowhere_stays_where_it_is() -> None:
     shutil.rmtree(".dvc/cache")
     assert "is not in DVC's cache" in refused(lambda: release.checkout("v1.0.1"))
+
+
+@pytest.mark.parametrize("name", release.REGISTER)
+def test_the_code_of_an_older_commit_registers_its_model_by_its_own_module(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name.replace('.', '/')}.py"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert release.find_register(tmp_path) == name
+
+
+def test_today_s_module_is_there() -> None:
+    assert release.find_register(ROOT) == release.REGISTER[0]

@@ -25,7 +25,7 @@ def upgrade(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.local.upgrade", *arguments],
         cwd=folder,
-        env=environment(folder.parent / "home"),
+        env={**environment(folder.parent / "home"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,

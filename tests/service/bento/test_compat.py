@@ -31,9 +31,9 @@ def test_the_installed_bentoml_is_in_the_range() -> None:
 
 def test_the_supervisor_imports_the_standard_library_alone() -> None:
     code = (
-        "import sys; import service.process.supervisor; "
-        "print(*sorted({name.split('.')[0] for name in sys.modules if 'site-packages' in "
-        "(getattr(sys.modules[name], '__file__', None) or '')} - {'_distutils_hack'}))"
+        "import sys; before = set(sys.modules); import service.process.supervisor; "
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before "
+        "if 'site-packages' in (getattr(sys.modules[name], '__file__', None) or '')}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -108,9 +108,9 @@ def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("AWS_ACCESS_KEY_ID", "secret\n", "AWS_ACCESS_KEY_ID has a space, a line break"),
-        ("AWS_SESSION_TOKEN", "se cret", "AWS_SESSION_TOKEN has a space"),
-        ("AWS_ENDPOINT_URL", "secret", "AWS_ENDPOINT_URL has to begin with http"),
+        ("AWS_ACCESS_KEY_ID", "secret\n", "AWS_ACCESS_KEY_ID contains a space, a line break"),
+        ("AWS_SESSION_TOKEN", "se cret", "AWS_SESSION_TOKEN contains a space"),
+        ("AWS_ENDPOINT_URL", "secret", "AWS_ENDPOINT_URL must begin with http"),
     ],
 )
 def test_what_the_client_would_not_survive_is_refused(name: str, value: str, message: str) -> None:

@@ -188,7 +188,7 @@ def test_who_is_not_known_is_told_what_to_set() -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("models:/a/1", "what answers there is no MLflow server"),
+        ("models:/a/1", "the server there is no MLflow server"),
         ("models:/a@b", "it answers 404 Not Found; is it an MLflow server"),
     ],
 )
