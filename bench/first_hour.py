@@ -174,7 +174,7 @@ def read_first_row(folder: Path) -> list[float]:
 
 def is_right(answer: Mapping[str, object], row: Sequence[float], folder: Path) -> bool:
     """Whether the service says what the graph in data/model does."""
-    graph = inference.session((folder / ONNX).read_bytes())
+    graph = inference.open_session((folder / ONNX).read_bytes())
     predictions = inference.predict(graph, np.array([row], dtype=np.float32))
     label = read_contract(folder / MODEL_CONTRACT).target.classes[int(predictions.labels[0])]
     confidence = answer["confidence"]

@@ -185,13 +185,13 @@ def measure_onnx(rows: TrainingRows, params: Train, engine: Engine) -> dict[str,
 
     The model is fitted to four fifths of the rows. Raises a CairnError if the two differ.
     """
-    kept, _, classes, _ = train_test_split(
+    train_features, _, classes, _ = train_test_split(
         rows.features, rows.classes, test_size=0.2, stratify=rows.classes, random_state=SEED
     )
-    best = search.choose(kept, classes, rows.contract, params, engine).params
-    pipeline = fitting.fit(kept, classes, rows.contract, best)
-    graph = to_onnx(pipeline, kept.shape[1])
-    session = inference.session(graph)
+    best = search.choose(train_features, classes, rows.contract, params, engine).params
+    pipeline = fitting.fit(train_features, classes, rows.contract, best)
+    graph = to_onnx(pipeline, train_features.shape[1])
+    session = inference.open_session(graph)
     onnx = inference.predict(session, rows.features)
     sklearn = sklearn_predictions(pipeline, rows.features)
     largest = parity.require_parity("all", [parity.compare("all", sklearn, onnx)])

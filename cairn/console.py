@@ -11,9 +11,7 @@ from io import TextIOWrapper
 from threading import Event, Thread
 from typing import Self
 
-from cairn.errors import CairnError, Unfit
-
-__all__ = ["EVERY", "Bar", "CairnError", "Progress", "Unfit", "patience", "repeated", "run", "say"]
+from cairn.errors import CairnError
 
 EVERY = 10.0  # seconds between two lines of progress
 

@@ -31,23 +31,24 @@ class Predictions(NamedTuple):
         """The probability of each row's label."""
         return self.probabilities[np.arange(len(self.labels)), self.labels]
 
-    def decided(self, place: int, value: float) -> Predictions:
-        """Of two classes, the one at `place` wherever its probability is at least `value`.
+    def with_threshold(self, index: int, threshold: float) -> Predictions:
+        """Label each row of two classes with the one at `index` from its `threshold` on.
 
-        >>> Predictions(np.array([1]), np.array([[0.3, 0.7]])).decided(0, 0.3).labels.tolist()
+        >>> predictions = Predictions(np.array([1]), np.array([[0.3, 0.7]]))
+        >>> predictions.with_threshold(0, 0.3).labels.tolist()
         [0]
         """
-        reached = self.probabilities[:, place] >= value
-        return Predictions(np.where(reached, place, 1 - place), self.probabilities)
+        is_reached = self.probabilities[:, index] >= threshold
+        return Predictions(np.where(is_reached, index, 1 - index), self.probabilities)
 
 
-def decided(said: Predictions, decision: tuple[int, float] | None) -> Predictions:
-    """What was said, its labels by the contract's threshold if there is one."""
-    return said.decided(*decision) if decision else said
+def apply_decision(predictions: Predictions, decision: tuple[int, float] | None) -> Predictions:
+    """Label the rows by the contract's class and threshold, if it has them."""
+    return predictions.with_threshold(*decision) if decision else predictions
 
 
-def session(graph: bytes, threads: int = 1) -> ort.InferenceSession:
-    """An ONNX Runtime session; on one thread the bits depend on no count of cores."""
+def open_session(graph: bytes, threads: int = 1) -> ort.InferenceSession:
+    """Open an ONNX Runtime session; on one thread its bits do not depend on the count of cores."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -60,26 +61,27 @@ def predict(
     features: NDArray[np.float32],
     options: ort.RunOptions | None = None,
 ) -> Predictions:
-    """What the graph says of the rows of an n × k matrix.
+    """Predict the rows of an n × k matrix.
 
     Where the best classes tie, the first of them is the label, as it is for scikit-learn's
     forests: in float32 the votes of an even number of trees may miss the tie by the last bit.
     """
-    labels, shares = model.run(None, {INPUT: features}, options)
-    if len(shares) == 1 and clear(shares[0].tolist()):
-        return Predictions(labels, shares)
-    probabilities = np.clip(shares, 0, 1, out=shares)  # float32 may add up to a bit beyond
+    labels, probabilities = model.run(None, {INPUT: features}, options)
+    if len(probabilities) == 1 and is_clear(probabilities[0].tolist()):
+        return Predictions(labels, probabilities)
+    # float32 may add up to a bit beyond 1.
+    probabilities = np.clip(probabilities, 0, 1, out=probabilities)
     best = probabilities >= probabilities.max(axis=1, keepdims=True) - TIE
     if np.count_nonzero(best) > len(best):
         labels = np.where(best.sum(axis=1) > 1, best.argmax(axis=1), labels)
     return Predictions(labels, probabilities)
 
 
-def clear(shares: list[float]) -> bool:
-    """Whether one row has neither a tie nor a share beyond 0 and 1.
+def is_clear(probabilities: list[float]) -> bool:
+    """Tell whether one row has neither a tie nor a probability beyond 0 and 1.
 
-    So it is with almost every row, and for a single one NumPy would take as long as the model to
-    find that out. Near to a tie, where float64 and float32 may differ, it is NumPy that decides.
+    Almost every row is clear, and for a single one NumPy would take as long as the model to find
+    that out. Near a tie, where float64 and float32 may differ, NumPy decides.
     """
-    ordered = sorted(shares)
+    ordered = sorted(probabilities)
     return ordered[0] >= 0 and ordered[-1] <= 1 and ordered[-2] < ordered[-1] - 2 * TIE

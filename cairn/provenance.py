@@ -2,9 +2,9 @@
 
 A model in the BentoML store has files of two kinds. The tag, NAME:<12 hex>, is made from the
 SHA-256 of those that serve predictions: the ONNX graph and the contract. Its card, scores, plots
-and library versions travel in the same entry and leave the tag alone: a sentence in the card makes
-no other model. `files_sha256` covers all of them, so that a store, an image or a container with an
-older card can be told apart; the Bento's version is made from it.
+and library versions travel in the same entry and do not change the tag: a sentence in the card
+makes no other model. `files_sha256` covers all of them and tells a store, an image or a container
+with an older card apart; the Bento's version is made from it.
 
 Commits of older code kept everything in data/model, and made the tag from every file. They are
 read as they are: a dvc.lock with a stage `evaluate` has today's layout, one without it the old one.
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import (
     CARD,
     ENVIRONMENT,

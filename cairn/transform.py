@@ -1,6 +1,6 @@
 """Turn the columns of a table into the features of the model, for the pipeline and the service.
 
-Each row's features come from that row alone, so training and serving cannot drift apart.
+Each row's features come only from that row, so training and serving cannot drift apart.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def read_columns(rows: Any, contract: Contract) -> dict[str, Any]:
 def to_features(
     columns: Mapping[str, Any], contract: Contract, engineering: Engineering
 ) -> dict[str, Floats]:
-    """Compute the model's input of each row, from that row alone.
+    """Compute the model's input of each row, only from that row.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ brings, installs uv into the environment of the Python that runs this, from a lo
 then makes the environment equal to the lock. What pip is configured with on this machine (index,
 certificates, proxy, …) holds for uv too. `INSTALLER=pip` does without uv.
 
-It needs the standard library alone: it runs before anything is installed.
+It needs only the standard library: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def has_system_certificates() -> bool:
 
 
 def has_own_indexes(environ: Mapping[str, str]) -> bool:
-    """Whether uv is told by its own variables or files which indexes to ask."""
+    """Tell whether uv's own variables or files name the indexes to ask."""
     if any(environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL")):
         return True
     return any(INDEX_KEYS & read_uv_keys(path) for path in uv_files(environ))
@@ -270,7 +270,7 @@ def compile_bytecode(python: Path) -> None:
 
 
 def install_with_pip(lock: Path, python: Path, environ: Mapping[str, str]) -> None:
-    """Make the environment equal to the lock by pip, which looks at the pinned files alone."""
+    """Make the environment equal to the lock by pip, which looks only at the pinned files."""
     target = ["--python", str(python)] if python != Path(sys.executable) else []
     packages = locked(lock)
     count = 0

@@ -44,19 +44,19 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="where the SBOM goes, such as build/sbom.cdx.json")
     arguments = parser.parse_args()
     try:
-        text = sbom(arguments.image)
+        text = build_sbom(arguments.image)
     except SbomError as error:
         sys.exit(f"error: {error}")
     arguments.file.parent.mkdir(parents=True, exist_ok=True)
     arguments.file.write_text(text, encoding="utf-8")
     bom = json.loads(text)
     print(f"sbom: {len(bom['components'])} packages in {arguments.file}")
-    if missing := unlicensed(bom):
+    if missing := list_unlicensed(bom):
         print(f"sbom: without a licence in their metadata: {', '.join(missing)}")
 
 
-def sbom(image: str) -> str:
-    """The SBOM of an image that is here, as text of CycloneDX JSON.
+def build_sbom(image: str) -> str:
+    """Build the SBOM of a local image, as text of CycloneDX JSON.
 
     Raises
     ------
@@ -64,22 +64,22 @@ def sbom(image: str) -> str:
         Where there is no such image, no Python package in it, or the schema does not hold.
     """
     with tempfile.TemporaryDirectory() as folder:
-        packages = installed(image, Path(folder))
-        # What is made here is validated once, when it is whole.
+        packages = extract_packages(image, Path(folder))
+        # The document is validated once, when it is complete.
         options = ("--output-reproducible", "--no-validate")
-        made = json.loads(
+        environment = json.loads(
             run(sys.executable, "-m", "cyclonedx_py", "environment", *options, folder)
         )
         name, _, version = image.rpartition(":")
-        bom = complete(made, packages, name or image, version if name else "")
+        bom = complete(environment, packages, name or image, version if name else "")
     text = json.dumps(bom, indent=2, sort_keys=True) + "\n"
     wrong = JsonStrictValidator(SchemaVersion.from_version(bom["specVersion"])).validate_str(text)
     if wrong:
-        raise SbomError(f"{image}: what was made breaks CycloneDX's schema: {wrong}")
+        raise SbomError(f"{image}: the SBOM breaks CycloneDX's schema: {wrong}")
     return text
 
 
-def installed(image: str, folder: Path) -> dict[str, str]:
+def extract_packages(image: str, folder: Path) -> dict[str, str]:
     """Lay the metadata of an image's packages out as an environment, which cyclonedx-py can read.
 
     Returns
@@ -89,13 +89,13 @@ def installed(image: str, folder: Path) -> dict[str, str]:
     """
     with container(image) as name:
         where = run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", SITE_PACKAGES)
-        content = copied(name, where.strip())
+        content = copy_folder(name, where.strip())
     # Of this Python: nothing of it is run, and metadata are alike for all.
     builder = venv.EnvBuilder(with_pip=False, symlinks=True)
     builder.create(folder)
     [target] = folder.glob("lib/python3*/site-packages")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        members = [one for one in tar.getmembers() if metadata_part(one.name)]
+        members = [one for one in tar.getmembers() if is_metadata(one.name)]
         for member in members:
             member.name = str(PurePosixPath(*PurePosixPath(member.name).parts[1:]))
         tar.extraction_filter = getattr(tarfile, "data_filter", None)  # not before Python 3.11.4
@@ -106,15 +106,15 @@ def installed(image: str, folder: Path) -> dict[str, str]:
     return {str(message_from_string(text)["Name"]): text for text in texts}
 
 
-def metadata_part(path: str) -> bool:
-    """Whether a path in a copy of site-packages lies in a package's metadata."""
+def is_metadata(path: str) -> bool:
+    """Tell whether a path in a copy of site-packages lies in a package's metadata."""
     parts = PurePosixPath(path).parts
     return len(parts) > 1 and parts[1].endswith(".dist-info")
 
 
 @contextmanager
 def container(image: str) -> Iterator[str]:
-    """A container of an image that does not run, until the end of the block."""
+    """Create a container of an image, do not start it, and remove it when the block ends."""
     name = run("docker", "create", "--pull", "never", image).strip()
     try:
         yield name
@@ -122,54 +122,54 @@ def container(image: str) -> Iterator[str]:
         run("docker", "rm", name)
 
 
-def copied(name: str, path: str) -> bytes:
-    """A folder of a container, as a tar archive."""
+def copy_folder(name: str, path: str) -> bytes:
+    """Copy a folder out of a container, as a tar archive."""
     command = ["docker", "cp", f"{name}:{path}", "-"]
     return subprocess.run(command, check=True, capture_output=True, timeout=SECONDS).stdout
 
 
 def complete(
-    made: dict[str, Any], packages: dict[str, str], name: str, version: str
+    environment: dict[str, Any], packages: dict[str, str], name: str, version: str
 ) -> dict[str, Any]:
-    """What cyclonedx-py made, with the image as what it is about, and each package's licence."""
-    components = [licensed(one, packages[one["name"]]) for one in made["components"]]
+    """Complete cyclonedx-py's document: the image as its subject, and each package's licence."""
+    components = [add_licence(one, packages[one["name"]]) for one in environment["components"]]
     image = {"type": "container", "bom-ref": "image", "name": name, "version": version}
     holds = {"ref": "image", "dependsOn": [one["bom-ref"] for one in components]}
     return {
-        **made,
-        "metadata": {**made["metadata"], "component": image},
+        **environment,
+        "metadata": {**environment["metadata"], "component": image},
         "components": components,
-        "dependencies": [holds, *made["dependencies"]],
+        "dependencies": [holds, *environment["dependencies"]],
     }
 
 
-def licensed(component: dict[str, Any], metadata: str) -> dict[str, Any]:
-    """A component with its licence, or with the reason why it has none.
+def add_licence(component: dict[str, Any], metadata: str) -> dict[str, Any]:
+    """Add to a component its licence, or the reason why it has none.
 
     cyclonedx-py leaves out a `License` that is not a word of SPDX.
     """
     if component.get("licenses"):
         return component
-    said = " ".join(str(message_from_string(metadata)["License"] or "").split())
-    if said and said.upper() != "UNKNOWN" and len(said) <= LONGEST:
-        licence = {"license": {"name": said, "acknowledgement": "declared"}}
+    declared = " ".join(str(message_from_string(metadata)["License"] or "").split())
+    if declared and declared.upper() != "UNKNOWN" and len(declared) <= LONGEST:
+        licence = {"license": {"name": declared, "acknowledgement": "declared"}}
         return {**component, "licenses": [licence]}
     reason = {"name": WHY, "value": "its metadata name none; read the package itself"}
     return {**component, "properties": [*component.get("properties", ()), reason]}
 
 
-def unlicensed(bom: dict[str, Any]) -> list[str]:
-    """Names of the packages without a licence."""
+def list_unlicensed(bom: dict[str, Any]) -> list[str]:
+    """List the names of the packages without a licence."""
     return [one["name"] for one in bom["components"] if not one.get("licenses")]
 
 
 def run(*command: str) -> str:
-    """What a command prints.
+    """Run a command and return what it prints.
 
     Raises
     ------
     SbomError
-        Where it fails; with the last line that it said.
+        Where it fails; with the last line of its errors.
     """
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)

@@ -111,8 +111,8 @@ def resolve(schema: Json, field: Json) -> Json:
     """Return what a field's reference stands for, or the field."""
     if "$ref" not in field:
         return field
-    found: Json = schema["$defs"][field["$ref"].rpartition("/")[2]]
-    return found
+    definition: Json = schema["$defs"][field["$ref"].rpartition("/")[2]]
+    return definition
 
 
 def format_yaml(value: object) -> str:
@@ -188,12 +188,12 @@ def read_comments(text: str) -> Iterator[tuple[str, str]]:
     path: list[tuple[int, str]] = []
     comment: list[str] = []
     for line in text.splitlines():
-        found = KEY.match(line)
+        match = KEY.match(line)
         if line.lstrip().startswith("#"):
             comment.append(line.lstrip()[1:].removeprefix(" "))
-        elif found and not found[2]:
-            indent = len(found[1])
-            path = [*(each for each in path if each[0] < indent), (indent, found[3])]
+        elif match and not match[2]:
+            indent = len(match[1])
+            path = [*(each for each in path if each[0] < indent), (indent, match[3])]
             if comment:
                 yield ".".join(name for _, name in path), render_comment(comment)
             comment = []

@@ -14,7 +14,7 @@ from typing import Any
 import bentoml
 import orjson
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from service.bento import compat
 from service.bento.client import make_client_schema
 from service.bento.packed import PackedModel

@@ -17,7 +17,7 @@ from cairn.compute.processes import Run, here
 from cairn.console import say
 from cairn.contract import read_contract
 from cairn.evaluation import card, drawing
-from cairn.evaluation.evaluate import Asked, Data, Model, Result, evaluate, headline
+from cairn.evaluation.evaluate import Data, Model, Params, Result, evaluate, headline
 from cairn.evaluation.records import TableReport
 from cairn.modeling.feature_rows import read_rows
 from cairn.modeling.frame_pipeline import FramePipeline
@@ -50,7 +50,7 @@ PARTS = {"train": TRAIN, "test": TEST}
 def main() -> None:
     """Turn data/model into data/evaluation, and register both."""
     train, own, compute = read_params(Train, Evaluate, Compute)
-    asked = Asked(train, own)
+    params = Params(train, own)
     provenance.find_commit()  # if git refuses, this fails before the work, and not after it
     # More threads than one may add in another order, and the last bits would depend on that.
     with (
@@ -63,14 +63,14 @@ def main() -> None:
         result = evaluate(
             Data(lambda part: read_rows("evaluate", PARTS[part], target), read_report()),
             model,
-            asked,
+            params,
             engine,
             run,
         )
-        save(result, model, asked.train, run)
+        save(result, model, params.train, run)
     evaluation = result.evaluation
     say(f"evaluate: {headline(evaluation.test, evaluation.rows.test)}")
-    blocks = {"train": asked.train, "evaluate": asked.evaluate}
+    blocks = {"train": params.train, "evaluate": params.evaluate}
     chain = provenance.trace_new(
         {name: block.model_dump(by_alias=True) for name, block in blocks.items()}
     )

@@ -92,16 +92,16 @@ class Browser:
         self._note(message.get("method"), message.get("params", {}))
         return message
 
-    def _note(self, event: str | None, said: dict[str, Any]) -> None:
+    def _note(self, event: str | None, event_data: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
-            self.requests.append(said["request"]["url"])
+            self.requests.append(event_data["request"]["url"])
         elif event == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(said["exceptionDetails"]))
-        elif event == "Log.entryAdded" and said["entry"]["level"] in {"error", "warning"}:
-            entry = said["entry"]
+            self.complaints.append(json.dumps(event_data["exceptionDetails"]))
+        elif event == "Log.entryAdded" and event_data["entry"]["level"] in {"error", "warning"}:
+            entry = event_data["entry"]
             self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
-        elif event == "Runtime.consoleAPICalled" and said["type"] in {"error", "warning"}:
-            self.complaints.append(json.dumps(said["args"]))
+        elif event == "Runtime.consoleAPICalled" and event_data["type"] in {"error", "warning"}:
+            self.complaints.append(json.dumps(event_data["args"]))
 
     def go(self, url: str) -> None:
         """Open an address."""
@@ -142,10 +142,10 @@ class Browser:
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key, wherever the focus is."""
         code, text = KEYS[key]
-        told = {"key": text if key == "Space" else key, "code": key, "modifiers": 8 * shift}
-        told |= {"windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        key_event = {"key": text if key == "Space" else key, "code": key, "modifiers": 8 * shift}
+        key_event |= {"windowsVirtualKeyCode": code, **({"text": text} if text else {})}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, **told)
+            self.call("Input.dispatchKeyEvent", type=kind, **key_event)
 
     def type(self, selector: str, text: str) -> None:
         """Put a text in the place of what a field holds, as typing does."""
@@ -167,8 +167,8 @@ class Browser:
 
     def prefer(self, **features: str) -> None:
         """Set media features, such as `prefers_color_scheme="dark"`."""
-        told = [{"name": key.replace("_", "-"), "value": value} for key, value in features.items()]
-        self.call("Emulation.setEmulatedMedia", features=told)
+        media = [{"name": key.replace("_", "-"), "value": value} for key, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=media)
 
     def picture(self, *, whole: bool = False) -> bytes:
         """The page as PNG: what the screen shows, or the whole of it."""
@@ -177,9 +177,9 @@ class Browser:
 
 
 def _result(answer: dict[str, Any]) -> Any:
-    said = answer.get("error", {}).get("message", "")
-    if said.startswith(LEFT):
-        raise NavigatedError(said)
+    message = answer.get("error", {}).get("message", "")
+    if message.startswith(LEFT):
+        raise NavigatedError(message)
     assert "error" not in answer, answer
     return answer["result"]
 

@@ -82,7 +82,7 @@ class Container:
         """Wait until it ends; its code."""
         return int(docker("wait", self.name))
 
-    def said(self) -> str:
+    def logs(self) -> str:
         """What it wrote."""
         command = ["docker", "logs", self.name]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)

@@ -23,7 +23,7 @@ def group(nodeid: str) -> str:
     """Return the group of a test.
 
     That is the container engine, with its images and its names; the file, where that has a fixture
-    that is made once; and otherwise the test alone.
+    that is made once; and otherwise only the test.
     """
     file = nodeid.partition("::")[0]
     return _shared_by(file) or nodeid

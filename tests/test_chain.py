@@ -30,7 +30,7 @@ def locked_model(project: Project) -> str:
 
 def identity(client: Any) -> dict[str, Any]:
     """What /model says, but for what is measured anew at each start."""
-    return {name: said for name, said in client.get("/model").json().items() if name != "serving"}
+    return {name: value for name, value in client.get("/model").json().items() if name != "serving"}
 
 
 def edit(project: Project, old: str, new: str) -> None:
@@ -99,8 +99,8 @@ def test_a_stage_restored_from_the_run_cache_is_served_too(
     shutil.rmtree(restored.root / "data" / "model")
     restored.git("checkout", "--quiet", "--", "data")
     (restored.root / "dvc.lock").unlink()
-    said = restored.run("dvc", "repro").stdout
-    assert "Stage 'train' is cached - skipping run" in said
+    output = restored.run("dvc", "repro").stdout
+    assert "Stage 'train' is cached - skipping run" in output
     assert restored.git("status", "--porcelain") == ""
     with served(restored) as client:
         found = identity(client)["dvc"]["train"]["outs"]["data/model/model.onnx"]
@@ -234,10 +234,10 @@ def test_features_of_ones_own_are_served(project: Project, tmp_path: Path) -> No
     assert "growth" in importance
     with served(own) as client:
         answer = client.post("/predict", json={"features": MALIGNANT}).json()
-        said = identity(client)["contract"]
+        contract = identity(client)["contract"]
         metrics = client.get("/metrics").text
     assert answer["prediction"] == 0
-    assert [feature["name"] for feature in said["features"][-2:]] == ["roundness", "growth"]
+    assert [feature["name"] for feature in contract["features"][-2:]] == ["roundness", "growth"]
     assert 'cairn_column_drift_psi{column="roundness"}' in metrics
     path.write_text(text)
     refused = own.run("bentoml", "serve", "--port", "1", check=False)
@@ -279,8 +279,8 @@ except bentoml.exceptions.BentoMLException as error:
 
 def test_bentomls_own_client_sends_arrays_frames_and_dictionaries(project: Project) -> None:
     with shared(project) as client:
-        said = project.run("python", "-c", CLIENT, str(client.base_url)).stdout
-    assert said.splitlines() == ["[0, 0]"] * 5 + ["[0, 0] 0", "0", "True"]
+        output = project.run("python", "-c", CLIENT, str(client.base_url)).stdout
+    assert output.splitlines() == ["[0, 0]"] * 5 + ["[0, 0] 0", "0", "True"]
 
 
 def test_metrics_and_plots_show(project: Project, tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def test_each_request_that_is_shown_gets_the_answer_that_is_shown(project: Proje
 def test_the_model_answers_the_table_in_python_as_shown(project: Project) -> None:
     [code] = blocks("docs/models.md", "python")
     done = project.run(sys.executable, "-c", code.text + "print(model.classes_)")
-    *said, classes = done.stdout.splitlines()
-    labels = re.findall(r"\d", " ".join(said))
+    *lines, classes = done.stdout.splitlines()
+    labels = re.findall(r"\d", " ".join(lines))
     assert classes == "[0 1]"
     table = (project.root / "data/raw/table").read_text().splitlines()
     truth = [line.rpartition(",")[2] for line in table[1:]]

@@ -46,7 +46,7 @@ def experiments(project: Project, tmp_path_factory: pytest.TempPathFactory) -> E
     return Experiments(own, {row["Experiment"] or row["rev"]: row for row in rows})
 
 
-def said(experiments: Experiments, *command: str) -> Any:
+def read_json(experiments: Experiments, *command: str) -> Any:
     """What a command of DVC's answers as JSON."""
     return json.loads(experiments.project.run("dvc", *command, "--json").stdout)
 
@@ -92,19 +92,19 @@ def masked(text: str) -> list[str]:
 
 def test_the_diffs_name_what_changed(experiments: Experiments) -> None:
     pair = ("main", "logistic")
-    scores = said(experiments, "metrics", "diff", *pair)[METRICS]["test.log_loss"]
+    scores = read_json(experiments, "metrics", "diff", *pair)[METRICS]["test.log_loss"]
     rows = experiments.listed
     for side, name in (("old", "main"), ("new", "logistic")):
         assert scores[side] == float(rows[name]["test.log_loss"])
     assert scores["diff"] == pytest.approx(scores["new"] - scores["old"])
-    assert said(experiments, "params", "diff", *pair)["params.yaml"] == {
+    assert read_json(experiments, "params", "diff", *pair)["params.yaml"] == {
         "train.arguments.n_estimators": {"old": 100, "new": None},
         "train.estimator": {"old": FOREST, "new": LOGISTIC},
     }
 
 
 def test_the_plots_are_of_both(experiments: Experiments, tmp_path: Path) -> None:
-    drawn = said(experiments, "plots", "diff", "main", "logistic", "--out", str(tmp_path))
+    drawn = read_json(experiments, "plots", "diff", "main", "logistic", "--out", str(tmp_path))
     assert not drawn.get("errors")
     shown = {name.split("::")[-1]: plots for name, plots in drawn["data"].items()}
     for name in ("roc", "precision_recall", "calibration", "importance", "learning"):

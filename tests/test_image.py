@@ -68,10 +68,10 @@ def other(project: Project, image: str, tmp_path_factory: pytest.TempPathFactory
     """The same code with another model, in its own store, exported, with an image of its own."""
     mine = copy(project, tmp_path_factory.mktemp("other"))
     params = mine.root / "params.yaml"
-    knobs = yaml.safe_load(params.read_text())
-    knobs["train"] |= {"estimator": "sklearn.linear_model.LogisticRegression", "scale": True}
-    knobs["train"]["arguments"] = {}
-    params.write_text(yaml.safe_dump(knobs))
+    content = yaml.safe_load(params.read_text())
+    content["train"] |= {"estimator": "sklearn.linear_model.LogisticRegression", "scale": True}
+    content["train"]["arguments"] = {}
+    params.write_text(yaml.safe_dump(content))
     mine.run("dvc", "repro")
     mine.git("commit", "--all", "--quiet", "--message", "another model")
     mine.run("make", "export")
@@ -109,7 +109,7 @@ def test_it_runs_as_a_numbered_user_who_is_not_root_and_as_any_other(
 
 
 def test_every_line_that_it_prints_is_json(served: Container) -> None:
-    lines = [json.loads(line) for line in served.said().splitlines()]
+    lines = [json.loads(line) for line in served.logs().splitlines()]
     assert lines
     assert all({"timestamp", "level", "event"} <= set(line) for line in lines)
 
@@ -213,7 +213,7 @@ def test_another_model_of_a_mounted_store_is_served(image: str, other: Project) 
     with docker.started(image, *mount, "--env=MODEL_TAG=cairn:none") as name:
         gone = Container(name, "")
         assert gone.ended() == 1
-        assert "MODEL_TAG: no cairn:none in /models/models; models there: " in gone.said()
+        assert "MODEL_TAG: no cairn:none in /models/models; models there: " in gone.logs()
 
 
 def test_another_model_from_s3_is_served_if_its_hash_is_right(
@@ -228,7 +228,7 @@ def test_another_model_from_s3_is_served_if_its_hash_is_right(
         assert running.get("/health").json()["model_version"] == model_of(other)
     with docker.hosted(image, free_ports(1), *options, f"--env=MODEL_SHA256={'0' * 64}") as wrong:
         assert wrong.ended() == 1
-        assert f"is another file, {sha256}; it was not opened" in wrong.said()
+        assert f"is another file, {sha256}; it was not opened" in wrong.logs()
         assert "ready" not in events(wrong)
 
 
@@ -480,7 +480,7 @@ def bucket(project: Project, export: Path) -> list[str]:
 
 def events(running: Container) -> set[str]:
     """The events in a container's log."""
-    lines = (line for line in running.said().splitlines() if line.startswith("{"))
+    lines = (line for line in running.logs().splitlines() if line.startswith("{"))
     return {json.loads(line)["event"] for line in lines}
 
 

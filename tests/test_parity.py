@@ -14,8 +14,8 @@ from sklearn import datasets
 from sklearn.pipeline import Pipeline
 
 from cairn import inference, transform
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.export.parity import TOLERANCE
@@ -113,7 +113,7 @@ def compared(
     predictions = parity.verify_predictions("test", pipeline, graph, rows)
     # A model that says one thing agrees with anything.
     assert set(predictions.labels.tolist()) == set(truth.tolist())
-    session = inference.session(graph)
+    session = inference.open_session(graph)
     for row in range(5):  # as a request has them
         by_itself = inference.predict(session, rows[row : row + 1])
         assert by_itself.labels.tolist() == [predictions.labels[row]]
@@ -328,7 +328,7 @@ def test_where_an_even_forest_ties_both_say_the_first_class(trees: int) -> None:
 def test_without_the_rule_for_ties_onnx_says_another_class() -> None:
     rows = unseen()
     pipeline, graph = forest(n_estimators=20)
-    labels, _ = inference.session(graph).run(None, {inference.INPUT: rows})
+    labels, _ = inference.open_session(graph).run(None, {inference.INPUT: rows})
     probabilities = pipeline.predict_proba(rows)
     other = labels != pipeline.predict(rows)
     assert other.any()

@@ -57,8 +57,8 @@ def listed(bom: dict[str, Any]) -> Packages:
 
 @pytest.mark.slow
 def test_it_lists_exactly_the_packages_that_the_image_has(bom: dict[str, Any], image: str) -> None:
-    said = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", LIST)
-    there = {(canonicalize_name(name), version) for name, version in json.loads(said)}
+    output = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", LIST)
+    there = {(canonicalize_name(name), version) for name, version in json.loads(output)}
     assert listed(bom) == there
     assert len(there) > 50
 
@@ -79,7 +79,7 @@ def locked() -> list[Requirement]:
 
 
 def markers(image: str) -> dict[str, str]:
-    """What the markers of requirements are judged by, as the image's Python has it."""
+    """What the markers of requirements are evaluated with, as the image's Python has it."""
     program = (
         "import json, os, platform, sys; print(json.dumps({'python_version': '%d.%d' %"
         "sys.version_info[:2], 'python_full_version': platform.python_version(), 'sys_platform':"
@@ -87,20 +87,20 @@ def markers(image: str) -> dict[str, str]:
         "'platform_system': platform.system(), 'implementation_name': sys.implementation.name,"
         "'platform_python_implementation': platform.python_implementation()}))"
     )
-    said = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", program)
-    return dict(json.loads(said))
+    output = docker.docker("run", "--rm", "--entrypoint", "python", image, "-c", program)
+    return dict(json.loads(output))
 
 
 @pytest.mark.slow
 def test_every_package_has_a_licence_and_a_purl(bom: dict[str, Any]) -> None:
-    assert sbom.unlicensed(bom) == []
+    assert sbom.list_unlicensed(bom) == []
     for one in bom["components"]:
         purl = PackageURL.from_string(one["purl"])
         assert (purl.type, purl.version) == ("pypi", one["version"])
         assert purl.name == canonicalize_name(one["name"])
         for licence in one["licenses"]:
-            said = licence.get("expression") or licence["license"].get("id")
-            assert said or licence["license"]["name"]
+            name = licence.get("expression") or licence["license"].get("id")
+            assert name or licence["license"]["name"]
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_it_is_about_that_image_and_valid(bom: dict[str, Any], text: str, image:
 
 @pytest.mark.slow
 def test_made_again_it_is_the_same_and_tells_nothing_of_this_machine(text: str, image: str) -> None:
-    assert sbom.sbom(image) == text
+    assert sbom.build_sbom(image) == text
     assert "file://" not in text
     assert "serialNumber" not in text
     assert "timestamp" not in text
@@ -123,21 +123,21 @@ def test_made_again_it_is_the_same_and_tells_nothing_of_this_machine(text: str, 
 
 def test_a_licence_that_is_not_spdx_is_kept_as_the_package_says_it() -> None:
     metadata = written(License="Apache License\n  2.0")
-    [licence] = sbom.licensed(BARE, metadata)["licenses"]
+    [licence] = sbom.add_licence(BARE, metadata)["licenses"]
     assert licence["license"] == {"name": "Apache License 2.0", "acknowledgement": "declared"}
 
 
 def test_what_the_tool_found_stays() -> None:
     found = {**BARE, "licenses": [{"expression": "MIT"}]}
-    assert sbom.licensed(found, written(License="something else")) == found
+    assert sbom.add_licence(found, written(License="something else")) == found
 
 
-@pytest.mark.parametrize("said", [None, "UNKNOWN", "", "the whole text " * 50])
-def test_a_package_without_a_licence_is_listed_with_the_reason(said: str | None) -> None:
-    one = sbom.licensed(BARE, written(License=said) if said is not None else written())
+@pytest.mark.parametrize("licence", [None, "UNKNOWN", "", "the whole text " * 50])
+def test_a_package_without_a_licence_is_listed_with_the_reason(licence: str | None) -> None:
+    one = sbom.add_licence(BARE, written(License=licence) if licence is not None else written())
     assert "licenses" not in one
     assert [p["name"] for p in one["properties"]] == [sbom.WHY]
-    assert sbom.unlicensed({"components": [one]}) == ["a"]
+    assert sbom.list_unlicensed({"components": [one]}) == ["a"]
 
 
 def written(**fields: str) -> str:
@@ -153,4 +153,4 @@ def written(**fields: str) -> str:
 def test_an_image_that_is_not_here_is_one_line() -> None:
     docker.require()
     with pytest.raises(sbom.SbomError, match=r"docker create .* ends with 1: .*no-such-image"):
-        sbom.sbom("no-such-image:1")
+        sbom.build_sbom("no-such-image:1")

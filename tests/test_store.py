@@ -243,9 +243,9 @@ def lines(text: str) -> list[str]:
 
 
 def test_first_start_makes_keys_and_bucket(project: Project) -> None:
-    said = project.run(sys.executable, str(SCRIPT), "start").stdout
+    printed = project.run(sys.executable, str(SCRIPT), "start").stdout
 
-    assert said == f"store: remote storage (s3://cairn/dvc at {project.endpoint}) is up\n"
+    assert printed == f"store: remote storage (s3://cairn/dvc at {project.endpoint}) is up\n"
     assert mode(project.home) == 0o700
     assert mode(project.home / "s3.json") == mode(project.local) == 0o600
     assert len(project.keys.secret) == 40
@@ -273,9 +273,9 @@ def test_start_at_the_same_moment_makes_one_server(project: Project) -> None:
         subprocess.Popen(command, cwd=project.root, env=project.environment, stdout=-1, text=True)
         for _ in range(2)
     ]
-    said = sorted(process.communicate(timeout=600)[0].split()[-1] for process in both)
+    printed = sorted(process.communicate(timeout=600)[0].split()[-1] for process in both)
 
-    assert said == ["already", "up"]
+    assert printed == ["already", "up"]
     assert [process.pid for process in project.servers()] == [project.pid]
 
 
@@ -370,18 +370,18 @@ def test_taken_port_is_no_obstacle_and_the_new_ones_are_remembered(
     project: Project, place: int
 ) -> None:
     with socket.create_server(("127.0.0.1", project.port + place)):
-        said = lines(project.store("start").stdout)
+        printed = lines(project.store("start").stdout)
         moved = where_dvc_has_it(project)
         remembered = f"{moved.port} to {moved.port + 9}, which .dvc/config.local remembers"
         up = f"store: remote storage (s3://cairn/dvc at {moved.endpoint}) is up"
-        assert said == [f"{moved_from(project)} {remembered}", up]
+        assert printed == [f"{moved_from(project)} {remembered}", up]
         assert not set(range(moved.port, moved.port + PORTS)) & {project.port + place}
         assert moved.store("check").returncode == 0
 
     moved.client().put_object(Bucket=BUCKET, Key="kept", Body=b"bytes")
     moved.store("stop")
-    said = lines(moved.store("start").stdout)
-    assert said == [f"store: remote storage (s3://cairn/dvc at {moved.endpoint}) is up"]
+    printed = lines(moved.store("start").stdout)
+    assert printed == [f"store: remote storage (s3://cairn/dvc at {moved.endpoint}) is up"]
     assert moved.client().get_object(Bucket=BUCKET, Key="kept")["Body"].read() == b"bytes"
 
 
@@ -401,19 +401,19 @@ def where_dvc_has_it(project: Project) -> Project:
 def test_something_at_the_other_loopback_address_takes_the_port_too(project: Project) -> None:
     # `localhost` leads there first.
     with socket.create_server(("::1", project.port), family=socket.AF_INET6):
-        said = project.store("start").stdout
+        printed = project.store("start").stdout
 
-    assert said.startswith(moved_from(project))
+    assert printed.startswith(moved_from(project))
 
 
 def test_remembered_ports_that_are_taken_later_are_given_up(project: Project) -> None:
     remembered = replace(project, port=free_ports(PORTS))
     remembered.modify("embedded", "endpointurl", remembered.endpoint)
     with socket.create_server(("127.0.0.1", remembered.port)):
-        said = remembered.store("start").stdout
+        printed = remembered.store("start").stdout
 
     moved = where_dvc_has_it(project)
-    assert said.startswith(f"{moved_from(remembered)} {moved.port} to")
+    assert printed.startswith(f"{moved_from(remembered)} {moved.port} to")
     assert moved.store("check").returncode == 0
 
 
@@ -428,11 +428,11 @@ def test_stores_of_several_checkouts_started_at_once_keep_apart(tmp_path: Path) 
             subprocess.Popen(command, cwd=each.root, env=each.environment, stdout=-1, text=True)
             for each in projects
         ]
-        said = [start.communicate(timeout=600)[0] for start in starts]
+        printed = [start.communicate(timeout=600)[0] for start in starts]
         now = [where_dvc_has_it(project) for project in projects]
 
-        assert all(text.endswith("is up\n") for text in said)
-        assert sum("is taken; now at" in text for text in said) == 2
+        assert all(text.endswith("is up\n") for text in printed)
+        assert sum("is taken; now at" in text for text in printed) == 2
         assert first.port in {project.port for project in now}
         for number, project in enumerate(now):
             project.client().put_object(Bucket=BUCKET, Key=f"of-{number}", Body=b"bytes")
@@ -463,10 +463,10 @@ store.main()
 @pytest.mark.parametrize("place", [0, 3], ids=["SeaweedFS-ends", "SeaweedFS-takes-another"])
 def test_port_that_is_taken_after_it_was_found_free(project: Project, place: int) -> None:
     with socket.create_server(("127.0.0.1", project.port + place)):
-        said = project.run(sys.executable, "-c", LATE, "start", PYTHONPATH=str(HERE)).stdout
+        printed = project.run(sys.executable, "-c", LATE, "start", PYTHONPATH=str(HERE)).stdout
 
     moved = where_dvc_has_it(project)
-    assert said.startswith(f"{moved_from(project)} {moved.port} to")
+    assert printed.startswith(f"{moved_from(project)} {moved.port} to")
     [server] = project.servers()
     assert ports_of(server) == set(range(moved.port, moved.port + PORTS))
 
@@ -480,10 +480,10 @@ def test_running_store_is_found_by_its_data_without_the_local_configuration(
     keys, pid = project.keys, project.pid
     project.local.unlink()
 
-    said = lines(project.store("start").stdout)
+    printed = lines(project.store("start").stdout)
 
-    assert said[0].startswith(f"store: this checkout's store runs; now at {moved.port} to")
-    assert said[1].endswith("runs already")
+    assert printed[0].startswith(f"store: this checkout's store runs; now at {moved.port} to")
+    assert printed[1].endswith("runs already")
     assert where_dvc_has_it(project) == moved
     assert (project.keys, project.pid) == (keys, pid)
 
@@ -632,8 +632,8 @@ def test_switch_to_aws_is_two_lines_and_takes_nothing_of_the_store_along(served:
     for option, value in ELSEWHERE:  # as a user types it
         served.dvc("remote", "modify", "storage", option, value)
 
-    said = served.store("start").stdout
-    assert said == (
+    printed = served.store("start").stdout
+    assert printed == (
         "store: remote storage (s3://your-bucket/cairn) is not the embedded store;"
         " nothing to start\n"
     )

@@ -27,7 +27,7 @@ from joblib.parallel import SequentialBackend, ThreadingBackend
 from numpy.typing import NDArray
 
 import cairn
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.compute import Compute
 
 try:

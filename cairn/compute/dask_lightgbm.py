@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cairn import parquet
 from cairn.compute import dask
 from cairn.compute.dask import ATTEMPTS, IDLE_SECONDS, POLL_SECONDS, Cluster, WorkerLostError
-from cairn.console import CairnError, say
+from cairn.console import say
+from cairn.errors import CairnError
 from cairn.modeling.estimators import EARLY_STOPPING_NAMES
 
 THREAD_NAMES = ("n_jobs", "num_threads", "num_thread", "nthread", "nthreads")  # aliases

@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 
 MAX_PROCESSES = 8  # there are some tens of short tasks
 # Bytes of a table that is copied into each task; with more rows, little of the time is Python's.

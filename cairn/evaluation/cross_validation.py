@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cairn.compute.engine import Engine
 from cairn.compute.processes import Run, here
-from cairn.console import Unfit
 from cairn.contract import Contract
+from cairn.errors import Unfit
 from cairn.evaluation import metrics, slices, threshold
 from cairn.evaluation.intervals import average_folds
 from cairn.evaluation.metric_table import BINARY, OVERALL, PER_CLASS
@@ -132,6 +132,6 @@ def _decide(
     if rule:
         rest = ~is_test
         value = threshold.choose(rule, truth[rest] == code, probabilities[rest, code])
-        predictions = predictions.decided(code, value)
+        predictions = predictions.with_threshold(code, value)
     features = np.empty((len(own), 0), dtype=np.float32)
     return ScoredRows(features, truth[is_test], predictions)

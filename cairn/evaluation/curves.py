@@ -340,8 +340,8 @@ def dependence(
     -------
     frame
         The value as the model has it, a number in the column's unit or a category's code, and
-        as `label` what it is called where it is a category, true or false. Of two classes the
-        second alone.
+        as `label` what it is called where it is a category, true or false. Of two classes
+        only the second.
     """
     rows = features[sample_rows(len(features), DEPENDENCE_ROWS, np.random.default_rng(seed))]
     inputs = {feature.name: (at, feature) for at, feature in enumerate(contract.inputs)}

@@ -60,7 +60,7 @@ class Data(NamedTuple):
     report: TableReport | None
 
 
-class Asked(NamedTuple):
+class Params(NamedTuple):
     """What params.yaml asks for: its blocks `train` and `evaluate`."""
 
     train: Train
@@ -83,7 +83,7 @@ class Result(NamedTuple):
         return {"train": self.train, "test": test, **folds}
 
 
-def evaluate(data: Data, model: Model, asked: Asked, engine: Engine, run: Run = here) -> Result:
+def evaluate(data: Data, model: Model, params: Params, engine: Engine, run: Run = here) -> Result:
     """Evaluate a model: on the training rows by folds, then on those of the test.
 
     Parameters
@@ -91,16 +91,16 @@ def evaluate(data: Data, model: Model, asked: Asked, engine: Engine, run: Run = 
     run
         Runs what can be done side by side.
     """
-    contract, training, seed = model.contract, model.training, asked.train.seed
-    slices.check_slices(asked.evaluate.slices, contract)
+    contract, training, seed = model.contract, model.training, params.train.seed
+    slices.check_slices(params.evaluate.slices, contract)
     classes = len(contract.target.classes)
     rows = data.read_rows("train")
     trained = TrainingRows(rows.features, rows.classes, contract)
     with joblib.parallel_config("threading", n_jobs=-1):
         validation = cross_validation.cross_validate(
-            trained, asked.train, asked.evaluate.cross_validation, engine, run
+            trained, params.train, params.evaluate.cross_validation, engine, run
         )
-        learning = learn(trained, training.params, asked.evaluate, run)
+        learning = learn(trained, training.params, params.evaluate, run)
     if validation.note:
         say(f"evaluate: {validation.note}")
     train_scores = metrics.scores(score("train", rows, model), classes)
@@ -123,7 +123,7 @@ def evaluate(data: Data, model: Model, asked: Asked, engine: Engine, run: Run = 
             test=intervals.measure_all(test, classes, seed, run),
             cross_validation=validation.record,
             classes=slices.score_classes(test, contract, seed, run),
-            slices=slices.score_slices(test, contract, asked.evaluate.slices, seed, run),
+            slices=slices.score_slices(test, contract, params.evaluate.slices, seed, run),
             threshold=_add_reached(training.threshold, validation),
             search=training.search,
             importance=tuple(
@@ -148,12 +148,12 @@ def score(part: str, rows: FeatureRows, model: Model) -> ScoredRows:
     """Predict rows as the service does, with the threshold of the contract."""
     predictions = predict(part, model.graph, rows.features)
     decision = model.contract.target.decision
-    return ScoredRows(rows.features, rows.classes, inference.decided(predictions, decision))
+    return ScoredRows(rows.features, rows.classes, inference.apply_decision(predictions, decision))
 
 
 def predict(part: str, graph: bytes, features: NDArray[np.float32]) -> Predictions:
     """Predict rows by the ONNX graph, in blocks side by side, each on one thread."""
-    session = inference.session(graph)
+    session = inference.open_session(graph)
     starts = range(0, len(features), BLOCK)
     predictions: list[Predictions] = []
     with (
@@ -168,9 +168,9 @@ def predict(part: str, graph: bytes, features: NDArray[np.float32]) -> Predictio
     return Predictions(*map(np.concatenate, zip(*predictions, strict=True)))
 
 
-def learn(rows: TrainingRows, params: Train, asked: Evaluate, run: Run = here) -> DataFrame:
+def learn(rows: TrainingRows, params: Train, evaluation: Evaluate, run: Run = here) -> DataFrame:
     """Measure the learning curve where cross-validation is wanted; otherwise it has no points."""
-    if not cross_validation.is_wanted(asked.cross_validation, len(rows.classes)):
+    if not cross_validation.is_wanted(evaluation.cross_validation, len(rows.classes)):
         return curves.empty_learning()
     say("evaluate: learning from fewer rows")
     with patience("evaluate: still learning from fewer rows"):

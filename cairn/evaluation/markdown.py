@@ -81,7 +81,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
     cells = [[_cell(each) for each in row] for row in rows]
     right = [
-        all(re.match(r"[-−+\d–]", row[place]) for row in cells) for place in range(len(header))
+        all(re.match(r"[-−+\d–]", row[index]) for row in cells) for index in range(len(header))
     ]
     rules = ["---:" if each and cells else "---" for each in right]
     return "\n".join(f"| {' | '.join(row)} |" for row in [map(_cell, header), rules, *cells])

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cairn.compute.processes import Run, here
-from cairn.console import CairnError
 from cairn.contract import Column, Contract
+from cairn.errors import CairnError
 from cairn.evaluation import intervals, metrics
 from cairn.evaluation.intervals import Bootstrap, Values, effective_rows
 from cairn.evaluation.metric_table import BINARY, NEED_ALL_CLASSES, OVERALL, PER_CLASS

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cairn.console import CairnError
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.evaluation.metrics import BINARY, DIGITS, rounded
 from cairn.modeling import records
 from cairn.modeling.records import Reached

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.inference import INPUT, Predictions
 from cairn.modeling import alignment, estimators
 

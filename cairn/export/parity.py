@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from cairn import inference
 from cairn.compute.engine import Local
-from cairn.console import CairnError, Progress, say
+from cairn.console import Progress, say
+from cairn.errors import CairnError
 from cairn.export.onnx import sklearn_predictions
 from cairn.inference import Predictions
 from cairn.modeling import estimators
@@ -148,7 +149,7 @@ def require_parity(part: str, results: Iterable[Parity]) -> float:
 def _open_session(pipeline: Pipeline, graph: bytes) -> Any:
     """Open an ONNX Runtime session on a graph that it may refuse."""
     try:
-        return inference.session(graph)
+        return inference.open_session(graph)
     except Exception as error:  # ONNX Runtime's exceptions have no common class
         raise _unrunnable(pipeline, error) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import loguniform, randint, uniform
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.train import Range, Space, Train, parse_train
 
 PAIR = 2  # a name and its estimator

@@ -14,8 +14,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaseEnsemble, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 
-from cairn.console import CairnError, say
+from cairn.console import say
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.modeling import compat
 from cairn.modeling.folds import Folds
 from cairn.params.train import Train

@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder
 
-from cairn.console import CairnError
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.modeling import estimators
 
 # Arguments that hold a number for each feature → the number of a feature without a name there.

@@ -16,8 +16,9 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from cairn.compute.engine import Engine, Local
-from cairn.console import CairnError, Unfit, say
+from cairn.console import say
 from cairn.contract import Contract
+from cairn.errors import CairnError, Unfit
 from cairn.modeling import alignment, estimators, feature_names
 from cairn.modeling.folds import LEAST, count_distinct, is_short
 from cairn.modeling.preprocessing import prepare

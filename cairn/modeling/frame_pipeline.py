@@ -18,8 +18,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import Pipeline
 
 from cairn import formats, inference
-from cairn.console import CairnError
 from cairn.contract import LARGEST, NUMBERS, Category, Column, Contract
+from cairn.errors import CairnError
 from cairn.inference import Predictions
 from cairn.tables import header
 from cairn.tables.missing import rule_of
@@ -106,7 +106,7 @@ class FramePipeline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         matrix = build_matrix(rows, self.contract, self.engineering)
         probabilities = self.pipeline.predict_proba(matrix)
         predictions = Predictions(self.pipeline.predict(matrix), probabilities)
-        return inference.decided(predictions, self.contract.target.decision)
+        return inference.apply_decision(predictions, self.contract.target.decision)
 
 
 def build_matrix(rows: Any, contract: Contract, engineering: Engineering) -> Floats:

@@ -13,8 +13,9 @@ from sklearn.pipeline import Pipeline
 
 from cairn.compute.engine import Engine, Local
 from cairn.compute.processes import Run, fits, here
-from cairn.console import Bar, Unfit
+from cairn.console import Bar
 from cairn.contract import Contract
+from cairn.errors import Unfit
 from cairn.export.onnx import sklearn_predictions
 from cairn.modeling import fitting, search
 from cairn.modeling.folds import LEAST, Folds, count_distinct, is_short, limit_folds

@@ -12,8 +12,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from cairn.console import Unfit
 from cairn.contract import Column, Contract
+from cairn.errors import Unfit
 from cairn.modeling import estimators
 from cairn.modeling.power import Power
 from cairn.params.train import Train

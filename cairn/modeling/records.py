@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.base import Label
 from cairn.params.train import Train
 

@@ -13,8 +13,9 @@ from sklearn.model_selection import ParameterGrid, train_test_split
 from sklearn.pipeline import Pipeline
 
 from cairn.compute.engine import Engine
-from cairn.console import Bar, CairnError, Unfit
+from cairn.console import Bar
 from cairn.contract import Contract
+from cairn.errors import CairnError, Unfit
 from cairn.evaluation import metrics
 from cairn.evaluation.metrics import DIGITS, ScoredRows
 from cairn.export.onnx import sklearn_predictions

@@ -12,8 +12,9 @@ from sklearn.pipeline import Pipeline
 from cairn import contract as contracts
 from cairn.compute.engine import Engine
 from cairn.compute.processes import Run, here
-from cairn.console import Unfit, patience, say
+from cairn.console import patience, say
 from cairn.contract import Contract, Feature
+from cairn.errors import Unfit
 from cairn.evaluation import leaks, threshold
 from cairn.export import parity
 from cairn.export.onnx import to_onnx

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 
 from cairn import console
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases import promotion, release, versions
 from cairn.releases.versions import quote
 

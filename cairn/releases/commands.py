@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from cairn import provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 
 MODULE = (sys.executable, "-m")
 

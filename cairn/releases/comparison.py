@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from cairn import inference, parquet
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, read_contract
+from cairn.errors import CairnError
 from cairn.evaluation import metrics, sampling
 from cairn.evaluation.metrics import ScoredRows
 from cairn.inference import Predictions
@@ -97,7 +97,7 @@ def load_model(folder: Path, number: str) -> Model:
         raise IncomparableError(
             f"another release of Cairn wrote the contract of {number}"
         ) from None
-    return Model(number, contract, inference.session(graph), len(graph))
+    return Model(number, contract, inference.open_session(graph), len(graph))
 
 
 def read_rows(path: Path, contract: Contract, max_rows: int = MAX_ROWS) -> LabeledRows:
@@ -203,7 +203,7 @@ def _to_keys(rows: Floats) -> NDArray[Any]:
 def predict(model: Model, features: Floats) -> Predictions:
     """Predict n rows by a model, its threshold applied."""
     predictions = inference.predict(model.session, features)
-    return inference.decided(predictions, model.contract.target.decision)
+    return inference.apply_decision(predictions, model.contract.target.decision)
 
 
 def compute_difference(

@@ -24,7 +24,8 @@ import numpy as np
 import onnx
 
 from cairn import console, provenance
-from cairn.console import CairnError, patience, say
+from cairn.console import patience, say
+from cairn.errors import CairnError
 from cairn.paths import EVALUATION, EVALUATION_FOLDER, MODEL, ONNX
 from cairn.provenance import Provenance
 from cairn.releases import bento_store

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from cairn.console import CairnError, say
+from cairn.console import say
+from cairn.errors import CairnError
 from cairn.params.base import read_params
 from cairn.params.gates import Gates
 from cairn.releases import revision, versions

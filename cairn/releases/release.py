@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from cairn import provenance
-from cairn.console import CairnError, patience, say
+from cairn.console import patience, say
+from cairn.errors import CairnError
 from cairn.params.base import read_params
 from cairn.params.train import Train
 from cairn.paths import METRICS

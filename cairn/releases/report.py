@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cairn import console, provenance
-from cairn.console import CairnError, patience, say
+from cairn.console import patience, say
 from cairn.contract import read_contract
+from cairn.errors import CairnError
 from cairn.evaluation import metrics
 from cairn.evaluation.markdown import NONE, between, number, table
 from cairn.evaluation.metrics import LOSSES

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from cairn import provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases import bento_store
 from cairn.releases.commands import git, git_bytes
 from cairn.releases.compat import Cache

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases import compat
 from cairn.releases.commands import git
 from cairn.releases.compat import SemVer, TagName

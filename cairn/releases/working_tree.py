@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases.commands import dvc, git
 
 MAX_NAMES = 5  # files that a message names before it counts the rest

@@ -1,4 +1,4 @@
-"""What BentoML's own client is told of `/predict`, so that it can send what its users have.
+"""What BentoML's own client reads about `/predict`, so that it can send what its users have.
 
 The client encodes an argument by its type in `/schema.json`, and BentoML's own types for lists
 leave a NumPy array as it is, which no JSON holds, and take a DataFrame for its columns' names.

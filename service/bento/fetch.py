@@ -21,7 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from service.process import run_folder
 
 # How often and how long to try again, to connect, and for all of the file.

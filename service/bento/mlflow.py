@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from service.process import run_folder
 
 SCHEME = "models:/"

@@ -8,7 +8,7 @@ from typing import Any
 import bentoml
 from bentoml.models import BentoModel
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from service.bento.store import register_packed
 
 

@@ -12,7 +12,7 @@ import bentoml
 import yaml  # what BentoML reads and writes its files with
 
 from cairn import console
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import model_store
 from service.process.settings import Settings, load_settings
 

@@ -35,7 +35,7 @@ MAX_HEAD = 2**16
 
 
 def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """Return our version of a protocol of uvicorn; h11's has the first difference alone."""
+    """Return our version of a protocol of uvicorn; h11's has only the first difference."""
     if issubclass(protocol, HttpToolsProtocol):
         return Http
     return type(protocol.__name__, (Plain, protocol), {})

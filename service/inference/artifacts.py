@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import CARD, EVALUATION, PICTURES, PLOTS
 from service.http.asgi import Header, Reply
 from service.http.errors import Refused

@@ -12,7 +12,7 @@ from service.inference.problems import LISTED, LONGEST
 # What a byte-order mark becomes where a CSV file's first header is read with it.
 MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 # Names that an unknown key is compared with, and keys of a request that are: each pair takes 10 µs.
-COMPARED, ASKED = 300, 10
+MAX_COMPARED, MAX_SUGGESTED = 300, 10
 ALIKE = 0.75  # of difflib's ratio
 
 
@@ -124,7 +124,7 @@ class Names:
 
         def suggest(key: str) -> str | None:
             if key not in names:
-                names[key] = self._find_similar(key[:LONGEST], compare=len(names) < ASKED)
+                names[key] = self._find_similar(key[:LONGEST], compare=len(names) < MAX_SUGGESTED)
             return names[key]
 
         return suggest
@@ -135,7 +135,7 @@ class Names:
             return self._folded.get(folded)
         from difflib import get_close_matches  # noqa: PLC0415 - most services never need it
 
-        some = list(self._folded)[:COMPARED]
+        some = list(self._folded)[:MAX_COMPARED]
         close = get_close_matches(folded, some, n=1, cutoff=ALIKE)
         return self._folded[close[0]] if close else None
 

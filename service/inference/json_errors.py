@@ -33,7 +33,7 @@ def parse_again(body: bytes, error: ValueError, names: Names, max_rows: int) -> 
     Parameters
     ----------
     error
-        What the parser said.
+        The parser's error.
     names, max_rows
         Of the contract, and of a request: to say where a NaN is.
 

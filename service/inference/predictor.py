@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from cairn import inference
-from cairn.console import CairnError
 from cairn.contract import Category, Contract, read_contract
+from cairn.errors import CairnError
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
 from cairn.transform import Engineering, to_matrix
@@ -62,7 +62,7 @@ class Predictor:
         self.contract = load_contract(folder / MODEL_CONTRACT.name)
         self.artifacts = artifacts.read_artifacts(folder)
         self.reader = Reader(self.contract, max_rows)
-        self._session = inference.session((folder / ONNX.name).read_bytes(), threads)
+        self._session = inference.open_session((folder / ONNX.name).read_bytes(), threads)
         row = self.compute_features(self.reader.check(make_example(self.contract)))
         # A model that cannot answer must not be ready.
         self.cost: Cost = measure_cost(self.run, row)
@@ -79,7 +79,7 @@ class Predictor:
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """Predict from such a matrix; `options` can end the run early."""
         predictions = inference.predict(self._session, features, options)
-        return inference.decided(predictions, self.contract.target.decision)
+        return inference.apply_decision(predictions, self.contract.target.decision)
 
     def make_answer(
         self, predictions: Predictions, rows: RequestRows, request_id: str

@@ -2,8 +2,8 @@
 
 What a run costs is measured when the model is loaded. A row that takes microseconds is run where
 its request is read, and nothing is paid for the choice. A run that takes longer would hold up all
-other requests: it goes to a thread, and if the model is quicker with many rows than with each
-alone, those that wait for the thread are run as one, as many as end within the latency allowed.
+other requests: it goes to a thread, and if the model is quicker with many rows than with one
+at a time, those that wait for the thread are run as one, as many as end within the latency allowed.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    copyOld(text); // the clipboard is for secure contexts alone
+    copyOld(text); // the clipboard works only in secure contexts
   }
   const before = button.textContent;
   button.textContent = "Copied";
@@ -608,7 +608,7 @@ function heads(texts) {
   return h("tr", {}, texts.map((text) => h("th", { scope: "col" }, text)));
 }
 
-/** A cell with a score and its interval; of an older model with the score alone. */
+/** A cell with a score and its interval; of an older model only the score. */
 function scored(one) {
   if (one === null || typeof one !== "object") return h("td", {}, score(one));
   return h("td", {}, h("span", { class: "value" }, score(one.value)), Number.isFinite(one.low) ? h("small", { class: "muted" }, interval(one)) : null);

@@ -79,7 +79,7 @@ class Supervisor:
         self._tries = 0
         self._to_renew: list[int] = []
         self._renewing = 0
-        # When what has been told to end is killed: process id → moment; and how all are to end.
+        # When each process that was asked to end is killed: process id → moment; and how all end.
         self._kill_at: dict[int, float] = {}
         self._stop_with: str | None = None
         self._wait_until = 0.0
@@ -143,7 +143,7 @@ class Supervisor:
                 self._wait_until = 0.0
 
     def _stop(self, seconds: str) -> None:
-        """Have the workers end, who answer for that long more; empty: for as long as they are told.
+        """Have the workers end after so many seconds more; empty: after as many as are configured.
 
         Where the last one is just being replaced, what waits in the queue is the next one's.
         """

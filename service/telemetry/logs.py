@@ -18,7 +18,7 @@ import orjson
 from pythonjsonlogger.core import BaseJsonFormatter
 from pythonjsonlogger.orjson import OrjsonFormatter
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 
 # Lines that wait for a stalled stdout; beyond, they are dropped.
 MOST_WAITING = 10_000

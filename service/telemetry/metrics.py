@@ -40,14 +40,14 @@ DURATIONS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-# Rows that are counted together: alone, one would take as long as its request.
+# Rows that are counted together: to count one by itself would take as long as its request.
 BATCH_ROWS = 64
 # The window moves on by this share of itself.
 STEPS = 10
 
 
 class PredictedRows(NamedTuple):
-    """Rows that were answered: their features, and what the model said of them."""
+    """Rows that were answered: their features, and the model's predictions."""
 
     features: NDArray[np.float32]
     predictions: Predictions
@@ -61,7 +61,7 @@ class Layout:
     contract
         The contract of the model that is served.
     routes
-        The paths that are told apart.
+        The paths that are counted separately.
     """
 
     def __init__(self, contract: Contract, routes: tuple[str, ...]) -> None:
@@ -174,7 +174,7 @@ class Metrics:
             self.settle()
 
     def add_dropped(self, lines: int) -> None:
-        """So many log lines were dropped in all by this process since it was last said."""
+        """Count the log lines that this process dropped since the last call."""
         self._mine["dropped"] += lines
 
     def mark_stopped(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cairn import console
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from tests.conftest import ROOT
 
 JOB = """

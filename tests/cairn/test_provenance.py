@@ -14,7 +14,7 @@ import yaml
 from dvc.utils.serialize import dump_yaml
 
 from cairn import provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import EVALUATION_FOLDER, MODEL, MODEL_CONTRACT, ONNX, PIPELINE
 from cairn.provenance import Commit
 from tests import small

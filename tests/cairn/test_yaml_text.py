@@ -10,7 +10,7 @@ from dvc.utils import serialize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.yaml_text import MAX_DEPTH, format_yaml, parse_yaml, read_yaml
 from tests.conftest import ROOT
 

@@ -378,11 +378,11 @@ def test_the_service_takes_its_model_from_the_store(
 
 @pytest.mark.slow
 def test_the_service_runs_alone_and_down_leaves_nothing(image: str, tmp_path: Path) -> None:
-    with made(tmp_path, image) as alone:
-        alone.run("up", "--detach", "cairn")
-        await_status(alone.url("cairn", "/readyz"), 200)
-        assert status(alone.url("cairn", "/metrics")) == 200
-        assert not alone.container("store")
-        assert len(alone.left()) > 1
-        alone.run("down", "--volumes")
-        assert alone.left() == []
+    with made(tmp_path, image) as composed:
+        composed.run("up", "--detach", "cairn")
+        await_status(composed.url("cairn", "/readyz"), 200)
+        assert status(composed.url("cairn", "/metrics")) == 200
+        assert not composed.container("store")
+        assert len(composed.left()) > 1
+        composed.run("down", "--volumes")
+        assert composed.left() == []

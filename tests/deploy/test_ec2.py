@@ -274,8 +274,8 @@ def test_the_group_scales_by_processor_time() -> None:
 
 def test_the_balancer_lets_go_of_a_connection_before_the_service_does() -> None:
     idle = int(attributes("Balancer")["idle_timeout.timeout_seconds"])
-    told = Settings()
-    assert told.timeout_seconds < idle < told.keep_alive_seconds
+    settings = Settings()
+    assert settings.timeout_seconds < idle < settings.keep_alive_seconds
 
 
 # --- the stack, on the AWS that moto plays
@@ -844,7 +844,7 @@ def test_the_region_of_the_repository_may_be_another(aws: Aws, tmp_path: Path) -
     assert found.calls[found.place("aws", "ecr")][-2:] == ["--region", "us-east-1"]
 
 
-# What fails, with what, and what people are told of it.
+# What fails, with what, and what the report says about it.
 FAILURES = {
     "metadata": (
         {"curl *latest/api/token": "echo timed out >&2; exit 22"},
@@ -924,9 +924,9 @@ def test_whatever_fails_is_signalled_and_reported_with_what_and_why(
     assert found.code != 0
     assert found.signal["--exit-code"] == str(found.code)
     assert found.place("aws", "logs", "put-log-events") < found.place("cfn-signal")
-    told = found.reported(plain)
-    assert told.startswith(step)
-    assert reason in told
+    report = found.reported(plain)
+    assert report.startswith(step)
+    assert reason in report
 
 
 @pytest.mark.real
@@ -987,11 +987,11 @@ def test_without_keys_nothing_is_asked_for(plain: Stack, tmp_path: Path) -> None
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [("exit 254", ""), ("echo", "error: the SSM parameter /cairn/api-keys is empty")],
 )
 def test_keys_that_do_not_come_leave_those_that_are_there(
-    full: Stack, tmp_path: Path, answer: str, said: str
+    full: Stack, tmp_path: Path, answer: str, message: str
 ) -> None:
     then = (
         "mkdir /run/cairn; echo old >/run/cairn/api-keys;"
@@ -999,7 +999,7 @@ def test_keys_that_do_not_come_leave_those_that_are_there(
     )
     found = booted(full, tmp_path, {"aws ssm *": answer}, then=then)
     assert re.search(r"code [1-9]\d*\nold$", found.printed.strip())
-    assert said in found.printed
+    assert message in found.printed
 
 
 @pytest.mark.real
@@ -1212,7 +1212,7 @@ def test_why_the_service_does_not_start_is_what_the_report_says(
     unit = prepared(boot, image, tmp_path, MODEL_SHA256="a" * 64, **wrong, **secrets)
     with running(unit) as process:
         process.wait(timeout=300)
-        said = subprocess.run(
+        log = subprocess.run(
             ["docker", "logs", unit.name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -1220,11 +1220,11 @@ def test_why_the_service_does_not_start_is_what_the_report_says(
         ).stdout
     assert process.returncode == 1
     (tmp_path / "stand").mkdir()
-    (tmp_path / "stand" / "said").write_bytes(said)
+    (tmp_path / "stand" / "log").write_bytes(log)
     changes = {
         "curl *readyz": "exit 7",
         "systemctl show *": "echo 5",
-        "docker logs cairn": "cat /stand/said",
+        "docker logs cairn": "cat /stand/log",
     }
     reason = booted(plain, tmp_path, changes).reported(plain)
     assert "the model cannot be loaded: MODEL_URI: s3://models/a cannot be fetched" in reason

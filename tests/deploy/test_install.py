@@ -34,7 +34,7 @@ from tests.conftest import ROOT, environment, shared_by_the_run
 LOCKS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
 BENCH_LOCKS = sorted(f"bench/{path.name}" for path in (ROOT / "bench").glob("requirements*.txt"))
 OLDEST, NEWEST = "22.3", "26.3"  # what Python 3.11.0 came with; the newest of pip
-CONDITIONAL = re.compile(r"^([A-Za-z0-9._-]+)==\S+ ;", re.MULTILINE)  # for some machines alone
+CONDITIONAL = re.compile(r"^([A-Za-z0-9._-]+)==\S+ ;", re.MULTILINE)  # only for some machines
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 
@@ -67,7 +67,7 @@ def test_no_install_path_lets_a_resolver_choose() -> None:
     assert {name for name, _ in commands} >= {"docs/scale.md", "deploy/install.py"}
     for name, line in commands:
         exact = {"--no-deps", "--require-hashes"} <= {*line.replace("`", " ").split()}
-        # A peer of the benchmarks is installed as its users would, from pins alone.
+        # A peer of the benchmarks is installed as its users would, only from pins.
         pinned = name.startswith("bench/images/") and "--no-deps" in line
         assert exact or pinned or "*EXACT" in line, f"{name}: {line}"
 

@@ -85,9 +85,9 @@ def test_dask_takes_the_arguments(built: Objects) -> None:
     for pod in pods(built):
         _, role, *arguments = pod["spec"]["containers"][0]["args"]
         command = [sys.executable, "-m", "dask", role]
-        told = subprocess.run(
+        help_text = subprocess.run(
             [*command, "--help"], capture_output=True, text=True, check=True, timeout=120
         ).stdout
         for argument in arguments:
             if argument.startswith("--"):
-                assert argument.split("=")[0].replace("--no-", "") in told
+                assert argument.split("=")[0].replace("--no-", "") in help_text

@@ -251,9 +251,9 @@ def answers(port: int) -> bool:
 
 def api(server: str, path: str, **params: str) -> Any:
     answer = httpx.get(f"{server}/api/v1/{path}", params=params, timeout=PATIENCE)
-    said = answer.raise_for_status().json()
-    assert said["status"] == "success"
-    return said["data"]
+    content = answer.raise_for_status().json()
+    assert content["status"] == "success"
+    return content["data"]
 
 
 def values(server: str, query: str, label: str) -> dict[str, float]:

@@ -31,7 +31,7 @@ class Mounted:
     """A clone that the container has at /repo, and what the runs there printed."""
 
     root: Path
-    said: str = ""
+    output: str = ""
 
     def run(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Run the image on the clone, as its owner, with nothing that it may not need."""
@@ -95,8 +95,8 @@ def trained(image: str, project: Project, tmp_path_factory: pytest.TempPathFacto
 
 def test_it_runs_every_stage_and_pushes_what_they_made(trained: Mounted) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert [f"Running stage '{name}':" in trained.said for name in stages] == [True] * 4
-    assert re.search(r"^\d+ files pushed$", trained.said, re.MULTILINE)
+    assert [f"Running stage '{name}':" in trained.output for name in stages] == [True] * 4
+    assert re.search(r"^\d+ files pushed$", trained.output, re.MULTILINE)
 
 
 def test_the_lock_is_bit_for_bit_the_one_made_outside(trained: Mounted, project: Project) -> None:
@@ -213,7 +213,7 @@ def test_a_stop_ends_it_at_once(trained: Mounted) -> None:
     try:
         # Before, the kernel keeps signals from a first process that does not ask for them yet.
         running = docker.Container(name, "")
-        wait_until(lambda: "started" in running.said())
+        wait_until(lambda: "started" in running.logs())
         docker.docker("stop", "--time", "30", name)
         assert running.state("ExitCode") == "143"  # 137 would be the engine's, after those 30 s
     finally:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.raw import Raw
 from cairn.paths import RAW
 from cairn.sources import address, download, table

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cairn import inference, parquet
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold, read_contract
+from cairn.errors import CairnError
 from cairn.modeling import training
 from cairn.modeling.feature_rows import read_rows
 from cairn.paths import (
@@ -94,13 +94,13 @@ def test_the_stages_write_a_model_and_register_it(
     assert f"registered as {entry.tag}" in out
     assert f"accuracy {json.loads(METRICS.read_bytes())['test']['accuracy']:.3f}" in out
     _, x, y = read_rows("test", TEST, "kind")
-    said = inference.predict(inference.session(ONNX.read_bytes()), x)
+    predictions = inference.predict(inference.open_session(ONNX.read_bytes()), x)
     metrics = json.loads(METRICS.read_bytes())
     assert set(metrics) == {"train", "test", "cross_validation"}
     assert metrics["train"]["rows"] == 60
-    assert metrics["test"]["accuracy"] == round(float((said.labels == y).mean()), 6)
+    assert metrics["test"]["accuracy"] == round(float((predictions.labels == y).mean()), 6)
     kept = joblib.load(PIPELINE)
-    np.testing.assert_array_equal(kept.pipeline.predict(x), said.labels)
+    np.testing.assert_array_equal(kept.pipeline.predict(x), predictions.labels)
     contract = read_contract(MODEL_CONTRACT)
     assert sum(contract.target.counts) == 60
     assert [feature.name for feature in contract.features] == list(small.CONTRACT.names)
@@ -135,11 +135,11 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     assert found["rows"] == {"train": 60, "test": 20}
     assert found["duplicates"] == {"copies": 0, "contradicting": 0}
     assert found["leaks"] == found["notes"] == []
-    for part, said in (
+    for part, intervals in (
         ("test", found["test"]),
         ("cross_validation", found["cross_validation"]["scores"]),
     ):
-        for name, interval in said.items():
+        for name, interval in intervals.items():
             assert interval["low"] <= interval["value"] == metrics[part][name] <= interval["high"]
     assert [each["class"] for each in found["classes"]] == ["no", "yes"]
     assert {each["column"] for each in found["slices"]} == {"colour"}
@@ -178,11 +178,13 @@ def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     assert contract.example == ()
     assert contract.target.threshold == Threshold(label="no", value=0.01)
     _, x, y = read_rows("test", TEST, "kind")
-    shares = inference.predict(inference.session(ONNX.read_bytes()), x).probabilities
+    shares = inference.predict(inference.open_session(ONNX.read_bytes()), x).probabilities
     labels = np.where(shares[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
     assert evaluation()["classes"][0]["recall"]["value"] == 1
-    plain = inference.decided(inference.Predictions(labels, shares), contract.target.decision)
+    plain = inference.apply_decision(
+        inference.Predictions(labels, shares), contract.target.decision
+    )
     np.testing.assert_array_equal(plain.labels, labels)
 
 

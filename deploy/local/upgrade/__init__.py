@@ -2,5 +2,5 @@
 
 `make upgrade VERSION=…` fetches the release and runs the copy of this package that the release
 ships: it knows which files are the user's and which keys have moved since. So this package imports
-nothing of Cairn, and of other packages ruamel.yaml alone.
+nothing of Cairn, and of other packages only ruamel.yaml.
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.file import load_params
 from cairn.paths import CONTRACT
 from cairn.tables import contract_file

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 import cairn.compute
 from cairn.compute import dask as cluster
 from cairn.compute.engine import open_engine
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.compute import Compute
 from cairn.params.processed import Processed
 from cairn.paths import CONTRACT, PROCESSED, RAW, REPORT, TEST, TRAIN

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cairn import parquet
 from cairn.compute import dask, dask_lightgbm
 from cairn.compute.dask import Cluster
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from tests.dask_processes import Processes, processes
 from tests.ports import wait_until
 

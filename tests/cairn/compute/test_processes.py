@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 
 from cairn.compute import processes
 from cairn.compute.processes import Run
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from tests.conftest import ROOT
 from tests.ports import wait_until
 

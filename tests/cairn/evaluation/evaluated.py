@@ -121,19 +121,19 @@ def doubtful(rows: int) -> ScoredRows:
     random = np.random.default_rng(0)
     truth = random.integers(0, 2, rows)
     second = (truth + random.normal(size=rows)).clip(-2, 3) / 5 + 0.4
-    said = np.column_stack([1 - second, second]).astype(np.float32)
+    probabilities = np.column_stack([1 - second, second]).astype(np.float32)
     return ScoredRows(
         np.zeros((rows, 1), dtype=np.float32),
         truth,
-        Predictions((second > 0.5).astype(np.int64), said),
+        Predictions((second > 0.5).astype(np.int64), probabilities),
     )
 
 
 def scored(truth: list[int], probabilities: list[list[float]]) -> ScoredRows:
     """Rows of these classes, with these probabilities."""
-    said = np.array(probabilities, dtype=np.float32)
+    matrix = np.array(probabilities, dtype=np.float32)
     features: NDArray[np.float32] = np.zeros((len(truth), 1), dtype=np.float32)
-    return ScoredRows(features, np.array(truth), Predictions(said.argmax(axis=1), said))
+    return ScoredRows(features, np.array(truth), Predictions(matrix.argmax(axis=1), matrix))
 
 
 def approx(value: float) -> Any:

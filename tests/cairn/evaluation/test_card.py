@@ -148,7 +148,7 @@ def test_how_it_was_made_says_search_threshold_and_preparation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "sentence"),
     [
         ({"rows": RowCounts(9, 60)}, "The test has only 60 rows"),
         ({}, "`evaluate.slices` names no column"),
@@ -163,8 +163,8 @@ def test_how_it_was_made_says_search_threshold_and_preparation() -> None:
         ),
     ],
 )
-def test_limits_follow_from_the_facts(more: dict[str, Any], said: str) -> None:
-    assert said in section(card(**more), "Limits")
+def test_limits_follow_from_the_facts(more: dict[str, Any], sentence: str) -> None:
+    assert sentence in section(card(**more), "Limits")
 
 
 def test_copies_are_counted() -> None:
@@ -242,7 +242,7 @@ def test_hostile_names_leave_the_card_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends", "said"),
+    ("ends", "expected"),
     [
         ({}, "any"),
         ({"minimum": 0.0}, "from 0"),
@@ -250,8 +250,8 @@ def test_hostile_names_leave_the_card_whole() -> None:
         ({"minimum": -1.0, "maximum": 1.0}, "from -1 to 1"),
     ],
 )
-def test_a_range_may_have_one_end(ends: dict[str, float], said: str) -> None:
-    assert _allowed(Column(name="area", kind="number", **ends)) == said
+def test_a_range_may_have_one_end(ends: dict[str, float], expected: str) -> None:
+    assert _allowed(Column(name="area", kind="number", **ends)) == expected
 
 
 def test_what_is_left_out_and_set_aside_is_said() -> None:

@@ -11,8 +11,8 @@ from scipy import stats
 from cairn.compute import processes
 from cairn.compute.engine import Local
 from cairn.compute.processes import Run
-from cairn.console import CairnError
 from cairn.contract import Target
+from cairn.errors import CairnError
 from cairn.evaluation import cross_validation, metrics
 from cairn.evaluation.cross_validation import Result
 from cairn.evaluation.records import CrossValidation, Interval

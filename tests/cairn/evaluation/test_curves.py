@@ -37,12 +37,12 @@ THREE = ScoredRows(
 )
 
 
-def said(pipeline: Pipeline, features: NDArray[np.float32]) -> Predictions:
+def predict(pipeline: Pipeline, features: NDArray[np.float32]) -> Predictions:
     return Predictions(pipeline.predict(features), pipeline.predict_proba(features))
 
 
 def scored(made: small.Fitted) -> ScoredRows:
-    return ScoredRows(made.features, made.classes, said(made.pipeline, made.features))
+    return ScoredRows(made.features, made.classes, predict(made.pipeline, made.features))
 
 
 def points(made: small.Fitted, **more: Any) -> dict[str, pd.DataFrame]:
@@ -101,7 +101,7 @@ def test_the_same_rows_give_the_same_points_on_one_thread_on_many_and_in_process
         columns=tuple(Column(name=name, kind="number") for name in "abc"),
         target=Target(name="y", classes=(0, 1)),
     )
-    rows = ScoredRows(features, classes, said(fitted, features))
+    rows = ScoredRows(features, classes, predict(fitted, features))
 
     def every(run: Run = processes.here) -> dict[str, pd.DataFrame]:
         learning = curves.measure_learning(
@@ -109,13 +109,13 @@ def test_the_same_rows_give_the_same_points_on_one_thread_on_many_and_in_process
         )
         return {**curves.measure_points(fitted, rows, contract, 0, TRIALS), "learning": learning}
 
-    alone = every()
+    here = every()
     with processes.pool() as run:
         apart = every(run)
     monkeypatch.setattr(processes, "LARGEST", 0)
     with joblib.parallel_config("threading", n_jobs=4):
         together = every()
-    for name, frame in alone.items():
+    for name, frame in here.items():
         pd.testing.assert_frame_equal(frame, together[name], check_exact=True)
         pd.testing.assert_frame_equal(frame, apart[name], check_exact=True)
 
@@ -139,7 +139,7 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     features = random.normal(size=(100, 2)).astype(np.float32)
     classes = (features[:, 1] > 0).astype(np.int64)
     pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
-    rows = ScoredRows(features, classes, said(pipeline, features))
+    rows = ScoredRows(features, classes, predict(pipeline, features))
     found = curves.importance(pipeline, rows, ("idle", "decides"), 0)
     assert found["column"].tolist() == ["decides", "idle"]
     assert found["importance"][0] > 0.1 > abs(found["importance"][1])
@@ -152,7 +152,7 @@ def test_the_parts_of_a_date_are_shuffled_together_as_one_column() -> None:
     features = np.column_stack([alike, random.normal(size=100)]).astype(np.float32)
     classes = (features[:, 0] > 0).astype(np.int64)
     pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
-    rows = ScoredRows(features, classes, said(pipeline, features))
+    rows = ScoredRows(features, classes, predict(pipeline, features))
     together = curves.importance(pipeline, rows, ("when", "when", "idle"), 0)
     apart = curves.importance(pipeline, rows, ("year", "month", "idle"), 0)
     assert together["column"].tolist() == ["when", "idle"]
@@ -376,9 +376,9 @@ def test_a_column_with_one_value_has_no_curve() -> None:
     )
     found = curves.dependence(pipeline, features, contract, ["one", "x"], 0)
     assert list(found["column"].unique()) == ["x"]
-    alone = curves.dependence(pipeline, features, contract, ["one"], 0)
-    assert alone.empty
-    assert list(alone) == list(curves.DEPENDENCE)
+    table = curves.dependence(pipeline, features, contract, ["one"], 0)
+    assert table.empty
+    assert list(table) == list(curves.DEPENDENCE)
 
 
 def test_small_units_keep_their_digits() -> None:

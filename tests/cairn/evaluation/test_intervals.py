@@ -115,8 +115,8 @@ def test_a_model_that_knows_how_sure_it_is_may_have_no_calibration_error() -> No
     random = np.random.default_rng(2)
     second = random.random(200)
     truth = (random.random(200) < second).astype(np.int64)
-    said = np.column_stack([1 - second, second])
-    for shares, none in ((said, True), (np.where(said > 0.5, 0.999, 0.001), False)):
+    calibrated = np.column_stack([1 - second, second])
+    for shares, none in ((calibrated, True), (np.where(calibrated > 0.5, 0.999, 0.001), False)):
         predictions = Predictions(shares.argmax(axis=1), shares.astype(np.float32))
         rows = ScoredRows(shares.astype(np.float32), truth, predictions)
         found = of_one("calibration_error", rows)

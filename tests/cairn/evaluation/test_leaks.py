@@ -102,9 +102,11 @@ def test_what_to_do_is_said_of_columns_dates_and_engineered_features() -> None:
         ),
         target=Target(name="survived", classes=(0, 1)),
     )
-    said = [leaks.warning(Leak(name, 0.9987), contract) for name in ("alive", "left_year", "ratio")]
-    assert all("by itself predicts survived almost perfectly (AUC 0.999)" in text for text in said)
-    assert said[0].startswith("column 'alive'")
-    assert said[0].endswith("not known at the time of prediction, add it to processed.drop")
-    assert said[1].endswith("add 'left' to processed.drop")
-    assert said[2].endswith("take it out of stages/engineering.py")
+    texts = [
+        leaks.warning(Leak(name, 0.9987), contract) for name in ("alive", "left_year", "ratio")
+    ]
+    assert all("by itself predicts survived almost perfectly (AUC 0.999)" in text for text in texts)
+    assert texts[0].startswith("column 'alive'")
+    assert texts[0].endswith("not known at the time of prediction, add it to processed.drop")
+    assert texts[1].endswith("add 'left' to processed.drop")
+    assert texts[2].endswith("take it out of stages/engineering.py")

@@ -66,10 +66,10 @@ def test_scores_by_blocks_and_pairs_are_those_of_all_rows_at_once(
     monkeypatch.setattr(metrics, "BLOCK", 7)
     random = np.random.default_rng(classes)
     truth = random.integers(0, classes, 100)
-    said = random.dirichlet(np.ones(classes), 100).astype(np.float32)
-    labels = said.argmax(axis=1)
+    probabilities = random.dirichlet(np.ones(classes), 100).astype(np.float32)
+    labels = probabilities.argmax(axis=1)
     features: NDArray[np.float32] = np.zeros((100, 1), dtype=np.float32)
-    found = metrics.scores(ScoredRows(features, truth, Predictions(labels, said)), classes)
+    found = metrics.scores(ScoredRows(features, truth, Predictions(labels, probabilities)), classes)
     hot = np.eye(classes)[truth]
     kept = slice(1, 2) if classes == 2 else slice(None)
     every = np.arange(classes)
@@ -78,19 +78,19 @@ def test_scores_by_blocks_and_pairs_are_those_of_all_rows_at_once(
         "accuracy": approx(sklearn_metrics.accuracy_score(truth, labels)),
         "balanced_accuracy": approx(sklearn_metrics.balanced_accuracy_score(truth, labels)),
         "f1_macro": approx(sklearn_metrics.f1_score(truth, labels, average="macro")),
-        "roc_auc": approx(sklearn_metrics.roc_auc_score(hot[:, kept], said[:, kept])),
+        "roc_auc": approx(sklearn_metrics.roc_auc_score(hot[:, kept], probabilities[:, kept])),
         "average_precision": approx(
-            sklearn_metrics.average_precision_score(hot[:, kept], said[:, kept])
+            sklearn_metrics.average_precision_score(hot[:, kept], probabilities[:, kept])
         ),
-        "log_loss": approx(sklearn_metrics.log_loss(truth, said, labels=every)),
-        "brier": approx(sklearn_metrics.brier_score_loss(truth, said, labels=every)),
-        "calibration_error": approx(calibration_error(truth, said)),
+        "log_loss": approx(sklearn_metrics.log_loss(truth, probabilities, labels=every)),
+        "brier": approx(sklearn_metrics.brier_score_loss(truth, probabilities, labels=every)),
+        "calibration_error": approx(calibration_error(truth, probabilities)),
     }
 
 
-def calibration_error(truth: NDArray[Any], said: NDArray[Any]) -> float:
+def calibration_error(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
     """As the paper defines it, bin by bin."""
-    confidence, hit = said.max(axis=1), said.argmax(axis=1) == truth
+    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     edges = np.linspace(0, 1, metrics.CALIBRATION_BINS + 1)
     bins = [(confidence >= low) & (confidence < high) for low, high in pairwise(edges)]
     return float(
@@ -110,7 +110,7 @@ def test_a_model_that_knows_how_sure_it_is_has_no_calibration_error() -> None:
 
 
 def test_a_class_that_no_row_has_is_in_no_mean() -> None:
-    """Rows of the first two of three classes, and one class alone."""
+    """Rows of the first two of three classes, and of only one class."""
     rows = scored([0, 0, 1, 1], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1], [0, 1, 0]])
     found = metrics.scores(rows, 3)
     shares = rows.predictions.probabilities

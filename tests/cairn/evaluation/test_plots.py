@@ -182,16 +182,16 @@ def test_hostile_names_are_drawn_as_they_are(hostile: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [
         ("learning", "Not measured: a class has too few rows for it."),
         ("dependence", "Not measured: no column has two values."),
         ("search", "There was no search: train.search.method is none."),
     ],
 )
-def test_what_was_not_measured_says_why(name: str, said: str) -> None:
+def test_what_was_not_measured_says_why(name: str, reason: str) -> None:
     shown = [text.replace("\n", " ") for text in texts(name, small.CONTRACT, empty=True)]
-    assert said in shown
+    assert reason in shown
 
 
 def test_without_cross_validation_there_is_no_learning_curve() -> None:
@@ -208,8 +208,8 @@ def test_the_confusion_counts_each_pair_of_classes() -> None:
     shown = texts("confusion", contract)
     for true in (0, 1):
         of = int((test.truth == true).sum())
-        for said in (0, 1):
-            count = int(((test.truth == true) & (test.predictions.labels == said)).sum())
+        for predicted in (0, 1):
+            count = int(((test.truth == true) & (test.predictions.labels == predicted)).sum())
             assert (f"{count}\n{100 * count / of:.1f} %" if count else "0") in shown
     assert "0" in shown, "one of the four is"
     assert "Confusion on the 60 test rows" in shown
@@ -246,12 +246,12 @@ def test_the_threshold_stands_on_the_curve(name: str) -> None:
 
 def test_the_threshold_stands_at_the_rates_of_what_was_predicted() -> None:
     test = evaluated.rows(small.CONTRACT)
-    hit, said = test.truth == 1, test.predictions.labels == 1
+    hit, predicted = test.truth == 1, test.predictions.labels == 1
     evaluation = evaluated.evaluation(small.CONTRACT, threshold=CHOSEN)
     found = plots._rates(evaluated.points(small.CONTRACT), evaluation, small.CONTRACT)
-    assert found["recall"] == pytest.approx((hit & said).sum() / hit.sum())
-    assert found["precision"] == pytest.approx((hit & said).sum() / said.sum())
-    assert found["false"] == pytest.approx((said & ~hit).sum() / (~hit).sum())
+    assert found["recall"] == pytest.approx((hit & predicted).sum() / hit.sum())
+    assert found["precision"] == pytest.approx((hit & predicted).sum() / predicted.sum())
+    assert found["false"] == pytest.approx((predicted & ~hit).sum() / (~hit).sum())
 
 
 def test_of_many_classes_the_worst_are_named() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Target
+from cairn.errors import CairnError
 from cairn.evaluation import metrics, records, slices
 from cairn.evaluation.metric_table import NEED_ALL_CLASSES
 from cairn.evaluation.metrics import ScoredRows
@@ -54,12 +54,12 @@ def test_each_class_is_scored_against_the_rest() -> None:
 def test_scores_of_a_class_are_those_of_scikit_learn_and_in_their_intervals() -> None:
     rows = evaluated.rows(THREE_CLASSES, 200)
     for place, found in enumerate(by_class(rows, THREE_CLASSES, 0)):
-        truth, said = rows.truth == place, rows.predictions.labels == place
+        truth, predicted = rows.truth == place, rows.predictions.labels == place
         shares = rows.predictions.probabilities[:, place]
         wanted = {
-            "precision": sklearn_metrics.precision_score(truth, said),
-            "recall": sklearn_metrics.recall_score(truth, said),
-            "f1": sklearn_metrics.f1_score(truth, said),
+            "precision": sklearn_metrics.precision_score(truth, predicted),
+            "recall": sklearn_metrics.recall_score(truth, predicted),
+            "f1": sklearn_metrics.f1_score(truth, predicted),
             "roc_auc": sklearn_metrics.roc_auc_score(truth, shares),
             "average_precision": sklearn_metrics.average_precision_score(truth, shares),
             "log_loss": sklearn_metrics.log_loss(truth, shares),
@@ -80,10 +80,10 @@ def test_a_class_that_is_never_said_has_a_precision_of_0() -> None:
 
 def sliced(*columns: str) -> list[dict[str, Any]]:
     fitted = small.fitted()
-    said = Predictions(
+    predictions = Predictions(
         fitted.pipeline.predict(fitted.features), fitted.pipeline.predict_proba(fitted.features)
     )
-    rows = ScoredRows(fitted.features, fitted.classes, said)
+    rows = ScoredRows(fitted.features, fitted.classes, predictions)
     return [records._slice(each) for each in slices.score_slices(rows, small.CONTRACT, columns, 0)]
 
 
@@ -112,10 +112,10 @@ def test_a_slice_with_one_class_has_no_score_that_needs_all() -> None:
 
 def test_parts_of_a_date_are_slices_of_their_own() -> None:
     made = small.full()
-    said = Predictions(
+    predictions = Predictions(
         made.pipeline.predict(made.features), made.pipeline.predict_proba(made.features)
     )
-    rows = ScoredRows(made.features, made.classes, said)
+    rows = ScoredRows(made.features, made.classes, predictions)
     found = slices.score_slices(rows, small.FULL, ["born", "branch"], 0)
     assert {each.column for each in found} == {"born_year", "born_day", "branch"}
     assert "another" in [each.value for each in found if each.column == "branch"]

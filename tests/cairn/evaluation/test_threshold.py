@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Target
+from cairn.errors import CairnError
 from cairn.evaluation import threshold
 from cairn.modeling.records import Reached
 from cairn.params.train import Threshold
@@ -23,9 +23,9 @@ ROWS = st.lists(
 ).filter(lambda rows: any(hit for hit, _ in rows))
 
 
-def rule(name: str, label: Any = "yes", **knobs: float) -> Threshold:
+def rule(name: str, label: Any = "yes", **params: float) -> Threshold:
     adapter: TypeAdapter[Threshold] = TypeAdapter(Threshold)
-    return adapter.validate_python({"class": label, "rule": name, **knobs})
+    return adapter.validate_python({"class": label, "rule": name, **params})
 
 
 def arrays(rows: list[tuple[bool, float]]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -90,8 +90,8 @@ def test_no_other_threshold_costs_less(
     wanted = rule("cost", false_positive=positive, false_negative=negative)
 
     def cost(value: float) -> float:
-        said = shares >= value
-        return float(positive * (said & ~hits).sum() + negative * (~said & hits).sum())
+        predicted = shares >= value
+        return float(positive * (predicted & ~hits).sum() + negative * (~predicted & hits).sum())
 
     value = threshold.choose(wanted, hits, shares)
     assert cost(value) <= min(map(cost, [*shares, 1.1])) + 1e-9 or shares.max() == 1

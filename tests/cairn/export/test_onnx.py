@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from cairn import inference
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import sklearn_predictions, to_onnx
 from cairn.modeling import estimators
@@ -23,7 +23,7 @@ from tests import small
 
 def test_a_graph_predicts_what_its_pipeline_predicts() -> None:
     fitted = small.fitted()
-    onnx = inference.predict(inference.session(fitted.graph), fitted.features)
+    onnx = inference.predict(inference.open_session(fitted.graph), fitted.features)
     sklearn = sklearn_predictions(fitted.pipeline, fitted.features)
     assert parity.compare("train", sklearn, onnx).largest < 1e-6
 
@@ -46,7 +46,7 @@ def test_a_scaler_gives_a_tree_the_same_bits() -> None:
     rows = (random.normal(size=(5000, 3)) * [1, 50, 1e6] + [0, 3, 9e6]).astype(np.float32)
     pipeline = Pipeline([("scale", StandardScaler()), ("model", DecisionTreeClassifier())])
     pipeline.fit(rows, random.integers(0, 2, len(rows)))  # a leaf for each row
-    onnx = inference.predict(inference.session(to_onnx(pipeline, 3)), rows)
+    onnx = inference.predict(inference.open_session(to_onnx(pipeline, 3)), rows)
     np.testing.assert_array_equal(onnx.labels, pipeline.predict(rows))
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cairn.console import CairnError
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import to_onnx
 from cairn.inference import Predictions

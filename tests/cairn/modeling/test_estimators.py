@@ -15,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.svm import LinearSVC
 
-from cairn.console import CairnError
 from cairn.contract import Contract, Label, Target
+from cairn.errors import CairnError
 from cairn.modeling import alignment, estimators
 from cairn.modeling.folds import Folds
 from cairn.params.train import Train

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from cairn import transform
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Feature, Target
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import to_onnx
 from cairn.modeling import candidates, fitting

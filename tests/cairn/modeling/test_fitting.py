@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from cairn.console import CairnError
 from cairn.contract import Column, Contract
+from cairn.errors import CairnError
 from cairn.export import parity
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting

@@ -16,8 +16,8 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 
 from cairn import inference
-from cairn.console import CairnError
 from cairn.contract import Column, Contract, Target, Threshold
+from cairn.errors import CairnError
 from cairn.modeling.frame_pipeline import FramePipeline, build_matrix, match_names
 from cairn.transform import to_matrix
 from service.inference.rows import Reader
@@ -47,7 +47,7 @@ def onnx() -> inference.Predictions:
     """Predict the same rows as the service does."""
     rows = [[row[name] for name in small.FULL.names] for row in small.full_rows()]
     return inference.predict(
-        inference.session(small.full().graph), to_matrix(rows, small.FULL, ENGINEERING)
+        inference.open_session(small.full().graph), to_matrix(rows, small.FULL, ENGINEERING)
     )
 
 
@@ -115,7 +115,7 @@ def test_nothing_that_is_given_is_changed() -> None:
 
 def test_a_threshold_decides_as_in_the_service() -> None:
     threshold = Threshold(label="yes", value=0.9)
-    model, predictions = kept(threshold=threshold), onnx().decided(1, 0.9)
+    model, predictions = kept(threshold=threshold), onnx().with_threshold(1, 0.9)
     assert model.predict(frame()).tolist() == [("no", "yes")[code] for code in predictions.labels]
     assert model.predict(frame()).tolist() != kept().predict(frame()).tolist()
 

@@ -48,7 +48,7 @@ def graph(power: Power) -> Any:
     estimator = convert_sklearn(
         power, initial_types=[(inference.INPUT, FloatTensorType([None, len(power.lambdas_)]))]
     )
-    return inference.session(estimator.SerializeToString())
+    return inference.open_session(estimator.SerializeToString())
 
 
 def predict(session: Any, rows: NDArray[np.float32]) -> Any:
@@ -122,7 +122,7 @@ def test_the_rows_that_come_in_are_not_changed() -> None:
 def test_a_service_s_answer_of_any_number_is_a_probability() -> None:
     rows, classes = small.fitted().features[:, :1], small.fitted().classes
     pipeline = Pipeline([("power", Power()), ("model", LogisticRegression())]).fit(rows, classes)
-    session = inference.session(to_onnx(pipeline, 1))
+    session = inference.open_session(to_onnx(pipeline, 1))
     asked = np.array([[-3.4e38], [-1e9], [0], [1e9], [3.4e38]], dtype=np.float32)
     answer = inference.predict(session, asked).probabilities
     assert np.isfinite(answer).all()

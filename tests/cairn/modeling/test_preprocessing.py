@@ -9,8 +9,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from cairn.console import CairnError
 from cairn.contract import Column, Contract
+from cairn.errors import CairnError
 from cairn.modeling import preprocessing
 from cairn.params.train import Train
 from tests import small

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn.compute.engine import Local
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.modeling import candidates, search
 from cairn.modeling.search import SearchResult
 from cairn.params.train import Train

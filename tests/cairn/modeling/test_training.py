@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cairn.compute.engine import Local
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.modeling import fitting, records, training
 from cairn.modeling.out_of_fold import TrainingRows
 from cairn.modeling.records import Copies, Leak, Reached, RowCounts, Search, Threshold, Trial

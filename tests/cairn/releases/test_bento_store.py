@@ -189,10 +189,10 @@ def test_two_processes_at_once_make_one_entry(tmp_path: Path, store: ModelStore)
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=600)[0].strip() for process in running]
+    printed = [process.communicate(timeout=600)[0].strip() for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    assert said == tags(store) * 2
-    assert held(said[0]) == files()
+    assert printed == tags(store) * 2
+    assert held(printed[0]) == files()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases import commands
 
 

@@ -216,7 +216,7 @@ def test_a_class_with_one_row_is_in_every_resample() -> None:
 
 def test_a_threshold_decides() -> None:
     estimator = small.fitted()
-    session = inference.session(estimator.graph)
+    session = inference.open_session(estimator.graph)
     target = Target(name="kind", classes=("no", "yes"), threshold=Threshold(label="no", value=0.0))
     strict = estimator.contract.model_copy(update={"target": target})
     plain = comparison.predict(Model("v1.0.0", estimator.contract, session, 1), estimator.features)
@@ -230,7 +230,7 @@ def test_a_model_is_read_from_its_files(tmp_path: Path) -> None:
     model = comparison.load_model(tmp_path, "v1.0.0")
     assert (model.number, model.size) == ("v1.0.0", len(small.fitted().graph))
     predictions = comparison.predict(model, small.fitted().features).labels
-    chance = Model("v2.0.0", model.contract, inference.session(history.worse().graph), 1)
+    chance = Model("v2.0.0", model.contract, inference.open_session(history.worse().graph), 1)
     other = comparison.predict(chance, small.fitted().features).labels
     right = [int((labels == small.fitted().classes).sum()) for labels in (predictions, other)]
     assert right[0] > right[1]

@@ -143,7 +143,9 @@ def test_the_report_has_a_line_for_each_gate() -> None:
 
 def test_the_time_is_that_of_calls_that_were_made() -> None:
     fitted = small.fitted()
-    model = Model("v1.0.0", fitted.contract, inference.session(fitted.graph), len(fitted.graph))
+    model = Model(
+        "v1.0.0", fitted.contract, inference.open_session(fitted.graph), len(fitted.graph)
+    )
     assert 0 < gates.measure_latency(model, fitted.features[:1], calls=20) < 1e6
     assert comparison.predict(model, fitted.features[:1]).labels.shape == (1,)
     assert np.isfinite(gates.measure_latency(model, fitted.features[:1], calls=1))

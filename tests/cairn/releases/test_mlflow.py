@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_param_name
 
 from cairn import inference, provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import CARD, EVALUATION, EVALUATION_FOLDER, METRICS, MODEL, ONNX
 from cairn.provenance import Commit, Provenance
 from cairn.releases import bento_store, mlflow
@@ -370,7 +370,7 @@ def test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says(
             if path.is_file():
                 assert (folder / path.relative_to(top)).read_bytes() == path.read_bytes()
     rows = np.zeros((2, 30), dtype=np.float32)
-    onnx = inference.predict(inference.session((clone.root / ONNX).read_bytes()), rows)
+    onnx = inference.predict(inference.open_session((clone.root / ONNX).read_bytes()), rows)
     loaded = clone.run("python", "-c", LOAD, str(folder)).stdout
     assert json.loads(loaded) == onnx.probabilities.tolist()
 

@@ -10,7 +10,7 @@ import bentoml
 import pytest
 import yaml
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import ONNX, TRAIN
 from cairn.releases import comparison, promotion, release, versions, working_tree
 from cairn.releases.__main__ import main

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases import report
 from cairn.releases.comparison import ScoreDifference
 

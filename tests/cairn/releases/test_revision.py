@@ -11,7 +11,7 @@ import yaml
 from dvc.repo import Repo
 
 from cairn import provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import METRICS, MODEL, MODEL_CONTRACT, ONNX, TEST, TRAIN
 from cairn.releases import commands, revision
 from tests import history, small

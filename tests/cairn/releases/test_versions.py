@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.releases import versions
 from cairn.releases.versions import Registry, Tag
 from tests import history

@@ -20,7 +20,7 @@ import pytest
 import trustme
 import yaml
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import RAW
 from cairn.sources import download, http
 from cairn.sources.base import Version

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.raw import Raw
 from cairn.sources import sql, table
 from tests.ports import free_ports

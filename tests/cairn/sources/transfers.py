@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.params.raw import Raw
 from cairn.sources import download, table
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from cairn.console import CairnError
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.tables import contract_file
 from tests import small
 

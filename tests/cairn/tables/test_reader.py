@@ -377,7 +377,7 @@ def test_any_headers_and_cells_are_read_as_the_csv_module_does(
     names, *cells = table_
     file = io.StringIO(newline="")
     csv.writer(file, **how).writerows(table_)
-    assume(file.getvalue().strip())  # tabs alone are no table
+    assume(file.getvalue().strip())  # only tabs are no table
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BYTES", size)
         folder = tmp_path_factory.getbasetemp()

@@ -33,7 +33,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def upgrade(monkeypatch: pytest.MonkeyPatch) -> Upgrade:
-    """Fetch and merge in a folder, without what is said of the stages."""
+    """Fetch and merge in a folder, without the report about the stages."""
 
     def run(folder: Path, version: str) -> None:
         monkeypatch.chdir(folder)

@@ -13,7 +13,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from service.bento import fetch
 from service.process import run_folder
 from tests.conftest import Project

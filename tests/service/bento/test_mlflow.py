@@ -20,7 +20,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cairn import provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import MODEL
 from service.bento import mlflow
 from service.bento.mlflow import Version

@@ -15,7 +15,7 @@ import yaml
 from bentoml._internal.models import ModelStore
 
 from cairn import provenance
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import MODEL, ONNX
 from cairn.releases import bento_store
 from service.bento.store import choose_model, parse_chain, read_model, register_packed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cairn.console import CairnError
+from cairn.errors import CairnError
 from cairn.paths import PICTURES
 from service.http.errors import Refused
 from service.inference import artifacts

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cairn.contract import Column, Contract, LeftOut, Target
-from service.inference.column_names import ASKED, COMPARED, Names
+from service.inference.column_names import MAX_COMPARED, MAX_SUGGESTED, Names
 
 CONTRACT = Contract(
     columns=(
@@ -79,7 +79,7 @@ def test_an_unknown_key_may_be_like_a_header(key: str, close: str | None) -> Non
 
 def test_few_unknown_keys_are_compared_and_each_once() -> None:
     suggest = NAMES.make_suggest()
-    assert [suggest(f"{index}") for index in range(ASKED)] == [None] * ASKED
+    assert [suggest(f"{index}") for index in range(MAX_SUGGESTED)] == [None] * MAX_SUGGESTED
     assert suggest("emp.var.rat") is None
     assert suggest("Emp-Var-Rate") == "emp.var.rate"  # is looked up
 
@@ -90,5 +90,5 @@ def test_a_wide_contract_is_compared_in_part() -> None:
     )
     suggest = Names(Contract(columns=columns, target=CONTRACT.target)).make_suggest()
     assert suggest("Column 4999") == "column_4999"
-    assert suggest(f"column_{COMPARED - 1}x") == f"column_{COMPARED - 1}"
+    assert suggest(f"column_{MAX_COMPARED - 1}x") == f"column_{MAX_COMPARED - 1}"
     assert suggest("colunm_4999") != "column_4999"

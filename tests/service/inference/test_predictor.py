@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cairn import inference
-from cairn.console import CairnError
 from cairn.contract import Contract, Label, Target, write_contract
+from cairn.errors import CairnError
 from cairn.export.onnx import sklearn_predictions
 from service.inference.predictor import Predictor
 from stages import engineering
@@ -32,7 +32,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None:
     fitted = small.fitted()
     answer = predictor.predict({"records": small.rows()}, "id")
-    predictions = inference.predict(inference.session(fitted.graph), fitted.features)
+    predictions = inference.predict(inference.open_session(fitted.graph), fitted.features)
     assert set(answer) == {
         "predictions", "confidences", "probabilities", "model_version", "request_id",
     }  # fmt: skip

@@ -90,7 +90,7 @@ def test_one_slow_run_does_not_change_what_is_measured(monkeypatch: pytest.Monke
 
 def test_a_linear_model_is_quick() -> None:
     fitted = small.fitted()
-    session = inference.session(fitted.graph)
+    session = inference.open_session(fitted.graph)
     # The best of some: what else the machine does meanwhile is not the model's.
     cost = min(
         measure_cost(lambda rows, _: inference.predict(session, rows), fitted.features[:1])
@@ -173,7 +173,7 @@ def test_onnx_runtime_ends_a_run_of_a_slow_model() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(5000, 30)).astype(np.float32)
     model = make_pipeline(KNeighborsClassifier()).fit(features, (features[:, 0] > 0).astype(int))
-    session = inference.session(to_onnx(model, 30))
+    session = inference.open_session(to_onnx(model, 30))
     ends: list[str] = []
 
     def model_of(rows: Features, how: ort.RunOptions | None) -> Predictions:

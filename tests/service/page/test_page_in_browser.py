@@ -521,7 +521,7 @@ def test_the_service_is_left_alone_while_nobody_looks(
 def behind(
     prefix: str, client: httpx.Client, changes: dict[str, Any] | None = None
 ) -> Iterator[str]:
-    """A proxy that adds a prefix, and to `/model` what is told; yields the address of the page."""
+    """A proxy that adds a prefix, and fields to `/model`; yields the address of the page."""
 
     class Handler(BaseHTTPRequestHandler):
         def pass_on(self) -> None:

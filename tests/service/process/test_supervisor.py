@@ -474,7 +474,7 @@ def test_a_hangup_replaces_the_workers_and_loses_nothing(
 
 @contextmanager
 def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
-    """The supervisor alone, with a worker of some lines; `run` and `number` are given to those."""
+    """Only the supervisor, with a worker of some lines; `run` and `number` are given to those."""
     program = "import os, signal, sys, time; from pathlib import Path; "
     program += "from service.process import run_folder; "
     program += "run, number = run_folder.find_folder(), sys.argv[2]\n"
@@ -554,13 +554,13 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     ("number", "expected"), [(signal.SIGTERM, ""), (signal.SIGQUIT, ""), (signal.SIGINT, "0")]
 )
 def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, expected: str) -> None:
-    end = "lambda *_: (Path('told').write_text(repr(run_folder.read_stopping())), os._exit(0))"
+    end = "lambda *_: (Path('stopping').write_text(repr(run_folder.read_stopping())), os._exit(0))"
     code = f"signal.signal(signal.SIGTERM, {end}); " + READY + MARK + "time.sleep(600)"
     with supervised(code, tmp_path) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 1)
         process.send_signal(number)
         assert process.wait(WAIT) == 0
-    assert (tmp_path / "told").read_text() == repr(expected)
+    assert (tmp_path / "stopping").read_text() == repr(expected)
 
 
 @pytest.mark.parametrize(

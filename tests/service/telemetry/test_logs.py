@@ -128,9 +128,9 @@ def test_python_s_own_logging_goes_the_same_way() -> None:
 @pytest.mark.parametrize(
     ("text", "news"),
     [
-        ("Traceback (most recent call last):\ncairn.console.CairnError: no such model", False),
-        ("Traceback (most recent call last):\nValueError: cairn.console.CairnError", True),
-        ("cairn.console.CairnError: no such model", True),
+        ("Traceback (most recent call last):\ncairn.errors.CairnError: no such model", False),
+        ("Traceback (most recent call last):\nValueError: cairn.errors.CairnError", True),
+        ("cairn.errors.CairnError: no such model", True),
     ],
 )
 def test_a_traceback_is_left_out_where_the_error_is_the_user_s_to_mend(
