@@ -21,14 +21,14 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 
 LOADED = ("dvc.cli.parser", "dvc.repo", "s3fs", "dvc_s3", "botocore.session", "psutil")
-ALONE = Lock()
+LOCK = Lock()
 
 
 def run(
     arguments: Sequence[str], cwd: Path, env: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run what `python ARGUMENTS` does, those being a script or `-m` and a module first."""
-    with TemporaryDirectory() as folder, ALONE:
+    with TemporaryDirectory() as folder, LOCK:
         outputs = [str(Path(folder, name)) for name in ("stdout", "stderr")]
         job = {"arguments": [*arguments], "cwd": str(cwd), "env": {**env}, "outputs": outputs}
         parent = _parent()

@@ -55,7 +55,7 @@ def test_a_fresh_user_has_another_home_and_the_same_index(tmp_path: Path) -> Non
     assert found == {**kept, "HOME": str(tmp_path), "PATH": "/usr/bin"}
 
 
-def test_a_command_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> None:
+def test_a_command_that_fails_is_an_error_with_what_it_printed(tmp_path: Path) -> None:
     lines = first_hour.run(["sh", "-c", "echo one; echo two >&2"], tmp_path, os.environ)
     assert [line for _, line in lines] == ["one\n", "two\n"]
     assert 0 < lines[0][0] <= lines[1][0]
@@ -68,11 +68,11 @@ def test_only_what_the_model_says_is_right(tmp_path: Path) -> None:
     assert (tmp_path / MODEL_CONTRACT).exists()
     made = small.fitted()
     shares = made.pipeline.predict_proba(made.features[:1])[0]
-    place = int(shares.argmax())
+    index = int(shares.argmax())
     row, classes = made.features[0].tolist(), small.CONTRACT.target.classes
-    right = {"prediction": classes[place], "confidence": float(shares[place])}
+    right = {"prediction": classes[index], "confidence": float(shares[index])}
     assert first_hour.is_right(right, row, tmp_path)
-    other = classes[1 - place]
+    other = classes[1 - index]
     assert not first_hour.is_right({**right, "prediction": other}, row, tmp_path)
     assert not first_hour.is_right({**right, "confidence": 0.5}, row, tmp_path)
     assert not first_hour.is_right({**right, "confidence": None}, row, tmp_path)

@@ -223,7 +223,7 @@ def build_base(project: Project, folder: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_what_the_base_has_not_is_said(project: Project, tmp_path: Path) -> None:
+def test_what_the_base_has_not_is_reported(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
     own.git("rm", "--quiet", "--cached", "-r", "data/model", "dvc.lock")
     own.git("commit", "--quiet", "--message", "no model")
@@ -255,7 +255,7 @@ def test_scores_of_another_target_are_not_set_against_these(
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_pictures_that_cannot_be_had_are_said(project: Project, tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_had_are_reported(project: Project, tmp_path: Path) -> None:
     own = copy(project, tmp_path)
     roc = own.root / "data/evaluation/plots/roc.png"
     roc.unlink()
@@ -279,7 +279,7 @@ def reported(project: Project, base: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_of_the_same_model_little_is_said(project: Project, tmp_path: Path) -> None:
+def test_of_the_same_model_little_is_reported(project: Project, tmp_path: Path) -> None:
     report = reported(copy(project, tmp_path), "HEAD")
     assert "The scores are unchanged: this is the same model, byte for byte." in report
     assert "Unchanged: confusion, roc" in report

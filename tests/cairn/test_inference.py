@@ -51,12 +51,14 @@ def test_no_probability_is_beyond_0_or_1() -> None:
     assert predictions.probabilities.max() == 1
 
 
-SHARE = st.floats(-2 * inference.TIE, 1 + 2 * inference.TIE)
+PROBABILITY = st.floats(-2 * inference.TIE, 1 + 2 * inference.TIE)
 
 
-@given(shares=st.lists(SHARE, min_size=2, max_size=4), near=st.floats(-3e-6, 3e-6))
-def test_a_row_alone_gets_what_it_gets_among_others(shares: list[float], near: float) -> None:
-    row = np.array([[*shares, shares[0] + near]], np.float32)
+@given(probabilities=st.lists(PROBABILITY, min_size=2, max_size=4), near=st.floats(-3e-6, 3e-6))
+def test_a_single_row_gets_what_it_gets_among_others(
+    probabilities: list[float], near: float
+) -> None:
+    row = np.array([[*probabilities, probabilities[0] + near]], np.float32)
 
     class Model:
         def run(self, _outputs: None, given: dict[str, Any], _options: None) -> list[Any]:

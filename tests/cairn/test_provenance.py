@@ -208,7 +208,7 @@ def make_foreign(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("LANGUAGE", "de")
 
 
-def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
+def test_a_repository_of_another_user_is_reported_with_the_command_that_helps(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     git("init", "--quiet")
@@ -225,7 +225,7 @@ def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
     assert git("config", "--global", "safe.directory") == str(folder)
 
 
-def test_what_else_keeps_git_from_answering_is_told(folder: Path) -> None:
+def test_what_else_keeps_git_from_answering_is_reported(folder: Path) -> None:
     git("init", "--quiet")
     Path("dvc.lock").write_text("1")
     git("add", "--all")
@@ -272,7 +272,7 @@ def write_trained(source: str) -> None:
 
 
 @pytest.mark.parametrize("join", ["merge", "rebase"])
-def test_what_is_said_of_a_conflict_ends_it(
+def test_the_advice_about_a_conflict_ends_it(
     join: str, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     branches_in_conflict()
@@ -298,7 +298,7 @@ def test_what_is_said_of_a_conflict_ends_it(
     assert provenance.read_lock()["raw"]["params"]["params.yaml"]["raw"]["source"] == "both"
 
 
-def test_a_lock_that_is_damaged_comes_back_by_what_is_said() -> None:
+def test_a_lock_that_is_damaged_comes_back_by_the_advice() -> None:
     git("init", "--quiet")
     write_trained("first")
     git("add", "--all")

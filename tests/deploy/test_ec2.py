@@ -556,7 +556,7 @@ def test_a_certificate_brings_tls_of_this_age(full: Stack) -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, "internal"), (FULL, "internet-facing")])
-def test_the_balancer_is_internal_unless_said(
+def test_the_balancer_is_internal_unless_configured(
     aws: Aws, given: dict[str, str], expected: str
 ) -> None:
     with created(aws, **given) as stack:

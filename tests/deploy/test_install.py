@@ -175,7 +175,7 @@ def test_a_setting_that_uv_has_no_word_for_leaves_the_install_to_pip() -> None:
     assert "platform" in why_not_uv({"platform": "any", "cert": "/a.pem"})
 
 
-def test_an_unknown_installer_is_told(tmp_path: Path) -> None:
+def test_an_unknown_installer_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="INSTALLER: got conda; allowed: uv, pip"):
         install(tmp_path / "lock.txt", Path(sys.executable), {"INSTALLER": "conda"})
 

@@ -155,7 +155,7 @@ def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
-def test_a_search_is_said_and_kept_in_the_evaluation(
+def test_a_search_is_reported_and_kept_in_the_evaluation(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(folder, search=GRID)
@@ -178,12 +178,12 @@ def test_a_threshold_reaches_the_contract_and_every_score(folder: Path) -> None:
     assert contract.example == ()
     assert contract.target.threshold == Threshold(label="no", value=0.01)
     _, x, y = read_rows("test", TEST, "kind")
-    shares = inference.predict(inference.open_session(ONNX.read_bytes()), x).probabilities
-    labels = np.where(shares[:, 0] >= 0.01, 0, 1)
+    probabilities = inference.predict(inference.open_session(ONNX.read_bytes()), x).probabilities
+    labels = np.where(probabilities[:, 0] >= 0.01, 0, 1)
     assert evaluation()["test"]["accuracy"]["value"] == round(float((labels == y).mean()), 6)
     assert evaluation()["classes"][0]["recall"]["value"] == 1
     plain = inference.apply_decision(
-        inference.Predictions(labels, shares), contract.target.decision
+        inference.Predictions(labels, probabilities), contract.target.decision
     )
     np.testing.assert_array_equal(plain.labels, labels)
 
@@ -275,7 +275,7 @@ def test_features_that_are_engineered_reach_the_contract(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
-def test_copies_a_leak_and_a_class_of_one_row_are_said_and_end_no_run(
+def test_copies_a_leak_and_a_class_of_one_row_are_reported_and_end_no_run(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(0)

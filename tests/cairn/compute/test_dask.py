@@ -120,7 +120,7 @@ def test_results_come_in_the_order_of_the_items_and_few_items_are_taken_ahead(
             assert ahead <= index + 2 * cluster.AHEAD
 
 
-def test_a_part_that_is_no_table_is_told_as_on_one_machine(
+def test_a_part_that_is_no_table_is_reported_as_on_one_machine(
     running: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "BYTES", 2**12)
@@ -196,7 +196,7 @@ def refusal(address: str) -> str:
     return str(error.value)
 
 
-def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_at_the_address_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     address = f"tcp://127.0.0.1:{free_ports(1)}"
     assert f"no Dask scheduler answers at {address} within 1 s" in refusal(address)
@@ -209,20 +209,22 @@ def test_a_server_that_says_nothing_is_no_scheduler(monkeypatch: pytest.MonkeyPa
     assert "the server at that address is no scheduler" in text
 
 
-def test_a_tls_address_without_certificates_is_said_with_their_variables() -> None:
+def test_a_tls_address_without_certificates_is_reported_with_their_variables() -> None:
     text = refusal("tls://127.0.0.1:8786")
     assert "a tls:// address needs certificates" in text
     assert "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE and DASK_DISTRIBUTED__COMM__TLS__CL" in text
 
 
-def test_certificates_that_are_not_there_are_said(tmp_path: Path) -> None:
+def test_certificates_that_are_not_there_are_reported(tmp_path: Path) -> None:
     names = ("ca-file", "client.cert", "client.key")
     missing = {f"distributed.comm.tls.{name}": str(tmp_path / "no.pem") for name in names}
     with dask.config.set(missing):
         assert "No such file" in refusal("tls://127.0.0.1:8786")
 
 
-def test_a_scheduler_without_encryption_where_it_is_required_is_said(running: Processes) -> None:
+def test_a_scheduler_without_encryption_where_it_is_required_is_reported(
+    running: Processes,
+) -> None:
     with dask.config.set({"distributed.comm.require-encryption": True}):
         text = refusal(running.address)
     assert "encryption required" in text
@@ -259,7 +261,7 @@ def test_functions_that_nobody_can_import_are_sent_too(running: Processes) -> No
 
 
 @pytest.mark.parametrize("address", ["nonsense://10.0.0.5:8786", "tcp://127.0.0.1:port"])
-def test_an_address_that_is_none_is_said(address: str) -> None:
+def test_an_address_that_is_none_is_reported(address: str) -> None:
     params = Compute(engine="dask", scheduler=address, workers=None, memory=None)
     before = set(threading.enumerate())
     with pytest.raises(CairnError, match=r"compute\.scheduler") as error, open_engine(params):
@@ -283,7 +285,7 @@ def test_without_a_worker_there_is_an_end(tmp_path: Path, monkeypatch: pytest.Mo
                 list(engine.map(operator.neg, range(3)))
 
 
-def test_a_bug_is_not_told_as_a_scheduler_that_is_gone(
+def test_a_bug_is_not_reported_as_a_scheduler_that_is_gone(
     running: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_engine(running.params) as engine:
@@ -294,7 +296,7 @@ def test_a_bug_is_not_told_as_a_scheduler_that_is_gone(
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
+def test_a_scheduler_that_goes_is_reported(tmp_path: Path) -> None:
     with processes(tmp_path / "dask", workers=1) as nodes, open_engine(nodes.params) as engine:
         assert isinstance(engine, cluster.Cluster)
         results = engine.map(time.sleep, [0, 600])
@@ -309,7 +311,7 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_part_of_which_every_worker_dies_is_said_with_the_limit(tmp_path: Path) -> None:
+def test_a_part_of_which_every_worker_dies_is_reported_with_the_limit(tmp_path: Path) -> None:
     with (
         processes(tmp_path / "dask", workers=1, limit="512MiB") as nodes,
         open_engine(nodes.params) as engine,
@@ -492,7 +494,7 @@ def test_a_search_finds_on_a_cluster_what_it_finds_here_though_workers_die(
         assert killed == [0, 1]
 
 
-def test_without_the_extra_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "cairn.compute.dask")
     monkeypatch.delattr(cairn.compute, "dask")
     monkeypatch.setitem(sys.modules, "distributed", None)

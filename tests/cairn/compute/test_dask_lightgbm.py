@@ -113,7 +113,7 @@ def test_a_class_with_fewer_rows_than_workers_is_learned_too(
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_what_lightgbm_refuses_is_said(engine: Cluster, tmp_path: Path) -> None:
+def test_what_lightgbm_refuses_is_reported(engine: Cluster, tmp_path: Path) -> None:
     path = written(tmp_path / "train.parquet", *rows(600))
     with pytest.raises(CairnError, match=r"train\.arguments: LightGBM: .*num_leaves"):
         dask_lightgbm.fit(engine, {**ARGUMENTS, "num_leaves": 1}, path)

@@ -69,7 +69,7 @@ def test_columns_stand_with_kind_unit_values_and_what_is_missing() -> None:
     assert found["`flag`"][2] == "true, false"
 
 
-def test_ranges_dates_and_unlisted_categories_are_said() -> None:
+def test_ranges_dates_and_unlisted_categories_are_reported() -> None:
     found = {row[0]: row[1:] for row in cells(section(card(small.FULL), "Inputs"))}
     assert found["`area`"][2] == "from -9 to 9"
     assert found["`opened`"][2] == "a date; the model uses year, month, weekday, hour"
@@ -100,7 +100,7 @@ def test_scores_stand_with_their_interval_and_cross_validation() -> None:
     assert all(len(row) == 3 for row in cells(without))
 
 
-def test_a_score_that_cannot_be_said_is_a_dash() -> None:
+def test_a_score_that_is_undefined_is_a_dash() -> None:
     scores = {"accuracy": Interval(0.5, 0.1, 0.9), "roc_auc": None, "brier": Interval(0.25)}
     parts = (SliceScores("colour", "red", 3, scores),)
     found = cells(section(card(slices=parts), "Scores by slice"))
@@ -183,7 +183,7 @@ def test_a_leak_is_the_first_limit_and_bold() -> None:
     assert "add it to `processed.drop`" in first.splitlines()[0]
 
 
-def test_what_could_not_be_judged_is_said() -> None:
+def test_what_could_not_be_measured_is_reported() -> None:
     notes = ("no test row is of class 'a|b <i>_x_': the scores leave it out",)
     text = section(card(notes=notes), "Limits")
     assert (
@@ -254,7 +254,7 @@ def test_a_range_may_have_one_end(ends: dict[str, float], expected: str) -> None
     assert _allowed(Column(name="area", kind="number", **ends)) == expected
 
 
-def test_what_is_left_out_and_set_aside_is_said() -> None:
+def test_what_is_left_out_and_set_aside_is_reported() -> None:
     contract = small.fitted().contract
     target = contract.target.model_copy(update={"rare": ("maybe",)})
     left = (LeftOut(name="no", header="No.", reason="index"),)

@@ -98,16 +98,20 @@ def test_a_share_of_who_always_says_the_same_has_an_interval() -> None:
 def test_a_rare_class_of_many_rows_is_in_every_part() -> None:
     random = np.random.default_rng(0)
     truth = np.array([0] * 6_000 + [1] * 5_998 + [2] * 2)
-    shares = random.dirichlet(np.ones(3), len(truth)).astype(np.float32)
-    rows = ScoredRows(shares, truth, Predictions(shares.argmax(axis=1), shares))
+    probabilities = random.dirichlet(np.ones(3), len(truth)).astype(np.float32)
+    rows = ScoredRows(
+        probabilities, truth, Predictions(probabilities.argmax(axis=1), probabilities)
+    )
     assert width(of_one("roc_auc", rows, 3)) > 0.05
     assert width(of_one("accuracy", rows, 3)) < 0.02
 
 
 def test_rows_of_a_rare_class_count_for_what_they_are() -> None:
     truth = [0] * 20 + [1] * 3
-    shares = [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
-    accuracy, roc_auc = (of_one(name, scored(truth, shares)) for name in ("accuracy", "roc_auc"))
+    probabilities = [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
+    accuracy, roc_auc = (
+        of_one(name, scored(truth, probabilities)) for name in ("accuracy", "roc_auc")
+    )
     assert ends(accuracy)[0] > ends(roc_auc)[0] > 0.6
 
 
@@ -116,9 +120,12 @@ def test_a_model_that_knows_how_sure_it_is_may_have_no_calibration_error() -> No
     second = random.random(200)
     truth = (random.random(200) < second).astype(np.int64)
     calibrated = np.column_stack([1 - second, second])
-    for shares, none in ((calibrated, True), (np.where(calibrated > 0.5, 0.999, 0.001), False)):
-        predictions = Predictions(shares.argmax(axis=1), shares.astype(np.float32))
-        rows = ScoredRows(shares.astype(np.float32), truth, predictions)
+    for probabilities, none in (
+        (calibrated, True),
+        (np.where(calibrated > 0.5, 0.999, 0.001), False),
+    ):
+        predictions = Predictions(probabilities.argmax(axis=1), probabilities.astype(np.float32))
+        rows = ScoredRows(probabilities.astype(np.float32), truth, predictions)
         found = of_one("calibration_error", rows)
         assert value_of(found) > 0.03
         assert (ends(found)[0] == 0) == none

@@ -71,7 +71,7 @@ def test_copies_of_a_row_do_not_tell_its_label() -> None:
     assert find(rows, np.repeat(RANDOM.integers(0, 2, 200), 5)) == {}
 
 
-def test_of_few_rows_nothing_is_said() -> None:
+def test_of_few_rows_nothing_is_reported() -> None:
     truth = np.arange(40) % 2
     assert find(truth[:, None], truth) == {}
 
@@ -89,12 +89,12 @@ def test_the_best_is_first_and_the_figure_is_scikit_learn_s() -> None:
     assert found["x0"] == pytest.approx(metrics.roc_auc_score(TRUTH, nearly), abs=0.005)
 
 
-def test_a_large_table_is_judged_by_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_table_is_checked_by_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "MOST_ROWS", 100)
     assert list(find(np.column_stack([TRUTH, NOISE]), TRUTH)) == ["x0"]
 
 
-def test_what_to_do_is_said_of_columns_dates_and_engineered_features() -> None:
+def test_what_to_do_is_reported_for_columns_dates_and_engineered_features() -> None:
     contract = Contract(
         columns=(
             Column(name="alive", kind="boolean"),

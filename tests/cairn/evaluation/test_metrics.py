@@ -30,7 +30,7 @@ def test_two_classes_are_scored_by_the_second() -> None:
     assert scores["brier"] == pytest.approx((0.01 + 0.36 + 0.04 + 0.01) / 4, abs=1e-6)
 
 
-def test_a_loss_is_the_same_whether_scikit_learn_or_onnx_said_it() -> None:
+def test_a_loss_is_the_same_whether_scikit_learn_or_onnx_predicted_it() -> None:
     wrong = scored([0, 1], [[0.9, 0.1], [1, 0]])
     wide = wrong.predictions._replace(
         probabilities=wrong.predictions.probabilities.astype(np.float64)
@@ -113,8 +113,10 @@ def test_a_class_that_no_row_has_is_in_no_mean() -> None:
     """Rows of the first two of three classes, and of only one class."""
     rows = scored([0, 0, 1, 1], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1], [0, 1, 0]])
     found = metrics.scores(rows, 3)
-    shares = rows.predictions.probabilities
-    each = [float(sklearn_metrics.roc_auc_score(rows.truth == k, shares[:, k])) for k in (0, 1)]
+    probabilities = rows.predictions.probabilities
+    each = [
+        float(sklearn_metrics.roc_auc_score(rows.truth == k, probabilities[:, k])) for k in (0, 1)
+    ]
     assert found["roc_auc"] == approx(sum(each) / 2)
     assert found["f1_macro"] == approx((2 / 3 + 0.8) / 2)
     absent = dict(zip(metrics.CLASS_SCORES, metrics.measure_class(rows, 2), strict=True))

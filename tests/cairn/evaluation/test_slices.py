@@ -71,7 +71,7 @@ def test_scores_of_a_class_are_those_of_scikit_learn_and_in_their_intervals() ->
             assert found[name]["low"] < found[name]["high"]
 
 
-def test_a_class_that_is_never_said_has_a_precision_of_0() -> None:
+def test_a_class_that_is_never_predicted_has_a_precision_of_0() -> None:
     no, yes = by_class(scored([0, 0, 1], [[0.9, 0.1]] * 3), small.CONTRACT, 0)
     assert (yes["precision"]["value"], yes["recall"]["value"], yes["f1"]["value"]) == (0, 0, 0)
     assert yes["precision"]["high"] > 0.5

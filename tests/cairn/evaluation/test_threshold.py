@@ -16,7 +16,7 @@ from cairn.modeling.records import Reached
 from cairn.params.train import Threshold
 from tests import small
 
-SHARES = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1])
+PROBABILITIES = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1])
 HITS = np.array([1, 1, 0, 1, 0, 1, 0, 0], dtype=bool)
 ROWS = st.lists(
     st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=2, max_size=30
@@ -46,20 +46,22 @@ def arrays(rows: list[tuple[bool, float]]) -> tuple[NDArray[np.bool_], NDArray[n
     ],
 )
 def test_each_rule_finds_its_threshold(wanted: Threshold, value: float) -> None:
-    assert threshold.choose(wanted, HITS, SHARES) == value
+    assert threshold.choose(wanted, HITS, PROBABILITIES) == value
 
 
-def test_a_class_that_is_not_worth_a_false_positive_is_never_said() -> None:
+def test_a_class_that_is_not_worth_a_false_positive_is_never_predicted() -> None:
     wanted = rule("cost", false_positive=100, false_negative=1)
-    value = threshold.choose(wanted, ~HITS, SHARES)
-    assert SHARES.max() < value <= 1
+    value = threshold.choose(wanted, ~HITS, PROBABILITIES)
+    assert PROBABILITIES.max() < value <= 1
 
 
 def test_what_a_rule_counts_is_what_its_threshold_gives() -> None:
     """A probability of 1 reaches every threshold that there is."""
     hits = np.array([1, 0, 1, 1, 0, 0], dtype=bool)
-    shares = np.array([1, 1, 0.8, 0.7, 0.2, 0])
-    value = threshold.choose(rule("cost", false_positive=1.5, false_negative=1), hits, shares)
+    probabilities = np.array([1, 1, 0.8, 0.7, 0.2, 0])
+    value = threshold.choose(
+        rule("cost", false_positive=1.5, false_negative=1), hits, probabilities
+    )
     assert value == 0.45  # one wrong, which is wrong at 1 as well
 
 
@@ -74,32 +76,32 @@ def test_a_threshold_that_no_row_reaches_has_six_digits() -> None:
 def test_the_recall_that_is_asked_for_is_reached(
     rows: list[tuple[bool, float]], at_least: float
 ) -> None:
-    hits, shares = arrays(rows)
-    value = threshold.choose(rule("recall", at_least=at_least), hits, shares)
-    found = (shares >= value)[hits].mean()
+    hits, probabilities = arrays(rows)
+    value = threshold.choose(rule("recall", at_least=at_least), hits, probabilities)
+    found = (probabilities >= value)[hits].mean()
     assert found >= at_least or found == pytest.approx(at_least)
-    higher = shares[shares >= value].min()
-    assert (shares > higher)[hits].mean() < at_least
+    higher = probabilities[probabilities >= value].min()
+    assert (probabilities > higher)[hits].mean() < at_least
 
 
 @given(ROWS, st.floats(0.1, 10), st.floats(0.1, 10))
 def test_no_other_threshold_costs_less(
     rows: list[tuple[bool, float]], positive: float, negative: float
 ) -> None:
-    hits, shares = arrays(rows)
+    hits, probabilities = arrays(rows)
     wanted = rule("cost", false_positive=positive, false_negative=negative)
 
     def cost(value: float) -> float:
-        predicted = shares >= value
+        predicted = probabilities >= value
         return float(positive * (predicted & ~hits).sum() + negative * (~predicted & hits).sum())
 
-    value = threshold.choose(wanted, hits, shares)
-    assert cost(value) <= min(map(cost, [*shares, 1.1])) + 1e-9 or shares.max() == 1
+    value = threshold.choose(wanted, hits, probabilities)
+    assert cost(value) <= min(map(cost, [*probabilities, 1.1])) + 1e-9 or probabilities.max() == 1
 
 
 def test_what_is_reached_is_counted_at_that_threshold() -> None:
-    assert threshold.measure(0.5, HITS, SHARES) == Reached(0.75, 0.75, 0.75)
-    assert threshold.measure(0.95, HITS, SHARES) == Reached(0, 0, 0)
+    assert threshold.measure(0.5, HITS, PROBABILITIES) == Reached(0.75, 0.75, 0.75)
+    assert threshold.measure(0.95, HITS, PROBABILITIES) == Reached(0, 0, 0)
 
 
 def test_the_class_is_found_by_value_and_type() -> None:
@@ -116,7 +118,7 @@ def test_more_than_two_classes_have_no_threshold() -> None:
         threshold.class_code(rule("f1", 1), three)
 
 
-def test_rules_are_said_in_words() -> None:
+def test_rules_are_described_in_words() -> None:
     assert threshold.describe(rule("recall", at_least=0.95)) == "recall at least 0.95"
     assert "false negative at 20" in threshold.describe(
         rule("cost", false_positive=1, false_negative=20)

@@ -142,7 +142,7 @@ def test_the_weight_of_a_class_that_is_none_is_refused_with_the_classes(label: A
 @pytest.mark.parametrize(
     "name", ["ensemble.GradientBoostingClassifier", "neural_network.MLPClassifier"]
 )
-def test_where_classes_cannot_be_weighted_it_is_said_what_can(name: str) -> None:
+def test_where_classes_cannot_be_weighted_the_error_names_what_can(name: str) -> None:
     with pytest.raises(CairnError, match=r"takes no class_weight; .*HistGradientBoosting"):
         build(f"sklearn.{name}", class_weight="balanced")
 
@@ -288,7 +288,7 @@ def test_lightgbm_is_told_to_give_the_same_bits_and_to_be_quiet() -> None:
         build("lightgbm.LGBMClassifier", bins_at_most=63)
 
 
-def test_without_lightgbm_it_is_said_how_to_get_it() -> None:
+def test_without_lightgbm_the_error_says_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['lightgbm'] = None\n"
         "from tests.cairn.modeling.test_estimators import build\n"

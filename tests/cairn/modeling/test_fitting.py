@@ -33,7 +33,7 @@ def fit(params: Train) -> Pipeline:
     return fitting.fit(fitted.features, fitted.classes, small.CONTRACT, params)
 
 
-def test_a_heavier_class_is_said_more_often() -> None:
+def test_a_heavier_class_is_predicted_more_often() -> None:
     fitted = small.fitted()
     predictions = {
         label: fit(train_params(LINEAR, class_weight={label: 100})).predict(fitted.features).sum()
@@ -134,14 +134,16 @@ def diverged(**arguments: Any) -> tuple[Pipeline, NDArray[np.float32], NDArray[n
     return pipeline, fitted.features, fitted.classes
 
 
-def test_a_fit_that_has_diverged_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fit_that_has_diverged_is_reported_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     fitting.check_converged(*diverged(learning_rate=1e3, min_samples_leaf=20))
     line = capsys.readouterr().out.splitlines()[-1]
     assert "the fit of HistGradientBoostingClassifier has diverged: its log loss on" in line
     assert "lower learning_rate" in line
 
 
-def test_of_a_fit_that_has_not_diverged_nothing_is_said(
+def test_of_a_fit_that_has_not_diverged_nothing_is_reported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fitting.check_converged(*diverged())
@@ -184,7 +186,7 @@ def test_too_few_rows_to_hold_out_are_fitted_without_stopping(
     assert fitting.collect_notes(params, expected, *enough) == []
 
 
-def test_what_is_wrong_with_an_estimator_is_still_said_of_it() -> None:
+def test_what_is_wrong_with_an_estimator_is_still_reported() -> None:
     params = train_params("sklearn.neural_network.MLPClassifier", hidden_layer_sizes=[-1])
     with pytest.raises(CairnError, match="hidden_layer_sizes"):
         fitting.fit(
@@ -196,7 +198,7 @@ def test_what_is_wrong_with_an_estimator_is_still_said_of_it() -> None:
     ("classes", "predictions"),
     [([0] * 20 + [1], "on the rows that the model learned from"), ([0, 1] * 10, "")],
 )
-def test_calibration_of_a_class_of_one_row_is_done_and_said(
+def test_calibration_of_a_class_of_one_row_is_done_and_reported(
     classes: list[int], predictions: str
 ) -> None:
     params = train_params("sklearn.svm.LinearSVC")

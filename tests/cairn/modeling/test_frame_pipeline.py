@@ -127,7 +127,7 @@ def test_a_column_that_may_be_missing_may_be_left_out() -> None:
     )
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_that_is_wrong_is_reported_at_once() -> None:
     rows = frame().drop(columns="opened").astype({"size": object, "flag": object})
     rows.loc[2, "flag"], rows.loc[[1, 3, 4, 5], "size"], rows.loc[0, "area"] = "maybe", "big", None
     with pytest.raises(CairnError) as error:

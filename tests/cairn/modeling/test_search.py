@@ -291,7 +291,7 @@ def test_a_search_that_two_classes_cannot_judge_is_left_out() -> None:
     assert "train.search has no effect" in result.note
 
 
-def test_how_far_it_is_and_the_best_so_far_are_said(
+def test_how_far_it_is_and_the_best_so_far_are_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cairn.console.Bar.__init__.__defaults__", (0.01,))

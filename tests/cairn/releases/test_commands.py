@@ -18,7 +18,7 @@ def test_git_says_why_it_fails() -> None:
         commands.git("rev-parse", "HEAD")
 
 
-def test_a_repository_of_another_user_is_told_with_the_command_that_helps(
+def test_a_repository_of_another_user_is_reported_with_the_command_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands.git("init", "--quiet")
@@ -33,7 +33,7 @@ def test_git_answers_in_text_or_bytes() -> None:
     assert commands.git_bytes("--version").startswith(b"git version")
 
 
-def test_without_git_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CairnError, match="git is not installed; install it"):
         commands.git("--version")

@@ -82,7 +82,7 @@ def test_a_category_that_is_new_is_an_unknown_one_where_these_are_taken() -> Non
         (contract(number("a"), classes=(0, 1)), r"it predicts kind \(0, 1\)"),
     ],
 )
-def test_what_cannot_be_compared_is_said(other: Contract, reason: str) -> None:
+def test_what_cannot_be_compared_is_reported(other: Contract, reason: str) -> None:
     with pytest.raises(IncomparableError, match=reason):
         comparison.build_inputs(rows(a=[1.0]), contract(number("a")), other)
 

@@ -269,7 +269,7 @@ def test_a_number_can_be_chosen(number: str | None, bump: str | None, written: s
     assert f"small@{written}" in tags()
 
 
-def test_what_others_still_lack_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_others_still_lack_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", "another")
     release.release()
     assert re.search(
@@ -294,12 +294,12 @@ def test_a_stage_is_served_from_any_working_tree(capfd: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback", "tag"])
-def test_a_stage_must_be_said(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_must_be_named(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["release", command, "--stage", " ", "--version", ""])
     assert refused(main).startswith("STAGE: missing; set one, such as STAGE=prod")
 
 
-def test_a_stage_that_nothing_has_is_said() -> None:
+def test_a_stage_that_nothing_has_is_reported() -> None:
     for call in (promotion.store_model, promotion.rollback):
         assert "no version of small is in live" in refused(lambda call=call: call("live"))  # type: ignore[misc]
 

@@ -47,7 +47,7 @@ def test_a_score_is_shown_with_its_change_its_interval_and_what_both_say_of_the_
     ("before", "text"),
     [(0.90, "within the interval"), (0.89, "outside the interval"), (1.0, "outside the interval")],
 )
-def test_without_that_it_is_said_where_the_other_score_lies(before: float, text: str) -> None:
+def test_without_that_the_report_says_where_the_other_score_lies(before: float, text: str) -> None:
     assert row("accuracy", {"accuracy": before}, {})[-1] == text
 
 
@@ -62,7 +62,7 @@ def test_a_score_that_the_base_has_not_is_no_error() -> None:
     assert result == ["calibration_error", "–", "0.9500", "–", "0.9000 to 0.9900", "–"]
 
 
-def test_a_repository_that_git_does_not_read_is_told_as_that(
+def test_a_repository_that_git_does_not_read_is_reported_as_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def test_what_the_cache_lacks_comes_from_the_remote(commits: tuple[str, ...]) ->
         assert not (folder / TRAIN).exists()
 
 
-def test_what_is_nowhere_is_said(
+def test_what_is_nowhere_is_reported(
     commits: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(CACHE)
@@ -128,7 +128,7 @@ def test_a_model_that_is_not_the_released_one_is_refused(commits: tuple[str, ...
         revision.store_model(commits[1], facts)
 
 
-def test_a_commit_without_a_pipeline_is_said(commits: tuple[str, ...]) -> None:
+def test_a_commit_without_a_pipeline_is_reported(commits: tuple[str, ...]) -> None:
     assert commits
     git("rm", "--quiet", "--cached", "dvc.lock")
     git("commit", "--quiet", "--message", "none")

@@ -58,7 +58,7 @@ def test_a_version_that_was_taken_back_is_none() -> None:
     )
 
 
-def test_a_stage_is_with_the_version_that_it_was_given_last_whatever_the_clock_said() -> None:
+def test_a_stage_is_with_the_version_that_it_was_given_last_whatever_the_clock_says() -> None:
     late = move(1, "v1.0.0")._replace(time=99)
     result = read(move(10, "v1.10.0"), move(9, "v1.2.0"), late, move(3, "v1.0.0", "test"))
     assert numbers(result) == ["v1.10.0", "v1.2.0"]
@@ -104,7 +104,7 @@ def test_any_promotions_and_rollbacks_are_a_stack(steps: list[str | None]) -> No
     assert numbers(read(*moves)) == [*reversed(stack[-2:]), None, None][:2]
 
 
-def test_a_version_or_stage_that_is_not_there_is_said_with_those_that_are() -> None:
+def test_a_version_or_stage_that_is_not_there_is_reported_with_those_that_are() -> None:
     with pytest.raises(
         CairnError, match=r"m has no version 'v7'; its versions are v1\.0\.0, v1\.2\.0, v1\.10\.0"
     ):
@@ -244,7 +244,7 @@ def test_a_tag_that_git_has_no_name_for_is_one_line(repository: str, tmp_path: P
     assert done.stderr == "error: git tag: Committer identity unknown\n"
 
 
-def test_what_git_refuses_is_said_in_its_words(
+def test_what_git_refuses_is_reported_in_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

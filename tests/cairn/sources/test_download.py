@@ -245,7 +245,7 @@ def test_what_may_pass_is_tried_again(site: Site, into: Path, status: int) -> No
     assert fetch(site.url, into) == BYTES
 
 
-def test_what_never_gets_as_long_as_was_said_is_an_error_and_kept(site: Site, into: Path) -> None:
+def test_what_never_gets_as_long_as_announced_is_an_error_and_kept(site: Site, into: Path) -> None:
     site.claims, site.ranges = len(BYTES) + 5, False
     message = fails(site.url, into)
     assert "the connection broke: " in message
@@ -359,7 +359,7 @@ def test_https_does_not_lead_to_plain_http(
     assert "over plain http" in fails(secure.url, into)
 
 
-def test_progress_is_said_while_it_lasts(
+def test_progress_is_reported_while_it_lasts(
     site: Site, into: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = ""

@@ -28,7 +28,7 @@ def test_what_is_shipped_is_taken(folder: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == ""
 
 
-def test_each_file_that_is_not_taken_is_told(
+def test_each_file_that_is_not_taken_is_reported(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (folder / "params.yaml").open("a") as file:

@@ -271,7 +271,7 @@ def test_without_a_remote_the_command_that_adds_it(
 
 
 @pytest.mark.parametrize("version", ["", "v9.9.9", "latest", "--help", "v0.2.0^{tree}", "a\nb"])
-def test_a_version_that_is_none_is_told_with_those_there_are(
+def test_a_version_that_is_none_is_reported_with_those_there_are(
     upstream: Path, tmp_path: Path, upgrade: Upgrade, version: str
 ) -> None:
     folder = clone(upstream, tmp_path / "shop")
@@ -318,7 +318,7 @@ def test_a_hook_that_refuses_the_commit_leaves_the_merge_with_the_commands_that_
     assert differences(folder, {"params.yaml": RELEASES["v0.1.0"]["params.yaml"]}) == []
 
 
-def test_a_repository_that_git_does_not_read_is_told_in_its_words(
+def test_a_repository_that_git_does_not_read_is_reported_in_its_words(
     tmp_path: Path, upgrade: Upgrade
 ) -> None:
     with pytest.raises(UpgradeError, match=r"^git rev-parse: not a git repository"):

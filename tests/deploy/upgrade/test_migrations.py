@@ -36,7 +36,7 @@ def test_a_second_time_changes_nothing() -> None:
     assert migrate(once.text, moves) == (once.text, ())
 
 
-def test_what_cannot_be_moved_is_told_and_left() -> None:
+def test_what_cannot_be_moved_is_reported_and_left() -> None:
     text = "train: {seed: 42}\nfit:\n  rows: 1\n"
     result = migrate(text, [Move(PARAMS, "train.seed", "fit.seed")])
     assert result.text == text
@@ -47,7 +47,7 @@ def test_what_cannot_be_moved_is_told_and_left() -> None:
     )
 
 
-def test_a_key_under_both_names_is_told_and_left() -> None:
+def test_a_key_under_both_names_is_reported_and_left() -> None:
     text = "train:\n  old: 1\n  new: 2\n"
     for old, new in (("train.old", "train.new"), ("train", "fit")):
         both = text if old == "train.old" else f"{text}fit:\n  x: 1\n"
@@ -77,7 +77,7 @@ def test_a_section_that_is_new_is_added(tmp_path: Path, monkeypatch: pytest.Monk
     assert migrate_files(shipped, []) == []
 
 
-def test_what_is_new_is_told_by_its_highest_key() -> None:
+def test_what_is_new_is_reported_by_its_highest_key() -> None:
     assert find_new_keys("a:\n  x: 1\n  y: {z: 1}\nb:\n  c: 1\n", "a:\n  x: 2\n") == ["b", "a.y"]
     assert find_new_keys("a:\n  x: {y: 1}\n", "a:\n  x: {z: 1}\n") == []
     assert find_new_keys("a:\n  x: 1\n", "") == ["a"]

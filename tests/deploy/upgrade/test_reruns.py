@@ -51,7 +51,7 @@ def test_each_kind_of_change_has_its_words() -> None:
     )
 
 
-def test_a_params_file_that_is_gone_is_told() -> None:
+def test_a_params_file_that_is_gone_is_reported() -> None:
     status = {"raw": [{"changed deps": {"params.yaml": "deleted"}}]}
     assert explain(status)["raw"] == ("params changed: params.yaml",)
 
@@ -68,7 +68,7 @@ def test_what_follows_runs_only_if_it_is_given_something_else() -> None:
     assert result["evaluate"] == ("only if train writes different data/model",)
 
 
-def test_a_stage_that_is_new_is_told_as_that() -> None:
+def test_a_stage_that_is_new_is_reported_as_that() -> None:
     before = {name: stage for name, stage in LOCKED.items() if name != "evaluate"}
     result = explain({"evaluate": [{"changed deps": {"a": "new"}}]}, before)
     assert result == {"evaluate": ("new in this release",)}

@@ -73,7 +73,7 @@ def test_an_array_of_two_dimensions_is_rows(kind: str) -> None:
     "arguments",
     [{"features": FRAME}, {"features": FRAME[["a", "b.c", "colour"]]}, {"features": OBJECTS[0]}],
 )
-def test_names_where_values_should_be_are_told_with_what_to_send(arguments: Any) -> None:
+def test_names_where_values_should_be_are_reported_with_what_to_send(arguments: Any) -> None:
     with pytest.raises(Refused) as error:
         READER.read(sent(**arguments))
     (one,) = error.value.detail
@@ -81,7 +81,7 @@ def test_names_where_values_should_be_are_told_with_what_to_send(arguments: Any)
     assert "predict(dataframe=frame)" in one.allowed
 
 
-def test_nan_in_an_array_is_told() -> None:
+def test_nan_in_an_array_is_reported() -> None:
     with pytest.raises(Refused) as error:
         NUMBERS.read(sent(features=np.array([[1, np.nan]])))
     assert "row 0, column 'b.c': NaN is not JSON; send null" in error.value.error

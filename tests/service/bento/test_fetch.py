@@ -97,7 +97,7 @@ def test_what_is_not_there_is_named(bucket: Bucket) -> None:
     assert left(bucket) == set()
 
 
-def test_wrong_credentials_are_told(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_reported(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     sha256 = bucket.put(packed(model=b"bytes"))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(CairnError, match=r"^MODEL_URI: .* cannot be fetched: ") as error:
@@ -119,7 +119,7 @@ def test_what_the_client_would_not_survive_is_refused(name: str, value: str, mes
     assert "secret" not in str(error.value)
 
 
-def test_a_damaged_archive_is_told(bucket: Bucket) -> None:
+def test_a_damaged_archive_is_reported(bucket: Bucket) -> None:
     whole = packed(model=bytes(range(256)) * 99)
     sha256 = bucket.put(whole[:200] + b"damaged" + whole[207:])
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
@@ -133,7 +133,7 @@ def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.Monke
         fetch.fetch_model(URI, "0" * 64)
 
 
-def test_what_is_no_archive_is_told(bucket: Bucket) -> None:
+def test_what_is_no_archive_is_reported(bucket: Bucket) -> None:
     sha256 = bucket.put(b"not an archive")
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)

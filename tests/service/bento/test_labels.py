@@ -72,7 +72,7 @@ def test_a_commit_that_changes_no_part_changes_no_label(repository: Path) -> Non
     assert make() == before
 
 
-def test_a_part_that_is_not_committed_is_told(repository: Path) -> None:
+def test_a_part_that_is_not_committed_is_reported(repository: Path) -> None:
     (repository / "code.py").write_text("changed")
     assert make()["org.opencontainers.image.revision"].endswith("-changed")
 

@@ -97,7 +97,7 @@ def test_all_workers_of_a_run_serve_the_version_that_the_first_was_told(
         ("models:/none@champion", "name=none not found; it has no versions of none$"),
     ],
 )
-def test_what_mlflow_does_not_have_is_told_with_what_it_has(
+def test_what_mlflow_does_not_have_is_reported_with_what_it_has(
     server: str, uri: str, message: str
 ) -> None:
     expected = f"^MODEL_URI: {uri}: MLFLOW_TRACKING_URI: {server}: .*{message}"
@@ -107,12 +107,12 @@ def test_what_mlflow_does_not_have_is_told_with_what_it_has(
 
 @pytest.mark.real
 @pytest.mark.parametrize("number", ["3", "4"])
-def test_a_version_that_names_no_model_of_ours_is_told(server: str, number: str) -> None:
+def test_a_version_that_names_no_model_of_ours_is_reported(server: str, number: str) -> None:
     with pytest.raises(CairnError, match=f"version {number} has no tags bentoml_tag and sha256"):
         mlflow.resolve_version(f"models:/small/{number}", server)
 
 
-def test_a_server_that_is_not_there_is_told_without_its_password() -> None:
+def test_a_server_that_is_not_there_is_reported_without_its_password() -> None:
     address = f"127.0.0.1:{free_ports(1)}"
     with pytest.raises(
         CairnError, match=f"MLFLOW_TRACKING_URI: http://{address}: .*refused"
@@ -192,7 +192,7 @@ def test_who_is_not_known_is_told_what_to_set() -> None:
         ("models:/a@b", "it answers 404 Not Found; is it an MLflow server"),
     ],
 )
-def test_another_server_is_told(uri: str, message: str) -> None:
+def test_another_server_is_reported(uri: str, message: str) -> None:
     with (
         answering(Page) as address,
         pytest.raises(CairnError, match=f"http://{address}: {message}"),
@@ -230,7 +230,7 @@ def chosen(project: Project, server: str, number: int) -> ServedModel:
 
 
 @pytest.mark.real
-def test_a_model_that_the_store_lacks_is_told_with_what_brings_it(
+def test_a_model_that_the_store_lacks_is_reported_with_what_brings_it(
     ready: Project, server: str
 ) -> None:
     assert chosen(ready, server, 2).tag.endswith(":other")

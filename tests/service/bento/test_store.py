@@ -152,7 +152,7 @@ def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: Mode
     assert served == (other, "small:other", parse_chain(packed.info.metadata))
 
 
-def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelStore) -> None:
+def test_a_tag_that_the_store_lacks_is_reported_with_those_that_it_has(store: ModelStore) -> None:
     packed = store.get(register_packed())
     with pytest.raises(
         CairnError, match=f"MODEL_TAG: no small:none in .*; models there: {packed.tag}$"
@@ -161,7 +161,7 @@ def test_a_tag_that_the_store_lacks_is_told_with_those_that_it_has(store: ModelS
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "name: a", "[]"])
-def test_a_folder_that_is_no_model_of_ours_is_told(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_that_is_no_model_of_ours_is_reported(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "model.yaml").write_text(content)
     with pytest.raises(CairnError, match="holds no model that Cairn registered"):

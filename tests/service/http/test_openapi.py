@@ -153,7 +153,7 @@ def test_each_example_works_when_it_is_sent(contract: Contract) -> None:
 
 
 @pytest.mark.parametrize("contract", ALL)
-def test_the_example_of_an_error_is_what_is_said(contract: Contract) -> None:
+def test_the_example_of_an_error_is_what_is_answered(contract: Contract) -> None:
     document = make_document(contract)
     responses = document["paths"]["/predict"]["post"]["responses"]
     error = responses["422"]["content"]["application/json"]["example"]

@@ -115,7 +115,7 @@ def test_an_answer_with_the_input_is_json_all_the_same() -> None:
         (b"NaN", "expected value"),
     ],
 )
-def test_a_body_of_another_kind_is_told_as_that(body: bytes, output: str) -> None:
+def test_a_body_of_another_kind_is_reported_as_that(body: bytes, output: str) -> None:
     try:
         actual = refusal(body)
     except AssertionError:

@@ -348,7 +348,7 @@ def test_an_identifier_has_no_place_in_a_list() -> None:
     assert actual.allowed == "a list of 7 values: opened, born, area, size, branch, colour, flag"
 
 
-def test_an_unknown_column_is_told_beside_the_identifier() -> None:
+def test_an_unknown_column_is_reported_beside_the_identifier() -> None:
     assert problem({**FULL_ROW, "Customer": 1}, FULL).allowed == [*FULL_ROW, "customer"]
 
 
