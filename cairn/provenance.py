@@ -167,6 +167,8 @@ def is_model(folder: Path, expected: str) -> bool:
     Older code hashed every file of the model.
     """
     every = [path for path in FILES if (folder / entry_name(path)).is_file()]
+    if not set(SERVING_FILES) <= set(every):
+        return False
     return expected in {hash_entry(folder, SERVING_FILES), hash_entry(folder, every)}
 
 

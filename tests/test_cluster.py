@@ -112,8 +112,11 @@ def write_params(project: Project, train_params: dict[str, Any], **train: Any) -
             **small.PARAMS["train"],
             "estimator": "sklearn.linear_model.LogisticRegression",
             "arguments": {},
-            "cross_validation": {"folds": 3, "repeats": 0, "most_rows": 1000},
             **train,
+        },
+        "evaluate": {
+            **small.PARAMS["evaluate"],
+            "cross_validation": {"folds": 3, "repeats": 0, "most_rows": 1000},
         },
         "compute": {**small.PARAMS["compute"], **train_params},
     }

@@ -199,7 +199,7 @@ def build_base(project: Project, folder: Path) -> None:
 
     There are no two environments here: for `make repro` stands what it does in the first.
     """
-    outs = yaml.safe_load(project.git("show", "main:dvc.lock"))["stages"]["train"]["outs"]
+    outs = yaml.safe_load(project.git("show", "main:dvc.lock"))["stages"]["evaluate"]["outs"]
     [roc] = [out["md5"] for out in outs if out["path"] == "data/evaluation/plots/roc.png"]
     cache = project.root / ".dvc/cache"
     (cache / "files/md5" / roc[:2] / roc[2:]).unlink()
@@ -217,7 +217,7 @@ def build_base(project: Project, folder: Path) -> None:
     output = project.run(
         "bash", "-e", "-c", step, BASE="main", RUNNER_TEMP=str(folder), PATH=path
     ).stdout
-    assert "Running stage 'train'" in output
+    assert "Running stage 'evaluate'" in output
     assert "::warning::" not in output
 
 

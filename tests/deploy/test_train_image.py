@@ -95,7 +95,7 @@ def trained(image: str, project: Project, tmp_path_factory: pytest.TempPathFacto
 
 def test_it_runs_every_stage_and_pushes_what_they_made(trained: Mounted) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert [f"Running stage '{name}':" in trained.output for name in stages] == [True] * 4
+    assert [f"Running stage '{name}':" in trained.output for name in stages] == [True] * len(stages)
     assert re.search(r"^\d+ files pushed$", trained.output, re.MULTILINE)
 
 

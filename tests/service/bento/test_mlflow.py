@@ -108,7 +108,7 @@ def test_what_mlflow_does_not_have_is_reported_with_what_it_has(
 @pytest.mark.real
 @pytest.mark.parametrize("number", ["3", "4"])
 def test_a_version_that_names_no_model_of_ours_is_reported(server: str, number: str) -> None:
-    with pytest.raises(CairnError, match=f"version {number} has no tags bentoml_tag and sha256"):
+    with pytest.raises(CairnError, match=f"version {number} lacks the tags bentoml_tag and sha256"):
         mlflow.resolve_version(f"models:/small/{number}", server)
 
 
@@ -240,7 +240,7 @@ def test_a_model_that_the_store_lacks_is_reported_with_what_brings_it(
     )
     with pytest.raises(CairnError, match=expected) as error:
         chosen(ready, server, 3)
-    assert "bring it by `make register` at the commit whose dvc.lock has it" in str(error.value)
+    assert "run `make register` at the commit whose dvc.lock names it" in str(error.value)
 
 
 @pytest.mark.real
@@ -252,7 +252,9 @@ def test_a_damaged_model_of_the_store_is_not_served(
     original = graph.read_bytes()
     try:
         graph.write_bytes(damage) if damage else graph.unlink()
-        with pytest.raises(CairnError, match=r"is damaged: .*; bentoml models delete .*:other re"):
+        with pytest.raises(
+            CairnError, match=r"is damaged: .*delete it .`bentoml models delete .*:other`"
+        ):
             chosen(ready, server, 2)
     finally:
         graph.write_bytes(original)
