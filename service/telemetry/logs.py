@@ -41,6 +41,8 @@ Line = Mapping[str, Any]
 LEVELS = {number: name.lower().encode() for name, number in logging.getLevelNamesMapping().items()}
 
 
+# Not `logging.handlers.QueueHandler`: with python-json-logger behind it a line costs 13 µs of CPU
+# instead of 1.2 (of some 80 for a request), and a full queue tells nobody how many lines it lost.
 class Log:
     """Lines on their way to a file descriptor.
 
