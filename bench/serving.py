@@ -148,8 +148,8 @@ def plan_rounds(*, quick: bool) -> Plan:
 
 def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
     """Everything that is asked for."""
-    chosen = {name: one for name, one in CONTENDERS.items() if name in only}
-    envs = ["cairn", *sorted({one.env for one in chosen.values()} - {"cairn"})]
+    contenders = {name: one for name, one in CONTENDERS.items() if name in only}
+    envs = ["cairn", *sorted({one.env for one in contenders.values()} - {"cairn"})]
     if "slow" in only and "peers" not in envs:
         envs.append("peers")
     pythons = {"cairn": Path(sys.executable)}
@@ -171,10 +171,10 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
         },
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        if chosen or "memory" in only:
+        if contenders or "memory" in only:
             say("a clean clone of HEAD, and its model by dvc repro")
             inputs = make_inputs(make_fast_inputs, Path(folder, "fast"))
-            result["contenders"] = compare(chosen, CELLS, inputs, plan)
+            result["contenders"] = compare(contenders, CELLS, inputs, plan)
             if "memory" in only:
                 result["memory"] = measure_memory(inputs, plan)
         if "slow" in only:

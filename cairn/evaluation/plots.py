@@ -120,8 +120,8 @@ def short(text: object, most: int = NAME) -> str:
     >>> short("measured\nin the year 2031", 15)
     'measured…r 2031'
     """
-    shown = "".join(sign if sign.isprintable() else " " for sign in str(text))
-    line = " ".join(shown.split())
+    printable = "".join(sign if sign.isprintable() else " " for sign in str(text))
+    line = " ".join(printable.split())
     if not line:
         return "(empty)"
     most = _room(line, most)
@@ -205,9 +205,9 @@ def _confusion(points: Points, evaluation: Evaluation, contract: Contract) -> Fi
     total = evaluation.rows.test
     of = f"the {total:,}" if len(frame) == total else f"{len(frame):,} of the {total:,}"
     figure, axes = _figure(f"Confusion on {of} test rows", "predicted", "actual")
-    shown = axes.imshow(fractions, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(fractions, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     bar = figure.colorbar(
-        shown, ax=axes, shrink=0.8, format=lambda fraction, _: f"{100 * fraction:.0f} %"
+        image, ax=axes, shrink=0.8, format=lambda fraction, _: f"{100 * fraction:.0f} %"
     )
     bar.set_label("fraction of the actual class")
     bar.outline.set_visible(False)
@@ -285,10 +285,10 @@ def _precision_recall(points: Points, evaluation: Evaluation, contract: Contract
     return figure
 
 
-def _area(evaluation: Evaluation, name: str, shown: str) -> str:
+def _area(evaluation: Evaluation, name: str, title: str) -> str:
     """Write the score of the plot, which is a mean where there are several classes."""
     several = "mean " if len(evaluation.classes) > BINARY else ""
-    return f"{several}{shown} {number(evaluation.test[name].value)}"
+    return f"{several}{title} {number(evaluation.test[name].value)}"
 
 
 def _named(evaluation: Evaluation, contract: Contract, score: str) -> dict[str, str | None]:
@@ -447,14 +447,14 @@ def _dependence(points: Points, _: Evaluation, contract: Contract) -> Figure:
     )
     if not binary:
         rest = len(keys) - len(classes)
-        shown = [short(key, 14) for key in classes]
+        names = [short(key, 14) for key in classes]
         figure.legend(
             grid[0, 0].lines,
-            shown,
+            names,
             loc="outside lower center",
-            ncols=max(2, min(7, 58 // (max(map(len, shown)) + 6))),
+            ncols=max(2, min(7, 58 // (max(map(len, names)) + 6))),
             columnspacing=1.2,
-            title=f"the classes that it moves most, of {rest + len(shown)}" if rest else None,
+            title=f"the classes that it moves most, of {rest + len(names)}" if rest else None,
             title_fontsize=8.5,
         )
     return figure
@@ -484,9 +484,9 @@ def _panel(axes: Axes, frame: pd.DataFrame, classes: Sequence[str]) -> None:
         return
     labels = list(frame[frame["class"] == classes[0]]["label"])
     step = math.ceil(len(labels) / 8)
-    shown = [short(each, 10) for each in labels[::step]]
-    flat = len("  ".join(shown)) <= 24  # noqa: PLR2004 - letters of an axis
-    axes.set_xticks(range(0, len(labels), step), shown, rotation=0 if flat else 90)
+    ticks = [short(each, 10) for each in labels[::step]]
+    flat = len("  ".join(ticks)) <= 24  # noqa: PLR2004 - letters of an axis
+    axes.set_xticks(range(0, len(labels), step), ticks, rotation=0 if flat else 90)
     axes.margins(x=0.15)
 
 
@@ -517,24 +517,30 @@ def _search(points: Points, evaluation: Evaluation, _: Contract) -> Figure:
         return _sentence("Search", "There was no search: train.search.method is none.")
     metric = METRICS[search.metric]
     order = _rank(frame, up=not metric.is_loss, best=search.best)
-    shown = order[:CANDIDATES][::-1]
-    some = f"the best {len(shown)} of {len(order)}" if len(order) > len(shown) else f"{len(order)}"
+    candidates = order[:CANDIDATES][::-1]
+    some = (
+        f"the best {len(candidates)} of {len(order)}"
+        if len(order) > len(candidates)
+        else f"{len(order)}"
+    )
     figure, axes = _figure(f"Search, {search.method}: {some} candidates"[:44], "", "")
     _below(figure, f"{metric.label}, mean of the folds ± standard deviation")
     rungs = sorted(set(frame["rows"]))
     colours = [BLUE] if len(rungs) == 1 else [SHADES(0.25 + 0.75 * i / (len(rungs) - 1))
                                               for i in range(len(rungs))]  # fmt: skip
-    ranks = {candidate: rank for rank, candidate in enumerate(shown)}
+    ranks = {candidate: rank for rank, candidate in enumerate(candidates)}
     for rung, colour in zip(rungs, colours, strict=True):
         own = frame[(frame["rows"] == rung) & frame["candidate"].isin(ranks)]
         if len(own):
             axes.errorbar(own["value"], own["candidate"].map(ranks), xerr=own["deviation"],
                           fmt="o", color=colour, markersize=5, elinewidth=1,
                           label=f"on {rung:,} rows")  # fmt: skip
-    axes.axhspan(len(shown) - 1.5, len(shown) - 0.5, color=ORANGE, alpha=0.18, linewidth=0)
-    axes.set_yticks(range(len(shown)), [_wrapped(each) for each in shown], fontsize=7)
+    axes.axhspan(
+        len(candidates) - 1.5, len(candidates) - 0.5, color=ORANGE, alpha=0.18, linewidth=0
+    )
+    axes.set_yticks(range(len(candidates)), [_wrapped(each) for each in candidates], fontsize=7)
     axes.get_yticklabels()[-1].set_fontweight("bold")
-    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_ylim(-0.6, len(candidates) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(_ticks(5))
