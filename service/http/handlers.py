@@ -16,7 +16,7 @@ from service.http import docs
 from service.http.asgi import CLOSE, RETRY, Receive, Reply, Scope, choose_request_id, read_headers
 from service.http.errors import Refused
 from service.inference.example import make_example
-from service.inference.rows import RequestRows
+from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker

@@ -19,7 +19,8 @@ from service.http.errors import Problem, Refused
 from service.inference import artifacts
 from service.inference.example import make_example
 from service.inference.problems import Problems, make_refusal
-from service.inference.rows import Reader, RequestRows
+from service.inference.request_rows import RequestRows
+from service.inference.rows import Reader
 from service.inference.runner import Cost, Features, measure_cost
 from service.process.settings import MAX_ROWS
 from stages import engineering
