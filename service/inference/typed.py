@@ -67,7 +67,7 @@ class TypedReader:
     def __init__(self, contract: Contract, max_rows: int) -> None:
         self._max_rows = max_rows
         types = tuple(make_type(column) for column in contract.columns)
-        row: Any = tuple[types]
+        row = make_row_type(types)
         single: Any = msgspec.defstruct("Single", [("features", row)], forbid_unknown_fields=True)
         self._single: msgspec.json.Decoder[Any] = msgspec.json.Decoder(single)
         lists = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
@@ -212,6 +212,11 @@ def make_type(column: Column) -> Any:
         multiple = 1 if column.kind == "integer" else None
         kind = Annotated[float, Meta(ge=lowest, le=highest, multiple_of=multiple)]
     return kind | None if column.missing else kind
+
+
+def make_row_type(types: tuple[Any, ...]) -> Any:
+    """Make the type of a row that is a list."""
+    return tuple[types]  # type: ignore[valid-type]
 
 
 def make_structs(contract: Contract, types: Sequence[Any]) -> Iterator[type[msgspec.Struct]]:
