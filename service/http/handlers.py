@@ -17,7 +17,7 @@ from service.http.asgi import CLOSE, RETRY, Reply
 from service.http.errors import Refused
 from service.http.request import Request
 from service.inference.example import make_example
-from service.inference.rows import RequestRows
+from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker
@@ -77,14 +77,14 @@ def _reply_predictions(
     predictions: Predictions,
 ) -> Reply:
     """Return the answer that has these predictions."""
-    answer = worker.predictor.make_answer(predictions, rows, request.id.decode())
+    is_echo = bool(request.query) and _wants_echo(request.query)
+    sent = request.body.removeprefix(BOM_UTF8) if is_echo else None
+    answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
     worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
-        request.facts |= _describe_inputs(worker, rows, features, answer)
-    if request.query and _wants_echo(request.query):
-        answer["input"] = orjson.Fragment(request.body.removeprefix(BOM_UTF8))
-    return Reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+        request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
+    return Reply(200, answer)
 
 
 def _describe_inputs(
