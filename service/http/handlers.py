@@ -43,6 +43,12 @@ class Request:
 
     __slots__ = ("facts", "headers", "id", "receive", "scope")
 
+    @property
+    def client(self) -> str | None:
+        """The other end's address."""
+        peer = self.scope.get("client")
+        return peer[0] if peer else None
+
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from service.http.asgi import RETRY, Bodies
+from service.http.clients import Network
+from service.http.cors import Cors
 from service.http.errors import Refused
 from service.http.keys import Keys
 from service.inference.predictor import Predictor
@@ -46,6 +48,10 @@ class Worker:
 
     Attributes
     ----------
+    cors
+        What lets pages of other origins ask; None: nothing does.
+    trusted
+        The networks of the proxies whose X-Forwarded-For is believed.
     keyed
         The paths, as the table of routes has them, that ask for a key.
     documents
@@ -61,6 +67,8 @@ class Worker:
     bodies: Bodies
     slots: Slots
     lifecycle: Lifecycle
+    cors: Cors | None
+    trusted: tuple[Network, ...]
     keyed: frozenset[str]
     documents: Mapping[str, bytes]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -80,7 +88,8 @@ class Worker:
         self.log.log_event(logging.INFO, {"event": event, "model_version": version, **facts})
 
     def tick(self) -> None:
-        """Let the other workers see this one's counts."""
+        """Read the keys again, and let the other workers see this one's counts."""
+        self.keys.refresh()
         self.metrics.settle()
         self.metrics.add_dropped(self.log.pop_dropped())
 
@@ -127,6 +136,8 @@ def build_worker(  # noqa: PLR0913
         bodies=Bodies(settings.max_body_bytes, settings.timeout_seconds),
         slots=Slots(settings.max_concurrency),
         lifecycle=lifecycle,
+        cors=Cors(settings.cors_origins) if settings.cors_origins else None,
+        trusted=settings.trusted_proxies,
         keyed=keyed,
         documents=documents,
     )

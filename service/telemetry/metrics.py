@@ -29,12 +29,12 @@ from prometheus_client.registry import Collector
 
 from cairn.contract import Contract
 from cairn.inference import Predictions
-from service.http.errors import KINDS
+from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
 
 Counts = NDArray[np.float64]
 
-STATUSES = (200, *KINDS)
+STATUSES = (200, 204, 308, *KINDS)
 # Upper ends, seconds.
 DURATIONS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -77,6 +77,7 @@ class Layout:
             "confidences": len(CONFIDENCES) + 1,
             "confidence": 1,
             "errors": len(KINDS),
+            "malformed": len(MALFORMED),
             "in_progress": 1,
             "dropped": 1,
             "starts": 1,
@@ -165,6 +166,11 @@ class Metrics:
         self._seconds[number] += seconds
         if status in KINDS:
             self._errors[self._kinds[KINDS[status]]] += 1
+
+    def count_malformed(self, reason: str) -> None:
+        """Count what came and is no HTTP request; `reason` is one of MALFORMED."""
+        known = reason if reason in MALFORMED else "other"
+        self._mine["malformed"][MALFORMED.index(known)] += 1
 
     def add_rows(self, rows: PredictedRows) -> None:
         """Rows were answered."""
@@ -258,6 +264,14 @@ class CairnCollector(Collector):
         for kind, number in zip(KINDS.values(), sums["errors"], strict=True):
             errors.add_metric([kind], number)
         yield errors
+        malformed = CounterMetricFamily(
+            "cairn_malformed_requests",
+            "What came and is no HTTP request, so that no route counts it.",
+            labels=["reason"],
+        )
+        for reason, number in zip(MALFORMED, sums["malformed"], strict=True):
+            malformed.add_metric([reason], number)
+        yield malformed
         yield GaugeMetricFamily(
             "cairn_requests_in_progress", "Requests in work.", value=sums["in_progress"][0]
         )

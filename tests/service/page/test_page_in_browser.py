@@ -30,7 +30,7 @@ from tests.service import complete as full
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-KEY = "a-right-key"
+KEY = "a-right-key-0123456789"
 HOSTILE = (
     "<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>", "שלום\u202eabc",
     "🙂 it's $HOME", "a_very_long_name_" * 8,
