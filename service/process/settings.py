@@ -38,7 +38,7 @@ MAX_ROWS = 10_000
 URI = r"^(s3://[a-z0-9.-]+/[!-~]+|models:/[\w. -]+(/[1-9][0-9]*|@[\w-]+))$"
 
 
-ORIGIN = r"^(\*|https?://[a-z0-9.:\[\]-]+|null)$"
+ORIGIN = r"^(\*|https?://[a-z0-9.:\[\]-]+)$"
 # Set but blank, these would open the service to everybody: of every other one that is as not set.
 KEPT_BLANK = {"api_keys", "api_keys_file"}
 
