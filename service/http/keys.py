@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from service.http.errors import Refused
 
 MIN_LENGTH = 16
 HOW_TO_MAKE = "make one with `openssl rand -hex 32`"
+OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # SHA-256 of each key → its name; empty where it has none.
 Names = Mapping[bytes, str]
@@ -58,6 +60,8 @@ class Keys:
         try:
             content = self._file.read_bytes()
         except OSError as error:
+            if error.errno in OUT_OF_FILES:  # which says nothing of this one
+                return
             content = str(error)
         if content != self._content:
             self._content = content
