@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
-
-from service.http.asgi import Header
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -18,7 +16,7 @@ MAX_LENGTH = 64  # characters of an address with its port
 
 
 def find_client(
-    peer: str | None, headers: Iterable[Header], trusted: tuple[Network, ...]
+    peer: str | None, headers: Mapping[bytes, bytes], trusted: tuple[Network, ...]
 ) -> str | None:
     """Return the address of the client that sent a request.
 
@@ -30,14 +28,13 @@ def find_client(
     peer
         The other end of the connection; None where it has no address.
     headers
-        The request's, in order.
+        The request's. Where X-Forwarded-For comes twice, the last of them was added last.
     trusted
         The networks of the proxies, whose X-Forwarded-For is believed.
     """
     if not trusted or peer is None:
         return peer
-    forwarded = b",".join([value for name, value in headers if name == FORWARDED])
-    return _find_forwarded(peer, forwarded, trusted)
+    return _find_forwarded(peer, headers.get(FORWARDED, b""), trusted)
 
 
 def _find_forwarded(peer: str, forwarded: bytes, trusted: tuple[Network, ...]) -> str:

@@ -97,7 +97,7 @@ def _account(
         "method": request.scope["method"],
         "path": label,
         "status": status,
-        "client": find_client(request.client, request.scope["headers"], worker.trusted),
+        "client": find_client(request.client, request.headers, worker.trusted),
         "latency_ms": round(seconds * 1e3, 3),
         "model_version": worker.predictor.version,
         **request.facts,

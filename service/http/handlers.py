@@ -44,6 +44,21 @@ class Request:
     __slots__ = ("facts", "headers", "id", "receive", "scope")
 
     @property
+    def method(self) -> str:
+        """Its method."""
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        """Its path, decoded."""
+        return str(self.scope["path"])
+
+    @property
+    def query(self) -> bytes:
+        """Its query, as it came."""
+        return bytes(self.scope["query_string"])
+
+    @property
     def client(self) -> str | None:
         """The other end's address."""
         peer = self.scope.get("client")

@@ -113,14 +113,14 @@ def reply_to_other(request: Request) -> Reply:
     Refused
         404 where the path is not near to any.
     """
-    path, query = request.scope["path"], request.scope["query_string"]
+    path, query = request.path, request.query
     if path.endswith("/") and path[:-1] in BY_PATH and path != "//":
         # Relative, so that a prefix which a proxy adds stays in front.
         location = f"../{path[:-1].rpartition('/')[2]}"
         if query:
             location += f"?{quote(query, safe=QUERY)}"
         return Reply(308, b"", ((b"location", location.encode()),))
-    if path == "*" and request.scope["method"] == OPTIONS:
+    if path == "*" and request.method == OPTIONS:
         return Reply(204, b"", ((b"allow", b"GET, HEAD, POST, OPTIONS"),))
     paths = ", ".join(sorted(route.path for route in ROUTES))
     raise Refused(404, f"no such path; allowed: {paths}")
@@ -135,10 +135,9 @@ def reply_to_method(route: Route, request: Request) -> Reply:
         405 where it is any other.
     """
     allow = (b"allow", b"GET, HEAD, OPTIONS" if route.method == "GET" else b"POST, OPTIONS")
-    method = request.scope["method"]
-    if method == OPTIONS:
+    if request.method == OPTIONS:
         return Reply(204, b"", (allow,))
-    error = f"{request.scope['path']} answers {route.method}, not {method}"
+    error = f"{request.path} answers {route.method}, not {request.method}"
     raise Refused(405, error, headers=(allow,))
 
 
