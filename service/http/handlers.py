@@ -14,6 +14,7 @@ import orjson
 from cairn.inference import Predictions
 from service.http import docs
 from service.http.asgi import CLOSE, RETRY, Receive, Reply, Scope, choose_request_id, read_headers
+from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
 from service.inference.example import make_example
 from service.inference.rows import RequestRows
@@ -82,12 +83,10 @@ async def predict(worker: Worker, request: Request) -> Reply:
     if kind != b"application/json":
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
-    if encoding := request.headers.get(b"content-encoding"):
-        error = f"content encoding {encoding.decode('latin-1')!r}; send the JSON as it is"
-        raise Refused(415, error, headers=(CLOSE,))
+    encoding = parse_encoding(request.headers.get(b"content-encoding"))
     with worker.slots:
         body = await worker.bodies.read(scope, request.headers, request.receive)
-        rows, features, predictions = await _predict(worker, body)
+        body, rows, features, predictions = await _predict(worker, body, encoding)
     answer = worker.predictor.make_answer(predictions, rows, request.id.decode())
     worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
@@ -98,22 +97,35 @@ async def predict(worker: Worker, request: Request) -> Reply:
     return Reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-async def _predict(worker: Worker, body: bytes) -> tuple[RequestRows, Features, Predictions]:
-    """Return rows, their features and their predictions: at once where that is quick."""
+async def _predict(
+    worker: Worker, body: bytes, encoding: str | None
+) -> tuple[bytes, RequestRows, Features, Predictions]:
+    """Return the plain body, its rows, their features and predictions: at once where it is quick.
+
+    `encoding` is that of a packed body, as `parse_encoding` has it.
+    """
     predictor, runner = worker.predictor, worker.runner
-    is_short = len(body) <= LONG and body.count(b"[") + body.count(b"{") <= MANY
+    is_short = (
+        encoding is None and len(body) <= LONG and body.count(b"[") + body.count(b"{") <= MANY
+    )
     if is_short:
         rows, features = predictor.read(body)
         if runner.is_immediate(len(features)):
-            return rows, features, predictor.run(features)
+            return body, rows, features, predictor.run(features)
     seconds = worker.settings.timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             if not is_short:
-                rows, features = await runner.run_aside(predictor.read, body)
-            return rows, features, await runner.predict(features)
+                body, rows, features = await runner.run_aside(_read, worker, body, encoding)
+            return body, rows, features, await runner.predict(features)
     except TimeoutError:
         raise Refused(504, f"no answer within {seconds:g} s; send fewer rows at once") from None
+
+
+def _read(worker: Worker, body: bytes, encoding: str | None) -> tuple[bytes, RequestRows, Features]:
+    """Unpack and read a body; both in one, so that no more than one is unpacked at a time."""
+    plain = unpack(body, encoding, worker.settings.max_body_bytes)
+    return plain, *worker.predictor.read(plain)
 
 
 def _describe_inputs(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import re
 import time
@@ -11,6 +12,7 @@ from urllib.parse import urljoin
 
 import orjson
 import pytest
+import zstandard
 
 from cairn.contract import read_contract
 from service.http.asgi import Message, Reply
@@ -115,8 +117,42 @@ def test_no_content_type_is_415() -> None:
 
 
 def test_a_content_that_is_encoded_is_415() -> None:
-    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"gzip")])
-    assert "content encoding 'gzip'" in refused(answer, 415)
+    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"br")])
+    assert refused(answer, 415) == "content encoding 'br'; allowed: gzip, zstd, or none"
+
+
+PACKERS = {"gzip": gzip.compress, "zstd": zstandard.compress}
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+@pytest.mark.parametrize("rows", [ROW, {"records": small.rows() * 50}], ids=["row", "rows"])
+def test_a_packed_body_gets_the_answer_of_a_plain_one(encoding: str, rows: Any) -> None:
+    body = orjson.dumps(rows)
+    headers = [JSON, (b"x-request-id", b"mine")]
+    packed = [PACKERS[encoding](body)]
+    plain, answer = (
+        call("POST", "/predict", chunks, headers=[*headers, (b"content-encoding", name)],
+             query=b"echo=true")
+        for chunks, name in (([body], b"identity"), (packed, encoding.encode()))
+    )  # fmt: skip
+    assert answer.status == 200
+    assert answer == plain
+    assert answer.content["input"] == rows
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_a_packed_body_is_held_to_the_limit_of_a_plain_one(encoding: str) -> None:
+    server = worker(max_body_bytes=2048)
+    headers = [JSON, (b"content-encoding", encoding.encode())]
+    for body, status in ((bytes(2049), 413), (bytes(2**25), 413), (b" " * 2048, 400)):
+        packed = PACKERS[encoding](body)
+        answer = call("POST", "/predict", [packed], headers=headers, server=server)
+        # What is over the limit packed is refused as it comes.
+        expected = "2,048 bytes" if status == 413 else "not JSON"
+        assert expected in refused(answer, status)
+    answer = call("POST", "/predict", [b'{"a": 1}'], headers=headers, server=server)
+    assert f"not one complete {encoding} stream" in refused(answer, 400)
+    assert server.slots.in_use == 0
 
 
 def test_what_is_no_json_is_400() -> None:
