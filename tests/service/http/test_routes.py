@@ -5,6 +5,7 @@ import gzip
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def test_a_content_that_is_encoded_is_415() -> None:
     assert refused(answer, 415) == "content encoding 'br'; allowed: gzip, zstd, or none"
 
 
-PACKERS = {"gzip": gzip.compress, "zstd": zstandard.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
 
 
 @pytest.mark.parametrize("encoding", PACKERS)
