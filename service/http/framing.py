@@ -34,6 +34,8 @@ CHUNKS_A_STEP = 2**10
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 TRAILER = re.compile(rb"(?:[!#-'*+.^-z|~\-0-9A-Z]+:[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 BARE_LF = re.compile(rb"(?<!\r)\n")
+# Headers that may come more than once, as one list.
+LISTS = {b"connection", b"x-forwarded-for"}
 NO_HTTP = (
     "the request is not HTTP/1.1, or its headers are too long; check the request line and the "
     "headers"
@@ -67,7 +69,7 @@ class Head:
         What the first line asks for.
     headers
         Lower-case name → value; of one that comes twice, the last, but for
-        Connection, which is a list.
+        LISTS.
     is_http_1_0
         Whether it is HTTP/1.0: such a client has to ask for its connection to be kept.
     length
@@ -95,7 +97,7 @@ class Head:
         value = value.strip(b" \t")
         if name == b"host":
             self.hosts += 1
-        elif name == b"connection" and name in self.headers:
+        elif name in LISTS and name in self.headers:
             value = b"%b,%b" % (self.headers[name], value)
         self.headers[name] = value
 

@@ -14,6 +14,7 @@ import orjson
 from cairn.inference import Predictions
 from service.http import docs
 from service.http.asgi import CLOSE, RETRY, Reply
+from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
 from service.http.request import Request
 from service.inference.example import make_example
@@ -41,27 +42,32 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
     if kind != b"application/json":
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
-    if encoding := request.headers.get(b"content-encoding"):
-        error = f"content encoding {encoding.decode('latin-1')!r}; send the JSON as it is"
-        raise Refused(415, error, headers=(CLOSE,))
+    encoding = parse_encoding(request.headers.get(b"content-encoding"))
     body = request.body
-    if len(body) > LONG or body.count(b"[") + body.count(b"{") > MANY:
-        return _predict_aside(worker, request, None)
+    if encoding or len(body) > LONG or body.count(b"[") + body.count(b"{") > MANY:
+        return _predict_aside(worker, request, encoding)
     read = worker.predictor.read(body)
     if not worker.runner.is_immediate(len(read[1])):
-        return _predict_aside(worker, request, read)
+        return _predict_aside(worker, request, None, read)
     return _reply_predictions(worker, request, *read, worker.predictor.run(read[1]))
 
 
 async def _predict_aside(
-    worker: Worker, request: Request, read: tuple[RequestRows, Features] | None
+    worker: Worker,
+    request: Request,
+    encoding: str | None,
+    read: tuple[RequestRows, Features] | None = None,
 ) -> Reply:
-    """Answer what takes longer; `read` has its rows where they are read already."""
+    """Answer what takes longer.
+
+    `encoding` is that of a packed body, as `parse_encoding` has it; `read` has the rows where they
+    are read already.
+    """
     runner, seconds = worker.runner, worker.settings.timeout_seconds
     with worker.slots:
         try:
             async with asyncio.timeout(seconds):
-                rows, features = read or await runner.run_aside(worker.predictor.read, request.body)
+                rows, features = read or await runner.run_aside(_read, worker, request, encoding)
                 predictions = await runner.predict(features)
         except TimeoutError:
             error = f"no answer within {seconds:g} s; send fewer rows at once"
@@ -85,6 +91,12 @@ def _reply_predictions(
     if worker.settings.log_inputs:
         request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
     return Reply(200, answer)
+
+
+def _read(worker: Worker, request: Request, encoding: str | None) -> tuple[RequestRows, Features]:
+    """Unpack and read a body; both in one, so that no more than one is unpacked at a time."""
+    request.body = unpack(request.body, encoding, worker.settings.max_body_bytes)
+    return worker.predictor.read(request.body)
 
 
 def _describe_inputs(

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Protocol
 from service.http.asgi import (
     CLOSE,
     JSON_HEADERS,
+    NO_CONTENT,
     RETRY,
     Header,
     Reply,
@@ -536,7 +537,9 @@ class Connection(asyncio.Protocol):
             self.pool.state.total_requests += 1
             end = b"x-request-id: %b\r\n%b" % (request.id, end)
         body = reply.body
-        head = b"%bcontent-length: %d\r\n%b" % (self.pool.format_head(reply), len(body), end)
+        if reply.status != NO_CONTENT:  # whose head ends it (RFC 9110, 8.6)
+            end = b"content-length: %d\r\n%b" % (len(body), end)
+        head = self.pool.format_head(reply) + end
         if request and request.method == "HEAD":
             self.transport.write(head)
         elif len(body) > LONG_ANSWER:
