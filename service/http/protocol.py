@@ -51,7 +51,6 @@ from service.http.framing import (
     check_part,
     make_too_long,
     parse_head,
-    split_target,
 )
 from service.http.request import Request
 
@@ -383,8 +382,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: Head) -> Request:
         """Make a request of a head."""
-        path, query = split_target(head.target)
-        request = Request(head.method, path, query, head.headers, self.client)
+        request = Request(head.method, head.path, head.query, head.headers, self.client)
         self._request = request
         self._keep_alive = self._keep_alive and head.keep_alive
         self._is_http_1_0 = head.is_http_1_0
