@@ -66,6 +66,7 @@ LINGER_SECONDS = 10.0
 # How many bodies of the greatest length connections may hold, and how many bodies may be on their
 # way for each request that may be in work.
 LONG_BODIES = 8
+LONG_ENOUGH = 2**20  # where bodies have to be shorter: heads take room, too
 BODIES = 16
 TOO_MUCH = "too many long requests at once; try again"
 
@@ -133,7 +134,7 @@ class Pool:
         self.application = application
         self.limits = limits
         self.state = state
-        self.memory = Budget(LONG_BODIES * limits.body)
+        self.memory = Budget(LONG_BODIES * max(limits.body, LONG_ENOUGH))
         self.bodies = Budget(BODIES * limits.requests)
         self.is_closing = False
         self.accept: Callable[[], None] | None = None
