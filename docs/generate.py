@@ -302,8 +302,8 @@ def collect_families() -> list[Metric]:
     layout = Layout(CONTRACT, LABELS)
     counts = open_table(layout, 1, None)
     info = {"model_version": "", "git_commit": ""}
-    Metrics(layout, counts, 0, 10_000, info)
-    return list(CairnCollector(layout, counts, info).collect())
+    Metrics(layout, counts, 0, 10_000, info, int)
+    return list(CairnCollector(layout, counts, info, 1).collect())
 
 
 # Routes

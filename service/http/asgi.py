@@ -21,6 +21,7 @@ JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
 # Our extension of ASGI: compat.FastPath.
 FAST_PATH = "cairn.fast_path"
+NO_CONTENT = 204
 RETRY = (b"retry-after", b"1")
 # How many bodies of the greatest length may be on their way at once.
 LONG_BODIES = 8
@@ -125,7 +126,9 @@ def _read_part(message: Message) -> bytes:
 
 async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None:
     """Send an answer, with one more header beside its own."""
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), extra]
+    headers = [*reply.headers, extra]
+    if reply.status != NO_CONTENT:  # whose head ends it (RFC 9110, 8.6)
+        headers.append((b"content-length", b"%d" % len(reply.body)))
     fast_path = find_fast_path(scope)
     if fast_path and fast_path.send(reply.status, headers, reply.body):
         return

@@ -13,9 +13,10 @@ from collections.abc import Callable
 import orjson
 
 from service.http.asgi import JSON, App, Receive, Reply, Scope, Send, respond
+from service.http.clients import find_client
 from service.http.errors import KINDS, Refused
 from service.http.handlers import Request
-from service.http.routes import BY_PATH, OTHER, ROUTES, Route
+from service.http.routes import BY_PATH, OTHER, Route, reply_to_method, reply_to_other
 from service.process.worker import Worker
 from service.telemetry.logs import format_stack
 
@@ -45,6 +46,8 @@ class Front:
                 reply = _reply_refused(refused)
             except Exception as bug:  # noqa: BLE001, the last resort
                 reply = _reply_bug(worker, request, bug)
+            if worker.cors:
+                reply = worker.cors.add_headers(reply, request.headers)
             await respond(scope, send, reply, (b"x-request-id", request.id))
         finally:
             _account(worker, request, route, reply.status, time.perf_counter() - start)
@@ -52,16 +55,14 @@ class Front:
 
 async def _answer(worker: Worker, request: Request, route: Route | None) -> Reply:
     if route is None:
-        paths = ", ".join(sorted(route.path for route in ROUTES))
-        raise Refused(404, f"no such path; allowed: {paths}")
+        return reply_to_other(request)
     method = request.scope["method"]
     if method != route.method and (method, route.method) != ("HEAD", "GET"):
-        methods = b"GET, HEAD" if route.method == "GET" else route.method.encode()
-        error = f"{request.scope['path']} answers {route.method}, not {method}"
-        raise Refused(405, error, headers=((b"allow", methods),))
-    if route.path in worker.keyed and not worker.keys.allow(request.headers):
-        error = "a key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
-        raise Refused(401, error, headers=((b"www-authenticate", b"Bearer"),))
+        return reply_to_method(route, request)
+    if worker.keys.is_required and route.path in worker.keyed:
+        name = worker.keys.identify(request.headers)
+        if name:
+            request.facts["key"] = name
     return await route.handle(worker, request)
 
 
@@ -96,6 +97,7 @@ def _account(
         "method": request.scope["method"],
         "path": label,
         "status": status,
+        "client": find_client(request.client, request.headers, worker.trusted),
         "latency_ms": round(seconds * 1e3, 3),
         "model_version": worker.predictor.version,
         **request.facts,

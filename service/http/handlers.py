@@ -43,6 +43,27 @@ class Request:
 
     __slots__ = ("facts", "headers", "id", "receive", "scope")
 
+    @property
+    def method(self) -> str:
+        """Its method."""
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        """Its path, decoded."""
+        return str(self.scope["path"])
+
+    @property
+    def query(self) -> bytes:
+        """Its query, as it came."""
+        return bytes(self.scope["query_string"])
+
+    @property
+    def client(self) -> str | None:
+        """The other end's address."""
+        peer = self.scope.get("client")
+        return peer[0] if peer else None
+
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
