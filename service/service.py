@@ -14,6 +14,7 @@ from typing import Any
 import bentoml
 import orjson
 
+from cairn import onnx_runtime
 from cairn.errors import CairnError
 from service.bento import compat
 from service.bento.client import make_client_schema
@@ -38,6 +39,7 @@ DECLARED = load_or_default()
     traffic={"timeout": DECLARED.timeout_seconds},
     envs=[
         {"name": "BENTOML_DO_NOT_TRACK", "value": "true"},
+        {"name": onnx_runtime.OFF, "value": "1"},
         # NumPy's, which the service hardly asks anything of.
         {"name": "OPENBLAS_NUM_THREADS", "value": str(DECLARED.threads)},
         {"name": "OMP_NUM_THREADS", "value": str(DECLARED.threads)},
@@ -67,6 +69,7 @@ class Cairn:
     def supervise() -> None:
         """Take over from BentoML, in the parent process, before it starts its workers."""
         load_settings()
+        compat.stop_tracking()
         compat.replace_arbiter(lambda launch: compat.execute(supervisor.PROGRAM, launch))
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]

@@ -90,6 +90,17 @@ def replace_arbiter(become: Callable[[Launch], Any]) -> None:
     circus.Arbiter = make_arbiter  # type: ignore[assignment, misc]
 
 
+def stop_tracking() -> None:
+    """Have BentoML report nothing to its maker, where its command line was not told so before.
+
+    The command has by now looked at the variable, and keeps what it saw.
+    """
+    from bentoml._internal.utils.analytics import usage_stats  # noqa: PLC0415 - heavy, as above
+
+    os.environ[usage_stats.BENTOML_DO_NOT_TRACK] = "True"
+    usage_stats.do_not_track.cache_clear()
+
+
 def read_launch(watcher: Any, listener: Any) -> Launch:
     """Return what circus's watcher and socket were to run."""
     words = {f"$(circus.sockets.{listener.name})": FD, "$(CIRCUS.WID)": NUMBER}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from cairn import inference
+from cairn import onnx_runtime as ort
 from cairn.contract import Category, Contract, read_contract
 from cairn.errors import CairnError
 from cairn.inference import Predictions
