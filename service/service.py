@@ -12,7 +12,6 @@ import uuid
 from typing import Any
 
 import bentoml
-import orjson
 
 from cairn import onnx_runtime
 from cairn.errors import CairnError
@@ -113,8 +112,7 @@ class Cairn:
         `service.bento.client`.
         """
         body = {"features": features} if records is None else {"records": records}
-        answer = self.predictor.predict(body, uuid.uuid4().hex)
-        return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
+        return self.predictor.predict(body, uuid.uuid4().hex)
 
 
 def check_settings() -> Settings:

@@ -16,7 +16,7 @@ from service.http import docs
 from service.http.asgi import CLOSE, RETRY, Receive, Reply, Scope, choose_request_id, read_headers
 from service.http.errors import Refused
 from service.inference.example import make_example
-from service.inference.rows import RequestRows
+from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker
@@ -88,14 +88,14 @@ async def predict(worker: Worker, request: Request) -> Reply:
     with worker.slots:
         body = await worker.bodies.read(scope, request.headers, request.receive)
         rows, features, predictions = await _predict(worker, body)
-    answer = worker.predictor.make_answer(predictions, rows, request.id.decode())
+    is_echo = bool(scope["query_string"]) and _wants_echo(scope["query_string"])
+    sent = body.removeprefix(BOM_UTF8) if is_echo else None
+    answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
     worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
-        request.facts |= _describe_inputs(worker, rows, features, answer)
-    if scope["query_string"] and _wants_echo(scope["query_string"]):
-        answer["input"] = orjson.Fragment(body.removeprefix(BOM_UTF8))
-    return Reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+        request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
+    return Reply(200, answer)
 
 
 async def _predict(worker: Worker, body: bytes) -> tuple[RequestRows, Features, Predictions]:

@@ -41,7 +41,7 @@ DURATIONS = (
 )  # fmt: skip
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: to count one by itself would take as long as its request.
-BATCH_ROWS = 64
+BATCH_ROWS = 256
 # The window moves on by this share of itself.
 STEPS = 10
 
