@@ -101,7 +101,7 @@ KINDS = (
     b'"application/json"', b"\xff", b"application/json\xa0", b"a" * 9999,
 )  # fmt: skip
 METHODS = (
-    b"GET", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"PROPFIND", b"PURGE", b"SUBSCRIBE",
+    b"GET", b"PUT", b"DELETE", b"PATCH", b"TRACE", b"PROPFIND", b"PURGE", b"SUBSCRIBE",
     b"LOCK",
 )  # fmt: skip
 PATHS = (
@@ -366,7 +366,7 @@ def answers(came: bytes) -> Iterator[Answer]:
         headers = {
             name.lower(): value.strip() for name, _, value in (x.partition(b":") for x in lines)
         }
-        length = int(headers[b"content-length"])
+        length = int(headers.get(b"content-length", b"0"))  # 204 has none
         yield Answer(status, headers, came[:length])
         came = came[length:]
 
