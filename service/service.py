@@ -12,7 +12,6 @@ import uuid
 from typing import Any
 
 import bentoml
-import orjson
 
 from cairn.errors import CairnError
 from service.bento import compat
@@ -82,10 +81,8 @@ class Cairn:
             folder=run_folder.find_folder(),
         )
         self.worker.start()
-        # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.find_lifecycle().start(
-            self.settings, lambda app: front.Front(app, lambda: self.worker)
-        )
+        # Past all of BentoML's own middlewares, which take longer than the model.
+        lifecycle.find_lifecycle().start(self.settings, front.Front(None, lambda: self.worker))
         self.worker.log_event("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -110,8 +107,7 @@ class Cairn:
         `service.bento.client`.
         """
         body = {"features": features} if records is None else {"records": records}
-        answer = self.predictor.predict(body, uuid.uuid4().hex)
-        return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
+        return self.predictor.predict(body, uuid.uuid4().hex)
 
 
 def check_settings() -> Settings:
