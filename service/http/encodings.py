@@ -17,15 +17,15 @@ GZIP = 31  # zlib's window bits for gzip, and nothing else
 WINDOW = 2**23
 
 
-def unpack(body: bytes, encoding: bytes | None, limit: int) -> bytes:
-    """Unpack a body; one of over 64 KiB takes too long for the event loop.
+def unpack(body: bytes, encoding: str | None, limit: int) -> bytes:
+    """Unpack a body, which takes too long for the event loop.
 
     Parameters
     ----------
     body
         The body as it came.
     encoding
-        The header Content-Encoding; None or `identity` for a plain body.
+        One of NAMES; None for a plain body.
     limit
         The longest body, bytes; no more than that is ever unpacked.
 
@@ -33,15 +33,14 @@ def unpack(body: bytes, encoding: bytes | None, limit: int) -> bytes:
     ------
     Refused
         400 where the body is not one complete stream of that encoding, 413 where it is longer than
-        the limit, 415 where the encoding is another.
+        the limit.
     """
-    name = parse_encoding(encoding)
-    if name is None:
+    if encoding is None:
         return body
     try:
-        plain = _unpack_gzip(body, limit) if name == "gzip" else _unpack_zstd(body, limit)
+        plain = _unpack_gzip(body, limit) if encoding == "gzip" else _unpack_zstd(body, limit)
     except (zlib.error, EOFError, zstandard.ZstdError) as error:
-        problem = f"the body is not one complete {name} stream ({error}); check Content-Encoding"
+        problem = f"the body is not one complete {encoding} stream ({error}); check its header"
         raise Refused(400, problem) from None
     if plain is None:
         raise Refused(413, f"the unpacked body is over {limit:,} bytes; send fewer rows at once")

@@ -18,8 +18,9 @@ from cairn.contract import Contract
 from service.http import docs, handlers, openapi
 from service.http.asgi import Reply
 from service.http.errors import Refused
-from service.http.handlers import Handler, Request
+from service.http.handlers import Handler
 from service.http.openapi import Describe, Entry
+from service.http.request import Request
 from service.inference import artifacts
 from service.inference.predictor import Predictor
 from service.page import files

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.http.asgi import RETRY, Bodies
+from service.http.asgi import RETRY
 from service.http.clients import Network
 from service.http.cors import Cors
 from service.http.errors import Refused
@@ -71,7 +71,6 @@ class Worker:
     metrics: Metrics
     log: Log
     keys: Keys
-    bodies: Bodies
     slots: Slots
     lifecycle: Lifecycle
     cors: Cors | None
@@ -164,7 +163,6 @@ def build_worker(  # noqa: PLR0913
         metrics=Metrics(layout, shared, index, settings.drift_rows, info, heartbeats.count),
         log=log,
         keys=Keys(settings.api_keys, settings.api_keys_file),
-        bodies=Bodies(settings.max_body_bytes, settings.timeout_seconds),
         slots=Slots(settings.max_concurrency),
         lifecycle=lifecycle,
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,

@@ -9,7 +9,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.encodings import unpack
+from service.http.encodings import parse_encoding
+from service.http.encodings import unpack as unpack_named
 from service.http.errors import Refused
 
 LIMIT = 2**16
@@ -24,6 +25,11 @@ def unsized(body: bytes) -> bytes:
     """A frame that does not name its size, as a stream has it."""
     packer = zstandard.ZstdCompressor().compressobj()
     return packer.compress(body) + packer.flush()
+
+
+def unpack(body: bytes, encoding: bytes | None, limit: int) -> bytes:
+    """Unpack a body with this Content-Encoding."""
+    return unpack_named(body, parse_encoding(encoding), limit)
 
 
 def refuse(body: bytes, encoding: bytes, limit: int = LIMIT) -> Refused:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import urljoin
 
 import orjson
 import pytest
+import zstandard
 
 from cairn.contract import read_contract
 from service.http.asgi import Message, Reply
@@ -24,6 +28,7 @@ from service.process.settings import Settings
 from service.process.worker import Worker
 from service.telemetry import logs
 from tests import small
+from tests.ports import PATIENCE, until
 from tests.service import complete as full
 from tests.workers import (
     CLIENT,
@@ -115,8 +120,42 @@ def test_no_content_type_is_415() -> None:
 
 
 def test_a_content_that_is_encoded_is_415() -> None:
-    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"gzip")])
-    assert "content encoding 'gzip'" in refused(answer, 415)
+    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"br")])
+    assert refused(answer, 415) == "content encoding 'br'; allowed: gzip, zstd, or none"
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+@pytest.mark.parametrize("rows", [ROW, {"records": small.rows() * 50}], ids=["row", "rows"])
+def test_a_packed_body_gets_the_answer_of_a_plain_one(encoding: str, rows: Any) -> None:
+    body = orjson.dumps(rows)
+    headers = [JSON, (b"x-request-id", b"mine")]
+    packed = [PACKERS[encoding](body)]
+    plain, answer = (
+        call("POST", "/predict", chunks, headers=[*headers, (b"content-encoding", name)],
+             query=b"echo=true")
+        for chunks, name in (([body], b"identity"), (packed, encoding.encode()))
+    )  # fmt: skip
+    assert answer.status == 200
+    assert answer == plain
+    assert answer.content["input"] == rows
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_a_packed_body_is_held_to_the_limit_of_a_plain_one(encoding: str) -> None:
+    server = worker(max_body_bytes=2048)
+    headers = [JSON, (b"content-encoding", encoding.encode())]
+    for body, status in ((bytes(2049), 413), (bytes(2**25), 413), (b" " * 2048, 400)):
+        packed = PACKERS[encoding](body)
+        answer = call("POST", "/predict", [packed], headers=headers, server=server)
+        # What is over the limit packed is refused as it comes.
+        expected = "2,048 bytes" if status == 413 else "not JSON"
+        assert expected in refused(answer, status)
+    answer = call("POST", "/predict", [b'{"a": 1}'], headers=headers, server=server)
+    assert f"not one complete {encoding} stream" in refused(answer, 400)
+    assert server.slots.in_use == 0
 
 
 def test_what_is_no_json_is_400() -> None:
@@ -494,35 +533,59 @@ def test_metrics_follow_their_setting(metrics_open: bool, status: int) -> None: 
     assert call("GET", "/metrics", headers=[], server=server).status == status
 
 
-def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
+def test_one_request_too_many_is_429_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = worker(max_concurrency=1)
+    release = Event()
+    run = server.runner.run
 
-    async def both() -> tuple[Any, Any]:
-        come = asyncio.Event()
+    def wait(*arguments: Any) -> Any:
+        release.wait(PATIENCE)
+        return run(*arguments)
 
-        async def receive() -> Message:
-            await come.wait()
-            return {"type": "http.request", "body": orjson.dumps(ROW)}
+    monkeypatch.setattr(server.runner, "run", wait)
+    monkeypatch.setattr(server.runner, "is_immediate", lambda _: False)
+    body = orjson.dumps(ROW)
 
-        sent: list[Message] = []
+    async def both() -> tuple[Answer, Answer]:
+        first = asyncio.create_task(ask(server, scope("POST", "/predict"), [body]))
+        await until(lambda: server.slots.in_use == 1)
+        second = await ask(server, scope("POST", "/predict"), [body])
+        release.set()
+        return await first, second
 
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        first = asyncio.create_task(
-            Front(nothing, lambda: server)(scope("POST", "/predict"), receive, send)
-        )
-        await asyncio.sleep(0)
-        second = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
-        come.set()
-        await first
-        return sent[0]["status"], second
-
-    status, second = asyncio.run(both())
-    assert status == 200
+    first, second = asyncio.run(both())
+    assert first.status == 200
     assert "in progress already" in refused(second, 429)
     assert int(second.headers[b"retry-after"]) > 0
     assert predict(ROW, server=server).status == 200
+
+
+def test_bodies_that_do_not_come_take_no_slot() -> None:
+    server = worker(max_concurrency=1)
+
+    async def slow() -> int:
+        never = asyncio.Event()
+
+        async def receive() -> Message:
+            await never.wait()
+            return {}
+
+        waits = [
+            asyncio.create_task(
+                Front(nothing, lambda: server)(scope("POST", "/predict"), receive, nothing)
+            )
+            for _ in range(8)
+        ]
+        await asyncio.sleep(0)
+        answer = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
+        for one in waits:
+            one.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return answer.status
+
+    assert asyncio.run(slow()) == 200
 
 
 def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(

@@ -257,7 +257,10 @@ def wholes(names: list[str]) -> Iterator[Bad]:
         yield Bad(post(body), 422)
     for body in GARBAGE:
         yield Bad(post(body), 400)
-    yield Bad(post(gzip.compress(b"{}", mtime=0), b"content-encoding: gzip"), 415)
+    yield Bad(post(gzip.compress(b"{}", mtime=0), b"content-encoding: br"), 415)
+    yield Bad(post(gzip.compress(b"{}", mtime=0), b"content-encoding: gzip"), 422)
+    yield Bad(post(gzip.compress(b"{}", mtime=0)[:-1], b"content-encoding: gzip"), 400)
+    yield Bad(post(gzip.compress(bytes(LIMIT + 1)), b"content-encoding: gzip"), 413)
     yield Bad(post(b'{"features": [%s]}' % b",".join([b"[]"] * 10_001)), 413)
     yield Bad(post(b'{"records": [%s]}' % b",".join([b"{}"] * 10_001)), 413)
     for query in (b"echo=1", b"echo=True", b"echo=%ff", b"echo=true&echo=no", b"echo=%0d%0a"):
