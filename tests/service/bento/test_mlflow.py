@@ -288,7 +288,7 @@ def test_the_service_serves_what_an_alias_names_until_it_is_started_anew(
         wait_until(lambda: healthy(http))
         assert read_version(http) == first
     with served(ready) as http:
-            assert read_version(http) == chosen(ready, server, 2).tag != first
+        assert read_version(http) == chosen(ready, server, 2).tag != first
 
 
 def healthy(http: httpx.Client) -> bool:
