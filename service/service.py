@@ -53,6 +53,7 @@ class Cairn:
     def __init__(self) -> None:
         # In a worker every line is the log's from the first; elsewhere logging is the caller's.
         self.log = start_log(load_or_default()) if run_folder.find_folder() else None
+        run_folder.use_for_temporary_files()
         self.settings = check_settings()
         try:
             served = choose_model(self.settings, lambda: self.model)
@@ -74,15 +75,20 @@ class Cairn:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Start to answer requests, in each worker, once the model has answered."""
-        self.worker = routes.build_worker(
-            self.predictor,
-            self.settings,
-            lifecycle.find_lifecycle(),
-            self.log or start_log(self.settings),
-            schema=make_client_schema(service.schema()),
-            index=(bentoml.server_context.worker_index or 1) - 1,
-            folder=run_folder.find_folder(),
-        )
+        log = self.log or start_log(self.settings)
+        try:
+            self.worker = routes.build_worker(
+                self.predictor,
+                self.settings,
+                lifecycle.find_lifecycle(),
+                log,
+                schema=make_client_schema(service.schema()),
+                index=(bentoml.server_context.worker_index or 1) - 1,
+                folder=run_folder.find_folder(),
+            )
+        except CairnError as error:
+            logger.error("the worker cannot start: %s", error)  # noqa: TRY400, the user can mend it
+            raise
         self.worker.start()
         # Past all of BentoML's own middlewares, which take longer than the model.
         lifecycle.find_lifecycle().start(self.settings, front.Front(None, lambda: self.worker))

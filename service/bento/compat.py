@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.process import streams
 from service.versions import check_version
 
 LOWEST, BELOW = (1, 4, 39), (1, 5)
@@ -81,7 +82,7 @@ def replace_arbiter(become: Callable[[Launch], Any]) -> None:
         def start(self, **_: Any) -> None:
             """Hand over."""
             self.exit_stack.close()
-            sys.stdout.flush()
+            streams.flush()
             become(read_launch(self._watcher, self._socket))
 
     def make_arbiter(*watchers: Any, **options: Any) -> Any:
