@@ -38,7 +38,7 @@ def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None
     }  # fmt: skip
     assert answer["predictions"] == [("no", "yes")[code] for code in predictions.labels]
     np.testing.assert_array_equal(
-        np.float32([[row["no"], row["yes"]] for row in answer["probabilities"]]),
+        np.array([[row["no"], row["yes"]] for row in answer["probabilities"]], np.float32),
         predictions.probabilities,
     )
     np.testing.assert_array_equal(

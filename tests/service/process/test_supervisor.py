@@ -498,7 +498,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
         process.communicate()
 
 
-READY = "run_folder.locate_ready_file(run, os.getpid()).write_text('0.1'); "
+READY = "run_folder.write_note(run_folder.locate_ready_file(run, os.getpid()), '0.1'); "
 MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
