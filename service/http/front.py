@@ -26,7 +26,6 @@ from service.http.asgi import (
     reply_refused,
     respond,
 )
-from service.http.clients import find_client
 from service.http.errors import KINDS, Refused
 from service.http.request import Request
 from service.http.routes import BY_PATH, OTHER, reply_to_method, reply_to_other
@@ -129,7 +128,7 @@ class Front:
             "method": request.method,
             "path": label,
             "status": status,
-            "client": find_client(request.client, request.headers, worker.trusted),
+            "client": worker.proxies.find_client(request.client, request.headers),
             "latency_ms": round(seconds * 1e3, 3),
             "model_version": worker.predictor.version,
             **request.facts,
