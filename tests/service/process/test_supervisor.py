@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -346,7 +347,7 @@ def supervised(code: str, folder: Path, workers: int = 1) -> Iterator[subprocess
         process.communicate()
 
 
-READY = "run_folder.locate_ready_file(run, os.getpid()).write_text('0.1'); "
+READY = "run_folder.write_note(run_folder.locate_ready_file(run, os.getpid()), '0.1'); "
 MARK = "Path(f'{number}-{time.monotonic_ns()}').touch(); "
 
 
@@ -358,6 +359,70 @@ def test_each_worker_has_its_number_and_a_dead_one_gives_it_on(tmp_path: Path) -
         assert len(list(tmp_path.glob("2-*"))) == 1
         process.terminate()
         assert process.wait(WAIT) == 0
+
+
+def test_one_that_hangs_is_killed_and_replaced_and_no_other_is(tmp_path: Path) -> None:
+    code = "from service.process.heartbeats import open_heartbeats; "
+    code += "limit = 0.2 if number == '1' else 600.0; "
+    code += "open_heartbeats(2, run).beat(int(number) - 1, limit); "
+    code += MARK + READY + "time.sleep(600)"
+    with supervised(code, tmp_path, workers=2) as process:
+        wait_until(lambda: len(list(tmp_path.glob("1-*"))) >= 3)
+        wait_until(lambda: bool(list(tmp_path.glob("2-*"))))
+        process.terminate()
+        assert process.wait(WAIT) == 0
+        assert process.stderr
+        lines = process.stderr.read().splitlines()
+    assert len(list(tmp_path.glob("2-*"))) == 1
+    assert len(lines) >= 2
+    for line in lines:
+        assert re.fullmatch(r"error: worker 1 \(process \d+\) hangs: .*HEARTBEAT_SECONDS.*", line)
+
+
+def test_one_that_dies_is_in_the_log(tmp_path: Path) -> None:
+    code = MARK + READY + "len(list(Path().iterdir())) > 1 or os.kill(os.getpid(), 9); "
+    with supervised(code + "time.sleep(600)", tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        process.terminate()
+        assert process.wait(WAIT) == 0
+        assert process.stderr
+        (line,) = process.stderr.read().splitlines()
+    assert re.fullmatch(r"error: worker 1 \(process \d+\) died \(signal 9\); another .*", line)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced_and_the_metrics_tell_how_many_are_up(
+    program: dict[str, Any],
+) -> None:
+    with supervising(program, HEARTBEAT_SECONDS="5") as served:
+        (worker,) = served.workers()
+        worker.suspend()
+        wait_until(lambda: not worker.is_running())
+        served.wait_ready()
+        text = served.get("/metrics").text.splitlines()
+        assert "cairn_workers 1.0" in text
+        assert "cairn_worker_starts_total 1.0" not in text
+        assert served.predict().status_code == HTTPStatus.OK
+        assert f"process {worker.pid}) hangs" in served.log.read_text()
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+def test_out_of_file_descriptors_is_in_the_log_and_passes(program: dict[str, Any]) -> None:
+    with supervising(program) as served:
+        (worker,) = served.workers()
+        limit = worker.num_fds() + 8
+        worker.rlimit(psutil.RLIMIT_NOFILE, (limit, limit))
+        with ExitStack() as until_seen:
+            for _ in range(2 * limit):  # those beyond the limit wait in the queue, or are closed
+                until_seen.enter_context(socket.create_connection(("127.0.0.1", served.port), 60))
+            wait_until(lambda: "out of file descriptors" in served.log.read_text())
+        wait_until(lambda: worker.num_fds() < limit - 4)
+        assert served.predict().status_code == HTTPStatus.OK
+        assert served.end() == 0
+        (line,) = [line for line in served.log.read_text().splitlines() if "out of file" in line]
+        assert json.loads(line)["level"] == "error"
+        assert json.loads(line)["limit"] == limit
 
 
 @pytest.mark.slow
