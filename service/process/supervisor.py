@@ -25,11 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.bento.compat import FD, NUMBER, worker_command
-<<<<<<< HEAD
-from service.process.heartbeats import Watch, open_heartbeats
-from service.process.run_folder import RUN, STOPPING, SUPERVISOR, locate_ready_file
-=======
 from service.process import streams
+from service.process.heartbeats import Watch, open_heartbeats
 from service.process.run_folder import (
     RUN,
     STOPPING,
@@ -38,7 +35,6 @@ from service.process.run_folder import (
     read_note,
     write_note,
 )
->>>>>>> refs/heads/trust
 
 CHECK_SECONDS = 0.5
 MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
@@ -98,13 +94,9 @@ class Supervisor:
         self._wait_until = 0.0
         self._ending = False
         self._signals = open_signals()
-<<<<<<< HEAD
         self._heartbeats = open_heartbeats(plan.workers, folder)
         self._watch = Watch(self._heartbeats, 2 * CHECK_SECONDS)
-        (folder / SUPERVISOR).write_text(str(os.getpid()))
-=======
         write_note(folder / SUPERVISOR, str(os.getpid()))
->>>>>>> refs/heads/trust
         # Bound, but it is left to the workers to listen, once they can answer.
         self._listener = bind(plan.host, plan.port)
 

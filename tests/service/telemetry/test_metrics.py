@@ -186,9 +186,6 @@ def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: P
     assert actual["cairn_rows_total", ()] == 700
 
 
-<<<<<<< HEAD
-def test_what_is_no_http_is_counted_by_reason() -> None:
-=======
 def test_the_disk_keeps_room_for_all_of_the_table(tmp_path: Path) -> None:
     """Where a page of it finds none later, the kernel ends the worker."""
     open_table(LAYOUT, 8, tmp_path)
@@ -210,8 +207,7 @@ def test_a_disk_without_room_for_the_table_is_reported(tmp_path: Path) -> None:
     assert "set TMPDIR to another folder" in str(error.value)
 
 
-def test_a_worker_that_has_stopped_is_not_up() -> None:
->>>>>>> refs/heads/trust
+def test_what_is_no_http_is_counted_by_reason() -> None:
     first, second = make(workers=2)
     for reason in ("syntax", "headers_too_long", "syntax", "a new one"):
         first.count_malformed(reason)
