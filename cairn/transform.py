@@ -164,8 +164,9 @@ def pack_rows(rows: Sequence[Sequence[Any]], width: int) -> Floats:
 
     `struct` takes a third of NumPy's time, and None not at all.
     """
+    pack = _make_packer(width)
     try:
-        packed = b"".join(starmap(_make_packer(width), rows))
+        packed = pack(*rows[0]) if len(rows) == 1 else b"".join(starmap(pack, rows))
     except struct.error:
         return np.array(rows, dtype=np.float32)
     return np.frombuffer(packed, np.float32).reshape(-1, width)

@@ -27,7 +27,6 @@ from service.http.asgi import (
     reply_refused,
     respond,
 )
-from service.http.clients import find_client
 from service.http.errors import KINDS, Refused
 from service.http.request import Request
 from service.http.routes import BY_PATH, OTHER, reply_to_method, reply_to_other
@@ -67,7 +66,7 @@ class Front:
         await respond(send, reply, request)
 
     def begin(self, request: Request) -> Reply | None:
-        """Take up a request whose head is there; return the answer if it is refused by that."""
+        """Take up a request whose head is there; return the answer if that is enough for it."""
         worker = self.worker()
         worker.metrics.start_request()
         try:
@@ -76,7 +75,7 @@ class Front:
             return self.refuse(request, refused)
         except Exception as bug:  # noqa: BLE001, the last resort
             return self._end(request, _reply_bug(worker, request, bug))
-        return reply and self._end(request, reply)
+        return self._end(request, reply) if reply else None
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer a request that has begun, all of whose body is there; nothing is raised."""
@@ -125,7 +124,7 @@ class Front:
         level = _choose_level(status, is_quiet=is_quiet)
         if level < worker.log.level:
             return reply
-        client = find_client(request.client, request.headers, worker.trusted)
+        client = worker.proxies.find_client(request.client, request.headers)
         known = _format_known(request.method, label, status, client, worker.predictor.version)
         facts = b",%b" % dump_json(request.facts)[1:-1] if request.facts else b""
         fields = b'{"event":"request","request_id":"%b",%b,"latency_ms":%.3f%b}'

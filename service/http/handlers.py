@@ -45,58 +45,60 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
     encoding = parse_encoding(request.headers.get(b"content-encoding"))
     body = request.body
     if encoding or len(body) > LONG or body.count(b"[") + body.count(b"{") > MANY:
-        return _predict_aside(worker, request, encoding)
+        return _predict_aside(worker, request, None, encoding)
     read = worker.predictor.read(body)
     if not worker.runner.is_immediate(len(read[1])):
-        return _predict_aside(worker, request, None, read)
-    return _reply_predictions(worker, request, *read, worker.predictor.run(read[1]))
+        return _predict_aside(worker, request, read, None)
+    return _reply_predictions(worker, request, body, *read, worker.predictor.run(read[1]))
 
 
 async def _predict_aside(
     worker: Worker,
     request: Request,
+    read: tuple[RequestRows, Features] | None,
     encoding: str | None,
-    read: tuple[RequestRows, Features] | None = None,
 ) -> Reply:
     """Answer what takes longer.
 
-    `encoding` is that of a packed body, as `parse_encoding` has it; `read` has the rows where they
-    are read already.
+    `read` has its rows where they are read already, `encoding` is that of a packed body.
     """
-    runner, seconds = worker.runner, worker.settings.timeout_seconds
+    runner, seconds, body = worker.runner, worker.settings.timeout_seconds, request.body
     with worker.slots:
         try:
             async with asyncio.timeout(seconds):
-                rows, features = read or await runner.run_aside(_read, worker, request, encoding)
+                body, rows, features = (
+                    (body, *read) if read else await runner.run_aside(_read, worker, body, encoding)
+                )
                 predictions = await runner.predict(features)
         except TimeoutError:
             error = f"no answer within {seconds:g} s; send fewer rows at once"
             raise Refused(504, error) from None
-    return _reply_predictions(worker, request, rows, features, predictions)
+    return _reply_predictions(worker, request, body, rows, features, predictions)
 
 
-def _reply_predictions(
+def _read(worker: Worker, body: bytes, encoding: str | None) -> tuple[bytes, RequestRows, Features]:
+    """Unpack and read a body; both in one, so that no more than one is unpacked at a time."""
+    plain = unpack(body, encoding, worker.settings.max_body_bytes)
+    return plain, *worker.predictor.read(plain)
+
+
+def _reply_predictions(  # noqa: PLR0913, PLR0917
     worker: Worker,
     request: Request,
+    body: bytes,
     rows: RequestRows,
     features: Features,
     predictions: Predictions,
 ) -> Reply:
-    """Return the answer that has these predictions."""
+    """Return the answer that has these predictions; `body` is the plain one."""
     is_echo = bool(request.query) and _wants_echo(request.query)
-    sent = request.body.removeprefix(BOM_UTF8) if is_echo else None
+    sent = body.removeprefix(BOM_UTF8) if is_echo else None
     answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
     worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
         request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
     return Reply(200, answer)
-
-
-def _read(worker: Worker, request: Request, encoding: str | None) -> tuple[RequestRows, Features]:
-    """Unpack and read a body; both in one, so that no more than one is unpacked at a time."""
-    request.body = unpack(request.body, encoding, worker.settings.max_body_bytes)
-    return worker.predictor.read(request.body)
 
 
 def _describe_inputs(

@@ -81,8 +81,7 @@ class Keys:
             return ""
         for key in read_presented(headers):
             # Looked up by its hash: the time that it takes says nothing of any key.
-            name = self._names.get(sha256(key).digest())
-            if name is not None:
+            if (name := self._names.get(sha256(key).digest())) is not None:
                 return name
         error = "a key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
         raise Refused(401, error, headers=((b"www-authenticate", b"Bearer"),))

@@ -43,6 +43,9 @@ class Answers:
         self._tail = b',"model_version":%b,"request_id":' % orjson.dumps(version)
         probabilities = b",".join(key.replace(b"%", b"%%") + b"%b" for key in keys)
         self._one = b'{"prediction":%%b,"confidence":%%b,"probabilities":{%b}' % probabilities
+        self._list_of_one = (
+            b'{"predictions":[%%b],"confidences":[%%b],"probabilities":[{%b}]' % probabilities
+        )
 
     def encode(
         self,
@@ -70,7 +73,10 @@ class Answers:
         Refused
             422 where the model's numbers went beyond float32: there is no answer that JSON holds.
         """
-        parts = self._encode_one(predictions) if rows.single else self._encode_many(predictions)
+        if len(predictions.labels) == 1:
+            parts = self._encode_one(predictions, self._one if rows.single else self._list_of_one)
+        else:
+            parts = self._encode_many(predictions)
         parts += (self._tail, orjson.dumps(request_id))
         if rows.identifiers:
             parts += _encode_identifiers(rows.identifiers, single=rows.single)
@@ -78,12 +84,12 @@ class Answers:
             parts += (b',"input":', sent)
         return b"".join((*parts, b"}"))
 
-    def _encode_one(self, predictions: Predictions) -> tuple[bytes, ...]:
+    def _encode_one(self, predictions: Predictions, template: bytes) -> tuple[bytes, ...]:
         code = predictions.labels[0]
         if isnan(predictions.probabilities[0, code]):
             raise _refuse_unanswerable([0])
         values = _dump_values(predictions.probabilities)
-        return (self._one % (self._labels[code], values[code], *values),)
+        return (template % (self._labels[code], values[code], *values),)
 
     def _encode_many(self, predictions: Predictions) -> tuple[bytes, ...]:
         confidences = predictions.confidences

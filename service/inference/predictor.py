@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 import orjson
 
 from cairn import inference
+from cairn import onnx_runtime as ort
 from cairn.contract import Contract, read_contract
 from cairn.errors import CairnError
 from cairn.inference import Predictions

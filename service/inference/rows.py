@@ -101,8 +101,6 @@ class Reader:
             400 where it is no JSON or has a key twice, 413 where it has too many values or rows,
             422 with each problem where it breaks the contract.
         """
-        if body.count(b",") > self._most:
-            raise Refused(413, f"over {self._most:,} values; send fewer rows at once")
         rows = self.typed.read(body) if self.typed else None
         return self.explain(body) if rows is None else rows
 
@@ -111,6 +109,8 @@ class Reader:
 
         It takes several times as long, and finds the same rows where `read` does.
         """
+        if body.count(b",") > self._most:
+            raise Refused(413, f"over {self._most:,} values; send fewer rows at once")
         try:
             content = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
         except ValueError as error:

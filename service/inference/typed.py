@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from cairn.contract import LARGEST, Category, Column, Contract
@@ -35,6 +36,8 @@ TAILS = {
     for is_keyed in (True, False)
 }
 TAIL_BYTES = 64
+ONE_ROW = b'{"features"'
+SHORT = 2**12  # bytes, in which NumPy is no quicker at counting
 COMMA = re.compile(rb"%b,%b" % (BLANK, BLANK))
 # The year 0 is no date; NumPy has it, the calendar has not.
 DATES = re.compile(rf"(?:(?!0000){DATE.pattern}\n)*")
@@ -87,26 +90,37 @@ class TypedReader:
         self._dates = [index for index, kind in enumerate(kinds) if kind == "date"]
         self._texts = [index for index, column in enumerate(contract.columns) if is_text(column)]
         self._watched = list(list_watched(contract))
+        self._has_numbers_only = not (self._texts or self._watched)
 
     def read(self, body: bytes) -> RequestRows | None:
         """Read the body of a request; None where it must be read by the contract's own reader."""
         try:
+            if self._has_numbers_only and body.startswith(ONE_ROW) and body.count(b"[") == 1:
+                return self._read_numbers(body)
             head = HEAD.match(body)
             if head is None:
                 return self._check(decode_first(self._objects, body), body, single=True, shaped=0)
-            key, bracket = head.groups()
-            if not bracket:
-                if key != b"features":
-                    return None
-                row = self._single.decode(body).features
-                return self._check(Decoded([row], []), body, single=True, shaped=1)
-            is_list = bracket == b"["
-            if key is not None and is_list != (key == b"features"):
-                return None
-            decoders = self._lists if is_list else self._records
-            decoded = self._decode_pieces(body, head, decoders)
+            return self._read_list(body, head)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+    def _read_numbers(self, body: bytes) -> RequestRows | None:
+        """Read the values of one row, all of them numbers: most requests have no more."""
+        row = self._single.decode(body).features
+        return RequestRows([row], single=True) if body.count(b'"') == len('""') else None
+
+    def _read_list(self, body: bytes, head: re.Match[bytes]) -> RequestRows | None:
+        """Read a list: of rows, or of the values of one."""
+        key, bracket = head.groups()
+        if not bracket:
+            if key != b"features":
+                return None
+            row = self._single.decode(body).features
+            return self._check(Decoded([row], []), body, single=True, shaped=1)
+        is_list = bracket == b"["
+        if key is not None and is_list != (key == b"features"):
+            return None
+        decoded = self._decode_pieces(body, head, self._lists if is_list else self._records)
         return decoded and self._check(decoded, body, single=False, shaped=key is not None)
 
     def _decode_pieces(
@@ -168,7 +182,7 @@ class TypedReader:
             kinds = list(map(type, identifiers))
             keys += self._width * len(values) + len(kinds) - kinds.count(UnsetType)
             texts += kinds.count(str)
-        if body.count(b'"') != 2 * (keys + texts):
+        if count_quotes(body) != 2 * (keys + texts):
             return None
         for index, gone in self._watched:
             if not gone.isdisjoint([row[index] for row in values]):
@@ -278,6 +292,13 @@ def choose_decode(decoders: tuple[Decode, ...], piece: bytes) -> tuple[Decode, D
     if not decoders:
         raise msgspec.DecodeError("no names that msgspec takes")
     return decoders[-1], decoders[-1](piece)
+
+
+def count_quotes(body: bytes) -> int:
+    """Count the quotes of a body: where there are many, `bytes.count` takes ten times as long."""
+    if len(body) < SHORT:
+        return body.count(b'"')
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"')))
 
 
 def are_dates(values: Sequence[Category | None]) -> bool:

@@ -25,8 +25,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.bento.compat import FD, NUMBER, worker_command
+from service.process import streams
 from service.process.heartbeats import Watch, open_heartbeats
-from service.process.run_folder import RUN, STOPPING, SUPERVISOR, locate_ready_file
+from service.process.run_folder import (
+    RUN,
+    STOPPING,
+    SUPERVISOR,
+    locate_ready_file,
+    read_note,
+    write_note,
+)
 
 CHECK_SECONDS = 0.5
 MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
@@ -88,7 +96,7 @@ class Supervisor:
         self._signals = open_signals()
         self._heartbeats = open_heartbeats(plan.workers, folder)
         self._watch = Watch(self._heartbeats, 2 * CHECK_SECONDS)
-        (folder / SUPERVISOR).write_text(str(os.getpid()))
+        write_note(folder / SUPERVISOR, str(os.getpid()))
         # Bound, but it is left to the workers to listen, once they can answer.
         self._listener = bind(plan.host, plan.port)
 
@@ -132,7 +140,7 @@ class Supervisor:
         """Note which workers have become ready; somebody may remove what they write."""
         for pid in self._workers.keys() - self._ready.keys():
             with suppress(OSError, ValueError):
-                self._ready[pid] = float(locate_ready_file(self.folder, pid).read_text())
+                self._ready[pid] = float(read_note(locate_ready_file(self.folder, pid)))
                 if self._ending:
                     self._terminate(pid)
 
@@ -184,9 +192,9 @@ class Supervisor:
             self._terminate(pid)
 
     def _write_stopping(self) -> None:
-        """Tell the workers how long to go on; on a full disk their own settings hold."""
+        """Tell the workers how long to go on; where that fails their own settings hold."""
         with suppress(OSError):
-            (self.folder / STOPPING).write_text(self._stop_with or "")
+            write_note(self.folder / STOPPING, self._stop_with or "")
 
     def _terminate(self, pid: int) -> None:
         """Send SIGTERM to a worker, and SIGKILL after all the time that it may take."""
@@ -238,6 +246,7 @@ class Supervisor:
 
 def main() -> None:
     """Run the workers that the arguments, or else the variables of an image, ask for."""
+    streams.open_missing()
     arguments = sys.argv[1:]
     if not arguments:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
@@ -316,8 +325,9 @@ def reap() -> Iterator[tuple[int, int]]:
 
 
 def print_error(error: str) -> None:
-    """Print what is wrong to stderr."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    """Print what is wrong to stderr, if anybody still reads that."""
+    with suppress(OSError):
+        print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service.http.asgi import RETRY
-from service.http.clients import Network
+from service.http.clients import Proxies
 from service.http.cors import Cors
 from service.http.errors import Refused
 from service.http.keys import Keys
@@ -55,8 +55,6 @@ class Worker:
     ----------
     cors
         What lets pages of other origins ask; None: nothing does.
-    trusted
-        The networks of the proxies whose X-Forwarded-For is believed.
     heartbeats, index
         Of all workers, and which of them this one is, from 0.
     keyed
@@ -74,7 +72,7 @@ class Worker:
     slots: Slots
     lifecycle: Lifecycle
     cors: Cors | None
-    trusted: tuple[Network, ...]
+    proxies: Proxies
     heartbeats: Heartbeats
     index: int
     keyed: frozenset[str]
@@ -166,7 +164,7 @@ def build_worker(  # noqa: PLR0913
         slots=Slots(settings.max_concurrency),
         lifecycle=lifecycle,
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
-        trusted=settings.trusted_proxies,
+        proxies=Proxies(settings.trusted_proxies),
         heartbeats=heartbeats,
         index=index,
         keyed=keyed,

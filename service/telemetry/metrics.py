@@ -28,6 +28,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from cairn.contract import Contract
+from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
@@ -41,7 +42,7 @@ DURATIONS = (
 )  # fmt: skip
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: to count one by itself would take as long as its request.
-BATCH_ROWS = 64
+BATCH_ROWS = 256
 # The window moves on by this share of itself.
 STEPS = 10
 
@@ -99,16 +100,42 @@ class Layout:
 
 
 def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
-    """Open the table, workers × layout.size: in a file that workers share; None: in memory."""
+    """Open the table, workers × layout.size: in a file that workers share; None: in memory.
+
+    Raises
+    ------
+    CairnError
+        Where the disk has no room for it.
+    """
     if folder is None:
         return np.zeros((workers, layout.size))
     size = workers * layout.size * np.dtype(np.float64).itemsize
-    file = os.open(folder / "metrics", os.O_RDWR | os.O_CREAT, 0o600)
+    path = folder / "metrics"
     try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            allocate(file, size)
+            shared = mmap.mmap(file, size)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise CairnError(
+            f"{path}: no room for the {size} bytes of the metrics that the workers share: "
+            f"{error.strerror}; free some space there, or set TMPDIR to another folder"
+        ) from None
+    return np.frombuffer(shared, np.float64).reshape(workers, layout.size)
+
+
+def allocate(file: int, size: int) -> None:
+    """Have the disk keep room for all of a file; raise an OSError where it has none.
+
+    Where a mapped page finds none later, on a disk that others filled, the kernel ends the process
+    (SIGBUS). What the file has already stays as it is.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:  # macOS
         os.ftruncate(file, size)
-        return np.frombuffer(mmap.mmap(file, size), np.float64).reshape(workers, layout.size)
-    finally:
-        os.close(file)
 
 
 class Metrics:

@@ -4,20 +4,20 @@ from ipaddress import ip_network
 
 import pytest
 
-from service.http.clients import find_client
+from service.http.clients import Proxies
 
-PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+PROXIES = Proxies((ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
 
 
 def find(peer: str | None, forwarded: bytes | None) -> str | None:
     headers = {} if forwarded is None else {b"x-forwarded-for": forwarded}
-    return find_client(peer, {b"host": b"a", **headers}, PROXIES)
+    return PROXIES.find_client(peer, {b"host": b"a", **headers})
 
 
 def test_without_trusted_proxies_it_is_the_other_end() -> None:
     headers = {b"x-forwarded-for": b"203.0.113.9"}
-    assert find_client("10.0.0.1", headers, ()) == "10.0.0.1"
-    assert find_client(None, headers, PROXIES) is None
+    assert Proxies(()).find_client("10.0.0.1", headers) == "10.0.0.1"
+    assert PROXIES.find_client(None, headers) is None
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,12 @@ def test_a_key_is_asked_for_where_keys_are_on(how: dict[str, Any], secured: set[
     assert ("securitySchemes" in document["components"]) is bool(secured)
 
 
+def test_a_request_id_that_is_replaced_breaks_no_schema() -> None:
+    parameters = make_document()["paths"]["/predict"]["post"]["parameters"]
+    (schema,) = [each["schema"] for each in parameters if each["name"] == "X-Request-ID"]
+    assert schema == {"type": "string"}
+
+
 def generated(document: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Generate a client; returns its package's name, which can be imported."""
     path, package = folder / "docs.json", f"client_{folder.name}"

@@ -817,6 +817,13 @@ def test_probes_are_not_in_the_log_unless_its_level_is_debug(tmp_path: Path) -> 
         assert len(lines(server, path)) == count
 
 
+def test_what_is_no_request_is_counted_by_its_reason() -> None:
+    server = worker()
+    Front(None, lambda: server).count_malformed("syntax")
+    text = call("GET", "/metrics", headers=[], server=server).content.decode()
+    assert 'cairn_malformed_requests_total{reason="syntax"} 1.0' in text.splitlines()
+
+
 def test_every_request_is_counted_by_route_and_status() -> None:
     server = worker()
     predict(ROW, server=server)

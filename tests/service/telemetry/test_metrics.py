@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
 from service.telemetry import metrics
@@ -182,6 +184,27 @@ def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: P
     assert actual["cairn_worker_starts_total", ()] == 3
     assert actual["cairn_drift_window_rows", ()] == 0
     assert actual["cairn_rows_total", ()] == 700
+
+
+def test_the_disk_keeps_room_for_all_of_the_table(tmp_path: Path) -> None:
+    """Where a page of it finds none later, the kernel ends the worker."""
+    open_table(LAYOUT, 8, tmp_path)
+    file = (tmp_path / "metrics").stat()
+    assert file.st_size == 8 * LAYOUT.size * 8
+    assert file.st_blocks * 512 >= file.st_size
+
+
+def test_a_disk_without_room_for_the_table_is_reported(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+    try:
+        with pytest.raises(CairnError) as error:
+            open_table(LAYOUT, 8, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    text = f"{tmp_path / 'metrics'}: no room for the {8 * LAYOUT.size * 8} bytes of the metrics"
+    assert str(error.value).startswith(text)
+    assert "set TMPDIR to another folder" in str(error.value)
 
 
 def test_what_is_no_http_is_counted_by_reason() -> None:
