@@ -81,10 +81,8 @@ class Cairn:
             folder=run_folder.find_folder(),
         )
         self.worker.start()
-        # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.find_lifecycle().start(
-            self.settings, lambda app: front.Front(app, lambda: self.worker)
-        )
+        # Past all of BentoML's own middlewares, which take longer than the model.
+        lifecycle.find_lifecycle().start(self.settings, front.Front(None, lambda: self.worker))
         self.worker.log_event("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

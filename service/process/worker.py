@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.http.asgi import RETRY, Bodies
+from service.http.asgi import RETRY
 from service.http.errors import Refused
 from service.http.keys import Keys
 from service.inference.predictor import Predictor
@@ -58,7 +58,6 @@ class Worker:
     metrics: Metrics
     log: Log
     keys: Keys
-    bodies: Bodies
     slots: Slots
     lifecycle: Lifecycle
     keyed: frozenset[str]
@@ -124,7 +123,6 @@ def build_worker(  # noqa: PLR0913
         metrics=Metrics(layout, shared, index % settings.workers, settings.drift_rows, info),
         log=log,
         keys=Keys(settings.api_keys, settings.api_keys_file),
-        bodies=Bodies(settings.max_body_bytes, settings.timeout_seconds),
         slots=Slots(settings.max_concurrency),
         lifecycle=lifecycle,
         keyed=keyed,

@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from service.process.settings import Settings
 from service.process.worker import Worker
 from service.telemetry import logs
 from tests import small
+from tests.ports import PATIENCE, until
 from tests.service import complete as full
 from tests.workers import JSON, VERSION, Answer, ask, call, predict, refused, scope, usual, worker
 
@@ -447,35 +449,59 @@ def test_metrics_follow_their_setting(metrics_open: bool, status: int) -> None: 
     assert call("GET", "/metrics", headers=[], server=server).status == status
 
 
-def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
+def test_one_request_too_many_is_429_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = worker(max_concurrency=1)
+    release = Event()
+    run = server.runner.run
 
-    async def both() -> tuple[Any, Any]:
-        come = asyncio.Event()
+    def wait(*arguments: Any) -> Any:
+        release.wait(PATIENCE)
+        return run(*arguments)
 
-        async def receive() -> Message:
-            await come.wait()
-            return {"type": "http.request", "body": orjson.dumps(ROW)}
+    monkeypatch.setattr(server.runner, "run", wait)
+    monkeypatch.setattr(server.runner, "is_immediate", lambda _: False)
+    body = orjson.dumps(ROW)
 
-        sent: list[Message] = []
+    async def both() -> tuple[Answer, Answer]:
+        first = asyncio.create_task(ask(server, scope("POST", "/predict"), [body]))
+        await until(lambda: server.slots.in_use == 1)
+        second = await ask(server, scope("POST", "/predict"), [body])
+        release.set()
+        return await first, second
 
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        first = asyncio.create_task(
-            Front(nothing, lambda: server)(scope("POST", "/predict"), receive, send)
-        )
-        await asyncio.sleep(0)
-        second = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
-        come.set()
-        await first
-        return sent[0]["status"], second
-
-    status, second = asyncio.run(both())
-    assert status == 200
+    first, second = asyncio.run(both())
+    assert first.status == 200
     assert "in progress already" in refused(second, 429)
     assert int(second.headers[b"retry-after"]) > 0
     assert predict(ROW, server=server).status == 200
+
+
+def test_bodies_that_do_not_come_take_no_slot() -> None:
+    server = worker(max_concurrency=1)
+
+    async def slow() -> int:
+        never = asyncio.Event()
+
+        async def receive() -> Message:
+            await never.wait()
+            return {}
+
+        waits = [
+            asyncio.create_task(
+                Front(nothing, lambda: server)(scope("POST", "/predict"), receive, nothing)
+            )
+            for _ in range(8)
+        ]
+        await asyncio.sleep(0)
+        answer = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
+        for one in waits:
+            one.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return answer.status
+
+    assert asyncio.run(slow()) == 200
 
 
 def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(
