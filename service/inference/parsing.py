@@ -21,6 +21,7 @@ PIECE = 2**15
 # Bytes that are scanned at once: the arrays of the scan are some times as large.
 CHUNK = 2**16
 LEVELS = 2
+COUNTED = 2**12  # bytes, in which NumPy is no quicker at counting
 # Values within one element, beyond which it is no row.
 MAX_VALUES = 10_000
 BLANKS = b" \t\n\r"
@@ -138,7 +139,7 @@ def parse_json(body: bytes, limits: Limits, *, allow_inf_nan: bool = False) -> A
 
 def count_byte(body: bytes, byte: int) -> int:
     """Count a byte: where there are many, `bytes.count` takes ten times as long."""
-    if len(body) < PIECE:
+    if len(body) < COUNTED:
         return body.count(byte)
     content = np.frombuffer(body, np.uint8)
     starts = range(0, len(content), 2**20)

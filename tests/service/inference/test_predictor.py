@@ -38,11 +38,11 @@ def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None
     }  # fmt: skip
     assert answer["predictions"] == [("no", "yes")[code] for code in predictions.labels]
     np.testing.assert_array_equal(
-        np.float32([[row["no"], row["yes"]] for row in answer["probabilities"]]),
+        np.array([[row["no"], row["yes"]] for row in answer["probabilities"]], np.float32),
         predictions.probabilities,
     )
     np.testing.assert_array_equal(
-        np.float32(answer["confidences"]), predictions.probabilities.max(axis=1)
+        np.array(answer["confidences"], np.float32), predictions.probabilities.max(axis=1)
     )
     assert (answer["model_version"], answer["request_id"]) == (VERSION, "id")
 
