@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -21,12 +21,15 @@ from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker
-from service.telemetry.metrics import PredictedRows
+from service.telemetry.metrics import PredictedRows, RowCounts
 
 # A body that is longer, or may have more rows, takes so long to read that others must be answered
-# meanwhile; bytes, brackets.
+# meanwhile; bytes, brackets. One that does not keep the contract as it came takes longer still.
 LONG = 2**16
 MANY = 256
+FEW = 32
+# Seconds of a run that is made where the body has been read, without a turn of its own.
+LONG_RUN = 0.05
 # What the log has of an answer where it has the inputs.
 LOGGED = ("identifier", "identifiers", "prediction", "confidence", "predictions", "confidences")
 
@@ -44,47 +47,93 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
     if encoding := request.headers.get(b"content-encoding"):
         error = f"content encoding {encoding.decode('latin-1')!r}; send the JSON as it is"
         raise Refused(415, error, headers=(CLOSE,))
-    body = request.body
-    if len(body) > LONG or body.count(b"[") + body.count(b"{") > MANY:
-        return _predict_aside(worker, request, None)
-    read = worker.predictor.read(body)
-    if not worker.runner.is_immediate(len(read[1])):
+    read = _read_at_once(worker, request.body)
+    if read is None or not worker.runner.is_immediate(len(read[1])):
         return _predict_aside(worker, request, read)
-    return _reply_predictions(worker, request, *read, worker.predictor.run(read[1]))
+    rows, features = read
+    predictions = worker.predictor.run(features)
+    answer = _write(worker, request, rows, features, predictions)
+    worker.metrics.add_rows(PredictedRows(features, predictions))
+    return Reply(200, answer)
 
 
-async def _predict_aside(
-    worker: Worker, request: Request, read: tuple[RequestRows, Features] | None
-) -> Reply:
+Read = tuple[RequestRows, Features]
+
+
+class Answer(NamedTuple):
+    """An answer that is written, and what is to be counted of it."""
+
+    body: bytes
+    counts: RowCounts
+
+
+def _read_at_once(worker: Worker, body: bytes) -> Read | None:
+    """Read a body if that is quick; None where it may take long, or has many rows with problems."""
+    if len(body) > LONG:
+        return None
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > MANY:
+        return None
+    return worker.predictor.read(body) if brackets <= FEW else worker.predictor.read_typed(body)
+
+
+async def _predict_aside(worker: Worker, request: Request, read: Read | None) -> Reply:
     """Answer what takes longer; `read` has its rows where they are read already."""
     runner, seconds = worker.runner, worker.settings.timeout_seconds
-    with worker.slots:
+    with worker.slots, runner.budget.hold(len(request.body)):
         try:
             async with asyncio.timeout(seconds):
-                rows, features = read or await runner.run_aside(worker.predictor.read, request.body)
-                predictions = await runner.predict(features)
+                answer = read or await runner.run_aside(_read_and_answer, worker, request)
+                if not isinstance(answer, Answer):
+                    rows, features = answer
+                    predictions = await runner.predict(features)
+                    work = (worker, request, rows, features, predictions)
+                    is_short = len(features) <= MANY
+                    answer = _answer(*work) if is_short else await runner.run_aside(_answer, *work)
         except TimeoutError:
             error = f"no answer within {seconds:g} s; send fewer rows at once"
             raise Refused(504, error) from None
-    return _reply_predictions(worker, request, rows, features, predictions)
+    worker.metrics.add_counts(answer.counts)
+    return Reply(200, answer.body)
 
 
-def _reply_predictions(
+def _read_and_answer(worker: Worker, request: Request) -> Answer | Read:
+    """Read a body and answer it; return its rows where the model takes long for them."""
+    if request.is_abandoned:
+        raise Refused(499, "the client went away")
+    rows, features = worker.predictor.read(request.body)
+    if worker.runner.cost.of(len(features)) > LONG_RUN:
+        return rows if worker.settings.log_inputs else rows._replace(values=[]), features
+    return _answer(worker, request, rows, features, worker.predictor.run(features))
+
+
+def _answer(
     worker: Worker,
     request: Request,
     rows: RequestRows,
     features: Features,
     predictions: Predictions,
-) -> Reply:
-    """Return the answer that has these predictions."""
+) -> Answer:
+    """Write the answer that has these predictions, and count them, in any thread."""
+    body = _write(worker, request, rows, features, predictions)
+    return Answer(body, worker.metrics.count_rows(PredictedRows(features, predictions)))
+
+
+def _write(
+    worker: Worker,
+    request: Request,
+    rows: RequestRows,
+    features: Features,
+    predictions: Predictions,
+) -> bytes:
+    """Write the answer that has these predictions, and note what the log has of it."""
     is_echo = bool(request.query) and _wants_echo(request.query)
     sent = request.body.removeprefix(BOM_UTF8) if is_echo else None
     answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
-    worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
         request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
-    return Reply(200, answer)
+    return answer
 
 
 def _describe_inputs(

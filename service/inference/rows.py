@@ -112,8 +112,12 @@ class Reader:
             400 where it is no JSON or has a key twice, 413 where it has too many values or rows,
             422 with each problem where it breaks the contract.
         """
-        rows = self.typed.read(body) if self.typed else None
+        rows = self.read_typed(body)
         return self.explain(body) if rows is None else rows
+
+    def read_typed(self, body: bytes) -> RequestRows | None:
+        """Parse a body that keeps the contract as it came; None where it may not."""
+        return self.typed.read(body) if self.typed else None
 
     def explain(self, body: bytes) -> RequestRows:
         """Parse a body that does not keep the contract as it came; raises Refused as `read` does.
