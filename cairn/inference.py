@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
+
+from cairn import onnx_runtime as ort
 
 INPUT = "features"
 TIE = 1e-6

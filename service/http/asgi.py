@@ -25,6 +25,7 @@ Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")
 JSON_HEADERS = (JSON,)
 CLOSE = (b"connection", b"close")
+NO_CONTENT = 204
 RETRY = (b"retry-after", b"1")
 
 
@@ -94,10 +95,8 @@ def reply_refused(refused: Refused) -> Reply:
 
 async def respond(send: Send, reply: Reply, request: Request) -> None:
     """Send an answer."""
-    headers = [
-        *reply.headers,
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", request.id),
-    ]
+    headers = [*reply.headers, (b"x-request-id", request.id)]
+    if reply.status != NO_CONTENT:  # whose head ends it (RFC 9110, 8.6)
+        headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -28,7 +28,7 @@ from service.http.asgi import (
 )
 from service.http.errors import KINDS, Refused
 from service.http.request import Request
-from service.http.routes import BY_PATH, OTHER, ROUTES
+from service.http.routes import BY_PATH, OTHER, reply_to_method, reply_to_other
 from service.process.worker import Worker
 from service.telemetry.logs import format_stack
 
@@ -65,16 +65,16 @@ class Front:
         await respond(send, reply, request)
 
     def begin(self, request: Request) -> Reply | None:
-        """Take up a request whose head is there; return the answer if it is refused by that."""
+        """Take up a request whose head is there; return the answer if that is enough for it."""
         worker = self.worker()
         worker.metrics.start_request()
         try:
-            _check_head(worker, request)
+            reply = _check_head(worker, request)
         except Refused as refused:
             return self.refuse(request, refused)
         except Exception as bug:  # noqa: BLE001, the last resort
             return self._end(request, _reply_bug(worker, request, bug))
-        return None
+        return self._end(request, reply) if reply else None
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer a request that has begun, all of whose body is there; nothing is raised."""
@@ -107,13 +107,13 @@ class Front:
 
     def count_malformed(self, reason: str) -> None:
         """Count what came and is no request."""
-        count = getattr(self.worker().metrics, "count_malformed", None)
-        if count:
-            count(reason)
+        self.worker().metrics.count_malformed(reason)
 
     def _end(self, request: Request, reply: Reply) -> Reply:
         """Count a request that has ended, log it, and return its answer."""
         worker, status = self.worker(), reply.status
+        if worker.cors:
+            reply = worker.cors.add_headers(reply, request.headers)
         seconds = time.perf_counter() - request.start
         route = BY_PATH.get(request.path)
         label = route.path if route else OTHER
@@ -128,6 +128,7 @@ class Front:
             "method": request.method,
             "path": label,
             "status": status,
+            "client": worker.proxies.find_client(request.client, request.headers),
             "latency_ms": round(seconds * 1e3, 3),
             "model_version": worker.predictor.version,
             **request.facts,
@@ -142,23 +143,22 @@ SHUTTING_DOWN = Refused(503, "shutting down")
 CLIENT_GONE = Refused(499, "the client went away")
 
 
-def _check_head(worker: Worker, request: Request) -> None:
-    """Refuse what need not be read any further."""
+def _check_head(worker: Worker, request: Request) -> Reply | None:
+    """Answer or refuse what need not be read any further."""
     route = BY_PATH.get(request.path)
     if route is None:
-        paths = ", ".join(sorted(route.path for route in ROUTES))
-        raise Refused(404, f"no such path; allowed: {paths}")
+        return reply_to_other(request)
     method = request.method
     if method != route.method and (method, route.method) != ("HEAD", "GET"):
-        methods = b"GET, HEAD" if route.method == "GET" else route.method.encode()
-        error = f"{request.path} answers {route.method}, not {method}"
-        raise Refused(405, error, headers=((b"allow", methods),))
-    if route.path in worker.keyed and not worker.keys.allow(request.headers):
-        error = "a key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
-        raise Refused(401, error, headers=((b"www-authenticate", b"Bearer"),))
+        return reply_to_method(route, request)
+    if worker.keys.is_required and route.path in worker.keyed:
+        name = worker.keys.identify(request.headers)
+        if name:
+            request.facts["key"] = name
     length = request.headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > worker.settings.max_body_bytes:
         raise refuse_length(worker.settings.max_body_bytes)
+    return None
 
 
 def _reply_bug(worker: Worker, request: Request, bug: Exception) -> Reply:

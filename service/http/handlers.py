@@ -14,6 +14,7 @@ import orjson
 from cairn.inference import Predictions
 from service.http import docs
 from service.http.asgi import CLOSE, RETRY, Reply
+from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
 from service.http.request import Request
 from service.inference.example import make_example
@@ -44,20 +45,22 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
     if kind != b"application/json":
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
-    if encoding := request.headers.get(b"content-encoding"):
-        error = f"content encoding {encoding.decode('latin-1')!r}; send the JSON as it is"
-        raise Refused(415, error, headers=(CLOSE,))
-    read = _read_at_once(worker, request.body)
-    if read is None or not worker.runner.is_immediate(len(read[1])):
-        return _predict_aside(worker, request, read)
-    rows, features = read
-    predictions = worker.predictor.run(features)
-    answer = _write(worker, request, rows, features, predictions)
-    worker.metrics.add_rows(PredictedRows(features, predictions))
+    encoding = parse_encoding(request.headers.get(b"content-encoding"))
+    read = None if encoding else _read_at_once(worker, request)
+    if read is None or not worker.runner.is_immediate(len(read.features)):
+        return _predict_aside(worker, request, read, encoding)
+    predictions = worker.predictor.run(read.features)
+    answer = _write(worker, request, read, predictions)
+    worker.metrics.add_rows(PredictedRows(read.features, predictions))
     return Reply(200, answer)
 
 
-Read = tuple[RequestRows, Features]
+class Read(NamedTuple):
+    """A request's rows and their features, and what of its body the answer is to repeat."""
+
+    rows: RequestRows
+    features: Features
+    sent: bytes | None
 
 
 class Answer(NamedTuple):
@@ -67,28 +70,35 @@ class Answer(NamedTuple):
     counts: RowCounts
 
 
-def _read_at_once(worker: Worker, body: bytes) -> Read | None:
+def _read_at_once(worker: Worker, request: Request) -> Read | None:
     """Read a body if that is quick; None where it may take long, or has many rows with problems."""
+    body = request.body
     if len(body) > LONG:
         return None
     brackets = body.count(b"[") + body.count(b"{")
     if brackets > MANY:
         return None
-    return worker.predictor.read(body) if brackets <= FEW else worker.predictor.read_typed(body)
+    predictor = worker.predictor
+    read = predictor.read(body) if brackets <= FEW else predictor.read_typed(body)
+    return read and Read(*read, _choose_echo(request, body))
 
 
-async def _predict_aside(worker: Worker, request: Request, read: Read | None) -> Reply:
-    """Answer what takes longer; `read` has its rows where they are read already."""
+async def _predict_aside(
+    worker: Worker, request: Request, read: Read | None, encoding: str | None
+) -> Reply:
+    """Answer what takes longer.
+
+    `read` has its rows where they are read already, `encoding` is that of a packed body.
+    """
     runner, seconds = worker.runner, worker.settings.timeout_seconds
     with worker.slots, runner.budget.hold(len(request.body)):
         try:
             async with asyncio.timeout(seconds):
-                answer = read or await runner.run_aside(_read_and_answer, worker, request)
-                if not isinstance(answer, Answer):
-                    rows, features = answer
-                    predictions = await runner.predict(features)
-                    work = (worker, request, rows, features, predictions)
-                    is_short = len(features) <= MANY
+                answer = read or await runner.run_aside(_answer_body, worker, request, encoding)
+                if isinstance(answer, Read):
+                    predictions = await runner.predict(answer.features)
+                    work = (worker, request, answer, predictions)
+                    is_short = len(answer.features) <= MANY
                     answer = _answer(*work) if is_short else await runner.run_aside(_answer, *work)
         except TimeoutError:
             error = f"no answer within {seconds:g} s; send fewer rows at once"
@@ -97,43 +107,42 @@ async def _predict_aside(worker: Worker, request: Request, read: Read | None) ->
     return Reply(200, answer.body)
 
 
-def _read_and_answer(worker: Worker, request: Request) -> Answer | Read:
-    """Read a body and answer it; return its rows where the model takes long for them."""
+def _answer_body(worker: Worker, request: Request, encoding: str | None) -> Answer | Read:
+    """Unpack, read and answer a body; return its rows where the model takes long for them.
+
+    All of that in one, so that no more than one body is unpacked and parsed at a time.
+    """
     if request.is_abandoned:
         raise Refused(499, "the client went away")
-    rows, features = worker.predictor.read(request.body)
+    body = unpack(request.body, encoding, worker.settings.max_body_bytes)
+    rows, features = worker.predictor.read(body)
+    read = Read(rows, features, _choose_echo(request, body))
     if worker.runner.cost.of(len(features)) > LONG_RUN:
-        return rows if worker.settings.log_inputs else rows._replace(values=[]), features
-    return _answer(worker, request, rows, features, worker.predictor.run(features))
+        # While it waits for the model, what only the log needs would fill the memory.
+        return read if worker.settings.log_inputs else read._replace(rows=rows._replace(values=[]))
+    return _answer(worker, request, read, worker.predictor.run(features))
 
 
-def _answer(
-    worker: Worker,
-    request: Request,
-    rows: RequestRows,
-    features: Features,
-    predictions: Predictions,
-) -> Answer:
+def _answer(worker: Worker, request: Request, read: Read, predictions: Predictions) -> Answer:
     """Write the answer that has these predictions, and count them, in any thread."""
-    body = _write(worker, request, rows, features, predictions)
-    return Answer(body, worker.metrics.count_rows(PredictedRows(features, predictions)))
+    body = _write(worker, request, read, predictions)
+    return Answer(body, worker.metrics.count_rows(PredictedRows(read.features, predictions)))
 
 
-def _write(
-    worker: Worker,
-    request: Request,
-    rows: RequestRows,
-    features: Features,
-    predictions: Predictions,
-) -> bytes:
+def _write(worker: Worker, request: Request, read: Read, predictions: Predictions) -> bytes:
     """Write the answer that has these predictions, and note what the log has of it."""
-    is_echo = bool(request.query) and _wants_echo(request.query)
-    sent = request.body.removeprefix(BOM_UTF8) if is_echo else None
+    rows, features, sent = read
     answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
         request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
     return answer
+
+
+def _choose_echo(request: Request, body: bytes) -> bytes | None:
+    """Return what of a plain body the answer is to repeat."""
+    is_echo = bool(request.query) and _wants_echo(request.query)
+    return body.removeprefix(BOM_UTF8) if is_echo else None
 
 
 def _describe_inputs(

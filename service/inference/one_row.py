@@ -9,9 +9,9 @@ import threading
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cairn import onnx_runtime as ort
 from cairn.inference import INPUT
 
 DEVICE = "cpu"

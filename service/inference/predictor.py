@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import orjson
 
 from cairn import inference
+from cairn import onnx_runtime as ort
 from cairn.contract import Contract, read_contract
 from cairn.errors import CairnError
 from cairn.inference import Predictions

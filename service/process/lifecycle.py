@@ -86,7 +86,7 @@ class Lifecycle:
         self._tasks.append(loop.create_task(self._watch(site, settings)))
         if folder := run_folder.find_folder():
             longest = settings.drain_seconds + LINGER_SECONDS + settings.graceful_seconds
-            run_folder.locate_ready_file(folder, os.getpid()).write_text(str(longest))
+            run_folder.write_note(run_folder.locate_ready_file(folder, os.getpid()), str(longest))
         if server.should_exit:  # SIGTERM came while the model was loading
             server.should_exit = False
             self._on_sigterm(site, settings.drain_seconds)

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from cairn import inference
+from cairn import onnx_runtime as ort
 from service.inference.one_row import OneRow, has_known_types
 from tests import small
 
