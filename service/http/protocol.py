@@ -142,7 +142,14 @@ class Pool:
         self._heads: dict[int, bytes] = {}
 
     def connect(self, **_: Any) -> Connection:
-        """Make the protocol of a new connection; uvicorn calls this as a class."""
+        """Make the protocol of a connection that uvicorn accepted, which calls this as a class.
+
+        Where it has accepted one, more may be waiting.
+        """
+        return Connection(self, self.accept)
+
+    def connect_accepted(self) -> Connection:
+        """Make the protocol of a connection that `accept` accepted."""
         return Connection(self)
 
     def format_head(self, reply: Reply) -> bytes:
@@ -181,13 +188,16 @@ class Connection(asyncio.Protocol):
     ----------
     pool
         What it shares with the others.
+    accept
+        Accepts the connections that have come with it.
     """
 
     transport: Any
     client: str | None = None
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, accept: Callable[[], None] | None = None) -> None:
         self.pool = pool
+        self._accept = accept
         self.phase = Phase.HEAD
         self.since = time.perf_counter()  # when the phase began
         self._buffer = bytearray()  # what came and is not used yet
@@ -214,8 +224,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else None
         self.pool.state.connections.add(self)
-        if self.pool.accept:
-            self.pool.accept()
+        if self._accept:
+            self._accept()
 
     def data_received(self, data: bytes) -> None:
         """Take in what came; answer it, if it is a request."""

@@ -21,7 +21,6 @@ import socket
 import struct
 from contextlib import ExitStack, suppress
 from functools import cache
-from typing import Any, NamedTuple
 
 from uvicorn import Server
 
@@ -125,12 +124,21 @@ def find_lifecycle() -> Lifecycle:
     return Lifecycle()
 
 
-class Site(NamedTuple):
-    """uvicorn's server of this process, its connections, and the queue they come from."""
+class Site:
+    """uvicorn's server of this process, its connections, and the queue they come from.
 
-    server: Server
-    pool: Pool
-    queue: Queue
+    Parameters
+    ----------
+    server, pool
+        The server and the connections.
+    workers
+        How many processes share the queue.
+    """
+
+    def __init__(self, server: Server, pool: Pool, workers: int) -> None:
+        self.server = server
+        self.pool = pool
+        self.queue = Queue(self, workers)
 
 
 def configure(server: Server, settings: Settings, application: Application) -> Site:
@@ -143,7 +151,7 @@ def configure(server: Server, settings: Settings, application: Application) -> S
     )
     pool = Pool(application, limits, server.server_state)
     compat.configure(server, graceful_seconds=settings.graceful_seconds, connect=pool.connect)
-    return Site(server, pool, Queue(server, pool, settings.workers))
+    return Site(server, pool, settings.workers)
 
 
 async def open_queue(site: Site) -> None:
@@ -161,39 +169,39 @@ class Queue:
 
     Parameters
     ----------
-    server, pool
+    site
         Who listens, and where the connections go.
     workers
         How many processes share the queue: each takes its part of what waits.
     """
 
-    def __init__(self, server: Server, pool: Pool, workers: int) -> None:
-        self._server = server
-        self._pool = pool
+    def __init__(self, site: Site, workers: int) -> None:
+        self._site = site
         self._workers = workers
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Begin to empty the queue each time that a connection is made."""
-        self._listeners = duplicate(compat.list_sockets(self._server))
+        self._listeners = duplicate(compat.list_sockets(self._site.server))
         for listener in self._listeners:
             # A process that had the socket before may have been ended while it let nobody in.
             limit_ttl(listener, 0)
-        self._pool.accept = self._accept
+        self._site.pool.accept = self.accept
 
     def close(self) -> None:
         """Leave the queue as it is."""
-        self._pool.accept = None
+        self._site.pool.accept = None
         for listener in self._listeners:
             listener.close()
         self._listeners = []
 
-    def _accept(self) -> None:
+    def accept(self) -> None:
+        """Accept what waits, or this process's part of it."""
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
             for connection in accept_all(listener, self._count_due(listener)):
-                task = loop.create_task(serve(self._server, connection))
+                task = loop.create_task(serve(self._site, connection))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -269,7 +277,7 @@ async def stop_listening(site: Site, *, is_last: bool) -> None:
         for listener in listeners:
             until_closed.enter_context(listener)
         if is_last:
-            await serve_rest(site.server, listeners)
+            await serve_rest(site, listeners)
 
 
 def duplicate(numbers: list[int]) -> list[socket.socket]:
@@ -280,15 +288,15 @@ def duplicate(numbers: list[int]) -> list[socket.socket]:
     return listeners
 
 
-async def serve_rest(server: Server, listeners: list[socket.socket]) -> None:
+async def serve_rest(site: Site, listeners: list[socket.socket]) -> None:
     """Serve what is in the queue, and what is on its way there; the kernel lets in no more."""
     for listener in listeners:
         limit_ttl(listener, HIGHEST)
     for _ in range(SETTLES):
         await asyncio.sleep(SETTLE_SECONDS / SETTLES)
         accepted = [connection for listener in listeners for connection in accept_all(listener)]
-        await asyncio.gather(*(serve(server, connection) for connection in accepted))
-    for connection in server.server_state.connections:
+        await asyncio.gather(*(serve(site, connection) for connection in accepted))
+    for connection in site.pool.state.connections:
         # The limit that another worker set went over to those that were taken after it.
         if peer := connection.transport.get_extra_info("socket"):
             limit_ttl(peer, 0)
@@ -298,13 +306,12 @@ async def serve_rest(server: Server, listeners: list[socket.socket]) -> None:
             limit_ttl(listener, 0)
 
 
-async def serve(server: Server, connection: socket.socket) -> None:
+async def serve(site: Site, connection: socket.socket) -> None:
     """Serve a connection that was accepted."""
     limit_ttl(connection, 0)
-    factory: Any = server.config.http_protocol_class
-    loop = asyncio.get_running_loop()
+    loop, ssl = asyncio.get_running_loop(), site.server.config.ssl
     with suppress(OSError):  # the client is gone already
-        await loop.connect_accepted_socket(factory, connection, ssl=server.config.ssl)
+        await loop.connect_accepted_socket(site.pool.connect_accepted, connection, ssl=ssl)
 
 
 def accept_all(listener: socket.socket, most: int = MAX_ACCEPT) -> list[socket.socket]:

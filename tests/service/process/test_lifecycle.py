@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import socket
 import sys
@@ -15,6 +16,7 @@ import orjson
 import pytest
 from uvicorn import Config, Server
 
+from service.http import compat
 from service.http.asgi import Reply, reply_refused
 from service.http.errors import Refused
 from service.http.request import Request
@@ -198,6 +200,68 @@ def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str) -> Non
                 assert client.recv(1) == b""
 
     serve(loop, use)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_who_keeps_the_socket_is_let_in_after_the_end() -> None:
+    """`bentoml serve --reload` hands one socket to a process after the other."""
+
+    async def use(site: lifecycle.Site, port: int) -> None:
+        [number] = compat.list_sockets(site.server)
+        with socket.socket(fileno=os.dup(number)):
+            await lifecycle.stop_listening(site, is_last=True)
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+
+    serve("uvloop", use)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_a_process_lets_in_whom_the_one_before_it_was_killed_refusing() -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
+        [listener] = lifecycle.duplicate(compat.list_sockets(site.server))
+        with listener:
+            lifecycle.limit_ttl(listener, lifecycle.HIGHEST)
+        site.queue.close()
+        site.queue.open()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+
+    serve("uvloop", use)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO has the length on Linux")
+def test_of_several_workers_each_accepts_its_part() -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
+        [number] = compat.list_sockets(site.server)
+        asyncio.get_running_loop().remove_reader(number)
+        site.queue.close()
+        queue = lifecycle.Queue(site, workers=4)
+        queue.open()
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+        queue.accept()
+        actual = site.pool.state.connections
+        await until(lambda: len(actual) >= 10)
+        await asyncio.sleep(0.05)
+        assert len(actual) == 10
+        queue.close()
+        for client in clients:
+            client.close()
+
+    serve("asyncio", use)
+
+
+def test_without_file_descriptors_connections_wait_in_the_queue() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        with socket.create_connection(listener.getsockname()):
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with open(os.devnull) as lowest:  # noqa: PTH123
+                resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno(), hard))
+                try:
+                    assert lifecycle.accept_all(listener) == []
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            [accepted] = lifecycle.accept_all(listener)
+            accepted.close()
 
 
 def _has_ended(client: socket.socket) -> bool:
