@@ -29,6 +29,8 @@ MAX_HEAD = 2**16
 # Heads up to so many bytes are kept as they were read, the latest so many of them.
 SHORT = 1024
 KEPT = 256
+# How much of a head is parsed again with each part that comes of it.
+OPENING = 64
 # Bytes of the line before a chunk, and of the trailers after the last one. Nothing here uses what
 # they may hold.
 MAX_LINE = 2**10
@@ -36,6 +38,7 @@ MAX_TRAILERS = 2**13
 # Chunks of one step: others have their turn after some milliseconds.
 CHUNKS_A_STEP = 2**10
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+SIZE_PART = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?)?")
 TRAILER = re.compile(rb"(?:[!#-'*+.^-z|~\-0-9A-Z]+:[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 BARE_LF = re.compile(rb"(?<!\r)\n")
 # Headers that may come more than once, as one list.
@@ -198,12 +201,18 @@ def check_part(part: bytes | bytearray, start: int) -> None:
     Raises
     ------
     Malformed
-        It is too long, or has a line that ends in a bare LF: its end would never be seen.
+        It is too long, begins as no HTTP does, or has a line that ends in a bare LF: its end would
+        never be seen.
     """
     if len(part) > MAX_HEAD:
         raise make_too_long()
     if BARE_LF.search(part, start):
         raise Malformed
+    if start < OPENING:  # later it would be read again and again, for who sends byte by byte
+        try:
+            httptools.HttpRequestParser(Head()).feed_data(bytes(part))
+        except httptools.HttpParserError:
+            raise Malformed from None
 
 
 def make_too_long() -> Malformed:
@@ -316,7 +325,7 @@ class ChunkedBody:
             most, line = MAX_LINE, SIZE_LINE
         end = data.find(b"\n", start, start + most) + 1
         if not end:
-            if len(data) - start >= most:
+            if len(data) - start >= most or not (self._is_last or SIZE_PART.fullmatch(data, start)):
                 raise Malformed
             return 0
         match = line.fullmatch(data, start, end)
