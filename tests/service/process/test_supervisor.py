@@ -9,159 +9,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
-from filelock import FileLock
 
 from service.process.lifecycle import LINGER_SECONDS
 from tests.conftest import ROOT, Project, copy
 from tests.load import EARLY, REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
-from tests.serving import WAIT, ready
-
-
-@dataclass(frozen=True)
-class Served:
-    """`bentoml serve` as a process with its port and its output."""
-
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
-
-    def predict(self) -> httpx.Response:
-        return httpx.post(f"http://127.0.0.1:{self.port}/predict", json=ROWS, timeout=60)
-
-    def drains(self) -> bool:
-        return self.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE
-
-    def program(self) -> dict[str, Any]:
-        """What `bentoml serve` becomes, as Popen takes it, once it has."""
-        seen = psutil.Process(self.process.pid)
-        wait_until(lambda: "service.process.supervisor" in seen.cmdline())
-        return {"args": seen.cmdline(), "cwd": seen.cwd(), "env": seen.environ()}
-
-    def workers(self) -> list[Any]:
-        actual = []
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.Error):  # it has ended
-                if "_bentoml_impl.worker.service" in child.cmdline():
-                    actual.append(child)
-        return actual
-
-    def wait_ready(self, workers: int = 1) -> None:
-        """Wait until so many workers are ready, and the service answers."""
-        if not ready(self.port, WAIT):
-            pytest.fail(f"not ready:\n{self.log.read_text()}")
-        wait_until(lambda: len(list(self.log.parent.glob("cairn-*/ready-*"))) == workers)
-
-    def kill(self, worker: Any) -> float:
-        """Kill a worker; returns a moment after which it takes nothing any more."""
-        worker.kill()
-        worker.wait(WAIT)
-        return time.monotonic()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(WAIT)
-
-
-@contextmanager
-def starting(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
-    """Start `bentoml serve`; when the block ends, nothing of it is left."""
-    number = int(port or free_ports(1))
-    with TemporaryDirectory() as folder:
-        command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(number)]
-        env = {**project.env, "TMPDIR": folder, **env}
-        with run(number, Path(folder, "serve.log"), args=command, cwd=project.root, env=env) as it:
-            yield it
-
-
-@contextmanager
-def run(port: int, log: Path, **program: Any) -> Iterator[Served]:
-    """Start a program that serves; when the block ends, nothing of it is left."""
-    with log.open("w") as file:
-        process = subprocess.Popen(**program, stdout=file, stderr=file, text=True)
-    seen = Served(process, port, log)
-    try:
-        yield seen
-    finally:
-        family = seen.workers() if process.poll() is None else []
-        process.kill()
-        process.wait()
-        for one in family:
-            one.kill()
-
-
-@contextmanager
-def serving(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
-    with starting(project, *arguments, port=port, **env) as served:
-        served.wait_ready(int(env.get("WORKERS", "1")))
-        yield served
+from tests.serving import WAIT
+from tests.supervised import (
+    Served,
+    beginning,
+    find_program,
+    moved,
+    serving,
+    starting,
+    supervising,
+)
 
 
 @pytest.fixture
 def program(project: Project) -> dict[str, Any]:
-    """What `bentoml serve` of the project becomes: seen once, by whichever process needs it first.
-
-    BentoML's command, which loads all that a worker does, is half of a start.
-    """
-    kept = project.root.parent / "program.json"
-    with FileLock(f"{kept}.lock"):
-        if not kept.exists():
-            with starting(project) as served:
-                kept.write_text(json.dumps(served.program()))
-    actual: dict[str, Any] = json.loads(kept.read_text())
-    return actual
-
-
-def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> dict[str, Any]:
-    """The program with another port and folder, and with other settings."""
-    address = program["args"].index("service.process.supervisor") + 1  # host, port, workers
-    args = [*program["args"]]
-    args[address + 1 : address + 3] = str(port), env.get("WORKERS", "1")
-    return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
-
-
-def moved(program: dict[str, Any], project: Project, copied: Project) -> dict[str, Any]:
-    """The program of a project as that of its copy."""
-    text = json.dumps(program)
-    for before, after in (
-        (str(project.root), str(copied.root)),
-        (project.env["HOME"], copied.env["HOME"]),
-    ):
-        assert before in text
-        text = text.replace(before, after)
-    actual: dict[str, Any] = json.loads(text)
-    return actual
-
-
-@contextmanager
-def beginning(program: dict[str, Any], **env: str) -> Iterator[Served]:
-    """Start what `bentoml serve` becomes with these settings; when the block ends, it is gone."""
-    port = free_ports(1)
-    with TemporaryDirectory() as folder:
-        own = elsewhere(program, port, Path(folder), **env)
-        with run(port, Path(folder, "serve.log"), **own) as served:
-            yield served
-
-
-@contextmanager
-def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
-    with beginning(program, **env) as served:
-        served.wait_ready(int(env.get("WORKERS", "1")))
-        yield served
+    return find_program(project)
 
 
 @contextmanager
@@ -226,7 +101,7 @@ def test_what_waits_while_the_only_worker_is_replaced_is_answered(program: dict[
         # The next one is waited for some seconds only, so it has begun its last steps here.
         wait_until(lambda: any("uvloop" in libraries(one) for one in served.workers()))
         assert served.end() == 0
-    assert [error for error, begun in load.lost if begun > gone] == []
+    assert [loss for loss in load.lost if loss.begun > gone] == []
 
 
 def libraries(worker: Any) -> str:
@@ -347,8 +222,8 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
         # One connection has one request at a time, and what came later is another worker's.
         assert len(load.lost) <= load.connections
         kinds = {"ConnectionResetError", "IncompleteReadError", EARLY}
-        assert {kind for kind, _ in load.lost} <= kinds
-        assert all(begun < gone for _, begun in load.lost)
+        assert {loss.kind for loss in load.lost} <= kinds
+        assert all(loss.begun < gone for loss in load.lost)
         assert load.statuses == {HTTPStatus.OK}
         assert served.end() == 0
 
@@ -430,31 +305,6 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
         text = served.log.read_text()
         assert text.endswith("Address already in use; choose another\n")
         assert "Traceback" not in text
-
-
-@pytest.mark.long
-@pytest.mark.slow
-def test_fifty_restarts_under_load_lose_nothing(program: dict[str, Any], tmp_path: Path) -> None:
-    """Two at a time."""
-    programs = {}
-    for port in (free_ports(1), free_ports(1)):
-        (tmp_path / str(port)).mkdir()
-        programs[port] = elsewhere(program, port, tmp_path / str(port), DRAIN_SECONDS="1")
-
-    def restarted(port: int) -> Load:
-        with Load(port) as load:
-            for _ in range(25):
-                with run(port, tmp_path / str(port) / "log", **programs[port]) as again:
-                    again.wait_ready()
-                    load.wait_for(200)
-                    assert again.end() == 0
-        return load
-
-    with ThreadPoolExecutor(2) as pool:
-        loads = list(pool.map(restarted, programs))
-    assert [load.lost for load in loads] == [[], []]
-    assert [load.statuses for load in loads] == [{HTTPStatus.OK}] * 2
-    assert min(load.answered for load in loads) >= 25 * 200
 
 
 @pytest.mark.slow
