@@ -994,12 +994,21 @@ function part(title, ...content) {
   return h("details", {}, h("summary", {}, h("h3", {}, title)), h("div", { class: "inner" }, content));
 }
 
-$("card").addEventListener("click", async () => {
-  const response = await ask("model/card");
+/** Download a file of the service, with the key, which an address cannot have. */
+async function download(path, ending) {
+  const response = await ask(path);
   if (!response.ok) return trouble(sentence((await error(response)).error));
   const url = URL.createObjectURL(await response.blob());
-  h("a", { href: url, download: `${model.model_version.replace(":", "-")}.md` }).click();
+  h("a", { href: url, download: `${model.model_version.replace(":", "-")}.${ending}` }).click();
   URL.revokeObjectURL(url);
+}
+
+$("card").addEventListener("click", () => download("model/card", "md"));
+
+$("document").addEventListener("click", (event) => {
+  if (!model || !key()) return;
+  event.preventDefault();
+  download("docs.json", "json");
 });
 
 // The beginning

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from service.process.run_folder import allocate
+
 FILE = "heartbeats"  # in the folder of the run
 FIELDS = 2  # of a worker: how long it may hang, and the moment; float64 each
 
@@ -78,8 +80,7 @@ def open_heartbeats(workers: int, folder: Path | None) -> Heartbeats:
         return Heartbeats(bytearray(size))
     file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # A file that is only as long, but has no room yet, would end whoever writes to it later.
-        os.posix_fallocate(file, 0, size)
+        allocate(file, size)
         return Heartbeats(mmap.mmap(file, size))
     finally:
         os.close(file)

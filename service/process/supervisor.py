@@ -272,7 +272,11 @@ def run(plan: Service) -> None:
         print_error(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
         sys.exit(1)
     try:
-        supervisor = Supervisor(plan, folder, os.environ)
+        try:
+            supervisor = Supervisor(plan, folder, os.environ)
+        except OSError as error:
+            print_error(f"no room in {folder}: {error}; free some, or set TMPDIR to another folder")
+            sys.exit(1)
         supervisor.run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -32,6 +32,7 @@ from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
+from service.process.run_folder import allocate
 
 Counts = NDArray[np.float64]
 
@@ -144,18 +145,6 @@ def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
             f"{error.strerror}; free some space there, or set TMPDIR to another folder"
         ) from None
     return np.frombuffer(shared, np.float64).reshape(workers, layout.size)
-
-
-def allocate(file: int, size: int) -> None:
-    """Have the disk keep room for all of a file; raise an OSError where it has none.
-
-    Where a mapped page finds none later, on a disk that others filled, the kernel ends the process
-    (SIGBUS). What the file has already stays as it is.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:  # macOS
-        os.ftruncate(file, size)
 
 
 class Metrics:

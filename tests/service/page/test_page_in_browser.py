@@ -266,6 +266,13 @@ def test_it_asks_for_a_key_and_uses_it(chromium: Browser, locked: httpx.Client) 
     assert KEY not in chromium.ask("document.documentElement.outerHTML")
     assert chromium.ask("localStorage.length + document.cookie.length") == 0
     silent(chromium, address(locked))
+    chromium.ask(
+        "window.blobs = []; const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { blobs.push(blob); return make(blob); }; 0"
+    )
+    chromium.click("#document")  # an address has no key
+    chromium.until("blobs.length === 1")
+    assert chromium.ask("blobs[0].text()").startswith('{"openapi":')
     open_page(chromium, locked)  # it is kept as long as the tab is
     chromium.click("#forget")
     chromium.until("document.querySelector('#lock')?.hidden === false")

@@ -478,6 +478,24 @@ def test_workers_are_told_how_long_to_drain(tmp_path: Path, number: int, expecte
     assert (tmp_path / "stopping").read_text() == repr(expected)
 
 
+def test_a_disk_without_room_for_its_files_is_one_line(tmp_path: Path) -> None:
+    """A limit on the length of files stands for the end of the disk, and needs no right."""
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", sys.executable]
+    service = ["127.0.0.1", str(free_ports(1)), "200", str(tmp_path), "-c", "pass"]
+    done = subprocess.run(
+        [*limited, "-m", "service.process.supervisor", *service],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: no room in {tmp_path}/cairn-")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "most"),
     [("PORT", "http", 65535), ("PORT", "0", 65535), ("WORKERS", "-1", 256)],
