@@ -42,7 +42,9 @@ SIZE_PART = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r
 TRAILER = re.compile(rb"(?:[!#-'*+.^-z|~\-0-9A-Z]+:[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 BARE_LF = re.compile(rb"(?<!\r)\n")
 # Headers that may come more than once, as one list.
-LISTS = {b"connection", b"x-forwarded-for"}
+LISTS = {b"connection", b"transfer-encoding", b"x-forwarded-for"}
+# How a first line ends; httptools takes RTSP and other versions of HTTP, too.
+VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
 NO_HTTP = (
     "the request is not HTTP/1.1, or its headers are too long; check the request line and the "
     "headers"
@@ -136,6 +138,9 @@ def parse_head(data: bytes) -> Head:
 
 
 def _parse(data: bytes) -> Head:
+    line = data[: data.find(b"\r\n")]
+    if not line.endswith(VERSIONS):
+        raise Malformed
     head = Head()
     parser = httptools.HttpRequestParser(head)
     try:
@@ -144,11 +149,8 @@ def _parse(data: bytes) -> Head:
         pass  # the offer is ignored, and the body read as the head says
     except httptools.HttpParserError:
         raise Malformed from None
-    version = parser.get_http_version()
-    if version not in {"1.1", "1.0"}:
-        raise Malformed(f"HTTP/{version} is not supported; send HTTP/1.1", status=505)
     head.method = parser.get_method().decode()
-    head.is_http_1_0 = version == "1.0"
+    head.is_http_1_0 = line.endswith(VERSIONS[1])
     head.length = _read_length(head)
     if head.method == "CONNECT":
         raise Malformed("CONNECT is for proxies, and this is none")
@@ -252,12 +254,18 @@ class Body(Protocol):
     def is_complete(self) -> bool:
         """Whether all of it is there."""
 
+    @property
+    def framing(self) -> int:
+        """Bytes that came beside it."""
+
     def feed(self, data: bytes | bytearray) -> int:
         """Take in what is there, and return how many of the bytes are used up."""
 
 
 class SizedBody:
     """A body of a length that the head names."""
+
+    framing = 0
 
     def __init__(self, length: int) -> None:
         self.content = bytearray()
@@ -281,6 +289,7 @@ class ChunkedBody:
     def __init__(self) -> None:
         self.content = bytearray()
         self.is_complete = False
+        self.framing = 0
         self._left = 0  # bytes of the chunk, then of the line break after it
         self._is_last = False
         self._trailers = 0
@@ -293,12 +302,13 @@ class ChunkedBody:
         Malformed
             Where it is not chunked as the standard says, or its lines are too long.
         """
-        used = 0
+        used, before = 0, len(self.content)
         for _ in range(CHUNKS_A_STEP):
             step = self._take_chunk(data, used) if self._left else self._take_line(data, used)
             used += step
             if not step or self.is_complete:
                 break
+        self.framing += used - (len(self.content) - before)
         return used
 
     def _take_chunk(self, data: bytes | bytearray, start: int) -> int:

@@ -415,7 +415,9 @@ class Connection(asyncio.Protocol):
         if body is None or request is None:
             return 0
         used = body.feed(data)
-        if len(body.content) > self.pool.limits.body:
+        most = self.pool.limits.body
+        # Chunks of a few bytes would take more time than the model.
+        if len(body.content) > most or body.framing > MAX_HEAD + most // 8:
             self._refuse(request, refuse_length(self.pool.limits.body))
             return len(data)
         if body.is_complete:

@@ -39,7 +39,7 @@ _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73  # Linux's, which Python does not name
 LINGER_SECONDS = 1.0  # for the next request of a connection, once nobody can connect any more
 LINGER_CHECK_SECONDS = 0.05
 START_CHECK_SECONDS = 0.01
-MAX_ACCEPT = 4096  # more than any queue holds
+MAX_ACCEPT = 64  # connections of one turn of the loop: some milliseconds
 TCP_INFO_UNACKED = 24  # where Linux has the length of a listening socket's queue in TCP_INFO
 # No more connections can be had just now.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -155,7 +155,7 @@ def configure(server: Server, settings: Settings, application: Application) -> S
 
 
 async def open_queue(site: Site) -> None:
-    """Accept all that waits whenever something does, once uvicorn listens."""
+    """Accept what waits whenever something does, once uvicorn listens."""
     while not site.server.started:  # noqa: ASYNC110, uvicorn sets no event
         await asyncio.sleep(START_CHECK_SECONDS)
     site.queue.open()
@@ -200,7 +200,10 @@ class Queue:
         """Accept what waits, or this process's part of it."""
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            for connection in accept_all(listener, self._count_due(listener)):
+            connections = accept_all(listener, self._count_due(listener))
+            if len(connections) == MAX_ACCEPT:  # those who are served have their turn first
+                loop.call_soon(self.accept)
+            for connection in connections:
                 task = loop.create_task(serve(self._site, connection))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -314,7 +317,7 @@ async def serve(site: Site, connection: socket.socket) -> None:
         await loop.connect_accepted_socket(site.pool.connect_accepted, connection, ssl=ssl)
 
 
-def accept_all(listener: socket.socket, most: int = MAX_ACCEPT) -> list[socket.socket]:
+def accept_all(listener: socket.socket, most: int = 2**16) -> list[socket.socket]:
     """Accept the connections that wait in the queue of a listening socket, up to so many."""
     accepted: list[socket.socket] = []
     while len(accepted) < most:

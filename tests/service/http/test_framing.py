@@ -86,17 +86,25 @@ def test_a_connection_is_kept_as_the_version_and_the_client_say(
         b"POST /a HTTP/1.1\n" + HOST + b"\r\n",
         b"POST /a b HTTP/1.1\r\n" + HOST + b"\r\n",
         b"post /a HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/0.9\r\n" + HOST + b"\r\n",
+        b"GET / RTSP/1.0\r\n" + HOST + b"\r\n",
+        b"SOURCE / ICE/1.0\r\n" + HOST + b"\r\n",
     ],
 )
 def test_what_may_be_read_in_two_ways_is_400(head: bytes) -> None:
     problem = refuse(head)
-    assert (problem.status, problem.reason) in {(400, "syntax"), (505, "syntax")}
+    assert (problem.status, problem.reason) in {(400, "syntax"), (501, "syntax")}
 
 
 @pytest.mark.parametrize(
     ("head", "status", "text"),
     [
-        (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505, "HTTP/2.0 is not supported"),
+        (
+            LINE + HOST + b"transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n",
+            501,
+            "'identity,chunked'",
+        ),
         (LINE + HOST + b"transfer-encoding: gzip, chunked\r\n\r\n", 501, "'gzip, chunked'"),
         (LINE + HOST + HOST + b"\r\n", 400, "2 Host headers"),
     ],
