@@ -41,7 +41,7 @@ SOME = 16
 PAYS = 0.75
 RUNS = 5
 # Of all bodies that wait for the thread: with what is made of one, within 512 MiB.
-LONG_BYTES = 40 * 2**20
+LONG_BYTES = 80 * 2**20
 # Seconds after which a thread that runs Python lets another go on; by default it is 5 ms, by which
 # each step of the event loop would be late while a long body is read.
 SWITCH_SECONDS = 0.0005
