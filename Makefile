@@ -18,6 +18,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
+export ORT_DISABLE_TELEMETRY := 1
 STORE := python deploy/local/store.py
 INSTALL := python deploy/install.py
 # So that the project is importable from any folder; it builds from what the lock has.

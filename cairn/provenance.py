@@ -64,6 +64,9 @@ FILES = (
     *(PLOTS / f"{name}.png" for name in PICTURES),
 )
 
+# Digits of the SHA-256 in a tag.
+HEX = 12
+
 StageHashes = Mapping[str, Mapping[str, str]]  # deps and outs: path → MD5
 
 
@@ -80,6 +83,24 @@ class ModelFiles(NamedTuple):
 
     tagged: tuple[Path, ...] = SERVING_FILES
     all: tuple[Path, ...] = FILES
+
+
+class Coverage(NamedTuple):
+    """What of a model in the store its hashes vouch for.
+
+    The rest of the metadata, such as params, scores and the commit, is what the store says.
+
+    Attributes
+    ----------
+    by_tag
+        Names of the files that the tag is made from, and that were checked.
+    other_files_match
+        Whether card, scores and plots are those that were registered, by `files_sha256` in the
+        metadata; None: older code registered the model, without that hash.
+    """
+
+    by_tag: tuple[str, ...]
+    other_files_match: bool | None
 
 
 @dataclass(frozen=True)
@@ -155,10 +176,32 @@ def hash_tree(root: Path, files: Iterable[Path]) -> str:
 
 
 def _hash_files(paths: Mapping[str, Path]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(paths):
-        total.update(f"{hash_file(paths[name], 'sha256')}  {name}\n".encode())
-    return total.hexdigest()
+    return _join_hashes({name: hash_file(path, "sha256") for name, path in paths.items()})
+
+
+def _join_hashes(hashes: Mapping[str, str]) -> str:
+    """Return the SHA-256, in hex, over files' names and their own."""
+    lines = (f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class _EntryHashes(NamedTuple):
+    """The hashes of an entry's folder: of what serves predictions, and of all files there are."""
+
+    serving: str
+    every: str
+
+
+def _hash_present(folder: Path) -> _EntryHashes:
+    """Hash an entry's folder, each file once; raise a CairnError where it cannot serve."""
+    names = {entry_name(path): path in SERVING_FILES for path in FILES}
+    hashes = {
+        name: hash_file(folder / name, "sha256")
+        for name, is_serving in names.items()
+        if is_serving or (folder / name).is_file()
+    }
+    serving = {name: digest for name, digest in hashes.items() if names[name]}
+    return _EntryHashes(_join_hashes(serving), _join_hashes(hashes))
 
 
 def is_model(folder: Path, expected: str) -> bool:
@@ -166,10 +209,55 @@ def is_model(folder: Path, expected: str) -> bool:
 
     Older code hashed every file of the model.
     """
-    every = [path for path in FILES if (folder / entry_name(path)).is_file()]
-    if not set(SERVING_FILES) <= set(every):
+    if not all((folder / entry_name(path)).is_file() for path in SERVING_FILES):
         return False
-    return expected in {hash_entry(folder, SERVING_FILES), hash_entry(folder, every)}
+    return expected in _hash_present(folder)
+
+
+def check_entry(folder: Path, tag: str, chain: Mapping[str, Any]) -> Coverage:
+    """Check that an entry's folder holds the model that its tag names.
+
+    Parameters
+    ----------
+    tag
+        NAME:<12 hex of the SHA-256 of what serves predictions>.
+    chain
+        Where the model comes from, as the metadata of its entry say.
+
+    Raises
+    ------
+    CairnError
+        Where the tag, the SHA-256 in the metadata and the content disagree: which file was
+        changed, as far as dvc.lock's MD5s in the metadata tell, what is there and what should be.
+    """
+    expected = str(chain.get("sha256", ""))
+    if tag.partition(":")[2] != expected[:HEX]:
+        raise CairnError(
+            f"{tag} is no tag of the model in {folder}, whose SHA-256 is {expected or 'unknown'}: "
+            "a tag ends with the first 12 digits"
+        )
+    names = [entry_name(path) for path in SERVING_FILES]
+    for name in names:
+        if not (folder / name).is_file():
+            raise CairnError(f"{tag} is damaged: {folder / name} is missing")
+    actual = _hash_present(folder)
+    if expected not in actual:
+        changed = " and ".join(_list_changed(folder, names, chain) or names)
+        raise CairnError(
+            f"{tag} is damaged: {changed} in {folder} changed since it was registered; SHA-256 of "
+            f"{' and '.join(names)}: {actual.serving}, expected: {expected}"
+        )
+    others = chain.get("files_sha256")
+    return Coverage(tuple(names), actual.every == others if others else None)
+
+
+def _list_changed(folder: Path, names: Iterable[str], chain: Mapping[str, Any]) -> list[str]:
+    """Return the files that have another MD5 than dvc.lock had, by the metadata of their entry."""
+    stages: Mapping[str, StageHashes] = chain.get("dvc", {})
+    outs = {
+        Path(path).name: md5 for stage in stages.values() for path, md5 in stage["outs"].items()
+    }
+    return [name for name in names if hash_file(folder / name, "md5") != outs.get(name)]
 
 
 def entry_name(path: Path) -> str:

@@ -12,8 +12,8 @@ import uuid
 from typing import Any
 
 import bentoml
-import orjson
 
+from cairn import onnx_runtime
 from cairn.errors import CairnError
 from service.bento import compat
 from service.bento.client import make_client_schema
@@ -38,6 +38,7 @@ DECLARED = load_or_default()
     traffic={"timeout": DECLARED.timeout_seconds},
     envs=[
         {"name": "BENTOML_DO_NOT_TRACK", "value": "true"},
+        {"name": onnx_runtime.OFF, "value": "1"},
         # NumPy's, which the service hardly asks anything of.
         {"name": "OPENBLAS_NUM_THREADS", "value": str(DECLARED.threads)},
         {"name": "OMP_NUM_THREADS", "value": str(DECLARED.threads)},
@@ -52,6 +53,7 @@ class Cairn:
     def __init__(self) -> None:
         # In a worker every line is the log's from the first; elsewhere logging is the caller's.
         self.log = start_log(load_or_default()) if run_folder.find_folder() else None
+        run_folder.use_for_temporary_files()
         self.settings = check_settings()
         try:
             served = choose_model(self.settings, lambda: self.model)
@@ -67,25 +69,29 @@ class Cairn:
     def supervise() -> None:
         """Take over from BentoML, in the parent process, before it starts its workers."""
         load_settings()
+        compat.stop_tracking()
         compat.replace_arbiter(lambda launch: compat.execute(supervisor.PROGRAM, launch))
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Start to answer requests, in each worker, once the model has answered."""
-        self.worker = routes.build_worker(
-            self.predictor,
-            self.settings,
-            lifecycle.find_lifecycle(),
-            self.log or start_log(self.settings),
-            schema=make_client_schema(service.schema()),
-            index=(bentoml.server_context.worker_index or 1) - 1,
-            folder=run_folder.find_folder(),
-        )
+        log = self.log or start_log(self.settings)
+        try:
+            self.worker = routes.build_worker(
+                self.predictor,
+                self.settings,
+                lifecycle.find_lifecycle(),
+                log,
+                schema=make_client_schema(service.schema()),
+                index=(bentoml.server_context.worker_index or 1) - 1,
+                folder=run_folder.find_folder(),
+            )
+        except CairnError as error:
+            logger.error("the worker cannot start: %s", error)  # noqa: TRY400, the user can mend it
+            raise
         self.worker.start()
-        # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.find_lifecycle().start(
-            self.settings, lambda app: front.Front(app, lambda: self.worker)
-        )
+        # Past all of BentoML's own middlewares, which take longer than the model.
+        lifecycle.find_lifecycle().start(self.settings, front.Front(None, lambda: self.worker))
         self.worker.log_event("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -110,8 +116,7 @@ class Cairn:
         `service.bento.client`.
         """
         body = {"features": features} if records is None else {"records": records}
-        answer = self.predictor.predict(body, uuid.uuid4().hex)
-        return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
+        return self.predictor.predict(body, uuid.uuid4().hex)
 
 
 def check_settings() -> Settings:

@@ -55,6 +55,18 @@ def started(
         end(process)
 
 
+def wait_for_line(process: Process, log: Path, text: str) -> None:
+    """Wait until a process has logged a text; fail with all that it logged where it does not."""
+
+    def is_over() -> bool:
+        return text in log.read_text() or process.poll() is not None
+
+    with suppress(AssertionError):
+        wait_until(is_over)
+    content = log.read_text()
+    assert text in content, f"exit code {process.poll()}, no {text!r} in:\n{content}"
+
+
 def end(process: Process) -> None:
     """End a process that we started, and those that it did."""
     children = workers_of(process)

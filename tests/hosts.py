@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from tests import tools
+
+NAMES = Path("/etc/netns")  # where `ip netns exec` looks for a host's own files of /etc
 
 
 class Host(NamedTuple):
@@ -42,6 +47,7 @@ def network(names: Sequence[str]) -> Iterator[dict[str, Host]]:
             _ip(f"-n {host} address add {address}/24 dev eth0")
             for link in ("lo", "eth0"):
                 _ip(f"-n {host} link set {link} up")
+            _name(host, address, stack)
             found[name] = Host(address, ("ip", "netns", "exec", host))
         yield found
 
@@ -53,6 +59,19 @@ def _namespace(name: str, stack: ExitStack) -> str:
         tools.missing(f"no right to make network namespaces ({done.stderr.strip()}); be root")
     stack.callback(_ip, f"netns delete {name}")
     return name
+
+
+def _name(host: str, address: str, stack: ExitStack) -> None:
+    """Have a host know its own name, and ask nobody for others.
+
+    This machine's name server is out of its reach: each look-up of the host's own name would last
+    as long as the resolver has patience, which has kept a Dask worker from its scheduler.
+    """
+    folder = NAMES / host
+    folder.mkdir(parents=True)
+    stack.callback(shutil.rmtree, folder)
+    (folder / "hosts").write_text(f"127.0.0.1 localhost\n{address} {socket.gethostname()}\n")
+    (folder / "resolv.conf").write_text("# no name server\n")
 
 
 def _ip(arguments: str) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from tests import small
 from tests.conftest import Project, clone
-from tests.dask_processes import Process, environment, spawned, started, workers_of
+from tests.dask_processes import Process, environment, spawned, started, wait_for_line, workers_of
 from tests.hosts import listening, network
 from tests.pages import PAGES
 from tests.ports import free_ports, listens, wait_until
@@ -249,7 +249,8 @@ def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_it
         )
         # A busy machine takes its time: the scheduler would give all the work to the other one.
         logs = [tmp_path / name / "log" for name in ("one", "two")]
-        wait_until(lambda: all("Registered to:" in log.read_text() for log in logs))
+        for nanny, log in zip(nannies, logs, strict=True):
+            wait_for_line(nanny, log, "Registered to:")
         text = ""
         killed: list[Any] = []
         with subprocess.Popen(
@@ -269,5 +270,5 @@ def test_hosts_of_their_own_search_and_train_lightgbm_by_tls_though_one_loses_it
                         each.kill()
         assert stage.returncode == 0, text
         assert len(killed) == 1, text
-        wait_until(lambda: "Restarting worker" in logs[0].read_text())
+        wait_for_line(nannies[0], logs[0], "Restarting worker")
     assert "train: ONNX agrees on 40 test rows" in text

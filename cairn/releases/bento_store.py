@@ -20,9 +20,8 @@ from filelock import FileLock
 from cairn import console, provenance
 from cairn.console import say
 from cairn.paths import RAW, model_store
-from cairn.provenance import ModelFiles, Provenance, entry_name
+from cairn.provenance import HEX, ModelFiles, Provenance, entry_name
 
-HEX = 12
 JSON = ("metrics", "params")  # of the chain, in BentoML's metadata
 DESCRIPTION = "model.yaml"  # BentoML's own file in an entry
 TODAY = ModelFiles()

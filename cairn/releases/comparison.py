@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sklearn
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from cairn import inference, parquet
+from cairn import onnx_runtime as ort
 from cairn.contract import Column, Contract, read_contract
 from cairn.errors import CairnError
 from cairn.evaluation import metrics, sampling

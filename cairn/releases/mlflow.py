@@ -42,6 +42,7 @@ SILENCE = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "ORT_DISABLE_TELEMETRY": "1",  # MLflow imports ONNX Runtime by itself
 }
 # MLflow's limits of a key and a value, in characters, and of one request, in entries.
 MAX_KEY, MAX_VALUE, MAX_BATCH = 250, 6000, 100

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.process import streams
 from service.versions import check_version
 
 LOWEST, BELOW = (1, 4, 39), (1, 5)
@@ -81,13 +82,24 @@ def replace_arbiter(become: Callable[[Launch], Any]) -> None:
         def start(self, **_: Any) -> None:
             """Hand over."""
             self.exit_stack.close()
-            sys.stdout.flush()
+            streams.flush()
             become(read_launch(self._watcher, self._socket))
 
     def make_arbiter(*watchers: Any, **options: Any) -> Any:
         return (original if options.get("plugins") else Arbiter)(*watchers, **options)
 
     circus.Arbiter = make_arbiter  # type: ignore[assignment, misc]
+
+
+def stop_tracking() -> None:
+    """Have BentoML report nothing to its maker, where its command line was not told so before.
+
+    The command has by now looked at the variable, and keeps what it saw.
+    """
+    from bentoml._internal.utils.analytics import usage_stats  # noqa: PLC0415 - heavy, as above
+
+    os.environ[usage_stats.BENTOML_DO_NOT_TRACK] = "True"
+    usage_stats.do_not_track.cache_clear()
 
 
 def read_launch(watcher: Any, listener: Any) -> Launch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +18,11 @@ from cairn.paths import model_store
 from service.process.settings import Settings, load_settings
 
 NAME = "cairn"  # of our Bentos
+REGISTER = "delete it (`bentoml models delete {tag}`) and run `make register` at its commit"
 JSON = ("metrics", "params")  # as text in the metadata; metrics once were not
 BENTO = Path(__file__).resolve().parents[3] / "bento.yaml"
+
+logger = logging.getLogger(NAME)
 
 
 class ServedModel(NamedTuple):
@@ -36,7 +40,7 @@ class ServedModel(NamedTuple):
 
     folder: Path
     tag: str
-    parse_chain: dict[str, Any]
+    chain: dict[str, Any]
 
 
 def main() -> None:
@@ -83,16 +87,52 @@ def choose_model(settings: Settings, resolve: Callable[[], bentoml.Model]) -> Se
         the file that MODEL_SHA256 says, or the content that MLflow says.
     """
     if settings.model_uri and settings.mlflow_tracking_uri and settings.is_of_mlflow:
-        return read_model(find_mlflow_entry(settings.model_uri, settings.mlflow_tracking_uri))
+        entry = find_mlflow_entry(settings.model_uri, settings.mlflow_tracking_uri)
+        return check_model(read_model(entry), "MODEL_URI", REGISTER)
     if settings.model_uri and settings.model_sha256:
         # Only for those who ask for it.
         from service.bento import fetch  # noqa: PLC0415
 
-        return read_model(fetch.fetch_model(settings.model_uri, settings.model_sha256))
+        folder = fetch.fetch_model(settings.model_uri, settings.model_sha256)
+        return check_model(read_model(folder), "MODEL_URI", "export it again: `make export`")
     if settings.model_tag:
-        return read_model(find_entry(settings.model_tag))
+        served = read_model(find_entry(settings.model_tag))
+        if served.tag != settings.model_tag:
+            hint = REGISTER.format(tag=settings.model_tag)
+            raise CairnError(f"MODEL_TAG: {served.folder} holds {served.tag}; {hint}")
+        return check_model(served, "MODEL_TAG", REGISTER)
     model = resolve()
-    return ServedModel(Path(model.path), str(model.tag), parse_chain(model.info.metadata))
+    served = ServedModel(Path(model.path), str(model.tag), parse_chain(model.info.metadata))
+    hint = "build the Bento and its image again: `make image`" if BENTO.is_file() else REGISTER
+    return check_model(served, "the packed model", hint)
+
+
+def check_model(served: ServedModel, source: str, hint: str) -> ServedModel:
+    """Check that the files of a model are those that its tag names; add to its chain which.
+
+    Parameters
+    ----------
+    source, hint
+        What asked for the model, and what brings it back, with `{tag}` in it, for errors.
+
+    Raises
+    ------
+    CairnError
+        Where they are not: its answers would bear the name of another model.
+    """
+    # Not for those who only ask for a tag.
+    from cairn import provenance  # noqa: PLC0415
+
+    hint = hint.format(tag=served.tag)
+    try:
+        coverage = provenance.check_entry(served.folder, served.tag, served.chain)
+    except CairnError as error:
+        raise CairnError(f"{source}: {error}; {hint}") from None
+    if coverage.other_files_match is False:
+        logger.warning(
+            "%s: its card, scores or plots changed since it was registered; %s", served.tag, hint
+        )
+    return served._replace(chain={**served.chain, "coverage": coverage._asdict()})
 
 
 def find_mlflow_entry(uri: str, server: str) -> Path:

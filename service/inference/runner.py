@@ -17,9 +17,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cairn import onnx_runtime as ort
 from cairn.inference import Predictions
 
 Features = NDArray[np.float32]

@@ -1,4 +1,7 @@
-"""The folder of a run: the supervisor and its workers leave small files for each other there.
+"""The folder of a run: the supervisor and its workers leave notes for each other there.
+
+A note is a symbolic link, and its text is what the link names. It needs no room for data, so it can
+be left on a disk that is full, and it is there as a whole or not at all.
 
 Standard library only, so that the supervisor stays small.
 """
@@ -6,11 +9,14 @@ Standard library only, so that the supervisor stays small.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 RUN = "CAIRN_RUN"  # the variable in which the workers are given the folder
-SUPERVISOR = "supervisor"  # file: the supervisor's process id
-STOPPING = "stopping"  # file there once all workers are to end: how many seconds they may drain
+SUPERVISOR = "supervisor"  # note: the supervisor's process id
+STOPPING = "stopping"  # note, there once all workers are to end: how many seconds they may drain
+
+MARK = "="  # a link names something
 
 
 def find_folder() -> Path | None:
@@ -18,8 +24,32 @@ def find_folder() -> Path | None:
     return Path(os.environ[RUN]) if RUN in os.environ else None
 
 
+def use_for_temporary_files() -> None:
+    """Have this process make its temporary files in the folder of this run, if there is one.
+
+    The folder goes with the run, even where a worker was killed. Besides, Python would look for a
+    place by writing to each, and find none where the only one is full: BentoML makes an empty
+    folder in each worker.
+    """
+    if folder := find_folder():
+        tempfile.tempdir = str(folder)
+
+
+def write_note(path: Path, text: str) -> None:
+    """Leave a note, or replace it in one step."""
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    part.unlink(missing_ok=True)
+    part.symlink_to(f"{MARK}{text}")
+    part.replace(path)
+
+
+def read_note(path: Path) -> str:
+    """Return the text of a note; raise an OSError where there is none."""
+    return str(path.readlink()).removeprefix(MARK)
+
+
 def locate_ready_file(path: Path, process: int) -> Path:
-    """Return the file in which a ready worker puts how many seconds its end may take."""
+    """Return the note in which a ready worker says how many seconds its end may take."""
     return path / f"ready-{process}"
 
 
@@ -27,7 +57,7 @@ def read_stopping() -> str | None:
     """Return the seconds to drain once all workers are to end; empty: as the settings say."""
     path = find_folder()
     try:
-        return (path / STOPPING).read_text() if path else None
+        return read_note(path / STOPPING) if path else None
     except OSError:
         return None
 
@@ -36,6 +66,6 @@ def is_orphaned() -> bool:
     """Tell whether the supervisor of this worker has ended."""
     try:
         path = find_folder()
-        return path is not None and os.getppid() != int((path / SUPERVISOR).read_text())
+        return path is not None and os.getppid() != int(read_note(path / SUPERVISOR))
     except OSError:  # it took its folder with it
         return True

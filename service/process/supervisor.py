@@ -25,7 +25,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.bento.compat import FD, NUMBER, worker_command
-from service.process.run_folder import RUN, STOPPING, SUPERVISOR, locate_ready_file
+from service.process import streams
+from service.process.heartbeats import Watch, open_heartbeats
+from service.process.run_folder import (
+    RUN,
+    STOPPING,
+    SUPERVISOR,
+    locate_ready_file,
+    read_note,
+    write_note,
+)
 
 CHECK_SECONDS = 0.5
 MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
@@ -85,7 +94,9 @@ class Supervisor:
         self._wait_until = 0.0
         self._ending = False
         self._signals = open_signals()
-        (folder / SUPERVISOR).write_text(str(os.getpid()))
+        self._heartbeats = open_heartbeats(plan.workers, folder)
+        self._watch = Watch(self._heartbeats, 2 * CHECK_SECONDS)
+        write_note(folder / SUPERVISOR, str(os.getpid()))
         # Bound, but it is left to the workers to listen, once they can answer.
         self._listener = bind(plan.host, plan.port)
 
@@ -100,6 +111,7 @@ class Supervisor:
             self._see_ready()  # of those that are gone as well
             for pid, code in gone:
                 self._on_end(pid, code)
+            self._kill_hung()
             self._renew()
             self._end()
             for pid, moment in self._kill_at.items():
@@ -128,9 +140,23 @@ class Supervisor:
         """Note which workers have become ready; somebody may remove what they write."""
         for pid in self._workers.keys() - self._ready.keys():
             with suppress(OSError, ValueError):
-                self._ready[pid] = float(locate_ready_file(self.folder, pid).read_text())
+                self._ready[pid] = float(read_note(locate_ready_file(self.folder, pid)))
                 if self._ending:
                     self._terminate(pid)
+
+    def _kill_hung(self) -> None:
+        """Kill each worker whose event loop has not run for too long; another is then started.
+
+        One that has been asked to end is not among them: that has a time of its own.
+        """
+        pids = {self._workers[pid] - 1: pid for pid in self._ready.keys() - self._kill_at.keys()}
+        for index in self._watch.find_hung(set(pids)):
+            limit = self._heartbeats.read(index).limit
+            print_error(
+                f"worker {index + 1} (process {pids[index]}) hangs: its event loop has not run for "
+                f"{limit:g} s (HEARTBEAT_SECONDS); it is killed, and another takes its place"
+            )
+            self._kill_at[pids[index]] = 0.0
 
     def _on_signal(self, number: int) -> None:
         """End, or renew the workers; a second signal ends them without any more waiting."""
@@ -166,9 +192,9 @@ class Supervisor:
             self._terminate(pid)
 
     def _write_stopping(self) -> None:
-        """Tell the workers how long to go on; on a full disk their own settings hold."""
+        """Tell the workers how long to go on; where that fails their own settings hold."""
         with suppress(OSError):
-            (self.folder / STOPPING).write_text(self._stop_with or "")
+            write_note(self.folder / STOPPING, self._stop_with or "")
 
     def _terminate(self, pid: int) -> None:
         """Send SIGTERM to a worker, and SIGKILL after all the time that it may take."""
@@ -179,16 +205,22 @@ class Supervisor:
         """Replace a worker that died; where it cannot start, end all."""
         number = self._workers.pop(pid, None)
         was_ready = self._ready.pop(pid, None) is not None
-        self._kill_at.pop(pid, None)
+        was_asked = self._kill_at.pop(pid, None) is not None
         with suppress(OSError):
             locate_ready_file(self.folder, pid).unlink()
-        if number is None or self._ending or self.failed:
+        if number is None:
             return
+        self._heartbeats.stop(number - 1)
+        if self._ending or self.failed:
+            return
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if self._can_start(code, was_ready=was_ready):
+            if was_ready and not was_asked:
+                what = f"worker {number} (process {pid}) died ({how})"
+                print_error(f"{what}; another takes its place")
             self._start(number)
             return
         self.failed = True
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         print_error(f"a worker ended before it was ready ({how}); its lines above say why")
         self._stop("")
 
@@ -214,6 +246,7 @@ class Supervisor:
 
 def main() -> None:
     """Run the workers that the arguments, or else the variables of an image, ask for."""
+    streams.open_missing()
     arguments = sys.argv[1:]
     if not arguments:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
@@ -292,8 +325,9 @@ def reap() -> Iterator[tuple[int, int]]:
 
 
 def print_error(error: str) -> None:
-    """Print what is wrong to stderr."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    """Print what is wrong to stderr, if anybody still reads that."""
+    with suppress(OSError):
+        print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

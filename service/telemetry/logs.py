@@ -64,6 +64,7 @@ class Log:
         self._waiting: deque[bytes] = deque()
         self._writing = Lock()
         self._has_waiting = Event()
+        self._before = b""  # of the next write: what ends a line that was cut
         Thread(target=self._run, daemon=True, name="log").start()
 
     def log_event(self, level: int, line: Line) -> None:
@@ -101,22 +102,27 @@ class Log:
     def _write(self) -> None:
         with self._writing:
             while self._waiting:
-                some = self._take_chunk()
-                text = b"".join(some)
-                try:
-                    while text:
-                        text = text[os.write(self._descriptor, text) :]
-                except OSError:  # nobody reads any more
-                    self.dropped += len(some)
+                self._write_chunk(self._take_chunk())
 
-    def _take_chunk(self) -> list[bytes]:
+    def _write_chunk(self, lines: bytes) -> None:
+        """Write lines; drop what cannot be written: nobody reads, or the disk is full."""
+        text = rest = self._before + lines
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            self.dropped += min(rest.count(b"\n"), lines.count(b"\n"))
+        if written := text[: len(text) - len(rest)]:
+            self._before = b"" if written.endswith(b"\n") else b"\n"
+
+    def _take_chunk(self) -> bytes:
         """Lines for one write."""
         some = [self._waiting.popleft()]
         size = len(some[0])
         while self._waiting and size < self._piece:
             some.append(self._waiting.popleft())
             size += len(some[-1])
-        return some
+        return b"".join(some)
 
 
 def _format_line(moment: float, level: int, line: Line) -> bytes:

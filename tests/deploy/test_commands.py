@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,17 @@ def test_they_have_the_options_of_bentoml_s_once_bentoml_has_loaded_them(
     loaded = cli.cli.commands[str(ours.name)]
     assert [one.opts for one in loaded.params] == [one.opts for one in original.params]
     assert loaded.help == original.help
+
+
+def test_no_command_of_bentoml_s_reports_itself() -> None:
+    """It loads these commands before it runs any, whatever the environment has."""
+    code = "import bentoml_cli.cli; from bentoml._internal.utils import analytics as a; "
+    code += "print(a.usage_stats.do_not_track())"
+    env = {name: value for name, value in os.environ.items() if name != "BENTOML_DO_NOT_TRACK"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def test_other_backends_get_the_user_s_options_alone() -> None:

@@ -346,15 +346,25 @@ def test_the_ports_lead_to_where_the_service_listens() -> None:
     assert (scraped["port"], scraped["path"]) == (outside["name"], "/metrics")
 
 
-@pytest.mark.parametrize("name", ["base", "training"])
-def test_pods_reach_names_and_tls_and_nothing_else(name: str) -> None:
-    objects = built(name)
+def egress(objects: Objects) -> set[tuple[str, int]]:
+    """The protocols and ports that the pod may call."""
     policy = one(objects, "NetworkPolicy")["spec"]
     assert matches(policy["podSelector"]["matchLabels"], pod(objects)["metadata"]["labels"])
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert bool(policy.get("ingress")) is (name == "base")
-    allowed = {(p["protocol"], p["port"]) for rule in policy["egress"] for p in rule["ports"]}
-    assert allowed == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+    return {(p["protocol"], p["port"]) for rule in policy["egress"] for p in rule["ports"]}
+
+
+@pytest.mark.parametrize("name", ["base", "overlays/production"])
+def test_a_service_with_its_own_model_reaches_nothing(name: str) -> None:
+    assert egress(built(name)) == set()
+    assert one(built(name), "NetworkPolicy")["spec"]["ingress"]
+
+
+def test_what_fetches_reaches_names_and_tls_and_nothing_else(tmp_path: Path) -> None:
+    fetches = {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+    assert egress(with_components(tmp_path, "model")) == fetches
+    assert egress(built("training")) == fetches
+    assert "ingress" not in one(built("training"), "NetworkPolicy")["spec"]
 
 
 def test_prometheus_finds_the_service_under_the_job_of_the_rules() -> None:

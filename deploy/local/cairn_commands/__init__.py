@@ -11,6 +11,8 @@ What BentoML 1.4 does not do by itself:
   current folder.
 - It always asks a Docker client for BuildKit, which since Docker 23 is a plug-in of its own.
 - A Bento's version is a time stamp unless an option names one.
+- Each of its commands reports itself to its maker. BentoML imports this package before it runs any,
+  so the variable that ends this is set here, for those who do not call `make`.
 - Labels of a Bento do not become labels of its image. The template includes them from a file beside
   it, for Docker's own builder would take a step, and half a second, for each option --label.
 """
@@ -42,6 +44,7 @@ Options: TypeAlias = dict[str, Any]
 CREATED = "org.opencontainers.image.created"
 LABELS = Path("env", "docker", "labels")  # in a Bento, beside its Dockerfile's template
 LOCK = ".cairn.lock"  # in BentoML's store of Bentos
+SILENT = ("BENTOML_DO_NOT_TRACK", "True")
 PROGRAMS = {"buildx": "docker"}  # where a backend is not named as its program is
 
 
@@ -240,6 +243,7 @@ def work_folder() -> Iterator[None]:
             tempfile.tempdir = before
 
 
+os.environ[SILENT[0]] = SILENT[1]
 _build, _containerize = compat.find_commands()
 build = extend(_build, run_build)
 containerize = extend(_containerize, run_containerize)

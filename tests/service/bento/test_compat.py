@@ -123,3 +123,14 @@ def test_the_project_s_commands_import_what_bentoml_has() -> None:
     assert (build, containerize, Path(store).name) == ("build", "containerize", "bentos")
     assert "verbose" not in params
     assert {"bento_tag", "backend"} <= set(params)
+
+
+def test_what_bentoml_reports_ends_where_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command has looked at the variable before, and keeps what it saw."""
+    stats = import_module("bentoml._internal.utils.analytics.usage_stats")
+    monkeypatch.setenv(stats.BENTOML_DO_NOT_TRACK, "False")
+    stats.do_not_track.cache_clear()
+    assert not stats.do_not_track()
+    compat.stop_tracking()
+    assert stats.do_not_track()
+    stats.do_not_track.cache_clear()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from cairn.errors import CairnError
 from cairn.paths import MODEL, ONNX
 from cairn.releases import bento_store
 from service.bento.store import choose_model, parse_chain, read_model, register_packed
+from service.process import run_folder
 from service.process.settings import Settings
-from tests import small
+from tests import entries, small
 from tests.service.complete import locked_stages
 
 if TYPE_CHECKING:
@@ -140,16 +142,101 @@ def test_another_model_than_dvc_lock_names_is_not_served(store: ModelStore) -> N
 def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: ModelStore) -> None:
     packed = store.get(register_packed())
     assert choose_model(Settings(), lambda: packed).tag == str(packed.tag)
-    other = Path(packed.path).with_name("other")
-    shutil.copytree(packed.path, other)
-    annotated = (
-        (other / "model.yaml")
-        .read_text()
-        .replace(f"version: {packed.tag.version}", "version: other")
+    other = entries.make_other(Path(packed.path))
+    served = choose_model(Settings(model_tag=f"small:{other.name}"), lambda: packed)
+    assert (served.folder, served.tag) == (other, f"small:{other.name}")
+    assert served.chain["params"] == parse_chain(packed.info.metadata)["params"]
+
+
+def fetched(folder: Path) -> Settings:
+    """Settings by which a model comes from an archive, which was fetched to a folder."""
+    shutil.copytree(folder, folder.parents[3] / "run" / "model")
+    return Settings(model_uri="s3://cairn/model", model_sha256="0" * 64)
+
+
+WAYS: dict[str, Callable[[Path], Settings]] = {
+    "the packed model": lambda _: Settings(),
+    "MODEL_TAG": lambda folder: Settings(model_tag=f"small:{folder.name}"),
+    "MODEL_URI": fetched,
+}
+
+
+def damage_graph(entry: Path) -> None:
+    (entry / ONNX.name).write_bytes(b"other")
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "contract.json": entries.swap_classes,
+    "model.onnx": damage_graph,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_changed_model_is_not_served_under_its_name(
+    store: ModelStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    way: str,
+    name: str,
+) -> None:
+    packed = store.get(register_packed())
+    expected = str(packed.info.metadata["sha256"])
+    folder = Path(packed.path)
+    DAMAGES[name](folder)
+    monkeypatch.setenv(run_folder.RUN, str(tmp_path / "run"))
+    with pytest.raises(CairnError) as error:
+        choose_model(WAYS[way](folder), lambda: packed)
+    text = str(error.value)
+    assert text.startswith(f"{way}: {packed.tag} is damaged: {name} in {tmp_path}")
+    assert f": {provenance.hash_entry(folder)}, expected: {expected}; " in text
+    assert re.search("`make (register|export)`", text)
+    assert "\n" not in text
+
+
+def test_a_model_with_a_new_hash_in_its_metadata_is_not_served_under_its_old_name(
+    store: ModelStore,
+) -> None:
+    packed = store.get(register_packed())
+    entries.swap_classes(Path(packed.path))
+    description = Path(packed.path, "model.yaml")
+    sha256 = provenance.hash_entry(Path(packed.path))
+    description.write_text(
+        description.read_text().replace(str(packed.info.metadata["sha256"]), sha256)
     )
-    (other / "model.yaml").write_text(annotated)
-    served = choose_model(Settings(model_tag="small:other"), lambda: packed)
-    assert served == (other, "small:other", parse_chain(packed.info.metadata))
+    with pytest.raises(CairnError, match=f"^MODEL_TAG: {packed.tag} is no tag of .* {sha256}: "):
+        choose_model(Settings(model_tag=str(packed.tag)), lambda: packed)
+
+
+def test_an_entry_with_another_s_description_is_not_served(store: ModelStore) -> None:
+    packed = store.get(register_packed())
+    other = entries.make_other(Path(packed.path))
+    shutil.rmtree(packed.path)
+    other.rename(packed.path)
+    with pytest.raises(CairnError, match=f"MODEL_TAG: .* holds small:{other.name}; delete it"):
+        choose_model(Settings(model_tag=str(packed.tag)), lambda: packed)
+
+
+def test_a_model_without_its_contract_is_not_served(store: ModelStore) -> None:
+    packed = store.get(register_packed())
+    Path(packed.path, "contract.json").unlink()
+    with pytest.raises(CairnError, match=r"is damaged: .*contract\.json is missing; delete it"):
+        choose_model(Settings(model_tag=str(packed.tag)), lambda: packed)
+
+
+def test_what_the_hashes_cover_is_in_the_chain(
+    store: ModelStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    packed = store.get(register_packed())
+    chosen = choose_model(Settings(), lambda: packed)
+    covered = {"by_tag": ("contract.json", "model.onnx"), "other_files_match": True}
+    assert chosen.chain["coverage"] == covered
+    assert caplog.messages == []
+    Path(packed.path, "card.md").write_text("the best model ever")
+    chosen = choose_model(Settings(), lambda: packed)
+    assert chosen.chain["coverage"] == {**covered, "other_files_match": False}
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{packed.tag}: its card, scores or plots changed")
 
 
 def test_a_tag_that_the_store_lacks_is_reported_with_those_that_it_has(store: ModelStore) -> None:

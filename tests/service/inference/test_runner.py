@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from cairn import inference
+from cairn import onnx_runtime as ort
 from cairn.export.onnx import to_onnx
 from cairn.inference import Predictions
 from service.inference import runner as runner_module

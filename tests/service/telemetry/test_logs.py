@@ -13,6 +13,7 @@ import pytest
 
 from service.telemetry import logs
 from service.telemetry.logs import MOST_WAITING, Log, format_stack
+from tests.conftest import ROOT
 from tests.ports import wait_until
 
 
@@ -138,3 +139,23 @@ def test_a_traceback_is_left_out_where_the_error_is_the_user_s_to_mend(
     news: bool,  # noqa: FBT001
 ) -> None:
     assert logs.is_news(logging.makeLogRecord({"msg": text})) is news
+
+
+def test_a_line_that_was_cut_ends_before_the_next_one(tmp_path: Path) -> None:
+    """As on a disk that was full for a while: no line is glued to the rest of another."""
+    path = tmp_path / "log"
+    code = (
+        "import os, resource, sys; from service.telemetry.logs import Log\n"
+        "file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
+        "log = Log(0, file)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))\n"
+        "for line in (b'first line\\n', b'second line\\n', b'third line\\n'): log.add(line)\n"
+        "log.close()\n"
+        "assert log.pop_dropped() == 2\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "log.add(b'fourth line\\n'); log.close()\n"
+        "assert log.pop_dropped() == 0\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, str(path)], env=env, check=True)
+    assert path.read_text().splitlines() == ["first line", "second li", "fourth line"]
