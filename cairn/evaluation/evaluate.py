@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
@@ -16,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from cairn import inference
 from cairn.compute.engine import Engine, Local
-from cairn.compute.processes import Run, here
+from cairn.compute.processes import Run, fits, here
 from cairn.console import Progress, patience, say
 from cairn.contract import Contract
 from cairn.evaluation import cross_validation, curves, intervals, metrics, records, slices
@@ -109,7 +110,14 @@ def evaluate(data: Data, model: Model, params: Params, engine: Engine, run: Run 
     say("evaluate: scoring")
     with patience("evaluate: still scoring"):
         trials = training.search.tried if training.search else ()
-        points = curves.measure_points(model.pipeline, test, contract, seed, trials)
+        # In a process of its own, beside the intervals: it is one task, and takes as long as these.
+        beside = run if fits(test.features.nbytes) else here
+        measured = beside(
+            partial(curves.measure_points, model.pipeline, test, contract, seed), [trials]
+        )
+        scores = intervals.measure_all(test, classes, seed, run)
+        scores_by_class = slices.score_classes(test, contract, seed, run)
+        (points,) = measured
         evaluation = Evaluation(
             rows=training.rows,
             table=data.report,
@@ -120,9 +128,9 @@ def evaluate(data: Data, model: Model, params: Params, engine: Engine, run: Run 
                 *filter(None, [validation.note]),
                 *describe_absent_classes(test, contract),
             ),
-            test=intervals.measure_all(test, classes, seed, run),
+            test=scores,
             cross_validation=validation.record,
-            classes=slices.score_classes(test, contract, seed, run),
+            classes=scores_by_class,
             slices=slices.score_slices(test, contract, params.evaluate.slices, seed, run),
             threshold=_add_reached(training.threshold, validation),
             search=training.search,
