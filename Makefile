@@ -255,7 +255,7 @@ verify: install ## rebuild in a clean clone, on one thread and on two, and compa
 		git diff --exit-code && test -z "$$(git status --porcelain)" || exit 1; \
 	done && echo "verify: every hash is the one in dvc.lock"
 
-bench: install-dev ## the benchmarks, three quarters of an hour with a Docker engine; writes bench/results
+bench: install-dev ## the benchmarks, an hour and a quarter with a Docker engine; writes bench/results
 	python -m bench.first_hour
 	python -m bench.pipeline
 	python -m bench.scale

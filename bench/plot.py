@@ -29,7 +29,8 @@ def main() -> None:
     paths = parse_paths("bench.plot", __doc__)
     result = read_result(paths.result)
     contenders = sorted(
-        result["contenders"].items(), key=lambda item: item[1]["median"][ONE]["requests_per_s"]
+        result["workers_1"]["contenders"].items(),
+        key=lambda item: item[1]["median"][ONE]["requests_per_s"],
     )
     titles = [contender["title"] for _, contender in contenders]
     colors = [{"cairn": OURS, "ceiling": LIMIT}.get(name, THEIRS) for name, _ in contenders]

@@ -1,4 +1,4 @@
-"""Write the reference pages of the documentation from the code: `python -m docs.generate`."""
+"""Write the reference pages from the code and from results: `python -m docs.generate`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from cairn.contract import Column, Contract, Target
 from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
 from cairn.params.file import Params
+from docs import speed
 from service.http.routes import LABELS, ROUTES, describe_api
 from service.process.settings import Settings
 from service.telemetry.metrics import CairnCollector, Layout, Metrics, open_table
@@ -35,6 +36,7 @@ def render_pages() -> dict[str, str]:
         "settings.md": render_settings(),
         "metrics.md": render_metrics(),
         "routes.md": render_routes(),
+        "speed.md": render_speed(),
     }
 
 
@@ -55,6 +57,15 @@ def render_table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def render_speed() -> str:
+    """Return the page on speed."""
+    sections = (
+        f"## {title}\n\n{text}\n\n{render_table(table.heads, iter(table.rows))}"
+        for title, text, table in speed.read_sections()
+    )
+    return render_page("Speed", speed.INTRODUCTION, *sections)
 
 
 def format_code(value: object) -> str:

@@ -19,6 +19,7 @@ import pytest
 from bench import connections, first_hour, greedy, inputs, serving, targets
 from bench.contenders import CAIRN, CONTENDERS
 from bench.load import Cell
+from docs import speed
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(
@@ -110,6 +111,31 @@ def test_each_target_that_was_measured_is_checked() -> None:
     assert "last value is text" in checks[5]["name"]
     assert targets.format_check(checks[-1]).endswith("at most 5     MISSED")
     assert targets.check_targets({}) == []
+
+
+def test_the_page_on_speed_has_what_was_measured_and_no_more() -> None:
+    load = {"requests_per_s": 1234.5, "p50_ms": 1.0, "p99_ms": 2.0}
+    fairness = {
+        **load, "slowest_first_ms": 12.3, "least_answers": 98, "most_answers": 101,
+        "client_cpu_us": 14.6,
+    }  # fmt: skip
+    measured = {
+        "machine": {"cores": 2, "processor": "X", "python": "3.11"},
+        "targets": [targets.check_target(1, "p99 over p50", "at most", 2, 2.5)],
+        "workers_1": {
+            "contenders": {"cairn": {"title": "Cairn", "median": {targets.ONE.name: load}}},
+            "fairness": {"cairn": {"256": fairness}},
+            "greedy": {"alone": load, "bodies": {"good": load}},
+        },
+    }
+    rows = [section.table.rows for section in speed.describe_service(measured)]
+    assert rows[:4] == [
+        [["1", "p99 over p50", "2.50", "at most 2", "no"]],
+        [["Cairn", "1,234"]],
+        [["256", "1,234", "1.00", "2.00", "12", "98 to 101", "15"]],
+        [["nothing", "1,234", "1.00", "2.00"], ["good", "1,234", "1.00", "2.00"]],
+    ]
+    assert not any(rows[4:])
 
 
 @pytest.fixture

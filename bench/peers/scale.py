@@ -2,8 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from pyarrow import csv
 from skl2onnx import to_onnx
@@ -12,6 +14,13 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 
 BATCH = 2**17
+make_attribute = onnx.helper.make_attribute
+
+
+def make_integer_attribute(key: str, value: Any) -> onnx.AttributeProto:
+    """Make an attribute of booleans, which skl2onnx gives and protobuf 7 refuses, as integers."""
+    is_of_flags = isinstance(value, list) and any(isinstance(each, bool) for each in value)
+    return make_attribute(key, [int(each) for each in value] if is_of_flags else value)
 
 
 def main() -> None:
@@ -30,6 +39,7 @@ def main() -> None:
     del rows
     model = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=42)
     model.fit(train, y_train)
+    onnx.helper.make_attribute = make_integer_attribute  # type: ignore[assignment]
     graph = to_onnx(model, train[:1], options={"zipmap": False}).SerializeToString()
     Path(sys.argv[2], "model.onnx").write_bytes(graph)
     session = ort.InferenceSession(graph)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
@@ -16,13 +17,14 @@ from sklearn.pipeline import Pipeline
 
 from cairn import inference
 from cairn.compute.engine import Engine, Local
-from cairn.compute.processes import Run, here
+from cairn.compute.processes import Run, fits, here
 from cairn.console import Progress, patience, say
 from cairn.contract import Contract
 from cairn.evaluation import cross_validation, curves, intervals, metrics, records, slices
 from cairn.evaluation.metric_table import METRICS
 from cairn.evaluation.metrics import ScoredRows
 from cairn.evaluation.records import Evaluation, Importance, TableReport
+from cairn.evaluation.sampling import sample_rows
 from cairn.inference import Predictions
 from cairn.modeling import fitting
 from cairn.modeling.feature_rows import FeatureRows
@@ -32,6 +34,8 @@ from cairn.params.evaluate import Evaluate
 from cairn.params.train import Train
 
 BLOCK = 2**13  # rows that are predicted at once, as where parity is proved
+# Training rows that are scored, at most: what they tell of overfitting is then known to 0.001.
+TRAINING_ROWS = 1_000_000
 SHOWN = 3  # classes that one line names
 HEADLINE = ("accuracy", "balanced_accuracy", "roc_auc")
 
@@ -103,13 +107,22 @@ def evaluate(data: Data, model: Model, params: Params, engine: Engine, run: Run 
         learning = learn(trained, training.params, params.evaluate, run)
     if validation.note:
         say(f"evaluate: {validation.note}")
-    train_scores = metrics.scores(score("train", rows, model), classes)
-    del rows, trained  # before the test rows come
+    sample = sample_training_rows(rows, seed)
+    train_scores = metrics.scores(score("train", sample, model), classes)
+    sampling = describe_sample(len(sample.classes), len(rows.classes))
+    del rows, trained, sample  # before the test rows come
     test = score("test", data.read_rows("test"), model)
     say("evaluate: scoring")
     with patience("evaluate: still scoring"):
         trials = training.search.tried if training.search else ()
-        points = curves.measure_points(model.pipeline, test, contract, seed, trials)
+        # In a process of its own, beside the intervals: it is one task, and takes as long as these.
+        beside = run if fits(test.features.nbytes) else here
+        measured = beside(
+            partial(curves.measure_points, model.pipeline, test, contract, seed), [trials]
+        )
+        scores = intervals.measure_all(test, classes, seed, run)
+        scores_by_class = slices.score_classes(test, contract, seed, run)
+        (points,) = measured
         evaluation = Evaluation(
             rows=training.rows,
             table=data.report,
@@ -117,12 +130,12 @@ def evaluate(data: Data, model: Model, params: Params, engine: Engine, run: Run 
             leaks=training.leaks,
             notes=(
                 *training.notes,
-                *filter(None, [validation.note]),
+                *filter(None, [validation.note, sampling]),
                 *describe_absent_classes(test, contract),
             ),
-            test=intervals.measure_all(test, classes, seed, run),
+            test=scores,
             cross_validation=validation.record,
-            classes=slices.score_classes(test, contract, seed, run),
+            classes=scores_by_class,
             slices=slices.score_slices(test, contract, params.evaluate.slices, seed, run),
             threshold=_add_reached(training.threshold, validation),
             search=training.search,
@@ -142,6 +155,25 @@ def headline(test: records.Scores, rows: int) -> str:
     values = records.values(test)
     texts = [f"{METRICS[name].title} {values[name]:.3f}" for name in HEADLINE if name in values]
     return f"{', '.join(texts)} on {rows:,} test rows"
+
+
+def sample_training_rows(rows: FeatureRows, seed: int) -> FeatureRows:
+    """Draw TRAINING_ROWS of the training rows; where there are no more, return them as they are."""
+    if len(rows.classes) <= TRAINING_ROWS:
+        return rows
+    drawn = sample_rows(len(rows.classes), TRAINING_ROWS, np.random.default_rng(seed))
+    return rows._replace(features=rows.features[drawn], classes=rows.classes[drawn])
+
+
+def describe_sample(rows: int, all_rows: int) -> str:
+    """Describe on how many training rows the model was scored; empty: on all.
+
+    >>> describe_sample(2, 3000)
+    'the training rows are scored on 2 of the 3,000, drawn at random'
+    """
+    if rows == all_rows:
+        return ""
+    return f"the training rows are scored on {rows:,} of the {all_rows:,}, drawn at random"
 
 
 def score(part: str, rows: FeatureRows, model: Model) -> ScoredRows:

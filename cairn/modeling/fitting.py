@@ -197,10 +197,20 @@ def guard_fit(pipelines: list[Pipeline], label: str) -> Iterator[None]:
     is_invariant = all(estimators.is_thread_invariant(pipeline[-1]) for pipeline in pipelines)
     with (
         translate_errors(label),
-        threadpool_limits((os.cpu_count() or 1) if is_invariant else 1, user_api="openmp"),
+        threadpool_limits(count_threads() if is_invariant else 1, user_api="openmp"),
         estimators.summarize_warnings("the fit"),
     ):
         yield
+
+
+def count_threads() -> int:
+    """Count the threads that OpenMP may use: OMP_NUM_THREADS, or the cores of this process.
+
+    More threads than cores are not only useless: OpenMP's wait for each other without sleeping.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    wanted = int(first) if first.isdecimal() else 0
+    return wanted or joblib.cpu_count()
 
 
 @contextmanager

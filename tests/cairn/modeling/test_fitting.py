@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from cairn.contract import Column, Contract
 from cairn.errors import CairnError
@@ -98,6 +98,20 @@ def test_the_bits_of_a_model_depend_on_no_count_of_threads(
         joblib.dump(pipeline, tmp_path / "pipeline")
         digests.add((joblib.hash((tmp_path / "pipeline").read_bytes()), joblib.hash(predictions)))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("wanted", "threads"), [("1", 1), ("3,1", 3), ("", joblib.cpu_count())])
+def test_a_fit_runs_on_the_threads_that_the_user_allows(
+    wanted: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)  # of the machine, not of this process
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    name = next(name for name in FORESTS if "HistGradient" in name)
+    rows, _, contract = many()
+    pipeline = fitting.build_pipeline(rows, contract, train_params(name, **FORESTS[name]))
+    with threadpool_limits(1), fitting.guard_fit([pipeline], "train.estimator"):
+        counts = {each["num_threads"] for each in threadpool_info() if each["user_api"] == "openmp"}
+    assert counts == {threads}
 
 
 def test_fit_is_reproducible_and_changes_nothing_that_it_is_given() -> None:
