@@ -28,6 +28,7 @@ from pydantic import (
 
 MIB = 2**20
 MAX_ROWS = 10_000
+MAX_MODEL_BYTES = 1024 * MIB
 URI = r"^(s3://[a-z0-9.-]+/[!-~]+|models:/[\w. -]+(/[1-9][0-9]*|@[\w-]+))$"
 
 
@@ -86,6 +87,12 @@ class Settings(BaseModel):
     )
     model_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="SHA-256 of that export, 64 lower-case hex digits"
+    )
+    max_model_bytes: int = Field(
+        MAX_MODEL_BYTES,
+        ge=MIB,
+        le=4096 * MIB,
+        description="most bytes of that export, and of what it unpacks to",
     )
     mlflow_tracking_uri: str | None = Field(
         None, repr=False, description="address of the MLflow server that `models:/` asks"
