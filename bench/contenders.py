@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.inputs import Inputs
+from bench.inputs import Inputs, Shape
 from bench.server import BenchError, Server
 
 TOLERANCE = 1e-5
@@ -21,6 +21,7 @@ UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--factor
 TUNED = (*UVICORN, "--loop", "uvloop", "--http", "httptools", "--no-access-log")
 BENTOML = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 GUNICORN = ("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "4")
+GRANIAN = ("-m", "granian", "--host", "127.0.0.1", "--port", "{port}", "--factory", "--no-log")
 MLFLOW = ("-m", "mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1")
 
 
@@ -40,10 +41,14 @@ class Contender:
         Its environment: `cairn`, `peers`, `bentoml` or `mlflow`.
     paths
         Where one row goes, and where many go.
+    shapes
+        How it takes rows, besides `plain`.
     key
         The key of the rows in the body.
     repeated
         Whether it is measured in every round: those that a narrow target compares.
+    workers
+        What starts it with two workers: added to the command; None: it is not measured so.
     variables
         Environment variables for it.
     """
@@ -53,12 +58,26 @@ class Contender:
     model: str
     env: str = "peers"
     paths: tuple[str, str] = ("/predict", "/predict")
+    shapes: tuple[Shape, ...] = ("plain",)
     key: str = "features"
     repeated: bool = False
+    workers: tuple[str, ...] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 
+    def path(self, rows: int, shape: Shape = "plain") -> str:
+        """Return where so many rows go."""
+        return self.paths[0 if rows == 1 and shape == "plain" else 1]
 
-CAIRN = Contender("Cairn", BENTOML, "forest", env="cairn", repeated=True)
+    def bodies(self, inputs: Inputs, rows: int, shape: Shape = "plain") -> Path:
+        """Return the file with its bodies of so many rows, one a line."""
+        key = "records" if shape == "records" else self.key
+        return inputs.bodies(key, rows, "list" if key == "inputs" else shape)
+
+
+TWO = ("--workers", "2")
+ALL: tuple[Shape, ...] = ("plain", "list", "records")
+# Its number of workers is a setting.
+CAIRN = Contender("Cairn", BENTOML, "forest", env="cairn", shapes=ALL, repeated=True, workers=())
 FASTAPI = Contender(
     "FastAPI + scikit-learn, random forest",
     (*UVICORN, "bench.peers.fastapi_sklearn:create_app"),
@@ -73,13 +92,40 @@ CONTENDERS = {
         (*TUNED, "bench.peers.fastapi_onnx:create_app"),
         "onnx",
         paths=("/predict", "/predict/batch"),
+        shapes=("plain", "list"),
         repeated=True,
+        workers=TWO,
     ),
     "ceiling": Contender(
         "bare ASGI function + ONNX Runtime",
         (*TUNED, "bench.peers.asgi_onnx:create_app"),
         "onnx",
+        shapes=ALL,
         repeated=True,
+        workers=TWO,
+    ),
+    "granian-onnx": Contender(
+        "bare function + ONNX Runtime, Granian (Rust)",
+        (
+            *GRANIAN,
+            "--interface",
+            "rsgi",
+            "--http",
+            "1",
+            "--no-ws",
+            "--loop",
+            "uvloop",
+            "bench.peers.granian_onnx:create_app",
+        ),
+        "onnx",
+        shapes=ALL,
+        workers=TWO,
+    ),
+    "bjoern-onnx": Contender(
+        "bare function + ONNX Runtime, bjoern (C)",
+        ("-m", "bench.peers.bjoern_onnx", "{port}"),
+        "onnx",
+        shapes=ALL,
     ),
     "fastapi-forest": replace(FASTAPI, repeated=True),
     "fastapi-logistic": Contender(
@@ -132,7 +178,7 @@ SLOW = {
 
 
 def check(contender: Contender, server: Server, inputs: Inputs) -> None:
-    """Check the answers for one row and for many against scikit-learn's.
+    """Check the answers for one row and for many, in each shape, against scikit-learn's.
 
     Raises
     ------
@@ -140,9 +186,10 @@ def check(contender: Contender, server: Server, inputs: Inputs) -> None:
         If they differ: which answer, and by how much.
     """
     expected = inputs.expected[contender.model]
-    for path, count in zip(contender.paths, (1, 100), strict=True):
-        with inputs.bodies(contender.key, count).open(encoding="utf-8") as lines:
-            status, content = server.post(path, next(lines))
+    asked = [(1, "plain"), *((count, shape) for shape in contender.shapes for count in (1, 100))]
+    for count, shape in dict.fromkeys(asked):
+        with contender.bodies(inputs, count, shape).open(encoding="utf-8") as lines:
+            status, content = server.post(contender.path(count, shape), next(lines))
         if status != HTTPStatus.OK:
             raise BenchError(f"{contender.title}: {count} rows got {status} {content[:300]!r}")
         labels, probabilities = parse_answer(json.loads(content))

@@ -3,6 +3,9 @@
 The steps are those of `make run`, RUNS times, each time in a clone of HEAD with a HOME of its own:
 no environment, no cache of uv, pip or Matplotlib, no model. What is downloaded counts, from the
 index that this machine is set to use; how far that is, the result cannot say.
+
+python -m bench.first_hour           three runs; writes bench/results/first_hour.json
+python -m bench.first_hour --quick   one run; writes nothing
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from statistics import median
 
 import numpy as np
 
+from bench.arguments import parse_arguments
 from bench.machine import describe_machine, read_versions
 from bench.pipeline import STAGES, clone
 from bench.server import BenchError, Server, find_free_port, stop, wait
@@ -43,9 +47,10 @@ Line = tuple[float, str]  # when it came, in seconds, and what it says
 
 def main() -> None:
     """Measure RUNS times, and write each step's seconds and their medians."""
+    number = 1 if parse_arguments("bench.first_hour", __doc__).quick else RUNS
     runs = []
-    for run in range(RUNS):
-        print(f"bench: run {run + 1} of {RUNS}", flush=True)
+    for run in range(number):
+        print(f"bench: run {run + 1} of {number}", flush=True)
         runs.append(run_once())
         print(json.dumps(runs[-1]), flush=True)
     result = {
@@ -55,8 +60,9 @@ def main() -> None:
         "seconds": {step: [run[step] for run in runs] for step in (*STEPS, TOTAL)},
         "median_seconds": compute_medians(runs),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result["median_seconds"], indent=2))
+    if number == RUNS:
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def compute_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:

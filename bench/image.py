@@ -321,7 +321,7 @@ def run_starts(built: Mapping[str, Built], inputs: Inputs, starts: int) -> dict[
 def run_once(recipe: Recipe, image: str, inputs: Inputs) -> Start:
     """One start of a container, until it has answered `REQUESTS` requests."""
     contender = recipe.contender
-    with inputs.bodies(contender.key, 1).open(encoding="utf-8") as lines:
+    with contender.bodies(inputs, 1).open(encoding="utf-8") as lines:
         bodies = lines.read().splitlines()
     begin = time.perf_counter()
     with run_container(recipe, image, inputs) as (name, server):

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -26,8 +26,12 @@ from cairn.paths import CONTRACT, MODEL_CONTRACT, ONNX, PIPELINE, TEST, TRAIN
 from cairn.yaml_text import format_yaml, read_yaml
 
 SIZES = (1, 100, 1000)
-KEYS = ("features", "inputs")
+GREEDY_ROWS = 10_000  # of a body that the service takes just so
+# How rows are written: one of them flat and many as a list of lists, always as such a list, or as
+# objects with the columns' names.
+Shape = Literal["plain", "list", "records"]
 TURNS = 100
+Rows = list[list[float]]
 SLOW_ROWS = 20_000
 SLOW_TABLE = "data/slow.csv"
 SLOW_TRAIN = {
@@ -53,6 +57,8 @@ class Inputs:
     ----------
     cairn
         A clean clone of Cairn with its model in `data/model`.
+    columns
+        Names of the columns, in order.
     variables
         Environment variables that Cairn runs with there.
     folder
@@ -64,14 +70,19 @@ class Inputs:
     """
 
     cairn: Path
+    columns: tuple[str, ...]
     variables: dict[str, str]
     folder: Path
     models: dict[str, Path]
     expected: dict[str, Expected]
 
-    def bodies(self, key: str, rows: int) -> Path:
+    def bodies(self, key: str, rows: int, shape: Shape = "plain") -> Path:
         """Return the file with the bodies of so many rows, one a line."""
-        return self.folder / f"{key}-{rows}.jsonl"
+        return self.folder / f"{key}-{rows}-{shape}.jsonl"
+
+    def greedy(self) -> dict[str, Path]:
+        """Return the files with one body each of GREEDY_ROWS rows, by what is wrong with it."""
+        return {name: self.folder / f"greedy-{name}.json" for name in GREEDY}
 
 
 def make_fast_inputs(folder: Path) -> Inputs:
@@ -105,7 +116,8 @@ def make_inputs(cairn: Path, folder: Path) -> Inputs:
             stdout=log,
             check=True,
         )
-    target = read_contract(cairn / MODEL_CONTRACT).target.name
+    contract = read_contract(cairn / MODEL_CONTRACT)
+    target = contract.target.name
     train, test = pd.read_parquet(cairn / TRAIN), pd.read_parquet(cairn / TEST)
     rows = get_features(test, target)
     # What the others serve is asked by position, and not by the contract.
@@ -114,13 +126,10 @@ def make_inputs(cairn: Path, folder: Path) -> Inputs:
     logistic = make_pipeline(StandardScaler(), LogisticRegression())
     logistic.fit(get_features(train, target), train[target])
     joblib.dump(logistic, folder / "logistic.joblib")
-    for key in KEYS:
-        for size in SIZES:
-            text = "".join(f"{body}\n" for body in bodies(rows, key, size))
-            (folder / f"{key}-{size}.jsonl").write_text(text, encoding="utf-8")
     expected = predict(forest, rows)
-    return Inputs(
+    inputs = Inputs(
         cairn,
+        contract.names,
         variables,
         folder,
         {
@@ -136,6 +145,21 @@ def make_inputs(cairn: Path, folder: Path) -> Inputs:
             "logistic": predict(logistic, rows),
         },
     )
+    write_bodies(inputs, rows)
+    return inputs
+
+
+def write_bodies(inputs: Inputs, rows: NDArray[np.float32]) -> None:
+    """Write the bodies of all sizes and shapes, and those of a greedy client."""
+    # As a client writes it: the shortest decimal that is that float32.
+    lists = [[float(str(value)) for value in row] for row in rows]
+    for size in SIZES:
+        for key, shape in FORMS:
+            text = "".join(f"{body}\n" for body in bodies(lists, key, size, shape, inputs.columns))
+            inputs.bodies(key, size, shape).write_text(text, encoding="utf-8")
+    many = [lists[index % len(lists)] for index in range(GREEDY_ROWS)]
+    for name, path in inputs.greedy().items():
+        path.write_text(json.dumps(GREEDY[name](many)), encoding="utf-8")
 
 
 def get_features(rows: pd.DataFrame, target: str) -> NDArray[np.float32]:
@@ -148,11 +172,31 @@ def predict(model: Pipeline, rows: NDArray[np.float32]) -> Expected:
     return Expected(model.predict(rows).tolist(), model.predict_proba(rows))
 
 
-def bodies(rows: NDArray[np.float32], key: str, size: int) -> Iterator[str]:
+def bodies(rows: Rows, key: str, size: int, shape: Shape, columns: Sequence[str]) -> Iterator[str]:
     """Bodies of `size` rows each, of different rows in turn; the first starts with row 0."""
-    # As a client writes it: the shortest decimal that is that float32.
-    lists = [[float(str(value)) for value in row] for row in rows]
     for turn in range(TURNS if size == 1 else 5):
-        rows_of_body = [lists[(turn + offset) % len(lists)] for offset in range(size)]
-        is_flat = size == 1 and key == "features"
-        yield json.dumps({key: rows_of_body[0] if is_flat else rows_of_body})
+        rows_of_body = [rows[(turn + offset) % len(rows)] for offset in range(size)]
+        if shape == "records":
+            yield json.dumps({key: [dict(zip(columns, row, strict=True)) for row in rows_of_body]})
+        else:
+            is_flat = size == 1 and shape == "plain" and key == "features"
+            yield json.dumps({key: rows_of_body[0] if is_flat else rows_of_body})
+
+
+# What a greedy client sends: rows that keep the contract, and rows that break it in ways that take
+# a service long to find or to explain.
+GREEDY: Mapping[str, Callable[[Rows], Mapping[str, object]]] = {
+    "good": lambda rows: {"features": rows},
+    "last value is text": lambda rows: {"features": [*rows[:-1], [*rows[-1][:-1], "x"]]},
+    "all values are text": lambda rows: {"features": [["x"] * len(row) for row in rows]},
+    "all values are out of range": lambda rows: {"features": [[1e300] * len(row) for row in rows]},
+    "all columns are unknown": lambda rows: {
+        "records": [{f"u{at}": 1 for at in range(2 * len(row))} for row in rows]
+    },
+}
+FORMS: tuple[tuple[str, Shape], ...] = (
+    ("features", "plain"),
+    ("features", "list"),
+    ("records", "records"),
+    ("inputs", "list"),
+)

@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from bench.connections import Fairness
+from bench.inputs import Shape
 from bench.server import HOST, BenchError, Server
 
 SCRIPT = Path(__file__).with_name("post.lua")
 TIMEOUT = 60
-UNITS = ("row", "connection")
+SUFFIXES: dict[Shape, str] = {"plain": "", "list": " in a list", "records": " as records"}
 
 
 class Cell(NamedTuple):
-    """One figure: rows in each request, and connections."""
+    """One figure: rows in each request, connections, and how the rows are written."""
 
     rows: int
     connections: int
+    shape: Shape = "plain"
 
     @property
     def name(self) -> str:
         """Its key in the results."""
-        rows, connections = (
-            f"{n} {what}{'s' * (n > 1)}" for n, what in zip(self, UNITS, strict=True)
-        )
-        return f"{rows}, {connections}"
+        rows = f"{self.rows} row{'s' * (self.rows > 1)}{SUFFIXES[self.shape]}"
+        return f"{rows}, {self.connections} connection{'s' * (self.connections > 1)}"
 
 
 class Duration(NamedTuple):
@@ -109,6 +113,47 @@ def measure(server: Server, path: str, bodies: Path, cell: Cell, duration: Durat
         cpu_us=round(cpu / figures["requests"] * 1e6, 1),
         requests=figures["requests"],
     )
+
+
+def watch(
+    server: Server, path: str, bodies: Path, connections: int, duration: Duration
+) -> Fairness:
+    """Watch so many new connections by themselves, in a process on the core of the load.
+
+    Raises
+    ------
+    BenchError
+        Where an answer is no 200, or a connection ends.
+    """
+    command = [
+        *("taskset", "-c", str(duration.core), sys.executable, "-m", "bench.connections"),
+        *(str(server.port), path, str(bodies), str(connections), str(duration.seconds)),
+    ]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise BenchError(process.stderr.strip())
+    result: Fairness = json.loads(process.stdout)
+    return result
+
+
+@contextmanager
+def run_greedy(server: Server, path: str, body: Path, core: int) -> Iterator[dict[str, int]]:
+    """Run a client that posts one body without pause, from its first answer on.
+
+    It yields how many answers the client got of each status, which are there at the end.
+    """
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "bench.greedy"]
+    statuses: dict[str, int] = {}
+    with subprocess.Popen(
+        [*command, str(server.port), path, str(body)], stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout  # noqa: S101 - it is a pipe
+        try:
+            client.stdout.readline()
+            yield statuses
+        finally:
+            client.terminate()
+            statuses.update(json.loads(client.stdout.read()))
 
 
 def read_version() -> str:

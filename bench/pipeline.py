@@ -1,4 +1,8 @@
-"""Measure what DVC costs: `dvc repro` against the scripts run by hand, and with nothing to do."""
+"""Measure what DVC costs: `dvc repro` against the scripts run by hand, and with nothing to do.
+
+python -m bench.pipeline           five runs in turns; writes bench/results/pipeline.json
+python -m bench.pipeline --quick   one run; writes nothing
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from bench.arguments import parse_arguments
 from bench.machine import describe_machine, read_versions
 
 RUNS = 5
@@ -22,9 +27,10 @@ COLD, HAND, NOTHING = "dvc repro, cold", "five scripts by hand", "dvc repro, not
 
 def main() -> None:
     """Time each way RUNS times, in turns, in clean clones, and write the medians."""
+    runs = 1 if parse_arguments("bench.pipeline", __doc__).quick else RUNS
     seconds_by_way: dict[str, list[float]] = {COLD: [], HAND: [], NOTHING: []}
-    for run in range(RUNS):
-        print(f"bench: run {run + 1} of {RUNS}", flush=True)
+    for run in range(runs):
+        print(f"bench: run {run + 1} of {runs}", flush=True)
         for name, seconds in run_once().items():
             seconds_by_way[name].append(seconds)
     medians = {name: round(median(times), 2) for name, times in seconds_by_way.items()}
@@ -35,8 +41,9 @@ def main() -> None:
         "median_seconds": medians,
         "dvc_over_hand": round(medians[COLD] / medians[HAND], 3),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(medians, indent=2))
+    if runs == RUNS:
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def run_once() -> dict[str, float]:

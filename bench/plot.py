@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+
+from bench.arguments import parse_paths
 
 OURS, LIMIT, THEIRS = "#c2410c", "#334155", "#94a3b8"
 ONE, MANY = "1 row, 32 connections", "1000 rows, 4 connections"
@@ -25,7 +26,8 @@ class Bars(NamedTuple):
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = read_result()
+    paths = parse_paths("bench.plot", __doc__)
+    result = read_result(paths.result)
     contenders = sorted(
         result["contenders"].items(), key=lambda item: item[1]["median"][ONE]["requests_per_s"]
     )
@@ -39,20 +41,20 @@ def main() -> None:
     axes[1].scatter(tails, range(len(tails)), marker="|", s=90, color="black", zorder=3)
     for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
         label.set_fontweight("bold" if name == "cairn" else "normal")
-    save_figure(figure, describe_result(result))
+    save_figure(figure, describe_result(result), paths.plot)
 
 
-def read_result() -> dict[str, Any]:
-    """Read the result that the command line names, and set matplotlib's style."""
+def read_result(path: str) -> dict[str, Any]:
+    """Read a result, and set matplotlib's style."""
     # The same bytes for the same figures: no clock, no random names; text stays text.
     mpl.rcParams.update({"svg.hashsalt": "cairn", "svg.fonttype": "none", "font.size": 9})
-    return dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    return dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
-def save_figure(figure: Any, text: str) -> None:
-    """Write the plot where the command line says, with a line on where its figures come from."""
+def save_figure(figure: Any, text: str, path: str) -> None:
+    """Write the plot, with a line on where its figures come from."""
     figure.supxlabel(text, fontsize=8, color="#475569")
-    figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
+    figure.savefig(path, metadata={"Date": None} if path.endswith("svg") else None)
 
 
 def build_panels(medians: list[dict[str, Any]]) -> list[Bars]:

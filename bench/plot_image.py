@@ -6,12 +6,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from bench.arguments import parse_paths
 from bench.plot import OURS, THEIRS, read_result, save_figure
 
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = read_result()
+    paths = parse_paths("bench.plot_image", __doc__)
+    result = read_result(paths.result)
     images = {
         name: contender
         for name, contender in result["contenders"].items()
@@ -28,7 +30,7 @@ def main() -> None:
         axis.set_title(title, fontsize=10, loc="left")
     for label, (name, _) in zip(axes[0].get_yticklabels(), contenders, strict=True):
         label.set_fontweight("bold" if name == "cairn" else "normal")
-    save_figure(figure, describe_result(result))
+    save_figure(figure, describe_result(result), paths.plot)
 
 
 def list_panels(contenders: list[dict[str, Any]]) -> list[tuple[str, str, list[float]]]:

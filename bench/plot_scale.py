@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from bench.arguments import parse_paths
 from bench.plot import OURS, THEIRS, read_result, save_figure
 
 STREAMED = ("raw", "processed", "features")
@@ -13,7 +14,8 @@ STREAMED = ("raw", "processed", "features")
 
 def main() -> None:
     """Read the result, write the plot."""
-    result = read_result()
+    paths = parse_paths("bench.plot_scale", __doc__)
+    result = read_result(paths.result)
     millions = [int(rows) / 1e6 for rows in result["rows"]]
     sizes = list(result["rows"].values())
     figure, (time, memory) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
@@ -30,7 +32,7 @@ def main() -> None:
         axis.set_xlabel(f"million rows × {result['columns']}")
         axis.set(xlim=(0, max(millions) * 1.3), ylim=(0, None), xticks=millions)
         axis.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, describe_result(result))
+    save_figure(figure, describe_result(result), paths.plot)
 
 
 def get_peak(size: dict[str, Any], stage: str) -> float:

@@ -1,4 +1,4 @@
-"""Run a server on one core, in a process group of its own, which leaves nothing behind."""
+"""Run a server on some cores, in a process group of its own, which leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -68,23 +68,23 @@ class Server:
 
 @contextmanager
 def serve(
-    command: Sequence[str], core: int, folder: Path, env: Mapping[str, str], log: Path
+    command: Sequence[str], cores: str, folder: Path, env: Mapping[str, str], log: Path
 ) -> Iterator[Server]:
-    """Run a server, with all processes that it starts, on one core; stop it at the end.
+    """Run a server, with all processes that it starts, on some cores; stop it at the end.
 
     Parameters
     ----------
     command
         What to run; `{port}` in it becomes a free port.
-    core
-        Number of the core.
+    cores
+        Their numbers, as taskset takes them.
     folder, env
         Where it runs, and variables beside those of this process.
     log
         File for what it writes to stdout and stderr.
     """
     port = find_free_port()
-    pinned = ["taskset", "-c", str(core), *(word.format(port=port) for word in command)]
+    pinned = ["taskset", "-c", cores, *(word.format(port=port) for word in command)]
     with log.open("wb") as out:
         # A session of its own: Ctrl-C reaches only this process, which then stops the server.
         process = subprocess.Popen(

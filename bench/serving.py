@@ -1,8 +1,11 @@
 """Cairn and its peers side by side: one server core, load from another, one command.
 
-python -m bench.serving                      all of it; writes bench/results/serving.*
-python -m bench.serving --quick              one round of short cells; writes nothing
+python -m bench.serving                      all of it, 25 minutes; writes bench/results/serving.*
+python -m bench.serving --quick              what the targets need, 5 minutes; writes nothing
 python -m bench.serving --only cairn,ceiling only these; writes nothing
+
+With one worker the server has a core and the load another. With two workers the server has both,
+and shares them with the load, which comes from the same machine.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bench import load
 from bench.arguments import parse_arguments
+from bench.connections import Fairness
 from bench.contenders import (
     CAIRN,
     CONTENDERS,
@@ -33,44 +37,54 @@ from bench.contenders import (
     create_environment,
     find_python,
 )
-from bench.inputs import Inputs, make_fast_inputs, make_slow_inputs
+from bench.inputs import GREEDY_ROWS, Inputs, make_fast_inputs, make_slow_inputs
 from bench.load import Cell, Duration, Measurement
 from bench.machine import describe_machine, read_versions
 from bench.server import BenchError, Server, serve, wait
+from bench.targets import (
+    HUNDRED,
+    LIST,
+    ONE,
+    RECORDS,
+    SINGLE,
+    TAILS,
+    THOUSAND,
+    check_targets,
+    format_check,
+)
 
 RESULT = Path("bench/results/serving.json")
 PLOT = RESULT.with_suffix(".svg")
 ENVIRONMENTS = Path("build/bench")
-SECTIONS = ("memory", "slow")
+SECTIONS = ("fairness", "greedy", "workers", "memory", "slow")
+# Whom no narrow target compares, and a section of minutes.
+LEFT_OUT_OF_QUICK = (
+    "fastapi-forest", "fastapi-logistic", "flask-forest", "bentoml-forest", "mlflow-forest", "slow",
+)  # fmt: skip
 STEP = 100_000
-FLAT_MIB = 5.0
-CONCURRENCY = 32
 VERSIONS = {
     "cairn": ("bentoml", "onnxruntime", "scikit-learn", "uvicorn", "uvloop", "httptools"),
-    "peers": ("fastapi", "flask", "gunicorn", "onnxruntime", "scikit-learn", "uvicorn", "uvloop"),
+    "peers": (
+        "bjoern-binary",
+        "fastapi",
+        "flask",
+        "granian",
+        "gunicorn",
+        "onnxruntime",
+        "scikit-learn",
+        "uvicorn",
+        "uvloop",
+    ),
     "bentoml": ("bentoml", "onnxruntime", "scikit-learn"),
     "mlflow": ("mlflow", "scikit-learn"),
 }
-ONE = Cell(1, CONCURRENCY)
-MANY = Cell(1000, 4)
-CELLS = (Cell(1, 1), ONE, Cell(1, 128), Cell(100, 4), MANY)
-SLOW_CELLS = (Cell(1, 1), ONE)
-
-
-class Target(NamedTuple):
-    """A target of Cairn: a multiple of a peer's requests/s, in `ONE`."""
-
-    peer: str
-    times: float
-
-
-TARGETS = (
-    Target("fastapi-onnx", 1.5),
-    Target("fastapi-forest", 40),
-    Target("bentoml-onnx", 7),
-    Target("ceiling", 0.6),
-)
-TAIL = 2.0
+CELLS = (SINGLE, ONE, LIST, Cell(1, 128), Cell(1, 256), HUNDRED, THOUSAND, RECORDS)
+FEW_CELLS = (SINGLE, ONE, HUNDRED, THOUSAND)  # of those that no narrow target compares
+TWO_CELLS = (ONE, LIST, HUNDRED, THOUSAND, RECORDS)
+SLOW_CELLS = (SINGLE, ONE)
+WATCHED = ("cairn", "ceiling")  # whose connections are watched one by one
+GREEDY_LEAST = 3  # seconds beside a greedy client: a request may take a good part of one
+Record = TypeVar("Record", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,13 @@ class Plan:
     requests: int
     server_core: int
     load_core: int
+    workers: int = 1
+
+    @property
+    def server_cores(self) -> str:
+        """The cores of the server, as taskset takes them: with more workers both."""
+        cores = (self.server_core, self.load_core)[: self.workers]
+        return ",".join(map(str, cores))
 
 
 @dataclass(frozen=True)
@@ -96,9 +117,23 @@ class RunningContender:
 
     def load(self, cell: Cell, seconds: float) -> Measurement:
         """Load it for some seconds."""
-        path = self.contender.paths[0 if cell.rows == 1 else 1]
-        bodies = self.inputs.bodies(self.contender.key, cell.rows)
+        path = self.contender.path(cell.rows, cell.shape)
+        bodies = self.contender.bodies(self.inputs, cell.rows, cell.shape)
         return load.measure(self.server, path, bodies, cell, Duration(seconds, self.load_core))
+
+    def watch(self, connections: int, seconds: float) -> Fairness:
+        """Watch so many new connections one by one, for some seconds of single rows."""
+        bodies = self.contender.bodies(self.inputs, 1)
+        duration = Duration(seconds, self.load_core)
+        return load.watch(self.server, self.contender.path(1), bodies, connections, duration)
+
+    def load_beside(self, name: str, body: Path, seconds: float) -> Measurement:
+        """Load it with single rows while another client posts one large body without pause."""
+        path = self.contender.path(GREEDY_ROWS)
+        with load.run_greedy(self.server, path, body, self.load_core) as statuses:
+            measurement = self.load(ONE, seconds)
+        say(f"  {name:<27}{format_figures(measurement)}  its own answers: {dict(statuses)}")
+        return measurement
 
 
 class Round(NamedTuple):
@@ -116,7 +151,10 @@ def main() -> None:
     try:
         load.check_tools()
         plan = plan_rounds(quick=arguments.quick)
-        result = measure(plan, arguments.only)
+        only = list(arguments.only)
+        if arguments.quick and only == list_names():
+            only = [name for name in only if name not in LEFT_OUT_OF_QUICK]
+        result = measure(plan, only)
     except BenchError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -142,7 +180,7 @@ def plan_rounds(*, quick: bool) -> Plan:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004 - one for the server, one for wrk
         raise BenchError("one core; the server and the load need one each")
-    length = (3, 1, 1, 50_000) if quick else (6, 3, 3, 1_000_000)
+    length = (2, 1, 1, 50_000) if quick else (5, 2, 3, 1_000_000)
     return Plan(*length, server_core=cores[0], load_core=cores[1])
 
 
@@ -168,13 +206,17 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             "rounds_of_repeated": plan.rounds,
             "server_core": plan.server_core,
             "load_core": plan.load_core,
+            "server_cores_of_two_workers": replace(plan, workers=2).server_cores,
+            "load": "from the same machine",
         },
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        if contenders or "memory" in only:
+        if contenders or {*only} & ({*SECTIONS} - {"slow"}):
             say("a clean clone of HEAD, and its model by dvc repro")
             inputs = make_inputs(make_fast_inputs, Path(folder, "fast"))
-            result["contenders"] = compare(contenders, CELLS, inputs, plan)
+            result["workers_1"] = measure_one_worker(contenders, only, inputs, plan)
+            if "workers" in only:
+                result["workers_2"] = measure_two_workers(contenders, only, inputs, plan)
             if "memory" in only:
                 result["memory"] = measure_memory(inputs, plan)
         if "slow" in only:
@@ -183,6 +225,71 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             result["slow"] = compare(SLOW, SLOW_CELLS, inputs, plan)
     result["targets"] = check_targets(result)
     return result
+
+
+def measure_one_worker(
+    contenders: Mapping[str, Contender], only: Collection[str], inputs: Inputs, plan: Plan
+) -> dict[str, Any]:
+    """Measure with one worker, on one core."""
+    result: dict[str, Any] = {"contenders": compare(contenders, CELLS, inputs, plan)}
+    if "fairness" in only:
+        watched = {name: CONTENDERS[name] for name in WATCHED}
+        result["fairness"] = watch_connections(watched, inputs, plan)
+    if "greedy" in only:
+        result["greedy"] = measure_greedy(CAIRN, inputs, plan)
+    return result
+
+
+def measure_two_workers(
+    contenders: Mapping[str, Contender], only: Collection[str], inputs: Inputs, plan: Plan
+) -> dict[str, Any]:
+    """Measure with two workers, on both cores, beside the load."""
+    plan = replace(plan, workers=2, rounds=1)
+    double = {
+        name: replace(
+            one,
+            command=(*one.command, *one.workers),
+            variables={**one.variables, "WORKERS": "2"},
+        )
+        for name, one in contenders.items()
+        if one.workers is not None
+    }
+    say("two workers, on both cores, which the load shares")
+    result: dict[str, Any] = {"contenders": compare(double, TWO_CELLS, inputs, plan)}
+    if "cairn" in double and "fairness" in only:
+        result["fairness"] = watch_connections({"cairn": double["cairn"]}, inputs, plan)
+    if "cairn" in double and "greedy" in only:
+        result["greedy"] = measure_greedy(double["cairn"], inputs, plan)
+    return result
+
+
+def watch_connections(
+    contenders: Mapping[str, Contender], inputs: Inputs, plan: Plan
+) -> dict[str, Any]:
+    """Watch each connection by itself, as often as there are rounds; the medians."""
+    result: dict[str, Any] = {}
+    for name, contender in contenders.items():
+        say(f"{contender.title}: each connection by itself")
+        with start(contender, inputs, plan) as running:
+            for number in TAILS:
+                rounds = [running.watch(number, plan.seconds) for _ in range(plan.rounds)]
+                merged = merge(rounds)
+                result.setdefault(name, {})[str(number)] = {**merged, "rounds": rounds}
+                say(f"  {number} connections: {format_fairness(merged)}")
+    return result
+
+
+def measure_greedy(contender: Contender, inputs: Inputs, plan: Plan) -> dict[str, Any]:
+    """Measure single rows by themselves, and beside a client of large bodies of each kind."""
+    say(f"{contender.title}: single rows beside a greedy client")
+    seconds = max(GREEDY_LEAST, plan.seconds)
+    with start(contender, inputs, plan) as running:
+        alone = running.load(ONE, seconds)
+        say(f"  {'alone':<27}{format_figures(alone)}")
+        bodies = {
+            name: running.load_beside(name, path, seconds) for name, path in inputs.greedy().items()
+        }
+    return {"alone": alone, "bodies": bodies}
 
 
 def make_inputs(make: Any, folder: Path) -> Inputs:
@@ -201,7 +308,8 @@ def compare(
         for name, contender in contenders.items():
             if number == 0 or contender.repeated:
                 say(f"round {number + 1} of {plan.rounds}: {contender.title}")
-                rounds[name].append(run_once(contender, cells, inputs, plan))
+                own = choose_cells(name, contender, cells)
+                rounds[name].append(run_once(contender, own, inputs, plan))
     return {
         name: {
             "title": contenders[name].title,
@@ -212,6 +320,12 @@ def compare(
         }
         for name, medians in rounds.items()
     }
+
+
+def choose_cells(name: str, contender: Contender, cells: Sequence[Cell]) -> list[Cell]:
+    """Choose the cells of a contender: those whose shape it takes; few where none compares it."""
+    wanted = FEW_CELLS if name in LEFT_OUT_OF_QUICK else cells
+    return [cell for cell in cells if cell in wanted and cell.shape in contender.shapes]
 
 
 def run_once(contender: Contender, cells: Sequence[Cell], inputs: Inputs, plan: Plan) -> Round:
@@ -233,7 +347,12 @@ def start(contender: Contender, inputs: Inputs, plan: Plan) -> Iterator[RunningC
     """Start a contender, check it against scikit-learn, and warm it up."""
     model = inputs.models[contender.model]
     executable = find_python(contender, ENVIRONMENTS)
-    variables = {**inputs.variables, "MODEL": str(model), **contender.variables}
+    variables = {
+        **inputs.variables,
+        "MODEL": str(model),
+        "COLUMNS": json.dumps(inputs.columns),
+        **contender.variables,
+    }
     variables["PATH"] = f"{Path(executable).parent}:{os.environ['PATH']}"
     if contender.model == "mlflow" and not model.exists():
         saving = [executable, "-m", "bench.peers.mlflow_model", str(model)]
@@ -242,8 +361,8 @@ def start(contender: Contender, inputs: Inputs, plan: Plan) -> Iterator[RunningC
     command = [executable, *(word.replace("{model}", str(model)) for word in contender.command)]
     folder = inputs.cairn if contender.env == "cairn" else Path()
     log = inputs.folder / "server.log"
-    with serve(command, plan.server_core, folder, variables, log) as server:
-        with inputs.bodies(contender.key, 1).open(encoding="utf-8") as lines:
+    with serve(command, plan.server_cores, folder, variables, log) as server:
+        with contender.bodies(inputs, 1).open(encoding="utf-8") as lines:
             wait(server, contender.paths[0], next(lines))
         check(contender, server, inputs)
         running = RunningContender(contender, server, inputs, plan.load_core)
@@ -256,16 +375,11 @@ def compute_medians(rounds: Sequence[dict[str, Measurement]]) -> dict[str, Measu
     return {cell: merge([one[cell] for one in rounds]) for cell in rounds[0]}
 
 
-def merge(loads: Sequence[Measurement]) -> Measurement:
-    """One cell over the rounds."""
-    return Measurement(
-        requests_per_s=median(one["requests_per_s"] for one in loads),
-        rows_per_s=median(one["rows_per_s"] for one in loads),
-        p50_ms=median(one["p50_ms"] for one in loads),
-        p99_ms=median(one["p99_ms"] for one in loads),
-        cpu_us=median(one["cpu_us"] for one in loads),
-        requests=sum(one["requests"] for one in loads),
-    )
+def merge(rounds: Sequence[Record]) -> Record:
+    """Merge one cell's rounds: the median of each figure, and the sum of the requests."""
+    medians = {key: median(one[key] for one in rounds) for key in rounds[0]}
+    merged: Record = {**medians, "requests": sum(one["requests"] for one in rounds)}  # type: ignore[assignment]
+    return merged
 
 
 def measure_memory(inputs: Inputs, plan: Plan) -> dict[str, Any]:
@@ -288,56 +402,27 @@ def measure_memory(inputs: Inputs, plan: Plan) -> dict[str, Any]:
     return {"samples": samples, "growth_mib": growth, "after_requests": samples[1]["requests"]}
 
 
-def check_targets(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Check each target that was measured: the bound, the value, and whether it is reached."""
-    medians = {name: one["median"][ONE.name] for name, one in result.get("contenders", {}).items()}
-    results = []
-    if "cairn" in medians:
-        mine = medians["cairn"]
-        for peer, times in TARGETS:
-            if peer in medians:
-                ratio = mine["requests_per_s"] / medians[peer]["requests_per_s"]
-                name = f"requests/s over {CONTENDERS[peer].title}"
-                results.append(check_target(name, "at least", times, ratio))
-        tail = mine["p99_ms"] / mine["p50_ms"]
-        results.append(check_target(f"p99 over p50, {ONE.name}", "at most", TAIL, tail))
-    if "memory" in result:
-        growth = result["memory"]["growth_mib"]
-        results.append(check_target("MiB of growth over the requests", "at most", FLAT_MIB, growth))
-    return results
-
-
-def check_target(name: str, bound: str, required: float, value: float) -> dict[str, Any]:
-    """Check one target."""
-    is_reached = value >= required if bound == "at least" else value <= required
-    return {
-        "name": name,
-        bound.replace(" ", "_"): required,
-        "got": round(value, 2),
-        "reached": is_reached,
-    }
-
-
 def print_result(result: Mapping[str, Any]) -> None:
     """Print the table and the targets."""
-    for section in "contenders", "slow":
+    sections = {
+        "one worker": result.get("workers_1", {}).get("contenders", {}),
+        "two workers": result.get("workers_2", {}).get("contenders", {}),
+        "a slow model": result.get("slow", {}),
+    }
+    for title, section in sections.items():
         for cell in CELLS:
             rows = [
                 (one["title"], one["median"][cell.name])
-                for one in result.get(section, {}).values()
+                for one in section.values()
                 if cell.name in one["median"]
             ]
             if rows:
-                print(f"\n{section}: {cell.name}")
-            for title, figures in sorted(rows, key=lambda row: -row[1]["requests_per_s"]):
-                print(f"  {title:<50}{format_figures(figures)}")
-    print()
-    for one in result["targets"]:
-        required = (
-            f"at least {one['at_least']}" if "at_least" in one else f"at most {one['at_most']}"
-        )
-        verb = "reached" if one["reached"] else "MISSED"
-        print(f"  {one['name']:<62}{one['got']:>8,.2f}  {required:<14}{verb}")
+                print(f"\n{title}: {cell.name}")
+            for name, figures in sorted(rows, key=lambda row: -row[1]["requests_per_s"]):
+                print(f"  {name:<50}{format_figures(figures)}")
+    print("\n  workers, what, the value, the target")
+    for each in result["targets"]:
+        print(format_check(each))
 
 
 def format_figures(one: Measurement) -> str:
@@ -346,6 +431,16 @@ def format_figures(one: Measurement) -> str:
         f"{one['requests_per_s']:>8,.0f} requests/s{one['rows_per_s']:>9,.0f} rows/s"
         f"  p50 {one['p50_ms']:>8,.2f} ms  p99 {one['p99_ms']:>8,.2f} ms"
         f"  CPU {one['cpu_us']:>7,.0f} µs a request"
+    )
+
+
+def format_fairness(one: Fairness) -> str:
+    """Format what came of watching connections."""
+    return (
+        f"{one['requests_per_s']:>8,.0f} requests/s  p50 {one['p50_ms']:,.2f} ms  p99 "
+        f"{one['p99_ms']:,.2f} ms  slowest first answer {one['slowest_first_ms']:,.0f} ms  "
+        f"{one['least_answers']:,.0f} to {one['most_answers']:,.0f} answers a connection  "
+        f"the client's CPU {one['client_cpu_us']:,.0f} µs a request"
     )
 
 

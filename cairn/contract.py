@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -169,6 +169,11 @@ class Column(Model):
         if value is None or value != value:  # noqa: PLR0124 - NaN, as pandas has it
             return MISSING
         return self._codes.get(value, float(len(self.categories)))
+
+    def codes(self, values: Iterable[Category | None]) -> list[float]:
+        """Return the number of each of many categories."""
+        codes = self._codes
+        return [codes[value] if value in codes else self.code(value) for value in values]
 
     @cached_property
     def _codes(self) -> dict[Category, float]:

@@ -25,6 +25,7 @@ PHRASES = (
     (re.compile(r"^\w+ should (be )?"), ""),
     (re.compile(r"^have at least (\d+) (character|item).*"), r"\1 or more \2s"),
     (re.compile(r"^have at most (\d+) (character|item).*"), r"\1 or fewer \2s"),
+    (re.compile(r", unable to (parse|interpret) .*"), ""),
     (re.compile(r"^a valid (dictionary|mapping)\b.*"), "a mapping"),
     (re.compile(r"^a valid (tuple|list)\b"), "a list"),
     (re.compile(r"^a valid string\b"), "a text"),

@@ -74,12 +74,18 @@ def predict(
     features: NDArray[np.float32],
     options: ort.RunOptions | None = None,
 ) -> Predictions:
-    """Predict the rows of an n × k matrix.
+    """Predict the rows of an n × k matrix."""
+    return resolve_ties(*model.run(None, {INPUT: features}, options))
+
+
+def resolve_ties(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
+) -> Predictions:
+    """Label the rows that tie; the probabilities that a model returned are no longer needed.
 
     Where the best classes tie, the first of them is the label, as it is for scikit-learn's
     forests: in float32 the votes of an even number of trees may miss the tie by the last bit.
     """
-    labels, probabilities = model.run(None, {INPUT: features}, options)
     if len(probabilities) == 1 and is_clear(probabilities[0].tolist()):
         return Predictions(labels, probabilities)
     # float32 may add up to a bit beyond 1.

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import starmap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,15 +140,41 @@ def to_matrix(
 ) -> Floats:
     """Compute the features of rows, n × k, from their values in the order of the columns.
 
-    All rows at once: column by column it would take the service longer than the model.
+    All rows at once: column by column it would take the service longer than the model. The result
+    is not to be written to.
     """
-    if not contract.plain:
-        rows = list(zip(*encode_columns(list(zip(*rows, strict=True)), contract), strict=True))
-    matrix = np.array(rows, dtype=np.float32)
+    if contract.plain:
+        matrix = pack_rows(rows, len(contract.columns))
+    else:
+        encoded = encode_columns(list(zip(*rows, strict=True)), contract)
+        if len(rows) == 1:
+            matrix = np.array([[values[0] for values in encoded]], dtype=np.float32)
+        else:
+            matrix = np.empty((len(rows), len(encoded)), np.float32)
+            for index, values in enumerate(encoded):
+                matrix[:, index] = np.asarray(values, dtype=np.float32)
     if not contract.engineering:
         return matrix
     own = {feature.name: matrix[:, index] for index, feature in enumerate(contract.own)}
     return np.column_stack([matrix, *engineer(own, contract, engineering).values()])
+
+
+def pack_rows(rows: Sequence[Sequence[Any]], width: int) -> Floats:
+    """Pack rows of so many numbers, true, false or None into a matrix, NaN for None.
+
+    `struct` takes a third of NumPy's time, and None not at all.
+    """
+    pack = _make_packer(width)
+    try:
+        packed = pack(*rows[0]) if len(rows) == 1 else b"".join(starmap(pack, rows))
+    except struct.error:
+        return np.array(rows, dtype=np.float32)
+    return np.frombuffer(packed, np.float32).reshape(-1, width)
+
+
+@cache
+def _make_packer(width: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{width}f").pack
 
 
 def encode_columns(columns: Sequence[Any], contract: Contract) -> list[Any]:
@@ -153,7 +182,7 @@ def encode_columns(columns: Sequence[Any], contract: Contract) -> list[Any]:
     encoded: list[Any] = []
     for column, values in zip(contract.columns, columns, strict=True):
         if column.kind == "category":
-            encoded.append([column.code(value) for value in values])
+            encoded.append(column.codes(values))
         elif column.kind == "date":
             encoded += extract_parts(values, column.parts)
         else:

@@ -236,7 +236,8 @@ def render_settings() -> str:
     )  # fmt: skip
     introduction = (
         "The service reads its settings from environment variables when it starts. An empty "
-        "variable counts as not set. If one is wrong, the service does not start, and prints a "
+        "variable counts as not set, but `API_KEYS` and `API_KEYS_FILE` are refused if they are "
+        "empty. If one is wrong, the service does not start, and prints a "
         "line with the name, what came, and what is allowed."
     )
     listen = (
@@ -302,8 +303,8 @@ def collect_families() -> list[Metric]:
     layout = Layout(CONTRACT, LABELS)
     counts = open_table(layout, 1, None)
     info = {"model_version": "", "git_commit": ""}
-    Metrics(layout, counts, 0, 10_000, info)
-    return list(CairnCollector(layout, counts, info).collect())
+    Metrics(layout, counts, 0, 10_000, info, int)
+    return list(CairnCollector(layout, counts, info, 1).collect())
 
 
 # Routes
@@ -325,7 +326,8 @@ def render_routes() -> str:
         "Every route of the service. One marked *key* asks for a key if `API_KEYS` or "
         "`API_KEYS_FILE` is set; `/metrics` does so only with `METRICS_OPEN=false`. [The API]"
         "(../api.md) explains requests, responses and statuses, and a running service has them for "
-        "its own model at `/docs`. Any other path gets 404, and any other method 405."
+        "its own model at `/docs`. Any other path gets 404, one with a slash too many 308, and "
+        "any other method 405. `OPTIONS` lists the methods of a route in `Allow`."
     )
     more = (
         f"Not in the OpenAPI document: {', '.join(others)}, the same interface for BentoML's own "

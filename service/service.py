@@ -12,7 +12,6 @@ import uuid
 from typing import Any
 
 import bentoml
-import orjson
 
 from cairn import onnx_runtime
 from cairn.errors import CairnError
@@ -91,10 +90,8 @@ class Cairn:
             logger.error("the worker cannot start: %s", error)  # noqa: TRY400, the user can mend it
             raise
         self.worker.start()
-        # Before all of BentoML's own middlewares, which take longer than the model.
-        lifecycle.find_lifecycle().start(
-            self.settings, lambda app: front.Front(app, lambda: self.worker)
-        )
+        # Past all of BentoML's own middlewares, which take longer than the model.
+        lifecycle.find_lifecycle().start(self.settings, front.Front(None, lambda: self.worker))
         self.worker.log_event("ready", **self.worker.runner.describe())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -119,8 +116,7 @@ class Cairn:
         `service.bento.client`.
         """
         body = {"features": features} if records is None else {"records": records}
-        answer = self.predictor.predict(body, uuid.uuid4().hex)
-        return dict(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))
+        return self.predictor.predict(body, uuid.uuid4().hex)
 
 
 def check_settings() -> Settings:

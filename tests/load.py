@@ -8,7 +8,7 @@ import socket
 import time
 from threading import Thread
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import orjson
 
@@ -27,6 +27,24 @@ REQUEST = (
 ) + BODY
 
 
+class Loss(NamedTuple):
+    """A request without a whole answer.
+
+    Attributes
+    ----------
+    kind
+        The name of the error.
+    begun
+        When its connection was begun.
+    port
+        The client's port of that connection.
+    """
+
+    kind: str
+    begun: float
+    port: int
+
+
 class Load:
     """Steady load: keep-alive connections with a request every PAUSE seconds, until the block ends.
 
@@ -41,7 +59,7 @@ class Load:
     answered, statuses
         How many requests were, and the statuses that they got.
     lost
-        Of each request without a whole answer the error and when its connection was begun.
+        The requests without a whole answer.
     """
 
     def __init__(self, port: int, connections: int = 64) -> None:
@@ -49,7 +67,7 @@ class Load:
         self.connections = connections
         self.answered = 0
         self.statuses: set[int] = set()
-        self.lost: list[tuple[str, float]] = []
+        self.lost: list[Loss] = []
         self._ends = False
         self._thread = Thread(target=lambda: asyncio.run(self._run()))
 
@@ -94,6 +112,7 @@ class Load:
     ) -> None:
         """Ask until the connection may not be used again, or the block ends."""
         used, goes_on = begun, True
+        port = writer.get_extra_info("sockname")[1]
         while goes_on and not self._ends:
             before = time.monotonic()
             writer.write(REQUEST)
@@ -103,9 +122,9 @@ class Load:
                     goes_on = await self._read(reader)
             except (OSError, EOFError) as error:
                 if not await came_late(error, writer):
-                    self.lost.append((type(error).__name__, begun))
+                    self.lost.append(Loss(type(error).__name__, begun, port))
                 elif sent - used < LINGER_SECONDS:
-                    self.lost.append((EARLY, begun))
+                    self.lost.append(Loss(EARLY, begun, port))
                 return
             used = before
             await asyncio.sleep(PAUSE)

@@ -57,7 +57,7 @@ def lost(peer: Peer) -> list[str]:
         with Load(listener.getsockname()[1], connections=1) as client:
             client.wait_for(2)
             served.result()
-            kinds = [kind for kind, _ in client.lost]
+            kinds = [loss.kind for loss in client.lost]
             listener.close()  # with what the client has sent since
     return kinds
 

@@ -4,13 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from cairn.errors import CairnError
 from cairn.params.raw import Raw
+from cairn.sources import compat
 from cairn.sources.base import Stream, UrlPart, Version
 
+
+class ShippedTable(NamedTuple):
+    """A table as scikit-learn ships it.
+
+    Attributes
+    ----------
+    file
+        Its file: rows of numbers, the class last.
+    columns
+        Names of all columns but the last, which scikit-learn has in its code.
+    has_head
+        Whether the file's first line says how many rows, columns and classes there are.
+    """
+
+    file: str
+    columns: tuple[str, ...]
+    has_head: bool
+
+
+CELL_NUCLEUS = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+)
+TABLES = {
+    "breast_cancer": ShippedTable(
+        "breast_cancer.csv",
+        (
+            *(f"mean {name}" for name in CELL_NUCLEUS),
+            *(f"{name} error" for name in CELL_NUCLEUS),
+            *(f"worst {name}" for name in CELL_NUCLEUS),
+        ),
+        has_head=True,
+    ),
+    "digits": ShippedTable(
+        "digits.csv.gz",
+        tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
+        has_head=False,
+    ),
+    "iris": ShippedTable(
+        "iris.csv",
+        ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"),
+        has_head=True,
+    ),
+    "wine": ShippedTable(
+        "wine_data.csv",
+        (
+            "alcohol",
+            "malic_acid",
+            "ash",
+            "alcalinity_of_ash",
+            "magnesium",
+            "total_phenols",
+            "flavanoids",
+            "nonflavanoid_phenols",
+            "proanthocyanins",
+            "color_intensity",
+            "hue",
+            "od280/od315_of_diluted_wines",
+            "proline",
+        ),
+        has_head=True,
+    ),
+}
+
 PREFIX = "sklearn:"
-TABLES = ("breast_cancer", "digits", "iris", "wine")
 
 FORM = "sklearn:NAME"
 SECRETS: frozenset[UrlPart] = frozenset()
@@ -35,10 +108,14 @@ def open_stream(
 
 
 def format_table(name: str) -> str:
-    """Format a table that scikit-learn ships as CSV."""
+    """Format a table that scikit-learn ships as CSV: what its loader's frame gives, byte for byte.
+
+    A value is written as Python writes that float64, a class as an integer.
+    """
     if name not in TABLES:
         raise CairnError(f"raw.source: got sklearn:{name}; allowed: sklearn:{{{','.join(TABLES)}}}")
-    from sklearn import datasets  # noqa: PLC0415 - a second that a file as source need not pay
-
-    frame = getattr(datasets, f"load_{name}")(as_frame=True).frame
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    shipped = TABLES[name]
+    lines = compat.read_shipped_file(shipped.file).splitlines()[shipped.has_head :]
+    rows = (line.split(",") for line in lines)
+    formatted = (",".join((*(repr(float(value)) for value in row[:-1]), row[-1])) for row in rows)
+    return "\n".join((",".join((*shipped.columns, "target")), *formatted, ""))

@@ -1,14 +1,19 @@
-"""The parts of ASGI that the service uses: headers, a body within limits, an answer."""
+"""What an answer is, and the parts of ASGI that the service uses beside its own protocol.
+
+Over HTTP requests come by `service.http.protocol`. Another server, or BentoML in this process, may
+hand them over as ASGI has it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from random import getrandbits
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from service.http.errors import Refused
+from service.http.request import Request
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,13 +23,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
+JSON_HEADERS = (JSON,)
 CLOSE = (b"connection", b"close")
-# Our extension of ASGI: compat.FastPath.
-FAST_PATH = "cairn.fast_path"
+NO_CONTENT = 204
 RETRY = (b"retry-after", b"1")
-# How many bodies of the greatest length may be on their way at once.
-LONG_BODIES = 8
-PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Reply(NamedTuple):
@@ -32,108 +34,69 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
-    headers: Sequence[Header] = (JSON,)
+    headers: Sequence[Header] = JSON_HEADERS
 
 
-def read_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return a request's headers; of one that comes twice, the last."""
-    return dict(scope["headers"])
+def make_request(scope: Scope) -> Request:
+    """Make a request, without its body yet, of what ASGI has of it."""
+    client = scope.get("client")
+    return Request(
+        scope["method"],
+        scope["path"],
+        scope["query_string"],
+        dict(scope["headers"]),
+        client[0] if client else None,
+    )
 
 
-def choose_request_id(headers: Mapping[bytes, bytes]) -> bytes:
-    """Return the client's X-Request-ID if it is short and plain, else one of our own."""
-    chosen_id = headers.get(b"x-request-id")
-    if chosen_id and PLAIN_ID.fullmatch(chosen_id):
-        return chosen_id
-    return b"%032x" % getrandbits(128)
+async def read_body(receive: Receive, limit: int, seconds: float) -> bytes:
+    """Read a body, within a limit of bytes and of seconds.
 
-
-class Bodies:
-    """Reads the bodies of requests, within limits of size, of time and of memory.
-
-    Parameters
-    ----------
-    limit
-        The longest body, bytes.
-    seconds
-        How long one may take to come.
+    Raises
+    ------
+    Refused
+        413 as soon as it is known to be over the limit, 408 where it does not come in time, 499
+        where the client goes away.
     """
-
-    def __init__(self, limit: int, seconds: float) -> None:
-        self.limit = limit
-        self.seconds = seconds
-        self._pending = 0
-
-    async def read(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """Read the body of a request.
-
-        Raises
-        ------
-        Refused
-            413 as soon as it is known to be over the limit, 408 where it does not come in time,
-            429 where all the bodies that come just now are too much, 499 where the client goes
-            away.
-        """
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self.limit:
-            raise self._refuse_length()
-        fast_path = find_fast_path(scope)
-        body: bytes | None = fast_path.read_body() if fast_path else None
-        if body is not None:
-            if len(body) > self.limit:
-                raise self._refuse_length()
-            return body
-        try:
-            async with asyncio.timeout(self.seconds):
-                return await self._read_parts(receive)
-        except TimeoutError:
-            error = f"the body did not arrive within {self.seconds:g} s"
-            raise Refused(408, error, headers=(CLOSE,)) from None
-
-    async def _read_parts(self, receive: Receive) -> bytes:
-        """Read a body that comes in parts."""
-        parts: list[bytes] = []
-        size, more = 0, True
-        try:
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(seconds):
             while more:
                 message = await receive()
-                parts.append(_read_part(message))
-                size += len(parts[-1])
-                self._pending += len(parts[-1])
+                if message["type"] == "http.disconnect":
+                    raise Refused(499, "the client went away")
+                body += message.get("body", b"")
                 more = message.get("more_body", False)
-                if size > self.limit:
-                    raise self._refuse_length()
-                if more and self._pending > LONG_BODIES * self.limit:
-                    error = "too many long requests at once; try again"
-                    raise Refused(429, error, headers=(CLOSE, RETRY))
-            return b"".join(parts)
-        finally:
-            self._pending -= size
-
-    def _refuse_length(self) -> Refused:
-        # The rest of the body is not worth reading.
-        error = f"the body is over {self.limit:,} bytes; send fewer rows at once"
-        return Refused(413, error, headers=(CLOSE,))
+                if len(body) > limit:
+                    raise refuse_length(limit)
+    except TimeoutError:
+        raise refuse_late(seconds) from None
+    return bytes(body)
 
 
-def _read_part(message: Message) -> bytes:
-    """Return the next part of a body."""
-    if message["type"] == "http.disconnect":
-        raise Refused(499, "the client went away")
-    return message.get("body", b"")  # type: ignore[no-any-return]
+def refuse_length(limit: int) -> Refused:
+    """Return what is raised for a body over the limit, whose rest is not worth reading."""
+    error = f"the body is over {limit:,} bytes; send fewer rows at once"
+    return Refused(413, error, headers=(CLOSE,))
 
 
-async def respond(scope: Scope, send: Send, reply: Reply, extra: Header) -> None:
-    """Send an answer, with one more header beside its own."""
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), extra]
-    fast_path = find_fast_path(scope)
-    if fast_path and fast_path.send(reply.status, headers, reply.body):
-        return
+def refuse_late(seconds: float) -> Refused:
+    """Return what is raised for a body that does not come."""
+    error = f"the body did not arrive within {seconds:g} s"
+    return Refused(408, error, headers=(CLOSE,))
+
+
+def reply_refused(refused: Refused) -> Reply:
+    """Return the answer to a request that is refused."""
+    detail = [problem.model_dump() for problem in refused.detail]
+    body = orjson.dumps({"error": refused.error, "detail": detail})
+    return Reply(refused.status, body, (JSON, *refused.headers))
+
+
+async def respond(send: Send, reply: Reply, request: Request) -> None:
+    """Send an answer."""
+    headers = [*reply.headers, (b"x-request-id", request.id)]
+    if reply.status != NO_CONTENT:  # whose head ends it (RFC 9110, 8.6)
+        headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-def find_fast_path(scope: Scope) -> Any:
-    """Return the extension that reads and writes in one piece; None where there is none."""
-    extensions = scope.get("extensions")
-    return extensions.get(FAST_PATH) if extensions else None

@@ -21,21 +21,78 @@ PAGE = b"""<!doctype html>
 <link rel="icon" href="docs/favicon.png">
 <link rel="stylesheet" href="docs/swagger-ui.css">
 <noscript>This page needs JavaScript; <a href="docs.json">the document</a> does not.</noscript>
+<form id="lock" hidden>
+<p>This service needs a key. The page keeps it in this tab only.</p>
+<label>API key <input id="key" type="password" autocomplete="off" required></label>
+<button>Use this key</button>
+<p id="problem" role="alert"></p>
+</form>
 <div id="page"></div>
 <script src="docs/swagger-ui-bundle.js" charset="utf-8"></script>
 <script src="docs/start.js" charset="utf-8"></script>
 </html>
 """
 # A file of its own, so that the policy can forbid every script within the page. The validator is
-# on another host, and is sent the document's address.
-START = b"""SwaggerUIBundle({
-  url: "docs.json",
-  dom_id: "#page",
-  validatorUrl: null,
-  deepLinking: true,
-  displayRequestDuration: true,
-  tryItOutEnabled: true,
+# on another host, and is sent the document's address. The key is kept where the page at `/` has it.
+START = b"""const stored = `cairn-key ${location.pathname.replace(/docs$/, "")}`;
+const lock = document.querySelector("#lock");
+
+function read() {
+  try {
+    return sessionStorage.getItem(stored);
+  } catch {
+    return null;
+  }
+}
+
+function keep(key) {
+  try {
+    sessionStorage.setItem(stored, key);
+  } catch {
+    // Without a store it is asked for again; nothing else is lost.
+  }
+}
+
+function show(key) {
+  lock.hidden = true;
+  const ui = SwaggerUIBundle({
+    url: "docs.json",
+    dom_id: "#page",
+    validatorUrl: null,
+    deepLinking: true,
+    displayRequestDuration: true,
+    tryItOutEnabled: true,
+    // The document needs the key before it can say how keys are sent.
+    requestInterceptor: (request) => {
+      if (key && request.loadSpec) request.headers.Authorization = `Bearer ${key}`;
+      return request;
+    },
+    onComplete: () => key && ui.preauthorizeApiKey("bearer", key),
+  });
+}
+
+async function start(key) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const { status } = await fetch("docs.json", { method: "HEAD", headers });
+  if (status !== 401) return show(key);
+  lock.hidden = false;
+  explain(key ? "The service does not accept this key." : "");
+  document.querySelector("#key").focus();
+}
+
+function explain(problem) {
+  document.querySelector("#problem").textContent = problem;
+}
+
+lock.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const key = document.querySelector("#key").value.trim();
+  if (!/^[\\x21-\\x7e]+$/.test(key)) return explain("A key cannot contain spaces or such letters.");
+  keep(key);
+  start(key);
 });
+
+start(read());
 """
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -23,6 +23,9 @@ KINDS = {
     504: "timeout",
 }
 
+# What /metrics calls the ways in which what comes is no HTTP request.
+MALFORMED = ("syntax", "headers_too_long", "timeout", "closed", "other")
+
 
 class Problem(BaseModel):
     """One thing that is wrong with a request.

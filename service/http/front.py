@@ -1,108 +1,170 @@
-"""The ASGI application: every request is answered here, none by BentoML's own application.
+"""What answers: every request is answered here, none by BentoML's own application.
 
 That one decodes bodies of any size and kind, answers 400 where the design says 422, makes a
 series of metrics for each path that a client thinks of, and takes longer than the model.
+
+A request goes through in two steps: `begin`, once its head is there, may refuse it; `answer`, once
+its body is, answers it at once, or returns what will. Each that has begun is counted once, and
+logged, when it is answered, refused or given up.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-import orjson
-
-from service.http.asgi import JSON, App, Receive, Reply, Scope, Send, respond
+from service.http.asgi import (
+    App,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    make_request,
+    read_body,
+    refuse_length,
+    reply_refused,
+    respond,
+)
 from service.http.errors import KINDS, Refused
-from service.http.handlers import Request
-from service.http.routes import BY_PATH, OTHER, ROUTES, Route
+from service.http.request import Request
+from service.http.routes import BY_PATH, OTHER, reply_to_method, reply_to_other
 from service.process.worker import Worker
 from service.telemetry.logs import format_stack
 
 
 class Front:
-    """The ASGI application; what is no request, such as the lifespan, goes to `app`."""
+    """What answers requests; as an ASGI application it leaves the lifespan to `app`."""
 
-    def __init__(self, app: App, worker: Callable[[], Worker]) -> None:
+    def __init__(self, app: App | None, worker: Callable[[], Worker]) -> None:
         self.app = app
         self.worker = worker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request as ASGI has it."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            if self.app:
+                await self.app(scope, receive, send)
             return
-        start = time.perf_counter()
+        request = make_request(scope)
+        reply = self.begin(request)
+        if reply is None:
+            settings = self.worker().settings
+            try:
+                request.body = await read_body(
+                    receive, settings.max_body_bytes, settings.timeout_seconds
+                )
+            except Refused as refused:
+                reply = self.refuse(request, refused)
+            except BaseException:
+                self.refuse(request, SHUTTING_DOWN)
+                raise
+            else:
+                answer = self.answer(request)
+                reply = answer if isinstance(answer, Reply) else await answer
+        await respond(send, reply, request)
+
+    def begin(self, request: Request) -> Reply | None:
+        """Take up a request whose head is there; return the answer if that is enough for it."""
         worker = self.worker()
         worker.metrics.start_request()
-        request = Request(scope, receive)
-        route = BY_PATH.get(scope["path"])
-        reply = CANCELED
         try:
-            try:
-                reply = await _answer(worker, request, route)
-            except Refused as refused:
-                reply = _reply_refused(refused)
-            except Exception as bug:  # noqa: BLE001, the last resort
-                reply = _reply_bug(worker, request, bug)
-            await respond(scope, send, reply, (b"x-request-id", request.id))
-        finally:
-            _account(worker, request, route, reply.status, time.perf_counter() - start)
+            reply = _check_head(worker, request)
+        except Refused as refused:
+            return self.refuse(request, refused)
+        except Exception as bug:  # noqa: BLE001, the last resort
+            return self._end(request, _reply_bug(worker, request, bug))
+        return self._end(request, reply) if reply else None
+
+    def answer(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Answer a request that has begun, all of whose body is there; nothing is raised."""
+        worker = self.worker()
+        try:
+            answer = BY_PATH[request.path].handle(worker, request)
+        except Refused as refused:
+            return self.refuse(request, refused)
+        except Exception as bug:  # noqa: BLE001
+            return self._end(request, _reply_bug(worker, request, bug))
+        return (
+            self._end(request, answer) if isinstance(answer, Reply) else self._wait(request, answer)
+        )
+
+    async def _wait(self, request: Request, answer: Awaitable[Reply]) -> Reply:
+        """Wait for an answer that takes longer."""
+        try:
+            return self._end(request, await answer)
+        except Refused as refused:
+            return self.refuse(request, refused)
+        except Exception as bug:  # noqa: BLE001
+            return self._end(request, _reply_bug(self.worker(), request, bug))
+        except BaseException:
+            self.refuse(request, CLIENT_GONE if request.is_abandoned else SHUTTING_DOWN)
+            raise
+
+    def refuse(self, request: Request, refused: Refused) -> Reply:
+        """Refuse a request that has begun, or give it up."""
+        return self._end(request, reply_refused(refused))
+
+    def count_malformed(self, reason: str) -> None:
+        """Count what came and is no request."""
+        self.worker().metrics.count_malformed(reason)
+
+    def _end(self, request: Request, reply: Reply) -> Reply:
+        """Count a request that has ended, log it, and return its answer."""
+        worker, status = self.worker(), reply.status
+        if worker.cors:
+            reply = worker.cors.add_headers(reply, request.headers)
+        seconds = time.perf_counter() - request.start
+        route = BY_PATH.get(request.path)
+        label = route.path if route else OTHER
+        worker.metrics.finish_request(label, status, seconds)
+        is_quiet = route is not None and route.is_polled and status in {200, 503}
+        level = _choose_level(status, is_quiet=is_quiet)
+        if level < worker.log.level:
+            return reply
+        line = {
+            "event": "request",
+            "request_id": request.id.decode(),
+            "method": request.method,
+            "path": label,
+            "status": status,
+            "client": worker.proxies.find_client(request.client, request.headers),
+            "latency_ms": round(seconds * 1e3, 3),
+            "model_version": worker.predictor.version,
+            **request.facts,
+        }
+        if status in KINDS:
+            line["error"] = KINDS[status]
+        worker.log.log_event(level, line)
+        return reply
 
 
-async def _answer(worker: Worker, request: Request, route: Route | None) -> Reply:
+SHUTTING_DOWN = Refused(503, "shutting down")
+CLIENT_GONE = Refused(499, "the client went away")
+
+
+def _check_head(worker: Worker, request: Request) -> Reply | None:
+    """Answer or refuse what need not be read any further."""
+    route = BY_PATH.get(request.path)
     if route is None:
-        paths = ", ".join(sorted(route.path for route in ROUTES))
-        raise Refused(404, f"no such path; allowed: {paths}")
-    method = request.scope["method"]
+        return reply_to_other(request)
+    method = request.method
     if method != route.method and (method, route.method) != ("HEAD", "GET"):
-        methods = b"GET, HEAD" if route.method == "GET" else route.method.encode()
-        error = f"{request.scope['path']} answers {route.method}, not {method}"
-        raise Refused(405, error, headers=((b"allow", methods),))
-    if route.path in worker.keyed and not worker.keys.allow(request.headers):
-        error = "a key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
-        raise Refused(401, error, headers=((b"www-authenticate", b"Bearer"),))
-    return await route.handle(worker, request)
-
-
-def _reply_refused(refused: Refused) -> Reply:
-    detail = [problem.model_dump() for problem in refused.detail]
-    body = orjson.dumps({"error": refused.error, "detail": detail})
-    return Reply(refused.status, body, (JSON, *refused.headers))
+        return reply_to_method(route, request)
+    if worker.keys.is_required and route.path in worker.keyed:
+        name = worker.keys.identify(request.headers)
+        if name:
+            request.facts["key"] = name
+    length = request.headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > worker.settings.max_body_bytes:
+        raise refuse_length(worker.settings.max_body_bytes)
+    return None
 
 
 def _reply_bug(worker: Worker, request: Request, bug: Exception) -> Reply:
     request.facts["stack"] = format_stack(bug, with_messages=worker.settings.log_inputs)
     error = f"internal error; the service's log has more under request_id {request.id.decode()}"
-    return _reply_refused(Refused(500, error))
-
-
-CANCELED = _reply_refused(Refused(503, "shutting down"))
-
-
-def _account(
-    worker: Worker, request: Request, route: Route | None, status: int, seconds: float
-) -> None:
-    """Count a request that has ended, and log it."""
-    label = route.path if route else OTHER
-    worker.metrics.finish_request(label, status, seconds)
-    is_quiet = route is not None and route.is_polled and status in {200, 503}
-    level = _choose_level(status, is_quiet=is_quiet)
-    if level < worker.log.level:
-        return
-    line = {
-        "event": "request",
-        "request_id": request.id.decode(),
-        "method": request.scope["method"],
-        "path": label,
-        "status": status,
-        "latency_ms": round(seconds * 1e3, 3),
-        "model_version": worker.predictor.version,
-        **request.facts,
-    }
-    if status in KINDS:
-        line["error"] = KINDS[status]
-    worker.log.log_event(level, line)
+    return reply_refused(Refused(500, error))
 
 
 def _choose_level(status: int, *, is_quiet: bool) -> int:

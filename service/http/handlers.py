@@ -13,10 +13,12 @@ import orjson
 
 from cairn.inference import Predictions
 from service.http import docs
-from service.http.asgi import CLOSE, RETRY, Receive, Reply, Scope, choose_request_id, read_headers
+from service.http.asgi import CLOSE, RETRY, Reply
+from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
+from service.http.request import Request
 from service.inference.example import make_example
-from service.inference.rows import RequestRows
+from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker
@@ -30,69 +32,73 @@ MANY = 256
 LOGGED = ("identifier", "identifiers", "prediction", "confidence", "predictions", "confidences")
 
 
-class Request:
-    """A request on its way through the service.
-
-    Attributes
-    ----------
-    id
-        The client's X-Request-ID, or one of our own.
-    facts
-        What the log has of it beside what it has of all.
-    """
-
-    __slots__ = ("facts", "headers", "id", "receive", "scope")
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.headers = read_headers(scope)
-        self.id = choose_request_id(self.headers)
-        self.facts: dict[str, Any] = {}
+# What is no coroutine is answered where the request is read, without a task.
+Handler = Callable[[Worker, Request], Reply | Awaitable[Reply]]
 
 
-Handler = Callable[[Worker, Request], Awaitable[Reply]]
-
-
-async def predict(worker: Worker, request: Request) -> Reply:
-    """Answer POST /predict: one row or many."""
-    scope = request.scope
+def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
+    """Answer POST /predict: one row or many, at once where that is quick."""
     kind = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
-    if encoding := request.headers.get(b"content-encoding"):
-        error = f"content encoding {encoding.decode('latin-1')!r}; send the JSON as it is"
-        raise Refused(415, error, headers=(CLOSE,))
+    encoding = parse_encoding(request.headers.get(b"content-encoding"))
+    body = request.body
+    if encoding or len(body) > LONG or body.count(b"[") + body.count(b"{") > MANY:
+        return _predict_aside(worker, request, None, encoding)
+    read = worker.predictor.read(body)
+    if not worker.runner.is_immediate(len(read[1])):
+        return _predict_aside(worker, request, read, None)
+    return _reply_predictions(worker, request, body, *read, worker.predictor.run(read[1]))
+
+
+async def _predict_aside(
+    worker: Worker,
+    request: Request,
+    read: tuple[RequestRows, Features] | None,
+    encoding: str | None,
+) -> Reply:
+    """Answer what takes longer.
+
+    `read` has its rows where they are read already, `encoding` is that of a packed body.
+    """
+    runner, seconds, body = worker.runner, worker.settings.timeout_seconds, request.body
     with worker.slots:
-        body = await worker.bodies.read(scope, request.headers, request.receive)
-        rows, features, predictions = await _predict(worker, body)
-    answer = worker.predictor.make_answer(predictions, rows, request.id.decode())
+        try:
+            async with asyncio.timeout(seconds):
+                body, rows, features = (
+                    (body, *read) if read else await runner.run_aside(_read, worker, body, encoding)
+                )
+                predictions = await runner.predict(features)
+        except TimeoutError:
+            error = f"no answer within {seconds:g} s; send fewer rows at once"
+            raise Refused(504, error) from None
+    return _reply_predictions(worker, request, body, rows, features, predictions)
+
+
+def _read(worker: Worker, body: bytes, encoding: str | None) -> tuple[bytes, RequestRows, Features]:
+    """Unpack and read a body; both in one, so that no more than one is unpacked at a time."""
+    plain = unpack(body, encoding, worker.settings.max_body_bytes)
+    return plain, *worker.predictor.read(plain)
+
+
+def _reply_predictions(  # noqa: PLR0913, PLR0917
+    worker: Worker,
+    request: Request,
+    body: bytes,
+    rows: RequestRows,
+    features: Features,
+    predictions: Predictions,
+) -> Reply:
+    """Return the answer that has these predictions; `body` is the plain one."""
+    is_echo = bool(request.query) and _wants_echo(request.query)
+    sent = body.removeprefix(BOM_UTF8) if is_echo else None
+    answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
     worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
-        request.facts |= _describe_inputs(worker, rows, features, answer)
-    if scope["query_string"] and _wants_echo(scope["query_string"]):
-        answer["input"] = orjson.Fragment(body.removeprefix(BOM_UTF8))
-    return Reply(200, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
-
-
-async def _predict(worker: Worker, body: bytes) -> tuple[RequestRows, Features, Predictions]:
-    """Return rows, their features and their predictions: at once where that is quick."""
-    predictor, runner = worker.predictor, worker.runner
-    is_short = len(body) <= LONG and body.count(b"[") + body.count(b"{") <= MANY
-    if is_short:
-        rows, features = predictor.read(body)
-        if runner.is_immediate(len(features)):
-            return rows, features, predictor.run(features)
-    seconds = worker.settings.timeout_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            if not is_short:
-                rows, features = await runner.run_aside(predictor.read, body)
-            return rows, features, await runner.predict(features)
-    except TimeoutError:
-        raise Refused(504, f"no answer within {seconds:g} s; send fewer rows at once") from None
+        request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
+    return Reply(200, answer)
 
 
 def _describe_inputs(
@@ -120,12 +126,12 @@ def _wants_echo(query: bytes) -> bool:
     return value == "true"
 
 
-async def check_live(_: Worker, __: Request) -> Reply:
+def check_live(_: Worker, __: Request) -> Reply:
     """Answer GET /livez: that the process answers."""
     return _reply_json({"status": "alive"})
 
 
-async def check_ready(worker: Worker, _: Request) -> Reply:
+def check_ready(worker: Worker, _: Request) -> Reply:
     """Answer GET /readyz: whether requests should be sent here."""
     if not worker.lifecycle.ready or worker.lifecycle.draining:
         reason = "shutting down" if worker.lifecycle.draining else "not ready yet"
@@ -133,12 +139,12 @@ async def check_ready(worker: Worker, _: Request) -> Reply:
     return _reply_json({"status": "ready"})
 
 
-async def show_health(worker: Worker, _: Request) -> Reply:
+def show_health(worker: Worker, _: Request) -> Reply:
     """Answer GET /health: that the service is up, and with which model."""
     return _reply_json({"status": "healthy", "model_version": worker.predictor.version})
 
 
-async def show_model(worker: Worker, _: Request) -> Reply:
+def show_model(worker: Worker, _: Request) -> Reply:
     """Answer GET /model: where the model comes from, its contract, and how it is run."""
     return _reply_json(
         {
@@ -152,41 +158,41 @@ async def show_model(worker: Worker, _: Request) -> Reply:
     )
 
 
-async def show_metrics(worker: Worker, request: Request) -> Reply:
+def show_metrics(worker: Worker, request: Request) -> Reply:
     """Answer GET /metrics: for Prometheus."""
     accept = request.headers.get(b"accept", b"").decode("latin-1")
     text, content_type = worker.metrics.render(accept)
     return Reply(200, text, ((b"content-type", content_type.encode()),))
 
 
-async def show_card(worker: Worker, _: Request) -> Reply:
+def show_card(worker: Worker, _: Request) -> Reply:
     """Answer GET /model/card: the model card."""
     return worker.predictor.artifacts.reply_card()
 
 
-async def show_picture(worker: Worker, request: Request) -> Reply:
+def show_picture(worker: Worker, request: Request) -> Reply:
     """Answer GET of a picture of the model."""
-    return worker.predictor.artifacts.reply_picture(request.scope["path"])
+    return worker.predictor.artifacts.reply_picture(request.path)
 
 
-async def show_page(worker: Worker, request: Request) -> Reply:
+def show_page(worker: Worker, request: Request) -> Reply:
     """Answer GET /: the page for people."""
-    return files.reply_page(worker.documents[request.scope["path"]])
+    return files.reply_page(worker.documents[request.path])
 
 
-async def show_docs(_: Worker, __: Request) -> Reply:
+def show_docs(_: Worker, __: Request) -> Reply:
     """Answer GET /docs: the OpenAPI document as a page."""
     return docs.reply_page()
 
 
-async def show_docs_part(_: Worker, request: Request) -> Reply:
+def show_docs_part(_: Worker, request: Request) -> Reply:
     """Answer GET of a file that the page at /docs is made of."""
-    return docs.reply_part(request.scope["path"])
+    return docs.reply_part(request.path)
 
 
-async def show_document(worker: Worker, request: Request) -> Reply:
+def show_document(worker: Worker, request: Request) -> Reply:
     """Answer GET of a JSON document that never changes."""
-    return Reply(200, worker.documents[request.scope["path"]])
+    return Reply(200, worker.documents[request.path])
 
 
 def _reply_json(content: Any) -> Reply:

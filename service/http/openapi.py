@@ -19,12 +19,12 @@ Json = dict[str, Any]
 
 SCHEMAS = "#/components/schemas/"
 ERRORS = {
-    400: "The body is not JSON, or names a column twice.",
+    400: "The body is not JSON or does not have its content encoding, or names a column twice.",
     401: "The request has none of the keys that the service knows.",
     404: "The model has none.",
     408: "The body did not come in time.",
-    413: "The body is over {max_body_bytes:,} bytes, or has over {max_rows:,} rows.",
-    415: "The content type is not `application/json`.",
+    413: "The body, unpacked, is over {max_body_bytes:,} bytes, or has over {max_rows:,} rows.",
+    415: "The content type is not `application/json`, or the encoding is no gzip and no zstd.",
     422: "The request breaks the contract; `detail` lists each problem, all of them at once.",
     429: "Too many requests are in work; try again after `Retry-After`.",
     500: "A bug of the service; its log has more under the same request ID.",
@@ -131,8 +131,8 @@ def _describe_info(contract: Contract, version: str) -> Json:
             f"Predicts `{name}` from {columns} columns, with the model "
             f"`{version}`. `GET /model` says where it comes from.\n\n"
             "Every error has the same body: one sentence in `error`, and in `detail` each problem "
-            "that there is to tell apart. A path that is not listed here gets 404, another method "
-            "405."
+            "that there is to tell apart. A path that is not listed here gets 404, with a slash "
+            "too many 308, and another method 405. `OPTIONS` lists the methods in `Allow`."
         ),
     }
 
@@ -161,6 +161,7 @@ def describe_predict(subject: Subject) -> Json:
         "parameters": [ECHO, GIVEN_ID],
         "requestBody": {
             "required": True,
+            "description": "JSON; packed with `Content-Encoding: gzip` or `zstd`, too.",
             "content": _make_content(_refer("Request"), examples=_make_examples(contract)),
         },
         "responses": {
@@ -205,8 +206,10 @@ ECHO: Json = {
 GIVEN_ID: Json = {
     "name": "X-Request-ID",
     "in": "header",
-    "description": "An ID for the answer and the log; one that is not as this is replaced.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    # No pattern: what is not kept is no error.
+    "description": "An ID for the answer and the log, kept if it has 1 to 128 letters of "
+    "`A-Za-z0-9._:-`; any other is replaced.",
+    "schema": {"type": "string"},
 }
 ID_HEADER: Json = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
 RETRY_HEADER: Json = {

@@ -1,9 +1,16 @@
-"""uvicorn's HTTP protocol, with the four differences that the service makes to it.
+"""The way from the socket to what answers: HTTP/1 as an `asyncio.Protocol`, on httptools.
 
-A request that is no HTTP gets an error body like all others. The head of a request has a limit of
-size and of time. An offer to upgrade to another protocol is ignored. And what is whole goes
-through in one piece: uvicorn sends the head and the body of an answer by two system calls, which
-take longer than the model, and has a body waited for even where it is there.
+uvicorn has the server, the lifespan and the signals, and takes the protocol as a class. Its own
+protocol is not used: each request there is a task, a queue of events, a head and a body that are
+sent by two system calls, which together take as long as the model; it has no limits of what a
+connection may hold; and what the service needs otherwise was more than what was left of it.
+
+A request that is whole when it arrives, and whose answer is there at once, is answered inside
+`data_received`, with one write. Of each connection one request is in work; what has come behind it
+waits, with its reading paused, and is taken up in a later turn of the event loop, one request a
+turn, so that nobody who sends many keeps the others waiting. What connections hold is bounded: for
+each by the limits of a head, a body and one read, for all by the budgets of the pool. What is
+awaited from a client is bounded in time by `Pool.end_late`.
 """
 
 from __future__ import annotations
@@ -14,170 +21,557 @@ import os
 import socket
 import termios
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
 
-import httptools
-import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from service.http.asgi import (
+    CLOSE,
+    JSON_HEADERS,
+    RETRY,
+    Header,
+    Reply,
+    refuse_late,
+    refuse_length,
+    reply_refused,
+)
+from service.http.budget import Budget
+from service.http.errors import Refused
+from service.http.framing import (
+    HEAD_END,
+    MAX_HEAD,
+    Body,
+    ChunkedBody,
+    Head,
+    Malformed,
+    SizedBody,
+    check_part,
+    make_too_long,
+    parse_head,
+    split_target,
+)
+from service.http.request import Request
 
-from service.http.asgi import CLOSE, FAST_PATH
-from service.http.compat import FastPath
-
-BAD_REQUEST = {
-    "error": "the request is not HTTP/1.1, or its headers are too long; check the request line and "
-    "the headers",
-    "detail": [],
-}
-# Bytes of a request's line and headers; uvicorn would keep whatever comes.
-MAX_HEAD = 2**16
-
-
-def adapt(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """Return our version of a protocol of uvicorn; h11's has only the first difference."""
-    if issubclass(protocol, HttpToolsProtocol):
-        return Http
-    return type(protocol.__name__, (Plain, protocol), {})
-
-
-class Plain:
-    """A protocol of uvicorn whose own error is like the service's."""
-
-    conn: Any
-    cycle: Any
-    transport: Any
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for long, but for what has come on it."""
-        close_unless_used(self.transport)
-
-    def has_part(self) -> bool:
-        """Whether a part of a request's head has come."""
-        return bool(self.conn.trailing_data[0])
-
-    def send_400_response(self, _: str) -> None:
-        """Refuse what is no HTTP."""
-        cycle = self.cycle
-        if cycle is not None and not (cycle.more_body or cycle.response_complete):
-            cycle.keep_alive = False  # the answer to what came before is not to be overtaken
-            self.transport.pause_reading()
-            return
-        body = orjson.dumps(BAD_REQUEST)
-        head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head % len(body) + body)
-        self.transport.close()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: such a request gets its answer, and whoever sends it fills no log."""
+MAX_EMPTY_LINES = 8
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s, s.phrase.encode()) for s in HTTPStatus}
+STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
+# An answer that is longer is not copied to stand behind its head.
+LONG_ANSWER = 2**16
+# What is read, and thrown away, after an answer that does not wait for the rest of its request.
+LINGER_BYTES = 2**26
+LINGER_SECONDS = 10.0
+# How many bodies of the greatest length connections may hold, and how many bodies may be on their
+# way for each request that may be in work.
+LONG_BODIES = 8
+BODIES = 16
+TOO_MUCH = "too many long requests at once; try again"
 
 
-class Http(Plain, HttpToolsProtocol):
-    """httptools' protocol, with all of the differences.
+class Application(Protocol):
+    """What answers requests; `service.http.front` has the one of the service."""
+
+    def begin(self, request: Request) -> Reply | None:
+        """Take up a request whose head is there; return the answer if that refuses it."""
+
+    def answer(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Answer a request whose body is there."""
+
+    def refuse(self, request: Request, refused: Refused) -> Reply:
+        """Refuse a request that has begun."""
+
+    def count_malformed(self, reason: str) -> None:
+        """Count what is no request."""
+
+
+class Limits(NamedTuple):
+    """What a client may take.
 
     Attributes
     ----------
-    head
-        Bytes that have come of a head that is not complete.
-    since
-        When the first of them came, or the connection was made; None while none is awaited.
+    body
+        Bytes of a body.
+    seconds, idle_seconds
+        How long a request, or taking its answer, may take; and how long a connection without one
+        stays open.
+    requests
+        Requests in work at once.
     """
 
-    head = 0
-    since: float | None = None
+    body: int
+    seconds: float
+    idle_seconds: float
+    requests: int
 
-    def has_part(self) -> bool:
-        """Whether a part of a request's head has come."""
-        return self.since is not None and (self.head > 0 or self.cycle is not None)
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
+    IDLE = auto()  # a next request
+    LINGER = auto()  # the client's end: what still comes is thrown away
+
+
+class Pool:
+    """The connections of a worker, and what they share.
+
+    Parameters
+    ----------
+    application
+        What answers.
+    limits
+        What a client may take.
+    state
+        uvicorn's: its `connections`, `tasks` and `default_headers`.
+    """
+
+    def __init__(self, application: Application, limits: Limits, state: Any) -> None:
+        self.application = application
+        self.limits = limits
+        self.state = state
+        self.memory = Budget(LONG_BODIES * limits.body)
+        self.bodies = Budget(BODIES * limits.requests)
+        self.is_closing = False
+        self.accept: Callable[[], None] | None = None
+        self._defaults: Sequence[Header] = ()
+        self._heads: dict[int, bytes] = {}
+
+    def connect(self, **_: Any) -> Connection:
+        """Make the protocol of a new connection; uvicorn calls this as a class."""
+        return Connection(self)
+
+    def format_head(self, reply: Reply) -> bytes:
+        """Return the status line and the headers of an answer, but for those of its request."""
+        if self.state.default_headers is not self._defaults:  # uvicorn renews them each second
+            self._defaults = self.state.default_headers
+            self._heads.clear()
+        if reply.headers is JSON_HEADERS:
+            head = self._heads.get(reply.status)
+            if head is None:
+                head = self._heads[reply.status] = self._join_head(reply)
+            return head
+        return self._join_head(reply)
+
+    def _join_head(self, reply: Reply) -> bytes:
+        headers = [header for header in reply.headers if header != CLOSE]
+        lines = [b"%s: %s\r\n" % header for header in (*self._defaults, *headers)]
+        return STATUS_LINES[reply.status] + b"".join(lines)
+
+    def end_idle(self) -> None:
+        """Close the connections that no request is on; have the others close after their answer."""
+        for connection in list(self.state.connections):
+            connection.end_idle()
+
+    def end_late(self) -> None:
+        """End what has been waited for longer than the limits allow."""
+        now = time.perf_counter()
+        for connection in list(self.state.connections):
+            connection.end_late(now)
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a client.
+
+    Parameters
+    ----------
+    pool
+        What it shares with the others.
+    """
+
+    transport: Any
+    client: str | None = None
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.phase = Phase.HEAD
+        self.since = time.perf_counter()  # when the phase began
+        self._buffer = bytearray()  # what came and is not used yet
+        self._empty_lines = 0  # before a head
+        self._checked = 0  # how much of a head in it has been looked through
+        self._request: Request | None = None
+        self._body: Body | None = None
+        self._keep_alive = True
+        self._is_http_1_0 = False
+        self._task: asyncio.Task[None] | None = None
+        self._held = 0  # of the pool's memory
+        self._turn: asyncio.Handle | None = None
+        self._discarded = 0
+        self._is_reading = True
+        self._can_write = True
+        self._is_spared = False  # it is late, and yet was not ended
+        self._has_ended = False  # the client sends no more
+
+    # What the event loop calls
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a head."""
-        self.since = time.monotonic()
-        super().connection_made(transport)
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if isinstance(peer, tuple) else None
+        self.pool.state.connections.add(self)
+        if self.pool.accept:
+            self.pool.accept()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse a head that is too long."""
-        self._unset_keepalive_if_required()
-        self._parse(data)
-        # uvicorn makes the scope when a head begins, and the cycle when it is complete.
-        if self.cycle is not None and self.cycle.scope is self.scope:
-            self.head, self.since = 0, None
-            return
-        if self.since is None:  # this may be the end of a body, too
-            self.since = time.monotonic()
-            return
-        self.head += len(data)
-        if self.head > MAX_HEAD and not self.transport.is_closing():
-            self.send_400_response("")
+        """Take in what came; answer it, if it is a request."""
+        if self.phase is Phase.LINGER:
+            self._discard(len(data))
+        elif self._buffer or self.phase is Phase.ANSWER or not self._can_write:
+            self._buffer += data
+            if self.phase is Phase.ANSWER or not self._can_write or self._turn:
+                self._settle()
+            else:
+                self._take_turn()
+        else:
+            used = self._step(data)
+            if used < len(data) or self.phase is not Phase.IDLE:
+                self._buffer += memoryview(data)[used:]
+                self._settle(has_moved=used > 0)
 
-    def _parse(self, data: bytes) -> None:
-        """Feed the parser; a request that offers to upgrade is parsed again without the offer.
+    def eof_received(self) -> bool:
+        """Answer what has come, then close."""
+        self._has_ended = True
+        if self.phase is Phase.LINGER:
+            return False
+        # What is in work, or waits for its turn, still gets its answer.
+        return self.phase is Phase.ANSWER or self._turn is not None or not self._can_write
 
-        httptools takes such a request to end with its head, whatever body follows: the body would
-        be the next request. So its head is fed to a new parser, all of it but the offer, and then
-        what follows, which that parser reads as the head says.
-        """
-        rest: bytes | memoryview = data
+    def connection_lost(self, _: Exception | None) -> None:
+        """Give up what is in work."""
+        self.pool.state.connections.discard(self)
+        request, self._request = self._request, None
+        if request:
+            request.is_abandoned = True
+            if self._task:
+                self._task.cancel()
+            else:
+                self.pool.application.refuse(request, Refused(499, "the client went away"))
+        elif self._buffer and self.phase is Phase.HEAD:
+            self.pool.application.count_malformed("closed")
+        self._end_body()
+        self._hold(0)
+        self._buffer.clear()
+        if self._turn:
+            self._turn.cancel()
+
+    def pause_writing(self) -> None:
+        """Wait: the client does not take its answers."""
+        self._can_write = False
+        self.since = time.perf_counter()
+        asyncio.get_running_loop().call_soon(self._settle)
+
+    def resume_writing(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._can_write = True
+        if self.phase is not Phase.LINGER:
+            self._settle(has_moved=True)
+
+    # What the pool calls, and uvicorn at its end
+
+    def shutdown(self) -> None:
+        """Close at once, or after the answer that is in work."""
+        self.end_idle()
+
+    def end_idle(self) -> None:
+        """Close if no request is on the connection, or else after its answer."""
+        if self._request or self.has_part():
+            self._keep_alive = False
+        else:
+            close_unless_used(self.transport)
+
+    def has_part(self) -> bool:
+        """Tell whether a part of a request has come."""
+        return bool(self._buffer) or self.phase is Phase.BODY
+
+    def end_late(self, now: float) -> None:
+        """End the connection if what it waits for should have come."""
+        limits = self.pool.limits
+        is_stuck = self.transport.is_closing() or not self._can_write
+        if self.phase is Phase.LINGER:
+            most = LINGER_SECONDS
+        elif self.phase is Phase.IDLE and not is_stuck:
+            most = limits.idle_seconds
+        else:
+            most = limits.seconds
+        waited = now - self.since
+        if waited <= most or (self.phase is Phase.ANSWER and not is_stuck) or self._turn:
+            return
+        if is_stuck or self.phase is Phase.LINGER:
+            self.transport.abort()  # the client does not take its answer, or its end
+        elif self.phase is Phase.IDLE:
+            close_unless_used(self.transport)
+        elif self._is_spared or not has_unread(self.transport):
+            self._give_up()
+        else:  # the rest of it may have come while this process did not run
+            self._is_spared = True
+
+    def _give_up(self) -> None:
+        """End the wait for the rest of a request."""
+        if self._request:
+            self._refuse(self._request, refuse_late(self.pool.limits.seconds))
+            return
+        if self._buffer:
+            self.pool.application.count_malformed("timeout")
+        self.transport.close()
+
+    # From bytes to requests
+
+    def _take_turn(self) -> None:
+        """Take one step with what is there."""
+        self._turn = None
+        used = self._step(self._buffer)
+        del self._buffer[:used]
+        self._settle(has_moved=used > 0)
+
+    def _step(self, data: bytes | bytearray) -> int:
+        """Take one step: a request, or some of its body; return how many bytes are used up."""
         try:
-            while True:
-                try:
-                    self.parser.feed_data(rest)
-                    break
-                except httptools.HttpParserUpgrade as offer:
-                    rest = memoryview(rest)[offer.args[0] :]
-                    self._ignore_offer()
-        except httptools.HttpParserError:
-            self.send_400_response("")
+            if self._body:
+                return self._read_body(data)
+            return self._read_head(data)
+        except Malformed as problem:
+            self._reject(problem)
+            return len(data)
 
-    def _ignore_offer(self) -> None:
-        """Parse the head that has come once more, without its offer to upgrade.
+    def _read_head(self, data: bytes | bytearray) -> int:
+        """Read a head, and its body if all of that is there."""
+        if data[:2] == b"\r\n":  # an old habit of clients, after a body
+            self._empty_lines += 1
+            if self._empty_lines > MAX_EMPTY_LINES:
+                raise Malformed
+            return 2
+        end = data.find(HEAD_END, max(self._checked - len(HEAD_END), 0)) + len(HEAD_END)
+        if end < len(HEAD_END):
+            self._await_head(data)
+            return 0
+        self._checked = self._empty_lines = 0
+        if end > MAX_HEAD:
+            raise make_too_long()
+        head = parse_head(bytes(data[:end]))
+        request = self._begin(head)
+        reply = self.pool.application.begin(request)
+        length = head.length
+        if length is not None and len(data) - end >= length:
+            end += length
+            if reply is None:
+                request.body = bytes(data[end - length : end])
+                self._answer(request)
+            else:
+                self._write(request, reply)
+            return end
+        if reply is not None:
+            self._leave(request, reply)
+            return len(data)
+        self._await_body(head, request)
+        return end
 
-        Raises
-        ------
-        httptools.HttpParserError
-            The request is a CONNECT, which has no other meaning.
+    def _await_head(self, part: bytes | bytearray) -> None:
+        """Wait for the rest of a head."""
+        check_part(part, max(self._checked - 1, 0))
+        self._checked = len(part)
+        if self.phase is Phase.IDLE:
+            self._await(Phase.HEAD, time.perf_counter())
+
+    def _await(self, phase: Phase, since: float) -> None:
+        """Begin to wait for a part of a request."""
+        self.phase, self.since, self._is_spared = phase, since, False
+
+    def _begin(self, head: Head) -> Request:
+        """Make a request of a head."""
+        path, query = split_target(head.target)
+        request = Request(head.method, path, query, head.headers, self.client)
+        self._request = request
+        self._keep_alive = self._keep_alive and head.keep_alive
+        self._is_http_1_0 = head.is_http_1_0
+        return request
+
+    def _await_body(self, head: Head, request: Request) -> None:
+        """Wait for a body that is not there yet."""
+        if not self.pool.bodies.take(self.client, 1):
+            self._refuse(request, Refused(429, TOO_MUCH, headers=(CLOSE, RETRY)))
+            return
+        self._body = ChunkedBody() if head.length is None else SizedBody(head.length)
+        self._await(Phase.BODY, request.start)
+        if head.expects_continue:
+            self.transport.write(CONTINUE)
+
+    def _read_body(self, data: bytes | bytearray) -> int:
+        """Read what is there of a body; answer its request if that is all."""
+        body, request = self._body, self._request
+        if body is None or request is None:
+            return 0
+        used = body.feed(data)
+        if len(body.content) > self.pool.limits.body:
+            self._refuse(request, refuse_length(self.pool.limits.body))
+            return len(data)
+        if body.is_complete:
+            self._end_body()
+            request.body = bytes(body.content)
+            self._answer(request)
+        return used
+
+    def _end_body(self) -> None:
+        """Give back what a body on its way takes."""
+        if self._body:
+            self._body = None
+            self.pool.bodies.give_back(self.client, 1)
+
+    def _settle(self, *, has_moved: bool = False) -> None:
+        """Account for what is held; take the next turn, or wait for more.
+
+        Parameters
+        ----------
+        has_moved
+            Whether another step may find something to do with what is there already.
         """
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            raise httptools.HttpParserError("this is no proxy")
-        version = self.parser.get_http_version().encode()
-        head = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
-        head += [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.parser.feed_data(b"".join((*head, b"\r\n")))
+        if self.phase is Phase.LINGER or self.transport.is_closing():
+            return
+        body = self._body.content if self._body else self._request.body if self._request else b""
+        unsent = 0 if self._can_write else self.transport.get_write_buffer_size()
+        held = len(self._buffer) + len(body) + unsent
+        if not self._hold(held) and self.phase is not Phase.ANSWER:  # that one has its limit
+            self._shed()
+            return
+        is_waiting = self.phase is Phase.ANSWER or not self._can_write
+        if self._buffer and has_moved and not is_waiting and not self._turn:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+        if self._has_ended and not is_waiting and not self._turn:
+            self.transport.close()
+            return
+        must_read = not self._turn and not (is_waiting and self._buffer)
+        if must_read != self._is_reading and not self._has_ended:
+            self._is_reading = must_read
+            if must_read:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
-    def _should_upgrade(self) -> bool:
-        """Have uvicorn's callbacks pass over a head with an offer; they ask where there is one."""
+    def _hold(self, size: int) -> bool:
+        """Account for so many bytes; return whether the pool has them."""
+        more = size - self._held
+        if more > 0 and not self.pool.memory.take(self.client, more):
+            return False
+        if more < 0:
+            self.pool.memory.give_back(self.client, -more)
+        self._held = size
         return True
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.scope["extensions"] = {FAST_PATH: FastPath(cycle)}
-        super()._start_asgi_task(cycle, app)
+    def _shed(self) -> None:
+        """Give up the connection: all together hold too much."""
+        if self._request:
+            self._refuse(self._request, Refused(429, TOO_MUCH, headers=(CLOSE, RETRY)))
+        elif not self._can_write:
+            self.transport.abort()
+        else:
+            self._reject(Malformed(TOO_MUCH, 429, "other"))
+
+    # From requests to answers
+
+    def _answer(self, request: Request) -> None:
+        """Answer a request, at once where that goes."""
+        answer = self.pool.application.answer(request)
+        if isinstance(answer, Reply):
+            self._write(request, answer)
+            return
+        self.phase = Phase.ANSWER
+        tasks = self.pool.state.tasks
+        self._task = asyncio.get_running_loop().create_task(self._wait(request, answer))
+        tasks.add(self._task)
+        self._task.add_done_callback(tasks.discard)
+
+    async def _wait(self, request: Request, answer: Awaitable[Reply]) -> None:
+        """Wait for an answer, then send it."""
+        reply = await answer
+        self._task = None
+        if not self.transport.is_closing():
+            self._write(request, reply)
+            self.since = time.perf_counter()
+            self._settle(has_moved=True)
+
+    def _write(self, request: Request, reply: Reply) -> None:
+        """Send the answer to a request that is over; then the next one may come, or the end."""
+        is_last = not self._keep_alive or self.pool.is_closing or CLOSE in reply.headers
+        self._send(request, reply, is_last=is_last)
+        self.phase, self.since = Phase.IDLE, request.start
+        if not is_last:
+            return
+        if self._is_reading:
+            self.transport.close()
+        else:  # more may be there to read, and to close now would take the answer back
+            self._linger()
+
+    def _refuse(self, request: Request, refused: Refused) -> None:
+        """Refuse a request whose body is not all there."""
+        self._leave(request, self.pool.application.refuse(request, refused))
+
+    def _leave(self, request: Request, reply: Reply) -> None:
+        """Send an answer without waiting for the rest of its request."""
+        self._end_body()
+        self._send(request, reply, is_last=True)
+        self._linger()
+
+    def _reject(self, problem: Malformed) -> None:
+        """Answer what is no request, or the part of one that has begun."""
+        refused = Refused(problem.status, problem.error)
+        if self._request:
+            self._refuse(self._request, refused)
+            return
+        self.pool.application.count_malformed(problem.reason)
+        self._send(None, reply_refused(refused), is_last=True)
+        self._linger()
+
+    def _send(self, request: Request | None, reply: Reply, *, is_last: bool) -> None:
+        """Send an answer."""
+        self._request = None
+        end = b"\r\n"
+        if is_last:
+            end = b"connection: close\r\n\r\n"
+        elif self._is_http_1_0:
+            end = b"connection: keep-alive\r\n\r\n"
+        if request:
+            self.pool.state.total_requests += 1
+            end = b"x-request-id: %b\r\n%b" % (request.id, end)
+        body = reply.body
+        head = b"%bcontent-length: %d\r\n%b" % (self.pool.format_head(reply), len(body), end)
+        if request and request.method == "HEAD":
+            self.transport.write(head)
+        elif len(body) > LONG_ANSWER:
+            self.transport.writelines((head, body))
+        else:
+            self.transport.write(head + body)
+
+    def _linger(self) -> None:
+        """Let the client take its last answer, and throw away what it still sends, then close.
+
+        A socket that is closed with bytes to read resets the connection, and the client may lose
+        the answer that it has not read yet.
+        """
+        self.phase, self.since = Phase.LINGER, time.perf_counter()
+        self._buffer.clear()
+        self._hold(0)
+        if self._has_ended or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        if not self._is_reading:
+            self._is_reading = True
+            self.transport.resume_reading()
+
+    def _discard(self, size: int) -> None:
+        """Throw away what comes after the last answer, up to a limit."""
+        self._discarded += size
+        if self._discarded > LINGER_BYTES:
+            self.transport.close()
 
 
-def end_late(connections: Iterable[Any], seconds: float) -> None:
-    """End the connections on which a head has been coming for longer."""
-    now = time.monotonic()
-    for connection in list(connections):
-        since = getattr(connection, "since", None)
-        # The rest of it may have come while this process did not run.
-        if since is not None and now - since > seconds:
-            close_unless_used(connection.transport)
-
-
-def end_idle(connections: Iterable[Any]) -> None:
-    """Close the connections that no request is on; have the others close after their answer."""
-    for connection in list(connections):
-        cycle = connection.cycle
-        if cycle is not None and not cycle.response_complete:
-            if not cycle.response_started and CLOSE not in cycle.default_headers:
-                cycle.default_headers = [*cycle.default_headers, CLOSE]
-        elif not connection.has_part():
-            close_unless_used(connection.transport)
+def has_unread(transport: Any) -> bool:
+    """Tell whether bytes that came on a connection are still in the kernel."""
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+        return any(fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))
 
 
 def close_unless_used(transport: Any) -> None:
@@ -186,11 +580,11 @@ def close_unless_used(transport: Any) -> None:
     The client sees the end at once: a transport closes when the event loop comes to it, and what is
     sent until then is lost.
     """
-    if transport.is_closing() or transport.get_write_buffer_size():
+    if transport.is_closing() or transport.get_write_buffer_size() or has_unread(transport):
         return
-    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
-        if any(fcntl.ioctl(peer, termios.FIONREAD, bytes(4))):
-            return
-        with suppress(OSError):  # the client is gone
-            peer.shutdown(socket.SHUT_WR)
+    with (
+        suppress(OSError),  # the client is gone
+        socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer,
+    ):
+        peer.shutdown(socket.SHUT_WR)
     transport.close()

@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 import orjson
 
 from cairn.contract import Contract
 from service.http import docs, handlers, openapi
+from service.http.asgi import Reply
+from service.http.errors import Refused
 from service.http.handlers import Handler
 from service.http.openapi import Describe, Entry
+from service.http.request import Request
 from service.inference import artifacts
 from service.inference.predictor import Predictor
 from service.page import files
@@ -69,6 +73,8 @@ def _probe(path: str, handle: Handler, describe: Describe) -> Route:
     return Route(path, "GET", handle, describe=describe, is_polled=True)
 
 
+OPTIONS = "OPTIONS"
+QUERY = "%/:?@!$&'()*+,;="  # what stays as it is in a query
 # The label of a path that is none of these.
 OTHER = "other"
 KEYED = Access.KEYED
@@ -92,12 +98,48 @@ ROUTES = (
     Route("/", "GET", handlers.show_page, describe=openapi.describe_page),
     Route("/docs", "GET", handlers.show_docs, describe=openapi.describe_docs),
     Route("/docs/{file}", "GET", handlers.show_docs_part, paths=docs.PARTS),
-    Route("/docs.json", "GET", handlers.show_document, describe=openapi.describe_docs_json),
+    Route("/docs.json", "GET", handlers.show_document, KEYED, describe=openapi.describe_docs_json),
     # BentoML's own client asks for it.
-    Route("/schema.json", "GET", handlers.show_document),
+    Route("/schema.json", "GET", handlers.show_document, KEYED),
 )  # fmt: skip
 BY_PATH = {path: route for route in ROUTES for path in route.paths or (route.path,)}
 LABELS = (*(route.path for route in ROUTES), OTHER)
+
+
+def reply_to_other(request: Request) -> Reply:
+    """Answer a request for a path that is none of these; one with a slash too many is redirected.
+
+    Raises
+    ------
+    Refused
+        404 where the path is not near to any.
+    """
+    path, query = request.path, request.query
+    if path.endswith("/") and path[:-1] in BY_PATH and path != "//":
+        # Relative, so that a prefix which a proxy adds stays in front.
+        location = f"../{path[:-1].rpartition('/')[2]}"
+        if query:
+            location += f"?{quote(query, safe=QUERY)}"
+        return Reply(308, b"", ((b"location", location.encode()),))
+    if path == "*" and request.method == OPTIONS:
+        return Reply(204, b"", ((b"allow", b"GET, HEAD, POST, OPTIONS"),))
+    paths = ", ".join(sorted(route.path for route in ROUTES))
+    raise Refused(404, f"no such path; allowed: {paths}")
+
+
+def reply_to_method(route: Route, request: Request) -> Reply:
+    """Answer a request with another method than the route's: OPTIONS.
+
+    Raises
+    ------
+    Refused
+        405 where it is any other.
+    """
+    allow = (b"allow", b"GET, HEAD, OPTIONS" if route.method == "GET" else b"POST, OPTIONS")
+    if request.method == OPTIONS:
+        return Reply(204, b"", (allow,))
+    error = f"{request.path} answers {route.method}, not {request.method}"
+    raise Refused(405, error, headers=(allow,))
 
 
 def list_keyed(*, metrics_open: bool) -> frozenset[str]:

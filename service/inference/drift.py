@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from cairn.contract import Column, Contract, Feature
 SMOOTHING = 0.5
 MISSING = "missing"
 UNKNOWN = "unknown"
+NARROW = 256  # edges, of which a byte can count one less
 
 
 class Buckets(NamedTuple):
@@ -94,20 +95,36 @@ class Counter:
         numbers = np.array([feature.edges is not None for feature in features])
         self._numbers, self._others = np.flatnonzero(numbers), np.flatnonzero(~numbers)
         edges = [feature.edges for feature in features if feature.edges is not None]
-        # One row for the first edges of all numbers, one for the second, and so on.
+        # One column for the first edges of all numbers, one for the second, and so on.
         most = max(map(len, edges), default=0)
         padded = [[*some, *[math.inf] * (most - len(some))] for some in edges]
-        self._edges = np.array(padded, np.float32).T.reshape(most, len(edges))
+        self._edges = np.array(padded, np.float32).reshape(len(edges), most).T[:, :, np.newaxis]
+        # The sums of comparisons are narrow: to add bytes takes an eighth of the time.
+        self._narrow = np.uint8 if most < NARROW else np.uint16
 
     def count(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Rows of an n × k matrix in each bucket, those of the first feature first."""
-        indices = np.zeros(features.shape, np.int64)
-        indices[:, self._others] = np.nan_to_num(features[:, self._others])
-        numbers = features[:, self._numbers]
+        """Count the rows of an n × k matrix in each bucket, those of the first feature first."""
+        columns = np.ascontiguousarray(features.T)
+        indices = np.empty(columns.shape, np.int64)
+        if len(self._others):
+            indices[self._others] = np.nan_to_num(columns[self._others])
+        if len(self._numbers):
+            numbers = columns[self._numbers] if len(self._others) else columns
+            indices[self._numbers] = self._find_intervals(numbers)
+        missing = np.isnan(columns)
+        if missing.any():
+            indices = np.where(missing, self._missing[:, np.newaxis], indices)
+        indices += self._first[:, np.newaxis]
+        return np.bincount(indices.ravel(), minlength=self.size)
+
+    def _find_intervals(self, numbers: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
+        """Find the interval of each value, one row of the matrix a feature."""
+        indices = np.zeros(numbers.shape, self._narrow)
+        is_above = np.empty(numbers.shape, bool)
         for edges in self._edges:
-            indices[:, self._numbers] += numbers > edges
-        indices = np.where(np.isnan(features), self._missing, indices)
-        return np.bincount((indices + self._first).ravel(), minlength=self.size)
+            np.greater(numbers, edges, out=is_above)
+            np.add(indices, is_above.view(np.uint8), out=indices)
+        return indices
 
 
 def compute_psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:

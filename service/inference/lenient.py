@@ -109,7 +109,6 @@ def make_watch(column: Column, contract: Contract) -> Callable[[Any], bool] | No
     A text that is no known category may be one with blanks around it, or stand for a missing
     value; so may a number; and an ISO date where the table has other ones of the same form.
     """
-    missing = list_missing_texts(column, contract)
     if column.kind == "category" and isinstance(column.categories[0], str):
         known = frozenset((*column.categories, None))
         return (lambda value: value not in known) if column.unknown else None
@@ -118,8 +117,15 @@ def make_watch(column: Column, contract: Contract) -> Callable[[Any], bool] | No
         if any(date != read_date(text) for text, date in read.items()):
             return lambda value: value is not None
         return None
-    gone = _parse_numbers(missing) if column.kind != "boolean" else None
+    gone = list_missing_numbers(column, contract)
     return gone.__contains__ if gone else None
+
+
+def list_missing_numbers(column: Column, contract: Contract) -> frozenset[float]:
+    """List the numbers that stand for a missing value in a column of numbers or codes."""
+    if column.kind == "boolean":
+        return frozenset()
+    return _parse_numbers(list_missing_texts(column, contract))
 
 
 def list_missing_texts(column: Column, contract: Contract) -> frozenset[str]:

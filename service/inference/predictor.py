@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from math import isnan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import orjson
 
 from cairn import inference
 from cairn import onnx_runtime as ort
-from cairn.contract import Category, Contract, read_contract
+from cairn.contract import Contract, read_contract
 from cairn.errors import CairnError
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
 from cairn.transform import Engineering, to_matrix
-from service.http.errors import Problem, Refused
 from service.inference import artifacts
+from service.inference.answers import Answers
 from service.inference.example import make_example
-from service.inference.problems import Problems, make_refusal
-from service.inference.rows import Reader, RequestRows
+from service.inference.one_row import OneRow, has_known_types
+from service.inference.request_rows import RequestRows
+from service.inference.rows import Reader
 from service.inference.runner import Cost, Features, measure_cost
 from service.process.settings import MAX_ROWS
 from stages import engineering
@@ -62,7 +62,10 @@ class Predictor:
         self.contract = load_contract(folder / MODEL_CONTRACT.name)
         self.artifacts = artifacts.read_artifacts(folder)
         self.reader = Reader(self.contract, max_rows)
+        self._answers = Answers(self.contract, version)
         self._session = inference.open_session((folder / ONNX.name).read_bytes(), threads)
+        sizes = len(self.contract.inputs), len(self.contract.target.classes)
+        self._one_row = OneRow(self._session, *sizes) if has_known_types(self._session) else None
         row = self.compute_features(self.reader.check(make_example(self.contract)))
         # A model that cannot answer must not be ready.
         self.cost: Cost = measure_cost(self.run, row)
@@ -78,75 +81,33 @@ class Predictor:
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """Predict from such a matrix; `options` can end the run early."""
-        predictions = inference.predict(self._session, features, options)
+        one_row = self._one_row
+        if one_row and features.shape == one_row.shape and options is None:
+            predictions = inference.resolve_ties(*one_row.run(features))
+        else:
+            predictions = inference.predict(self._session, features, options)
         return inference.apply_decision(predictions, self.contract.target.decision)
+
+    def encode_answer(
+        self,
+        predictions: Predictions,
+        rows: RequestRows,
+        request_id: str,
+        sent: bytes | None = None,
+    ) -> bytes:
+        """Write the answer to a request; raises Refused as `Answers.encode` does."""
+        return self._answers.encode(predictions, rows, request_id, sent)
 
     def make_answer(
         self, predictions: Predictions, rows: RequestRows, request_id: str
     ) -> dict[str, Any]:
-        """Make the answer to a request.
-
-        Returns
-        -------
-        dict
-            For one row `prediction`, `confidence` and `probabilities` by class, for many the
-            same in the plural, a list each; floats are NumPy's float32. `identifier`, or
-            `identifiers`, where the request names its rows.
-
-        Raises
-        ------
-        Refused
-            422 where the model's numbers went beyond float32: there is no answer that JSON holds.
-        """
-        answer = (self._answer_one if rows.single else self._answer_many)(predictions, request_id)
-        if rows.identifiers:
-            answer |= _name_rows(rows.identifiers, single=rows.single)
-        return answer
-
-    def _answer_one(self, predictions: Predictions, request_id: str) -> dict[str, Any]:
-        target = self.contract.target
-        code, row = predictions.labels[0], predictions.probabilities[0]
-        confidence = row[code]
-        if isnan(confidence):
-            raise _refuse_unanswerable([0])
-        return {
-            "prediction": target.classes[code],
-            "confidence": confidence,
-            "probabilities": dict(zip(target.keys, row, strict=True)),
-            "model_version": self.version,
-            "request_id": request_id,
-        }
-
-    def _answer_many(self, predictions: Predictions, request_id: str) -> dict[str, Any]:
-        target, confidences = self.contract.target, predictions.confidences
-        if np.isnan(confidences).any():
-            raise _refuse_unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
-        return {
-            "predictions": [target.classes[code] for code in predictions.labels.tolist()],
-            "confidences": confidences,
-            "probabilities": [
-                dict(zip(target.keys, row, strict=True)) for row in predictions.probabilities
-            ],
-            "model_version": self.version,
-            "request_id": request_id,
-        }
+        """Make the answer to a request as an object."""
+        return dict(orjson.loads(self.encode_answer(predictions, rows, request_id)))
 
     def predict(self, content: Any, request_id: str) -> dict[str, Any]:
         """Answer a parsed body at once; raises Refused as `Reader.check` does."""
         rows = self.reader.check(content)
         return self.make_answer(self.run(self.compute_features(rows)), rows, request_id)
-
-
-def _name_rows(identifiers: list[Category | None], *, single: bool) -> dict[str, Any]:
-    return {"identifier": identifiers[0]} if single else {"identifiers": identifiers}
-
-
-def _refuse_unanswerable(rows: list[int]) -> Refused:
-    allowed = "values with which every number in the model stays finite"
-    return make_refusal(
-        Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=allowed)])
-        for row in rows
-    )
 
 
 def load_contract(path: Path) -> Contract:

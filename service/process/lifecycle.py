@@ -12,19 +12,21 @@ where the kernel holds nothing that came on it, and only time in which the worke
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+import struct
 from contextlib import ExitStack, suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn import Server
 
-from service.http import compat, protocol
+from service.http import compat
+from service.http.protocol import Application, Limits, Pool
 from service.process import run_folder
 from service.process.settings import Settings
 
@@ -37,6 +39,11 @@ FAMILIES = {socket.AF_INET, socket.AF_INET6}
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73  # Linux's, which Python does not name
 LINGER_SECONDS = 1.0  # for the next request of a connection, once nobody can connect any more
 LINGER_CHECK_SECONDS = 0.05
+START_CHECK_SECONDS = 0.01
+MAX_ACCEPT = 4096  # more than any queue holds
+TCP_INFO_UNACKED = 24  # where Linux has the length of a listening socket's queue in TCP_INFO
+# No more connections can be had just now.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Lifecycle:
@@ -55,7 +62,7 @@ class Lifecycle:
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, settings: Settings, front: Callable[[Any], Any] | None = None) -> None:
+    def start(self, settings: Settings, application: Application) -> None:
         """Take up requests; called once the model is loaded, in the loop that will serve.
 
         Outside a worker, where no uvicorn runs, it only marks the service as ready.
@@ -64,53 +71,52 @@ class Lifecycle:
         ----------
         settings
             How long to drain, to wait, to keep connections.
-        front
-            What makes the application that uvicorn calls from the one that it has.
+        application
+            What answers requests.
         """
         self.ready = True
         server = compat.find_server()
         if server is None:
             return
-        configure(server, settings)
-        if front:
-            compat.wrap_application(server, front)
+        site = configure(server, settings, application)
         gc.collect()
         gc.freeze()  # what is loaded stays, so the collector need not look at it again
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, server, settings.drain_seconds)
-        self._tasks.append(loop.create_task(self._watch(server, settings)))
+        loop.add_signal_handler(signal.SIGTERM, self._on_sigterm, site, settings.drain_seconds)
+        self._tasks.append(loop.create_task(self._watch(site, settings)))
         if folder := run_folder.find_folder():
             longest = settings.drain_seconds + LINGER_SECONDS + settings.graceful_seconds
             run_folder.write_note(run_folder.locate_ready_file(folder, os.getpid()), str(longest))
         if server.should_exit:  # SIGTERM came while the model was loading
             server.should_exit = False
-            self._on_sigterm(server, settings.drain_seconds)
+            self._on_sigterm(site, settings.drain_seconds)
 
-    def _on_sigterm(self, server: Server, seconds: float) -> None:
+    def _on_sigterm(self, site: Site, seconds: float) -> None:
         """Begin the end; where it has begun already, only a process without a supervisor ends now.
 
         One signal may come twice, from the supervisor and from what stops all of its processes.
         """
         if self.draining:
             if run_folder.find_folder() is None:
-                server.handle_exit(signal.SIGTERM, None)
+                site.server.handle_exit(signal.SIGTERM, None)
             return
         self.draining = True
-        compat.announce_close(server)
-        self._tasks.append(asyncio.get_running_loop().create_task(drain(server, seconds)))
+        site.pool.is_closing = True
+        self._tasks.append(asyncio.get_running_loop().create_task(drain(site, seconds)))
 
-    async def _watch(self, server: Server, settings: Settings) -> None:
-        """End what is late, and all as on SIGTERM when the supervisor is gone.
+    async def _watch(self, site: Site, settings: Settings) -> None:
+        """Listen; end what is late, and all as on SIGTERM when the supervisor is gone.
 
         Nobody would replace this process any more.
         """
+        await open_queue(site)
         while not run_folder.is_orphaned():  # a process that is gone tells nobody
             await asyncio.sleep(CHECK_SECONDS)
-            protocol.end_late(server.server_state.connections, settings.timeout_seconds)
+            site.pool.end_late()
         if folder := run_folder.find_folder():
             shutil.rmtree(folder, ignore_errors=True)
         if not self.draining:
-            self._on_sigterm(server, settings.drain_seconds)
+            self._on_sigterm(site, settings.drain_seconds)
 
 
 @cache
@@ -119,21 +125,96 @@ def find_lifecycle() -> Lifecycle:
     return Lifecycle()
 
 
-def configure(server: Server, settings: Settings) -> None:
-    """Give uvicorn the settings that BentoML's command line does not."""
-    compat.configure(
-        server,
-        keep_alive_seconds=settings.keep_alive_seconds,
-        graceful_seconds=settings.graceful_seconds,
-        adapt=protocol.adapt,
+class Site(NamedTuple):
+    """uvicorn's server of this process, its connections, and the queue they come from."""
+
+    server: Server
+    pool: Pool
+    queue: Queue
+
+
+def configure(server: Server, settings: Settings, application: Application) -> Site:
+    """Have uvicorn serve an application by the service's protocol."""
+    limits = Limits(
+        body=settings.max_body_bytes,
+        seconds=settings.timeout_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        requests=settings.max_concurrency,
     )
+    pool = Pool(application, limits, server.server_state)
+    compat.configure(server, graceful_seconds=settings.graceful_seconds, connect=pool.connect)
+    return Site(server, pool, Queue(server, pool, settings.workers))
 
 
-async def drain(server: Server, seconds: float) -> None:
+async def open_queue(site: Site) -> None:
+    """Accept all that waits whenever something does, once uvicorn listens."""
+    while not site.server.started:  # noqa: ASYNC110, uvicorn sets no event
+        await asyncio.sleep(START_CHECK_SECONDS)
+    site.queue.open()
+
+
+class Queue:
+    """The connections that the kernel has made and nobody has accepted yet.
+
+    libuv accepts one connection a turn of its loop. With hundreds of connections to be served in a
+    turn, those who are new would wait for seconds, and a probe among them.
+
+    Parameters
+    ----------
+    server, pool
+        Who listens, and where the connections go.
+    workers
+        How many processes share the queue: each takes its part of what waits.
+    """
+
+    def __init__(self, server: Server, pool: Pool, workers: int) -> None:
+        self._server = server
+        self._pool = pool
+        self._workers = workers
+        self._listeners: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Begin to empty the queue each time that a connection is made."""
+        self._listeners = duplicate(compat.list_sockets(self._server))
+        for listener in self._listeners:
+            # A process that had the socket before may have been ended while it let nobody in.
+            limit_ttl(listener, 0)
+        self._pool.accept = self._accept
+
+    def close(self) -> None:
+        """Leave the queue as it is."""
+        self._pool.accept = None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for connection in accept_all(listener, self._count_due(listener)):
+                task = loop.create_task(serve(self._server, connection))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _count_due(self, listener: socket.socket) -> int:
+        """Return how many connections to accept."""
+        if self._workers == 1:
+            return MAX_ACCEPT
+        try:
+            info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+            waiting: int = struct.unpack_from("I", info, TCP_INFO_UNACKED)[0]
+        except OSError:
+            return 1
+        return min(-(-waiting // self._workers), MAX_ACCEPT)
+
+
+async def drain(site: Site, seconds: float) -> None:
     """Answer for that long, stop listening, then have uvicorn end the process.
 
     The time starts again where the supervisor has all workers end meanwhile.
     """
+    server = site.server
     loop = asyncio.get_running_loop()
     stopping, ends = None, loop.time() + seconds
     while loop.time() < ends:
@@ -142,53 +223,61 @@ async def drain(server: Server, seconds: float) -> None:
         await asyncio.sleep(min(DRAIN_CHECK_SECONDS, max(ends - loop.time(), 0)))
     is_last = run_folder.find_folder() is None or stopping is not None or run_folder.is_orphaned()
     before = loop.time()
-    await stop_listening(server, is_last=is_last)
+    await stop_listening(site, is_last=is_last)
     # What a client sends while `serve_rest` limits its connection is dropped. Its system sends it
     # again, but doubles the pause each time: the next time comes within as long as it was held up.
-    await end_connections(server, LINGER_SECONDS + loop.time() - before)
+    await end_connections(site, LINGER_SECONDS + loop.time() - before)
     if server.server_state.connections or server.server_state.tasks:
         server.config.timeout_graceful_shutdown = 0  # they have had that time
     server.handle_exit(signal.SIGTERM, None)
 
 
-async def end_connections(server: Server, linger: float) -> None:
+async def end_connections(site: Site, linger: float) -> None:
     """Answer what is in work, and what comes within `linger` seconds; close what is idle then.
 
     uvicorn would close connections without a look at what has come on them. All of it ends with
     the graceful time, which begins after the usual linger.
     """
-    graceful = server.config.timeout_graceful_shutdown or 0
+    graceful = site.server.config.timeout_graceful_shutdown or 0
     loop, ran = asyncio.get_running_loop(), 0.0
-    find_lifecycle, last = server.server_state, loop.time()
-    while (find_lifecycle.connections or find_lifecycle.tasks) and ran < LINGER_SECONDS + graceful:
+    state, last = site.server.server_state, loop.time()
+    while (state.connections or state.tasks) and ran < LINGER_SECONDS + graceful:
         await asyncio.sleep(LINGER_CHECK_SECONDS)
         now = loop.time()
         # No more than a pause and its usual delay: the rest of it, this process did not run.
         ran, last = ran + min(now - last, 2 * LINGER_CHECK_SECONDS), now
         if ran >= linger:
-            protocol.end_idle(find_lifecycle.connections)
+            site.pool.end_idle()
 
 
-async def stop_listening(server: Server, *, is_last: bool) -> None:
+async def stop_listening(site: Site, *, is_last: bool) -> None:
     """Accept no more connections; the last process that listens leaves none in the queue.
 
     All workers share one queue. While any of them, or the supervisor, has it open, what waits in
     it is theirs.
     """
-    numbers = [one.fileno() for listener in server.servers for one in listener.sockets]
-    listeners = [socket.socket(fileno=os.dup(number)) for number in numbers]
+    site.queue.close()
+    numbers = compat.list_sockets(site.server)
+    listeners = duplicate(numbers)
     loop = asyncio.get_running_loop()
     for number in numbers:
         loop.remove_reader(number)
     await asyncio.sleep(0.01)  # asyncio makes a task of each connection, and closing breaks those
-    for one in server.servers:
+    for one in site.server.servers:
         one.close()
     with ExitStack() as until_closed:
         for listener in listeners:
             until_closed.enter_context(listener)
-            listener.setblocking(False)  # noqa: FBT003, its own signature
         if is_last:
-            await serve_rest(server, listeners)
+            await serve_rest(site.server, listeners)
+
+
+def duplicate(numbers: list[int]) -> list[socket.socket]:
+    """Return sockets of our own for these numbers, which do not block."""
+    listeners = [socket.socket(fileno=os.dup(number)) for number in numbers]
+    for listener in listeners:
+        listener.setblocking(False)  # noqa: FBT003, its own signature
+    return listeners
 
 
 async def serve_rest(server: Server, listeners: list[socket.socket]) -> None:
@@ -203,34 +292,34 @@ async def serve_rest(server: Server, listeners: list[socket.socket]) -> None:
         # The limit that another worker set went over to those that were taken after it.
         if peer := connection.transport.get_extra_info("socket"):
             limit_ttl(peer, 0)
+    if run_folder.find_folder() is None:
+        # Who watches the files for `--reload` keeps the socket, for the next process.
+        for listener in listeners:
+            limit_ttl(listener, 0)
 
 
 async def serve(server: Server, connection: socket.socket) -> None:
-    """Have uvicorn serve a connection that was accepted."""
+    """Serve a connection that was accepted."""
     limit_ttl(connection, 0)
     factory: Any = server.config.http_protocol_class
-
-    def protocol() -> Any:
-        return factory(
-            config=server.config,
-            server_state=server.server_state,
-            app_state=server.lifespan.state,
-        )
-
     loop = asyncio.get_running_loop()
-    await loop.connect_accepted_socket(protocol, connection, ssl=server.config.ssl)
+    with suppress(OSError):  # the client is gone already
+        await loop.connect_accepted_socket(factory, connection, ssl=server.config.ssl)
 
 
-def accept_all(listener: socket.socket) -> list[socket.socket]:
-    """Accept the connections that wait in the queue of a listening socket."""
-    accepted = []
-    while True:
+def accept_all(listener: socket.socket, most: int = MAX_ACCEPT) -> list[socket.socket]:
+    """Accept the connections that wait in the queue of a listening socket, up to so many."""
+    accepted: list[socket.socket] = []
+    while len(accepted) < most:
         try:
             accepted.append(listener.accept()[0])
         except BlockingIOError:
-            return accepted
-        except OSError:  # this one went away while it waited
-            continue
+            break
+        except OSError as error:
+            if error.errno in EXHAUSTED:  # it stays in the queue
+                break
+            continue  # this one went away while it waited
+    return accepted
 
 
 def limit_ttl(connection: socket.socket, lowest: int) -> None:

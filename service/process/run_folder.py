@@ -35,6 +35,18 @@ def use_for_temporary_files() -> None:
         tempfile.tempdir = str(folder)
 
 
+def allocate(file: int, size: int) -> None:
+    """Have the disk keep room for all of a file; raise an OSError where it has none.
+
+    Where a mapped page finds none later, on a disk that others filled, the kernel ends the process
+    (SIGBUS). What the file has already stays as it is.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:  # macOS
+        os.ftruncate(file, size)
+
+
 def write_note(path: Path, text: str) -> None:
     """Leave a note, or replace it in one step."""
     part = path.with_name(f".{path.name}-{os.getpid()}")

@@ -13,9 +13,12 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,15 +29,58 @@ from pydantic import (
     model_validator,
 )
 
+from cairn.errors import Allowed, Problem, list_problems
+from service.http.clients import Network
+from service.http.keys import HOW_TO_MAKE, parse_key, split_lines
+
 MIB = 2**20
 MAX_ROWS = 10_000
 MAX_MODEL_BYTES = 1024 * MIB
 URI = r"^(s3://[a-z0-9.-]+/[!-~]+|models:/[\w. -]+(/[1-9][0-9]*|@[\w-]+))$"
 
 
-def _split(keys: object) -> object:
-    """Split the keys of one variable: they are separated by commas or white space."""
-    return tuple(keys.replace(",", " ").split()) if isinstance(keys, str) else keys
+ORIGIN = r"^(\*|https?://[a-z0-9.:\[\]-]+)$"
+# Set but blank, these would open the service to everybody: of every other one that is as not set.
+KEPT_BLANK = {"api_keys", "api_keys_file"}
+
+
+def _split(values: object) -> object:
+    """Split the values of one variable: they are separated by commas or white space."""
+    return tuple(values.replace(",", " ").split()) if isinstance(values, str) else values
+
+
+def _check_filled(value: object) -> object:
+    """Refuse a variable that is set, but has nothing in it."""
+    if not value:
+        raise ValueError(f"set, but empty; unset it if everybody may ask; for a key {HOW_TO_MAKE}")
+    return value
+
+
+def _check_key(key: str) -> str:
+    """Refuse a key that is too short."""
+    parse_key(key)
+    return key
+
+
+def _check_file(file: Path) -> Path:
+    """Refuse a file of keys with one that is too short; one without any lets nobody in."""
+    for number, key in split_lines(file.read_text(encoding="utf-8")):
+        try:
+            parse_key(key)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return file
+
+
+def _parse_network(text: object) -> object:
+    """Parse a network; the address of a single machine is one, too. Leave what is neither."""
+    try:
+        return ip_network(str(text), strict=False)
+    except ValueError:
+        return text
+
+
+Split = BeforeValidator(_split)
 
 
 class Settings(BaseModel):
@@ -71,23 +117,93 @@ class Settings(BaseModel):
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
     ] = Field("info", description="what is logged: from here upwards")
     log_inputs: bool = Field(default=False, description="log inputs and answers too")
-    api_keys: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
-        (), repr=False, description="keys, one of which `/predict` and `/model` then ask for"
+    api_keys: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_key)], ...],
+        BeforeValidator(_check_filled),
+        Split,
+    ] = Field(
+        (),
+        repr=False,
+        description="keys, one of which everything but probes and pages then asks for: `KEY` or "
+        "`NAME:KEY`, of 16 characters or more, separated by commas; the log has the name",
     )
-    api_keys_file: FilePath | None = Field(
-        None, description="file with more keys, one a line, read again when it changes"
+    api_keys_file: (
+        Annotated[
+            FilePath,
+            BeforeValidator(_check_filled),
+            AfterValidator(_check_file),
+            Allowed("a file that is there, with a key a line"),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="file with more keys, one a line, read again within a second of a change; "
+        "empty: nobody may ask",
     )
-    model_tag: Annotated[str, StringConstraints(pattern=r"^[\w.-]+:[\w.-]+$")] | None = Field(
-        None, description="another model: this one of the BentoML store at BENTOML_HOME"
+    cors_origins: Annotated[
+        tuple[
+            Annotated[
+                str,
+                StringConstraints(pattern=ORIGIN),
+                Allowed("* or an origin, such as https://app.example.com"),
+            ],
+            ...,
+        ],
+        Split,
+    ] = Field(
+        (),
+        description="origins of other pages that browsers let ask, such as "
+        "`https://app.example.com`, separated by commas; `*`: all",
     )
-    model_uri: Annotated[str, StringConstraints(pattern=URI)] | None = Field(
+    trusted_proxies: Annotated[
+        tuple[
+            Annotated[
+                Network,
+                BeforeValidator(_parse_network),
+                Allowed("a network or an address, such as 10.0.0.0/8"),
+            ],
+            ...,
+        ],
+        Split,
+    ] = Field(
+        (),
+        description="networks of the proxies in front, such as `10.0.0.0/8`, separated by commas: "
+        "their `X-Forwarded-For` says who the client is that the log names",
+    )
+    heartbeat_seconds: float = Field(
+        30,
+        ge=0,
+        le=3600,
+        description="how long a worker may hang before another takes its place; 0: for ever",
+    )
+    model_tag: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[\w.-]+:[\w.-]+$"),
+            Allowed("NAME:VERSION, such as cairn:0123456789ab"),
+        ]
+        | None
+    ) = Field(None, description="another model: this one of the BentoML store at BENTOML_HOME")
+    model_uri: (
+        Annotated[
+            str,
+            StringConstraints(pattern=URI),
+            Allowed("s3://BUCKET/KEY, models:/NAME/VERSION or models:/NAME@ALIAS"),
+        ]
+        | None
+    ) = Field(
         None,
         description="another model: `s3://BUCKET/KEY`, an export of `make export`; or "
         "`models:/NAME/VERSION`, `models:/NAME@ALIAS`, of MLflow, in the store at BENTOML_HOME",
     )
-    model_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="SHA-256 of that export, 64 lower-case hex digits"
-    )
+    model_sha256: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+            Allowed("64 lower-case hex digits, as `make export` prints them"),
+        ]
+        | None
+    ) = Field(None, description="SHA-256 of that export, 64 lower-case hex digits")
     max_model_bytes: int = Field(
         MAX_MODEL_BYTES,
         ge=MIB,
@@ -149,32 +265,38 @@ def load_or_default() -> Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read settings from environment variables; an empty one counts as not set.
 
+    The exceptions are API_KEYS and API_KEYS_FILE: set but empty, they are wrong.
+
     Raises
     ------
     ValueError
         One line for each setting that is wrong: its name, what came, what is allowed.
     """
-    values = {
+    given = {
         name: environment[name.upper()].strip()
         for name in Settings.model_fields
-        if environment.get(name.upper(), "").strip()
+        if name.upper() in environment
     }
+    values = {name: value for name, value in given.items() if value or name in KEPT_BLANK}
     try:
         return Settings.model_validate(values)
     except OSError as error:  # of the one setting that is a file
         reason = f"{error.strerror}; user {os.getuid()} must be able to read it"
         raise ValueError(f"error: API_KEYS_FILE: {values['api_keys_file']!r}: {reason}") from None
     except ValidationError as error:
-        lines = (
-            _describe(str(problem["loc"][0]), problem["msg"], values)
-            if problem["loc"]
-            else f"error: {problem['ctx']['error']}"
-            for problem in error.errors()
-        )
-        raise ValueError("\n".join(lines)) from None
+        lines = map(_describe, list_problems(error, Settings))
+        raise ValueError("\n".join(f"error: {line}" for line in lines)) from None
 
 
-def _describe(name: str, problem: str, values: Mapping[str, str]) -> str:
-    """Describe what is wrong with one setting; a key is never repeated."""
-    value = "" if name == "api_keys" else f" {values[name]!r}:"
-    return f"error: {name.upper()}:{value} {problem[0].lower()}{problem[1:]}"
+def _describe(problem: Problem) -> str:
+    """Describe what is wrong with a setting, or with several; a key is never repeated."""
+    if not problem.key:
+        return problem.allowed
+    name = str(problem.key[0]).upper()
+    if name == "API_KEYS":
+        number = "".join(f" key {int(index) + 1}:" for index in problem.key[1:])
+        return f"{name}:{number} {problem.allowed}"
+    if problem.kind == "value_error":  # its words say what is wrong, not what is allowed
+        value = f"{problem.value!r}: " if problem.value else ""
+        return f"{name}: {value}{problem.allowed}"
+    return f"{name}: {problem.text}"

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from service.bento.compat import FD, NUMBER, worker_command
 from service.process import streams
+from service.process.heartbeats import Watch, open_heartbeats
 from service.process.run_folder import (
     RUN,
     STOPPING,
@@ -93,6 +94,8 @@ class Supervisor:
         self._wait_until = 0.0
         self._ending = False
         self._signals = open_signals()
+        self._heartbeats = open_heartbeats(plan.workers, folder)
+        self._watch = Watch(self._heartbeats, 2 * CHECK_SECONDS)
         write_note(folder / SUPERVISOR, str(os.getpid()))
         # Bound, but it is left to the workers to listen, once they can answer.
         self._listener = bind(plan.host, plan.port)
@@ -108,6 +111,7 @@ class Supervisor:
             self._see_ready()  # of those that are gone as well
             for pid, code in gone:
                 self._on_end(pid, code)
+            self._kill_hung()
             self._renew()
             self._end()
             for pid, moment in self._kill_at.items():
@@ -139,6 +143,20 @@ class Supervisor:
                 self._ready[pid] = float(read_note(locate_ready_file(self.folder, pid)))
                 if self._ending:
                     self._terminate(pid)
+
+    def _kill_hung(self) -> None:
+        """Kill each worker whose event loop has not run for too long; another is then started.
+
+        One that has been asked to end is not among them: that has a time of its own.
+        """
+        pids = {self._workers[pid] - 1: pid for pid in self._ready.keys() - self._kill_at.keys()}
+        for index in self._watch.find_hung(set(pids)):
+            limit = self._heartbeats.read(index).limit
+            print_error(
+                f"worker {index + 1} (process {pids[index]}) hangs: its event loop has not run for "
+                f"{limit:g} s (HEARTBEAT_SECONDS); it is killed, and another takes its place"
+            )
+            self._kill_at[pids[index]] = 0.0
 
     def _on_signal(self, number: int) -> None:
         """End, or renew the workers; a second signal ends them without any more waiting."""
@@ -187,16 +205,22 @@ class Supervisor:
         """Replace a worker that died; where it cannot start, end all."""
         number = self._workers.pop(pid, None)
         was_ready = self._ready.pop(pid, None) is not None
-        self._kill_at.pop(pid, None)
+        was_asked = self._kill_at.pop(pid, None) is not None
         with suppress(OSError):
             locate_ready_file(self.folder, pid).unlink()
-        if number is None or self._ending or self.failed:
+        if number is None:
             return
+        self._heartbeats.stop(number - 1)
+        if self._ending or self.failed:
+            return
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if self._can_start(code, was_ready=was_ready):
+            if was_ready and not was_asked:
+                what = f"worker {number} (process {pid}) died ({how})"
+                print_error(f"{what}; another takes its place")
             self._start(number)
             return
         self.failed = True
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         print_error(f"a worker ended before it was ready ({how}); its lines above say why")
         self._stop("")
 
@@ -248,11 +272,21 @@ def run(plan: Service) -> None:
         print_error(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
         sys.exit(1)
     try:
-        supervisor = Supervisor(plan, folder, os.environ)
+        supervisor = start_supervisor(plan, folder)
         supervisor.run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if supervisor.failed else 0)
+
+
+def start_supervisor(plan: Service, folder: Path) -> Supervisor:
+    """Return the supervisor of a run; where the disk has no room, end the process with one line."""
+    try:
+        return Supervisor(plan, folder, os.environ)
+    except OSError as error:
+        reason = error.strerror or error
+        print_error(f"{folder}: {reason}; free some space there, or set TMPDIR to another folder")
+        sys.exit(1)
 
 
 def parse_integer(name: str, text: str, most: int) -> int:

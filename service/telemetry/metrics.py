@@ -11,7 +11,7 @@ import mmap
 import os
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -30,19 +30,20 @@ from prometheus_client.registry import Collector
 from cairn.contract import Contract
 from cairn.errors import CairnError
 from cairn.inference import Predictions
-from service.http.errors import KINDS
+from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
+from service.process import run_folder
 
 Counts = NDArray[np.float64]
 
-STATUSES = (200, *KINDS)
+STATUSES = (200, 204, 308, *KINDS)
 # Upper ends, seconds.
 DURATIONS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: to count one by itself would take as long as its request.
-BATCH_ROWS = 64
+BATCH_ROWS = 256
 # The window moves on by this share of itself.
 STEPS = 10
 
@@ -78,10 +79,10 @@ class Layout:
             "confidences": len(CONFIDENCES) + 1,
             "confidence": 1,
             "errors": len(KINDS),
+            "malformed": len(MALFORMED),
             "in_progress": 1,
             "dropped": 1,
             "starts": 1,
-            "alive": 1,
             # Of the rows: by class, then by feature and bucket; `base` is where the window begins.
             "rows": classes + spread,
             "base": classes + spread,
@@ -114,7 +115,7 @@ def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            allocate(file, size)
+            run_folder.allocate(file, size)
             shared = mmap.mmap(file, size)
         finally:
             os.close(file)
@@ -124,18 +125,6 @@ def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
             f"{error.strerror}; free some space there, or set TMPDIR to another folder"
         ) from None
     return np.frombuffer(shared, np.float64).reshape(workers, layout.size)
-
-
-def allocate(file: int, size: int) -> None:
-    """Have the disk keep room for all of a file; raise an OSError where it has none.
-
-    Where a mapped page finds none later, on a disk that others filled, the kernel ends the process
-    (SIGBUS). What the file has already stays as it is.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:  # macOS
-        os.ftruncate(file, size)
 
 
 class Metrics:
@@ -151,14 +140,23 @@ class Metrics:
         Rows that the drift gauges look back on, over all workers.
     info
         Labels of `cairn_model_info`.
+    count_workers
+        Counts the workers that are up.
     """
 
-    def __init__(
-        self, layout: Layout, shared: Counts, index: int, window: int, info: Mapping[str, str]
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        layout: Layout,
+        shared: Counts,
+        index: int,
+        window: int,
+        info: Mapping[str, str],
+        count_workers: Callable[[], int],
     ) -> None:
         self.layout = layout
         self._table = shared
         self._info = dict(info)
+        self._count_workers = count_workers
         self._mine = layout.split(shared[index])
         # Plain memory: a count here takes a third of the time of one in a NumPy array.
         self._requests, self._durations, self._seconds, self._errors, self._now = (
@@ -175,7 +173,6 @@ class Metrics:
         self._since = 0
         self._mine["in_progress"][0] = 0
         self._mine["starts"] += 1
-        self._mine["alive"][0] = 1
         self._mine["base"][:] = self._mine["rows"]
         self._steps = deque([self._mine["rows"].copy()], maxlen=STEPS + 1)
 
@@ -193,6 +190,11 @@ class Metrics:
         if status in KINDS:
             self._errors[self._kinds[KINDS[status]]] += 1
 
+    def count_malformed(self, reason: str) -> None:
+        """Count what came and is no HTTP request; `reason` is one of MALFORMED."""
+        known = reason if reason in MALFORMED else "other"
+        self._mine["malformed"][MALFORMED.index(known)] += 1
+
     def add_rows(self, rows: PredictedRows) -> None:
         """Rows were answered."""
         self._waiting.append(rows)
@@ -203,11 +205,6 @@ class Metrics:
     def add_dropped(self, lines: int) -> None:
         """Count the log lines that this process dropped since the last call."""
         self._mine["dropped"] += lines
-
-    def mark_stopped(self) -> None:
-        """Note that this worker answers no more."""
-        self.settle()
-        self._mine["alive"][0] = 0
 
     def settle(self) -> None:
         """Count the rows that wait for it."""
@@ -244,7 +241,8 @@ class Metrics:
         """Return the text and its content type: OpenMetrics for clients that accept it."""
         self.settle()
         registry = CollectorRegistry()
-        registry.register(CairnCollector(self.layout, self._table, self._info))
+        workers = self._count_workers()
+        registry.register(CairnCollector(self.layout, self._table, self._info, workers))
         encode, kind = choose_encoder(accept)
         return encode(registry), kind
 
@@ -252,8 +250,9 @@ class Metrics:
 class CairnCollector(Collector):
     """All that is counted, as Prometheus names it."""
 
-    def __init__(self, layout: Layout, shared: Counts, info: dict[str, str]) -> None:
+    def __init__(self, layout: Layout, shared: Counts, info: dict[str, str], workers: int) -> None:
         self.layout = layout
+        self.workers = workers
         self.info = info
         self.sums = layout.split(shared.sum(axis=0))
 
@@ -285,6 +284,14 @@ class CairnCollector(Collector):
         for kind, number in zip(KINDS.values(), sums["errors"], strict=True):
             errors.add_metric([kind], number)
         yield errors
+        malformed = CounterMetricFamily(
+            "cairn_malformed_requests",
+            "What came and is no HTTP request, so that no route counts it.",
+            labels=["reason"],
+        )
+        for reason, number in zip(MALFORMED, sums["malformed"], strict=True):
+            malformed.add_metric([reason], number)
+        yield malformed
         yield GaugeMetricFamily(
             "cairn_requests_in_progress", "Requests in work.", value=sums["in_progress"][0]
         )
@@ -351,7 +358,7 @@ class CairnCollector(Collector):
             ("cairn_worker_starts", "Worker starts.", "starts"),
         ):
             yield CounterMetricFamily(name, text, value=self.sums[part][0])
-        yield GaugeMetricFamily("cairn_workers", "Workers up.", value=self.sums["alive"][0])
+        yield GaugeMetricFamily("cairn_workers", "Workers up.", value=self.workers)
 
 
 def accumulate(ends: Iterable[float], counts: Counts) -> list[tuple[str, float]]:

@@ -85,6 +85,12 @@ def services() -> dict[str, dict[str, Any]]:
     return dict(yaml.safe_load(FILE.read_text())["services"])
 
 
+def test_keys_reach_the_service_only_where_they_are_set() -> None:
+    """Set but empty, the service refuses them: nothing may open it without a word."""
+    environment = services()["cairn"]["environment"]
+    assert environment["API_KEYS"] is None  # by name only: the value that Compose has, if any
+
+
 def test_compose_accepts_the_file() -> None:
     done = run("config", env=NEEDED)
     assert done.returncode == 0, done.stderr

@@ -43,7 +43,8 @@ ACCOUNT = "123456789012"  # moto's
 ECR = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 INSTANCE = "i-0123456789abcdef0"
 PASSWORD = "the-password-of-the-registry"  # noqa: S105, made up
-KEYS = ("first-key", "second-key")
+KEYS = ("first-key-0123456789", "second-key-0123456789")
+ROTATED = "rotated-key-0123456789"
 FULL = {
     "Image": f"{ECR}/team/cairn@sha256:{'0' * 64}",
     "ModelUri": "s3://models/cairn/a.bentomodel",
@@ -1127,7 +1128,7 @@ def test_the_container_runs_hardened_answers_and_ends_without_losing_a_request(
     ):
         check_hardened(unit)
         check_keys(client, tmp_path / "run")
-        client.headers["x-api-key"] = "rotated"
+        client.headers["x-api-key"] = ROTATED
         started = time.monotonic()
         with subprocess.Popen(unit.stop(), stdout=subprocess.DEVNULL):
             wait_until(lambda: client.get("/readyz").status_code == 503)
@@ -1190,9 +1191,9 @@ def check_keys(client: httpx.Client, folder: Path) -> None:
     assert client.get("/metrics").status_code == 401
     assert client.get("/health").status_code == 200
     assert predict(client, KEYS[1]) == 200
-    (folder / "new").write_text("rotated\n")
+    (folder / "new").write_text(f"{ROTATED}\n")
     (folder / "new").rename(folder / "api-keys")
-    wait_until(lambda: predict(client, "rotated") == 200)
+    wait_until(lambda: predict(client, ROTATED) == 200)
     assert predict(client, KEYS[1]) == 401
 
 

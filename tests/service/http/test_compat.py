@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 import warnings
-from typing import Any
 
-import h11
 import pytest
 from uvicorn import Config, Server
-from uvicorn.protocols.http import httptools_impl
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service import versions
 from service.http import compat
-from service.http.protocol import Http, Plain
-from tests.service.process.test_lifecycle import ask, serve
+from service.http.asgi import Reply
+from service.http.protocol import Pool
+from service.process.lifecycle import Site
+from tests.ports import until
+from tests.service.process.test_lifecycle import Answerer, ask, serve
 
 
 def test_the_installed_uvicorn_is_in_the_range() -> None:
@@ -34,103 +34,41 @@ def test_the_server_handles_sigterm_by_a_method_of_its_own() -> None:
     assert compat.find_server() is None
 
 
-def test_the_application_is_read_at_each_connection_and_headers_at_each_answer() -> None:
-    async def other(scope: Any, _: Any, send: Any) -> None:
-        length = (b"content-length", b"5")
-        await send({"type": "http.response.start", "status": 200, "headers": [length]})
-        await send({"type": "http.response.body", "body": scope["method"].encode() + b"ok"})
+def test_the_protocol_is_read_at_each_connection() -> None:
+    async def use(site: Site, port: int) -> None:
+        assert (await ask(port)).endswith(b"first")
+        other = Pool(Answerer(lambda _: Reply(200, b"other")), site.pool.limits, site.pool.state)
+        compat.configure(site.server, graceful_seconds=1, connect=other.connect)
+        assert (await ask(port)).endswith(b"other")
 
-    async def use(server: Server, port: int) -> None:
-        compat.wrap_application(server, lambda _: other)
-        answer = await ask(port)
-        assert answer.endswith(b"GETok")
-        assert b"connection: close" not in answer
-        compat.announce_close(server)
-        assert b"\r\nconnection: close\r\n" in await ask(port)
-
-    serve("uvloop", "httptools", use)
+    serve("uvloop", use, Answerer(lambda _: Reply(200, b"first")))
 
 
-@pytest.mark.parametrize(
-    "hook",
-    [
-        "connection_made", "data_received", "send_400_response", "_should_upgrade",
-        "timeout_keep_alive_handler",
-        "_start_asgi_task", "_unset_keepalive_if_required", "_unsupported_upgrade_warning",
-    ],
-)  # fmt: skip
-def test_uvicorn_s_protocol_has_the_hooks_that_ours_overrides_or_calls(hook: str) -> None:
-    assert callable(getattr(HttpToolsProtocol, hook))
+def test_uvicorn_renews_its_headers_and_counts_what_is_in_work() -> None:
+    async def use(site: Site, port: int) -> None:
+        state = site.server.server_state
+        await until(lambda: bool(state.default_headers))
+        assert b"\r\ndate: " in await ask(port)
+        assert state.total_requests == 1
+        before = state.default_headers
+        await until(lambda: state.default_headers is not before)
+        asked = asyncio.create_task(ask(port))
+        await until(lambda: len(state.tasks) == len(state.connections) == 1)
+        await asked
+        assert not state.tasks
+
+    serve("uvloop", use)
 
 
-def test_h11_keeps_what_has_come_of_a_head() -> None:
-    connection = h11.Connection(h11.SERVER)
-    connection.receive_data(b"GET / HT")
-    assert connection.trailing_data == (b"GET / HT", False)
+def test_a_server_has_its_sockets_once_it_has_started() -> None:
+    assert compat.list_sockets(Server(Config(lambda: None))) == []
 
+    async def use(site: Site, port: int) -> None:
+        [number] = compat.list_sockets(site.server)
+        with socket.socket(fileno=os.dup(number)) as listener:
+            assert listener.getsockname()[1] == port
 
-def test_each_override_is_one_of_those_hooks() -> None:
-    """A hook that uvicorn renames would be a method of ours that nobody calls."""
-    own = {"_parse", "_ignore_offer", "has_part"}
-    overridden = {
-        name for kind in (Http, Plain) for name, value in vars(kind).items() if callable(value)
-    }
-    assert {name for name in overridden - own if not hasattr(HttpToolsProtocol, name)} == set()
-
-
-class Transport(asyncio.Transport):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-
-    def write(self, data: Any) -> None:
-        self.written.append(bytes(data))
-
-
-def make_cycle() -> RequestResponseCycle:
-    """A cycle as uvicorn makes it for a request whose body is to come."""
-    transport = Transport()
-    return RequestResponseCycle(
-        scope={"type": "http", "method": "POST", "headers": [], "extensions": {}},  # type: ignore[typeddict-item]
-        transport=transport,
-        flow=FlowControl(transport),
-        logger=None,  # type: ignore[arg-type]
-        access_logger=None,  # type: ignore[arg-type]
-        access_log=False,
-        default_headers=[],
-        message_event=asyncio.Event(),
-        expect_100_continue=False,
-        keep_alive=True,
-        on_response=lambda: None,
-    )
-
-
-def test_a_cycle_has_what_the_fast_path_reads_and_sets() -> None:
-    cycle = make_cycle()
-    state = {
-        "more_body": True, "disconnected": False, "response_started": False,
-        "response_complete": False, "waiting_for_100_continue": False, "keep_alive": True,
-    }  # fmt: skip
-    assert {name: getattr(cycle, name) for name in state} == state
-    assert isinstance(cycle.body, bytearray)
-    assert cycle.flow.write_paused is False
-    assert httptools_impl.STATUS_LINE[404] == b"HTTP/1.1 404 Not Found\r\n"
-
-
-def test_the_fast_path_sends_what_uvicorn_would() -> None:
-    cycle = make_cycle()
-    transport = cycle.transport
-    assert isinstance(transport, Transport)
-    path = compat.FastPath(cycle)
-    assert path.read_body() is None  # more is to come
-    cycle.body += b"body"
-    cycle.more_body = False
-    assert path.read_body() == b"body"
-    assert path.send(200, [(b"content-length", b"2")], b"ok")
-    assert transport.written == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]
-    assert not path.send(200, [], b"twice")
+    serve("uvloop", use)
 
 
 def test_another_version_is_warned_of_with_the_range() -> None:

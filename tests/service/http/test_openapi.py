@@ -330,7 +330,7 @@ def test_every_error_of_predict_has_the_body_of_all_errors() -> None:
     assert "3 rows" in responses["413"]["description"]
 
 
-LOCKED = {"/predict", "/model", "/model/card", "/model/{picture}.png"}
+LOCKED = {"/predict", "/model", "/model/card", "/model/{picture}.png", "/docs.json"}
 
 
 @pytest.mark.parametrize(
@@ -348,6 +348,12 @@ def test_a_key_is_asked_for_where_keys_are_on(how: dict[str, Any], secured: set[
     assert {path for path, operation in actual if "security" in operation} == secured
     assert {path for path, operation in actual if "401" in operation["responses"]} == secured
     assert ("securitySchemes" in document["components"]) is bool(secured)
+
+
+def test_a_request_id_that_is_replaced_breaks_no_schema() -> None:
+    parameters = make_document()["paths"]["/predict"]["post"]["parameters"]
+    (schema,) = [each["schema"] for each in parameters if each["name"] == "X-Request-ID"]
+    assert schema == {"type": "string"}
 
 
 def generated(document: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

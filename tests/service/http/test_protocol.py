@@ -6,20 +6,29 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
-from uvicorn import Server
 
-from service.http import protocol
-from service.http.protocol import MAX_HEAD
+from service.http.asgi import Reply
+from service.http.framing import MAX_HEAD
+from service.http.protocol import Pool
+from service.http.request import Request
+from service.process.lifecycle import Site
 from tests.ports import PATIENCE, until
-from tests.service.process.test_lifecycle import IMPLEMENTATIONS, REQUEST, ask, serve
+from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, ask, serve
 from tests.tools import missing
 
 REFUSED = b"HTTP/1.1 400 Bad Request\r\n"
 
 
+def end_late(pool: Pool, seconds: float) -> None:
+    """End what is late by another limit than that of the settings."""
+    pool.limits = pool.limits._replace(seconds=seconds)
+    pool.end_late()
+
+
 def served(use: Any) -> None:
-    serve("uvloop", "httptools", use)
+    serve("uvloop", use)
 
 
 async def talk(port: int, *parts: bytes) -> bytes:
@@ -35,22 +44,35 @@ async def talk(port: int, *parts: bytes) -> bytes:
         writer.close()
 
 
+HEAD = b"GET / HTTP/1.1\r\nhost: x\r\n"
+LONG = b"x" * (MAX_HEAD + 1)
+
+
 @pytest.mark.parametrize(
-    "parts",
+    ("parts", "status", "reason"),
     [
-        [b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * (MAX_HEAD + 1)],
-        [b"GET / HTTP/1.1\r\nhost: x\r\na: ", *[b"x" * 4096] * (MAX_HEAD // 4096 + 1)],
-        [b"GET / HTTP/1.1\r\nhost: x\r\n", *[b"a: b\r\n" * 1000] * (MAX_HEAD // 6000 + 1)],
-        [b"GET /", b"x" * (MAX_HEAD + 1)],
-        [b"\r\n" * (MAX_HEAD // 2 + 1)],
+        ([HEAD + b"a: " + LONG], 431, "headers_too_long"),
+        ([HEAD + b"a: " + LONG + b"\r\n\r\n"], 431, "headers_too_long"),
+        ([HEAD + b"a: ", *[b"x" * 4096] * (MAX_HEAD // 4096 + 1)], 431, "headers_too_long"),
+        ([HEAD, *[b"a: b\r\n" * 1000] * (MAX_HEAD // 6000 + 1)], 431, "headers_too_long"),
+        ([b"GET /", LONG], 431, "headers_too_long"),
+        ([b"\r\n" * (MAX_HEAD // 2 + 1)], 400, "syntax"),
+        ([b"\r\n"] * 10, 400, "syntax"),
+        ([HEAD + b"a: b\n\n"], 400, "syntax"),
+        ([HEAD + b"a: b", b"\n\n"], 400, "syntax"),
     ],
 )
-def test_a_head_that_is_too_long_is_refused(parts: list[bytes]) -> None:
-    async def use(_: Server, port: int) -> None:
-        assert (await talk(port, *parts)).startswith(REFUSED)
-        assert (await ask(port)).endswith(b"ok")
+def test_a_head_that_has_no_end_is_refused(parts: list[bytes], status: int, reason: str) -> None:
+    application = Answerer(repeat)
 
-    served(use)
+    async def use(_: Site, port: int) -> None:
+        head, body = (await talk(port, *parts)).split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert set(orjson.loads(body)) == {"error", "detail"}
+        assert application.malformed == [reason]
+        assert (await ask(port)).endswith(b"[GET / ]")
+
+    serve("uvloop", use, application)
 
 
 def test_a_long_body_is_no_long_head() -> None:
@@ -58,102 +80,102 @@ def test_a_long_body_is_no_long_head() -> None:
     post = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
     last = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
-    async def use(_: Server, port: int) -> None:
+    async def use(_: Site, port: int) -> None:
         for parts in ([post + body, last], [post, body, last], [post + body + last]):
             assert (await talk(port, *parts)).count(b"HTTP/1.1 200 OK\r\n") == 2
 
     served(use)
 
 
-@pytest.mark.parametrize("part", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n", b"\r\n"])
+@pytest.mark.parametrize("part", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n", b"\r"])
 def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
-    async def use(server: Server, port: int) -> None:
+    async def use(site: Site, port: int) -> None:
         waits = asyncio.create_task(talk(port, part))
-        actual = server.server_state.connections
-        await until(lambda: [getattr(one, "head", None) for one in actual] == [len(part)])
+        actual: Any = site.server.server_state.connections
+        await until(lambda: [one.has_part() for one in actual] == [bool(part)])
         await asyncio.sleep(0.05)
-        protocol.end_late(server.server_state.connections, 60)
+        end_late(site.pool, 60)
         assert not waits.done()
-        protocol.end_late(server.server_state.connections, 0.01)
+        end_late(site.pool, 0.01)
         assert await waits == b""
 
     served(use)
 
 
 def test_the_rest_of_a_head_that_came_while_this_process_did_not_run_is_not_late() -> None:
-    async def use(server: Server, port: int) -> None:
+    async def use(site: Site, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST[:-2])
-        actual: Any = server.server_state.connections
+        actual: Any = site.server.server_state.connections
         await until(lambda: any(one.has_part() for one in actual))
         writer.write(REQUEST[-2:])  # at once: the server, in this loop, has not read it
-        protocol.end_late(actual, 0)
+        end_late(site.pool, 0)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.close()
 
     served(use)
 
 
-@IMPLEMENTATIONS
+@LOOPS
 @pytest.mark.parametrize("before", [b"", REQUEST])
 @pytest.mark.parametrize("end", ["keep-alive", "drain"])
 def test_no_connection_is_closed_as_idle_on_which_a_request_has_come(
-    loop: str, http: str, before: bytes, end: str
+    loop: str, before: bytes, end: str
 ) -> None:
-    def close(actual: Any) -> None:
+    def close(pool: Pool) -> None:
         if end == "drain":
-            protocol.end_idle(actual)
+            pool.end_idle()
         else:
-            for one in list(actual):
-                one.timeout_keep_alive_handler()
+            pool.limits = pool.limits._replace(idle_seconds=0)
+            end_late(pool, 0)
 
-    async def use(server: Server, port: int) -> None:
+    async def use(site: Site, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        actual = server.server_state.connections
+        actual: Any = site.server.server_state.connections
         await until(lambda: len(actual) == 1)
         if before:
             writer.write(before)
             await reader.readuntil(b"ok")
         writer.write(REQUEST)  # at once: the server, in this loop, has not read it
-        close(actual)
+        close(site.pool)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
-        close(actual)
+        close(site.pool)
         assert await reader.read() == b""
         writer.close()
 
-    serve(loop, http, use)
+    serve(loop, use)
 
 
-@IMPLEMENTATIONS
+@LOOPS
 @pytest.mark.parametrize("before", [b"", REQUEST])
 def test_at_the_end_a_request_that_has_begun_to_come_is_answered_with_close(
-    loop: str, http: str, before: bytes
+    loop: str, before: bytes
 ) -> None:
-    async def use(server: Server, port: int) -> None:
+    async def use(site: Site, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        state: Any = server.server_state
+        state: Any = site.server.server_state
         if before:
             writer.write(before)
             await reader.readuntil(b"ok")
         writer.write(REQUEST[:20])
         await until(lambda: any(one.has_part() for one in state.connections))
-        protocol.end_idle(state.connections)
+        site.pool.end_idle()
         writer.write(REQUEST[20:])
         await until(lambda: bool(state.tasks))
-        protocol.end_idle(state.connections)
+        site.pool.end_idle()
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert answer.endswith(b"ok")
         assert b"\r\nconnection: close\r\n" in answer.lower()
         writer.close()
 
-    serve(loop, http, use)
+    serve(loop, use)
 
 
 def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None:
-    async def use(server: Server, port: int) -> None:
+    async def use(site: Site, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        state = server.server_state
+        state = site.server.server_state
 
         async def taken(request: int) -> None:
             """Wait until it is in work, or on a machine that paused answered."""
@@ -163,35 +185,31 @@ def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None
             writer.write(REQUEST)
             await taken(number + 1)
             await asyncio.sleep(0.05)  # half of what the answer takes
-            protocol.end_late(server.server_state.connections, 0.01)
+            end_late(site.pool, 0.01)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
             await asyncio.sleep(0.05)
-            protocol.end_late(server.server_state.connections, 0.01)
+            end_late(site.pool, 0.01)
         writer.close()
 
     served(use)
 
 
 def test_what_is_no_http_does_not_overtake_the_answer_to_what_came_before() -> None:
-    async def use(_: Server, port: int) -> None:
-        answer = await talk(port, REQUEST + b"rubbish\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert answer.endswith(b"ok")
+    async def use(_: Site, port: int) -> None:
+        first, ok, second = (await talk(port, REQUEST + b"rubbish\r\n\r\n")).partition(
+            b"\r\n\r\nok"
+        )
+        assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert ok
+        assert second.startswith(REFUSED)
 
     served(use)
 
 
-async def repeat(scope: Any, receive: Any, send: Any) -> None:
+def repeat(request: Request) -> Reply:
     """Answer with the method, the path and the body of the request, in brackets."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    answer = b"[%s %s %s]" % (scope["method"].encode(), scope["raw_path"], body)
-    length = (b"content-length", b"%d" % len(answer))
-    await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": answer})
+    path = request.path.encode()
+    return Reply(200, b"[%s %s %s]" % (request.method.encode(), path, request.body))
 
 
 OFFERS = [
@@ -208,17 +226,17 @@ FRAMINGS = [
 LAST = b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
-@IMPLEMENTATIONS
+@LOOPS
 @pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize(("framing", "body"), FRAMINGS)
 @pytest.mark.parametrize("method", [b"POST", b"GET", b"PUT", b"DELETE"])
-def test_an_offer_to_upgrade_is_ignored_and_the_body_read_by_its_framing(  # noqa: PLR0913, PLR0917
-    loop: str, http: str, offer: bytes, framing: bytes, body: bytes, method: bytes
+def test_an_offer_to_upgrade_is_ignored_and_the_body_read_by_its_framing(
+    loop: str, offer: bytes, framing: bytes, body: bytes, method: bytes
 ) -> None:
     head = b"%s /first HTTP/1.1\r\nhost: x\r\n%s%s\r\n" % (method, offer, framing)
     whole = head + body + LAST
 
-    async def use(_: Server, port: int) -> None:
+    async def use(_: Site, port: int) -> None:
         for parts in (
             [whole],
             [head, body + LAST],
@@ -231,32 +249,32 @@ def test_an_offer_to_upgrade_is_ignored_and_the_body_read_by_its_framing(  # noq
             assert b"[%s /first %s]" % (method, HIDDEN) in answer
             assert answer.endswith(b"[GET /last ]")
 
-    serve(loop, http, use, repeat)
+    serve(loop, use, Answerer(repeat))
 
 
 def test_offers_that_come_one_after_the_other_are_each_ignored() -> None:
     head = b"POST /%d HTTP/1.1\r\nhost: x\r\n" + OFFERS[0] + b"content-length: 2\r\n\r\nok"
     together = b"".join(head % number for number in range(9)) + LAST
 
-    async def use(_: Server, port: int) -> None:
+    async def use(_: Site, port: int) -> None:
         for parts in ([together], [together[:100], together[100:]]):
             answer = await talk(port, *parts)
             assert answer.count(b"HTTP/1.1 200 OK\r\n") == 10
             assert b"[POST /8 ok]" in answer
 
-    serve("uvloop", "httptools", use, repeat)
+    serve("uvloop", use, Answerer(repeat))
 
 
 def test_an_offer_by_http_1_0_ends_with_its_answer() -> None:
     head = b"POST / HTTP/1.0\r\n" + OFFERS[0] + b"content-length: 2\r\n\r\n"
 
-    async def use(_: Server, port: int) -> None:
+    async def use(_: Site, port: int) -> None:
         for parts in ([head + b"ok"], [head, b"ok"]):
             answer = await talk(port, *parts)
             assert answer.count(b"HTTP/1.1 200 OK\r\n") == 1
             assert answer.endswith(b"[POST / ok]")
 
-    serve("uvloop", "httptools", use, repeat)
+    serve("uvloop", use, Answerer(repeat))
 
 
 @pytest.mark.parametrize(
@@ -269,13 +287,13 @@ def test_an_offer_by_http_1_0_ends_with_its_answer() -> None:
     ],
 )
 def test_what_has_no_framing_is_refused_with_an_offer_too(head: bytes) -> None:
-    async def use(_: Server, port: int) -> None:
+    async def use(_: Site, port: int) -> None:
         for parts in ([head + HIDDEN], [head, HIDDEN]):
             answer = await talk(port, *parts)
-            assert answer.startswith(REFUSED)
+            assert answer.startswith((REFUSED, b"HTTP/1.1 501 "))
             assert answer.count(b"HTTP/1.1 ") == 1
 
-    serve("uvloop", "httptools", use, repeat)
+    serve("uvloop", use, Answerer(repeat))
 
 
 JAVA = """
@@ -304,7 +322,7 @@ def test_clients_that_offer_http_2_get_their_answers(client: str, tmp_path: Path
     (tmp_path / "Post.java").write_text(JAVA)
     (tmp_path / "long").write_text("x" * 100_000)
 
-    async def use(_: Server, port: int) -> None:
+    async def use(_: Site, port: int) -> None:
         url = f"http://127.0.0.1:{port}/"
         curl = [
             "curl",
@@ -330,4 +348,4 @@ def test_clients_that_offer_http_2_get_their_answers(client: str, tmp_path: Path
         sizes = [f"200 {len('[POST / ]') + length}" for length in (3, 100_000)]
         assert [line.strip() for line in out.decode().splitlines()] == sizes, errors
 
-    serve("asyncio", "httptools", use, repeat)
+    serve("asyncio", use, Answerer(repeat))

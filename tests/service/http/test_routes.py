@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
+from urllib.parse import urljoin
 
 import orjson
 import pytest
+import zstandard
 
 from cairn.contract import read_contract
 from service.http.asgi import Message, Reply
@@ -18,16 +23,31 @@ from service.http.front import Front
 from service.http.routes import BY_PATH, ROUTES
 from service.inference.predictor import Predictor
 from service.inference.runner import Cost, Runner
+from service.page import files
 from service.process.settings import Settings
 from service.process.worker import Worker
 from service.telemetry import logs
 from tests import small
+from tests.ports import PATIENCE, until
 from tests.service import complete as full
-from tests.workers import JSON, VERSION, Answer, ask, call, predict, refused, scope, usual, worker
+from tests.workers import (
+    CLIENT,
+    JSON,
+    VERSION,
+    Answer,
+    ask,
+    call,
+    predict,
+    refused,
+    scope,
+    usual,
+    worker,
+)
 
 MAX_BODY = Settings().max_body_bytes
 ROW = small.rows()[1]
-LOCKED: dict[str, Any] = {"api_keys": ("right", "also right")}
+KEY, ALICE = "right-0123456789abcdef", "alice-0123456789abcdef"
+LOCKED: dict[str, Any] = {"api_keys": (KEY, f"alice:{ALICE}")}
 VALUES = list(ROW.values())
 
 
@@ -100,8 +120,42 @@ def test_no_content_type_is_415() -> None:
 
 
 def test_a_content_that_is_encoded_is_415() -> None:
-    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"gzip")])
-    assert "content encoding 'gzip'" in refused(answer, 415)
+    answer = predict(ROW, headers=[JSON, (b"content-encoding", b"br")])
+    assert refused(answer, 415) == "content encoding 'br'; allowed: gzip, zstd, or none"
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+@pytest.mark.parametrize("rows", [ROW, {"records": small.rows() * 50}], ids=["row", "rows"])
+def test_a_packed_body_gets_the_answer_of_a_plain_one(encoding: str, rows: Any) -> None:
+    body = orjson.dumps(rows)
+    headers = [JSON, (b"x-request-id", b"mine")]
+    packed = [PACKERS[encoding](body)]
+    plain, answer = (
+        call("POST", "/predict", chunks, headers=[*headers, (b"content-encoding", name)],
+             query=b"echo=true")
+        for chunks, name in (([body], b"identity"), (packed, encoding.encode()))
+    )  # fmt: skip
+    assert answer.status == 200
+    assert answer == plain
+    assert answer.content["input"] == rows
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_a_packed_body_is_held_to_the_limit_of_a_plain_one(encoding: str) -> None:
+    server = worker(max_body_bytes=2048)
+    headers = [JSON, (b"content-encoding", encoding.encode())]
+    for body, status in ((bytes(2049), 413), (bytes(2**25), 413), (b" " * 2048, 400)):
+        packed = PACKERS[encoding](body)
+        answer = call("POST", "/predict", [packed], headers=headers, server=server)
+        # What is over the limit packed is refused as it comes.
+        expected = "2,048 bytes" if status == 413 else "not JSON"
+        assert expected in refused(answer, status)
+    answer = call("POST", "/predict", [b'{"a": 1}'], headers=headers, server=server)
+    assert f"not one complete {encoding} stream" in refused(answer, 400)
+    assert server.slots.in_use == 0
 
 
 def test_what_is_no_json_is_400() -> None:
@@ -127,7 +181,7 @@ def test_what_breaks_the_contract_is_422_with_each_problem() -> None:
         ("/predict", "POST", "GET"),
         ("/predict", "POST", "HEAD"),
         ("/predict", "POST", "PUT"),
-        ("/predict", "POST", "OPTIONS"),
+        ("/predict", "POST", "PATCH"),
         ("/health", "GET", "POST"),
         ("/model", "GET", "DELETE"),
     ],
@@ -138,6 +192,30 @@ def test_another_method_is_405_by_name(path: str, allowed: str, method: str) -> 
     assert allowed.encode() in answer.headers[b"allow"].split(b", ")
     assert method.encode() not in answer.headers[b"allow"].split(b", ")
     assert answer.headers[b"x-request-id"] == b"mine"
+
+
+@pytest.mark.parametrize("path", [route.path for route in ROUTES if not route.paths])
+def test_options_says_which_methods_a_path_has_and_needs_no_key(path: str) -> None:
+    answer = call("OPTIONS", path, headers=[], server=worker(**LOCKED))
+    assert (answer.status, answer.content) == (204, b"")
+    methods = set(answer.headers[b"allow"].decode().split(", "))
+    assert methods == {"OPTIONS"} | ({"POST"} if path == "/predict" else {"GET", "HEAD"})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize("prefix", ["http://host", "http://host/some/prefix"])
+@pytest.mark.parametrize("path", sorted(set(BY_PATH) - {"/"}))
+def test_a_slash_too_many_leads_to_the_path_without(path: str, prefix: str, method: str) -> None:
+    answer = call(method, f"{path}/", [b"{}"], query=b"echo=true", server=worker(**LOCKED))
+    assert (answer.status, answer.content) == (308, b"")
+    location = answer.headers[b"location"].decode()
+    assert urljoin(f"{prefix}{path}/", location) == f"{prefix}{path}?echo=true"
+    assert "?" not in call(method, f"{path}/").headers[b"location"].decode()
+
+
+@pytest.mark.parametrize("path", ["//", "/predict//", "//predict/", "/none/", "/docs/none/"])
+def test_only_one_slash_and_a_known_path_is_led_on(path: str) -> None:
+    assert call("GET", path, headers=[]).status == 404
 
 
 def test_only_405_says_which_methods_are_allowed() -> None:
@@ -246,7 +324,7 @@ def test_model_gives_the_chain_and_the_contract(tmp_path: Path) -> None:
     assert read_contract(path) == small.fitted().contract
 
 
-@pytest.mark.parametrize("path", ["/predict/", "/Predict", "/rnd1", "/model/", "/index.html"])
+@pytest.mark.parametrize("path", ["/predict//", "/Predict", "/rnd1", "/model/x", "/index.html"])
 def test_any_other_path_is_404_with_those_there_are(path: str) -> None:
     answer = call("GET", path)
     assert answer.status == 404
@@ -399,10 +477,10 @@ def test_each_path_is_one_route_s() -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        (b"authorization", b"Bearer right"),
-        (b"authorization", b"bearer  also right".replace(b"also ", b"")),
-        (b"x-api-key", b"right"),
-        (b"x-api-key", b"also right"),
+        (b"authorization", f"Bearer {KEY}".encode()),
+        (b"authorization", f"bearer  {KEY}".encode()),
+        (b"x-api-key", KEY.encode()),
+        (b"x-api-key", ALICE.encode()),
     ],
 )
 def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
@@ -415,12 +493,13 @@ def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
     "header",
     [
         (b"authorization", b"Bearer wrong"),
-        (b"authorization", b"Basic right"),
-        (b"authorization", b"right"),
+        (b"authorization", f"Basic {KEY}".encode()),
+        (b"authorization", KEY.encode()),
+        (b"x-api-key", f"alice:{ALICE}".encode()),
         (b"authorization", b"Bearer "),
         (b"x-api-key", b""),
         (b"x-api-key", b"\xff"),
-        (b"x-other", b"right"),
+        (b"x-other", KEY.encode()),
     ],
 )
 @pytest.mark.parametrize(
@@ -428,6 +507,7 @@ def test_a_key_opens(header: tuple[bytes, bytes]) -> None:
     [
         ("POST", "/predict"), ("GET", "/model"), ("GET", "/model/card"), ("HEAD", "/model/card"),
         ("GET", "/model/roc.png"), ("GET", "/model/plots/roc.png"),
+        ("GET", "/docs.json"), ("GET", "/schema.json"),
     ],
 )  # fmt: skip
 def test_without_one_it_is_401(method: str, path: str, header: tuple[bytes, bytes]) -> None:
@@ -436,9 +516,15 @@ def test_without_one_it_is_401(method: str, path: str, header: tuple[bytes, byte
     assert answer.headers[b"www-authenticate"] == b"Bearer"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/", "/docs", "/docs.json"])
-def test_probes_and_the_pages_stay_open(path: str) -> None:
-    assert call("GET", path, headers=[], server=worker(**LOCKED)).status == 200
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/", "/docs", "/docs/start.js"])
+def test_probes_and_the_pages_stay_open_and_show_no_column(path: str) -> None:
+    answer = call("GET", path, headers=[], server=worker(**LOCKED))
+    assert answer.status == 200
+    own = files.render_page().decode()  # some columns have names that are the page's own words
+    names = [name for name in ROW if not re.search(rf"\b{name}\b", own)]
+    assert names
+    text = answer.content.decode() if isinstance(answer.content, bytes) else str(answer.content)
+    assert not [name for name in names if re.search(rf"\b{name}\b", text)]
 
 
 @pytest.mark.parametrize(("metrics_open", "status"), [(True, 200), (False, 401)])
@@ -447,35 +533,59 @@ def test_metrics_follow_their_setting(metrics_open: bool, status: int) -> None: 
     assert call("GET", "/metrics", headers=[], server=server).status == status
 
 
-def test_one_request_too_many_is_429_and_the_next_is_answered() -> None:
+def test_one_request_too_many_is_429_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = worker(max_concurrency=1)
+    release = Event()
+    run = server.runner.run
 
-    async def both() -> tuple[Any, Any]:
-        come = asyncio.Event()
+    def wait(*arguments: Any) -> Any:
+        release.wait(PATIENCE)
+        return run(*arguments)
 
-        async def receive() -> Message:
-            await come.wait()
-            return {"type": "http.request", "body": orjson.dumps(ROW)}
+    monkeypatch.setattr(server.runner, "run", wait)
+    monkeypatch.setattr(server.runner, "is_immediate", lambda _: False)
+    body = orjson.dumps(ROW)
 
-        sent: list[Message] = []
+    async def both() -> tuple[Answer, Answer]:
+        first = asyncio.create_task(ask(server, scope("POST", "/predict"), [body]))
+        await until(lambda: server.slots.in_use == 1)
+        second = await ask(server, scope("POST", "/predict"), [body])
+        release.set()
+        return await first, second
 
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        first = asyncio.create_task(
-            Front(nothing, lambda: server)(scope("POST", "/predict"), receive, send)
-        )
-        await asyncio.sleep(0)
-        second = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
-        come.set()
-        await first
-        return sent[0]["status"], second
-
-    status, second = asyncio.run(both())
-    assert status == 200
+    first, second = asyncio.run(both())
+    assert first.status == 200
     assert "in progress already" in refused(second, 429)
     assert int(second.headers[b"retry-after"]) > 0
     assert predict(ROW, server=server).status == 200
+
+
+def test_bodies_that_do_not_come_take_no_slot() -> None:
+    server = worker(max_concurrency=1)
+
+    async def slow() -> int:
+        never = asyncio.Event()
+
+        async def receive() -> Message:
+            await never.wait()
+            return {}
+
+        waits = [
+            asyncio.create_task(
+                Front(nothing, lambda: server)(scope("POST", "/predict"), receive, nothing)
+            )
+            for _ in range(8)
+        ]
+        await asyncio.sleep(0)
+        answer = await ask(server, scope("POST", "/predict"), [orjson.dumps(ROW)])
+        for one in waits:
+            one.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return answer.status
+
+    assert asyncio.run(slow()) == 200
 
 
 def test_a_body_that_does_not_come_is_408_and_its_slot_is_free_again(
@@ -578,7 +688,28 @@ def test_a_request_is_one_line_of_the_log(tmp_path: Path) -> None:
     assert line == {
         "level": "info", "event": "request", "request_id": "mine", "method": "POST",
         "path": "/predict", "status": 200, "model_version": VERSION, "rows": 2,
+        "client": CLIENT,
     }  # fmt: skip
+
+
+def test_the_log_has_the_name_of_the_key_and_never_the_key(tmp_path: Path) -> None:
+    server, path = logged(tmp_path, **LOCKED)
+    for key in (ALICE, KEY, "wrong-0123456789abcdef"):
+        predict(ROW, headers=[JSON, (b"x-api-key", key.encode())], server=server)
+    actual = lines(server, path)
+    assert [(line["status"], line.get("key")) for line in actual] == [
+        (200, "alice"), (200, None), (401, None),
+    ]  # fmt: skip
+    assert "0123456789abcdef" not in path.read_text()
+
+
+def test_the_log_has_the_client_that_a_trusted_proxy_names(tmp_path: Path) -> None:
+    forwarded = (b"x-forwarded-for", b"203.0.113.9, 198.51.100.1")
+    for proxies, client in ((), CLIENT), ((f"{CLIENT}/24",), "198.51.100.1"):
+        (tmp_path / client).mkdir()
+        server, path = logged(tmp_path / client, trusted_proxies=proxies)
+        predict(ROW, headers=[JSON, forwarded], server=server)
+        assert [line["client"] for line in lines(server, path)] == [client]
 
 
 def test_no_value_of_an_input_is_logged_unless_that_is_asked_for(
@@ -684,6 +815,13 @@ def test_probes_are_not_in_the_log_unless_its_level_is_debug(tmp_path: Path) -> 
         for probe in ("/readyz", "/livez", "/metrics"):
             call("GET", probe, headers=[], server=server)
         assert len(lines(server, path)) == count
+
+
+def test_what_is_no_request_is_counted_by_its_reason() -> None:
+    server = worker()
+    Front(None, lambda: server).count_malformed("syntax")
+    text = call("GET", "/metrics", headers=[], server=server).content.decode()
+    assert 'cairn_malformed_requests_total{reason="syntax"} 1.0' in text.splitlines()
 
 
 def test_every_request_is_counted_by_route_and_status() -> None:

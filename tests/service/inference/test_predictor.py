@@ -38,9 +38,12 @@ def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None
     }  # fmt: skip
     assert answer["predictions"] == [("no", "yes")[code] for code in predictions.labels]
     np.testing.assert_array_equal(
-        [[row["no"], row["yes"]] for row in answer["probabilities"]], predictions.probabilities
+        np.array([[row["no"], row["yes"]] for row in answer["probabilities"]], np.float32),
+        predictions.probabilities,
     )
-    np.testing.assert_array_equal(answer["confidences"], predictions.probabilities.max(axis=1))
+    np.testing.assert_array_equal(
+        np.float32(answer["confidences"]), predictions.probabilities.max(axis=1)
+    )
     assert (answer["model_version"], answer["request_id"]) == (VERSION, "id")
 
 

@@ -30,7 +30,7 @@ from tests.service import complete as full
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-KEY = "a-right-key"
+KEY = "a-right-key-0123456789"
 HOSTILE = (
     "<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>", "שלום\u202eabc",
     "🙂 it's $HOME", "a_very_long_name_" * 8,
@@ -270,6 +270,68 @@ def test_it_asks_for_a_key_and_uses_it(chromium: Browser, locked: httpx.Client) 
     chromium.click("#forget")
     chromium.until("document.querySelector('#lock')?.hidden === false")
     assert chromium.ask("sessionStorage.length") == 0
+
+
+def test_the_api_reference_asks_for_a_key_and_uses_it(
+    chromium: Browser, locked: httpx.Client
+) -> None:
+    chromium.go(f"{address(locked)}docs")
+    chromium.until("!document.querySelector('#lock').hidden")
+    assert not chromium.ask("document.querySelector('.opblock') !== null")
+    chromium.type("#key", "a-wrong-key-0123456789")
+    chromium.press("Enter")
+    chromium.until("document.querySelector('#problem').textContent.includes('not accept')")
+    chromium.complaints.clear()  # the refusals are the console's
+    chromium.type("#key", KEY)
+    chromium.press("Enter")
+    chromium.until("document.querySelector('#operations-predictions-predict')")
+    assert chromium.ask("document.querySelector('#lock').hidden")
+    chromium.click("#operations-predictions-predict .opblock-summary-control")
+    chromium.until("document.querySelector('.execute')")
+    chromium.click(".execute")
+    status = "document.querySelector('.live-responses-table .response .response-col_status')"
+    chromium.until(f"{status}?.innerText.startsWith('200')")
+    silent(chromium, address(locked))
+    open_page(chromium, locked)  # the page at / knows the key
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """The address of an empty page of another origin."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://{HOST}:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_page_of_another_origin_can_ask_where_the_settings_let_it(
+    chromium: Browser, complete: Project, elsewhere: str
+) -> None:
+    ask = """fetch("%spredict", {method: "POST", body: %s, headers: {
+        "content-type": "application/json", "x-api-key": "%s", "x-request-id": "mine"}})
+        .then((response) => [response.status, response.headers.get("x-request-id")],
+              (error) => error.name)"""
+    chromium.go(elsewhere)
+    body = orjson.dumps(orjson.dumps(full.ROW).decode()).decode()
+    for origins, keys in (elsewhere, (KEY, "wrong")), ("https://other.example.com", (KEY,)):
+        env = {**complete.env, "API_KEYS": KEY, "CORS_ORIGINS": origins}
+        with serving.served(replace(complete, env=env)) as client:
+            answers = [chromium.ask(ask % (address(client), body, key)) for key in keys]
+        is_allowed = origins == elsewhere
+        assert answers == ([[200, "mine"], [401, "mine"]] if is_allowed else ["TypeError"])
 
 
 def test_what_a_table_holds_is_text_on_it(chromium: Browser, hostile: httpx.Client) -> None:

@@ -15,43 +15,73 @@ import orjson
 import pytest
 from uvicorn import Config, Server
 
+from service.http.asgi import Reply, reply_refused
+from service.http.errors import Refused
+from service.http.request import Request
 from service.process import lifecycle
-from service.process.settings import read_settings
-from tests.ports import until
+from service.process.settings import Settings, read_settings
+from tests.ports import PATIENCE, until
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 SETTINGS = read_settings({"KEEP_ALIVE_SECONDS": "7", "GRACEFUL_SECONDS": "9"})
-IMPLEMENTATIONS = pytest.mark.parametrize(
-    ("loop", "http"), [("asyncio", "h11"), ("uvloop", "httptools")]
-)
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
-async def _app(_scope: Any, _receive: Any, send: Any) -> None:
+class Answerer:
+    """An application that answers each request by a function, and counts what is none."""
+
+    def __init__(self, answer: Callable[[Request], Reply | Awaitable[Reply]]) -> None:
+        self.answer = answer
+        self.malformed: list[str] = []
+        self.refused: list[int] = []
+
+    def begin(self, request: Request) -> Reply | None:
+        return Reply(404, b"{}") if request.path == "/missing" else None
+
+    def refuse(self, _: Request, refused: Refused) -> Reply:
+        self.refused.append(refused.status)
+        return reply_refused(refused)
+
+    def count_malformed(self, reason: str) -> None:
+        self.malformed.append(reason)
+
+
+async def answer_late(_: Request) -> Reply:
     await asyncio.sleep(0.1)
-    length = (b"content-length", b"2")
-    await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    return Reply(200, b"ok")
 
 
 def serve(
-    loop: Any, http: Any, use: Callable[[Server, int], Awaitable[None]], app: Any = _app
+    loop: Any,
+    use: Callable[[lifecycle.Site, int], Awaitable[None]],
+    application: Answerer | None = None,
+    settings: Settings = SETTINGS,
 ) -> None:
     """Run uvicorn as a worker does, and something against it."""
 
     async def main() -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
-        config = Config(app, loop=loop, http=http, lifespan="off", log_config=None)
+        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        config = Config(_no_app, loop=loop, lifespan="off", log_config=None)
         config.load()
         server = Server(config)
-        lifecycle.configure(server, SETTINGS)
+        site = lifecycle.configure(server, settings, application or Answerer(answer_late))
         task = asyncio.create_task(server.serve([listener]))
-        await until(lambda: server.started)
-        await use(server, listener.getsockname()[1])
-        server.should_exit = True
-        await task
+        await lifecycle.open_queue(site)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await use(site, listener.getsockname()[1])
+        finally:
+            site.queue.close()
+            server.config.timeout_graceful_shutdown = 1
+            server.should_exit = True
+            await task
 
-    with asyncio.Runner(loop_factory=Config(_app, loop=loop).get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=Config(_no_app, loop=loop).get_loop_factory()) as runner:
         runner.run(main())
+
+
+async def _no_app(_scope: Any, _receive: Any, _send: Any) -> None:
+    raise AssertionError("no request is left to ASGI")
 
 
 async def ask(port: int, request: bytes = REQUEST) -> bytes:
@@ -67,7 +97,7 @@ async def ask(port: int, request: bytes = REQUEST) -> bytes:
 def test_outside_a_worker_it_is_ready_once_started() -> None:
     life = lifecycle.Lifecycle()
     assert (life.ready, life.draining) == (False, False)
-    life.start(SETTINGS)
+    life.start(SETTINGS, Answerer(answer_late))
     assert (life.ready, life.draining) == (True, False)
 
 
@@ -75,19 +105,19 @@ def test_a_process_has_one_lifecycle() -> None:
     assert lifecycle.find_lifecycle() is lifecycle.find_lifecycle()
 
 
-@IMPLEMENTATIONS
-def test_uvicorn_takes_the_settings(loop: str, http: str) -> None:
-    async def use(server: Server, port: int) -> None:
-        config = server.config
-        assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (7, 9)
+@LOOPS
+def test_uvicorn_takes_the_settings(loop: str) -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
+        assert site.server.config.timeout_graceful_shutdown == 9
+        assert site.pool.limits.idle_seconds == 7
         assert (await ask(port)).endswith(b"ok")
 
-    serve(loop, http, use)
+    serve(loop, use)
 
 
-@IMPLEMENTATIONS
-def test_what_is_no_http_gets_an_error_like_any_other(loop: str, http: str) -> None:
-    async def use(_server: Server, port: int) -> None:
+@LOOPS
+def test_what_is_no_http_gets_an_error_like_any_other(loop: str) -> None:
+    async def use(_site: lifecycle.Site, port: int) -> None:
         head, _, body = (await ask(port, b"rubbish\r\n\r\n")).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
         assert b"\r\nconnection: close" in head
@@ -96,26 +126,14 @@ def test_what_is_no_http_gets_an_error_like_any_other(loop: str, http: str) -> N
         assert set(content) == {"error", "detail"}
         assert "HTTP/1.1" in content["error"]
 
-    serve(loop, http, use)
+    serve(loop, use)
 
 
-@IMPLEMENTATIONS
-def test_a_websocket_is_a_request_like_any_other(
-    loop: str, http: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def use(_server: Server, port: int) -> None:
-        upgrade = REQUEST[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
-        assert (await ask(port, upgrade)).endswith(b"ok")
-
-    serve(loop, http, use)
-    assert "WebSocket" not in caplog.text
-
-
-@IMPLEMENTATIONS
-def test_no_connection_that_was_made_is_lost_when_listening_stops(loop: str, http: str) -> None:
-    async def use(server: Server, port: int) -> None:
+@LOOPS
+def test_no_connection_that_was_made_is_lost_when_listening_stops(loop: str) -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
-        stopped = asyncio.create_task(lifecycle.stop_listening(server, is_last=True))
+        stopped = asyncio.create_task(lifecycle.stop_listening(site, is_last=True))
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(len(clients)) as pool:
             answers = [loop.run_in_executor(pool, _answer, client) for client in clients]
@@ -124,11 +142,11 @@ def test_no_connection_that_was_made_is_lost_when_listening_stops(loop: str, htt
         with pytest.raises(ConnectionRefusedError):
             await ask(port)
 
-    serve(loop, http, use)
+    serve(loop, use)
 
 
-@IMPLEMENTATIONS
-def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http: str) -> None:
+@LOOPS
+def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str) -> None:
     answered = []
 
     def connect(port: int) -> None:
@@ -139,15 +157,15 @@ def test_those_who_connect_all_the_while_are_answered_or_refused(loop: str, http
                 return
             answered.append(_answer(client))
 
-    async def use(server: Server, port: int) -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
         with ThreadPoolExecutor(8) as pool:
             own = asyncio.get_running_loop()
             clients = [own.run_in_executor(pool, connect, port) for _ in range(8)]
             await until(lambda: len(answered) >= 16 or any(one.done() for one in clients))
-            await lifecycle.stop_listening(server, is_last=True)
+            await lifecycle.stop_listening(site, is_last=True)
             await asyncio.gather(*clients)
 
-    serve(loop, http, use)
+    serve(loop, use)
     assert len(answered) >= 16
     assert all(answer.endswith(b"ok") for answer in answered)
 
@@ -167,19 +185,19 @@ def _received(client: socket.socket) -> bytes:
     return answer if answer.endswith(b"ok") else answer + client.recv(2**16)
 
 
-@IMPLEMENTATIONS
-def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str, http: str) -> None:
-    async def use(server: Server, port: int) -> None:
-        [listener] = server.servers[0].sockets
+@LOOPS
+def test_one_of_several_workers_leaves_the_queue_to_the_others(loop: str) -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
+        [listener] = site.server.servers[0].sockets
         with socket.socket(fileno=os.dup(listener.fileno())) as other:
-            await lifecycle.stop_listening(server, is_last=False)
+            await lifecycle.stop_listening(site, is_last=False)
             other.settimeout(60)
             with socket.create_connection(("127.0.0.1", port)) as client:
                 accepted, _ = other.accept()
                 accepted.close()
                 assert client.recv(1) == b""
 
-    serve(loop, http, use)
+    serve(loop, use)
 
 
 def _has_ended(client: socket.socket) -> bool:
@@ -187,19 +205,20 @@ def _has_ended(client: socket.socket) -> bool:
     return bool(select.select([client], [], [], 0)[0])
 
 
-@IMPLEMENTATIONS
+@LOOPS
 @pytest.mark.parametrize("before", [REQUEST, b""])
 def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered(
-    loop: str, http: str, before: bytes, monkeypatch: pytest.MonkeyPatch
+    loop: str, before: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At any moment of the end, for longer than all of the end takes."""
     monkeypatch.setattr(lifecycle, "LINGER_SECONDS", 0.25)
     monkeypatch.setattr(lifecycle, "SETTLES", 1)
     asked, stack = [], ExitStack()
 
-    async def use(server: Server, port: int) -> None:
+    async def use(site: lifecycle.Site, port: int) -> None:
         # uvicorn's own would send the signal on to this process.
-        monkeypatch.setattr(server, "handle_exit", lambda *_: setattr(server, "should_exit", True))
+        end = lambda *_: setattr(site.server, "should_exit", True)  # noqa: E731
+        monkeypatch.setattr(site.server, "handle_exit", end)
         own = asyncio.get_running_loop()
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
@@ -208,7 +227,7 @@ def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered
         if before:
             with ThreadPoolExecutor(len(clients)) as pool:
                 await asyncio.gather(*(own.run_in_executor(pool, _ask, one) for one in clients))
-        ends = asyncio.create_task(lifecycle.drain(server, 0.0))
+        ends = asyncio.create_task(lifecycle.drain(site, 0.0))
         for client in clients:
             if not _has_ended(client):
                 client.sendall(REQUEST)
@@ -218,7 +237,7 @@ def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered
         await ends
 
     with stack:
-        serve(loop, http, use)
+        serve(loop, use)
         assert asked
         assert all(_received(client).endswith(b"ok") for client in asked)
 

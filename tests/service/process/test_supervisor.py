@@ -2,165 +2,41 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
-from filelock import FileLock
 
 from service.process.lifecycle import LINGER_SECONDS
 from tests.conftest import ROOT, Project, copy
 from tests.load import EARLY, REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
-from tests.serving import WAIT, ready
-
-
-@dataclass(frozen=True)
-class Served:
-    """`bentoml serve` as a process with its port and its output."""
-
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
-
-    def predict(self) -> httpx.Response:
-        return httpx.post(f"http://127.0.0.1:{self.port}/predict", json=ROWS, timeout=60)
-
-    def drains(self) -> bool:
-        return self.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE
-
-    def program(self) -> dict[str, Any]:
-        """What `bentoml serve` becomes, as Popen takes it, once it has."""
-        seen = psutil.Process(self.process.pid)
-        wait_until(lambda: "service.process.supervisor" in seen.cmdline())
-        return {"args": seen.cmdline(), "cwd": seen.cwd(), "env": seen.environ()}
-
-    def workers(self) -> list[Any]:
-        actual = []
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.Error):  # it has ended
-                if "_bentoml_impl.worker.service" in child.cmdline():
-                    actual.append(child)
-        return actual
-
-    def wait_ready(self, workers: int = 1) -> None:
-        """Wait until so many workers are ready, and the service answers."""
-        if not ready(self.port, WAIT):
-            pytest.fail(f"not ready:\n{self.log.read_text()}")
-        wait_until(lambda: len(list(self.log.parent.glob("cairn-*/ready-*"))) == workers)
-
-    def kill(self, worker: Any) -> float:
-        """Kill a worker; returns a moment after which it takes nothing any more."""
-        worker.kill()
-        worker.wait(WAIT)
-        return time.monotonic()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(WAIT)
-
-
-@contextmanager
-def starting(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
-    """Start `bentoml serve`; when the block ends, nothing of it is left."""
-    number = int(port or free_ports(1))
-    with TemporaryDirectory() as folder:
-        command = ["bentoml", "serve", *arguments, "--host", "127.0.0.1", "--port", str(number)]
-        env = {**project.env, "TMPDIR": folder, **env}
-        with run(number, Path(folder, "serve.log"), args=command, cwd=project.root, env=env) as it:
-            yield it
-
-
-@contextmanager
-def run(port: int, log: Path, **program: Any) -> Iterator[Served]:
-    """Start a program that serves; when the block ends, nothing of it is left."""
-    with log.open("w") as file:
-        process = subprocess.Popen(**program, stdout=file, stderr=file, text=True)
-    seen = Served(process, port, log)
-    try:
-        yield seen
-    finally:
-        family = seen.workers() if process.poll() is None else []
-        process.kill()
-        process.wait()
-        for one in family:
-            one.kill()
-
-
-@contextmanager
-def serving(project: Project, *arguments: str, port: str = "", **env: str) -> Iterator[Served]:
-    with starting(project, *arguments, port=port, **env) as served:
-        served.wait_ready(int(env.get("WORKERS", "1")))
-        yield served
+from tests.serving import WAIT
+from tests.supervised import (
+    Served,
+    beginning,
+    find_program,
+    moved,
+    serving,
+    starting,
+    supervising,
+)
 
 
 @pytest.fixture
 def program(project: Project) -> dict[str, Any]:
-    """What `bentoml serve` of the project becomes: seen once, by whichever process needs it first.
-
-    BentoML's command, which loads all that a worker does, is half of a start.
-    """
-    kept = project.root.parent / "program.json"
-    with FileLock(f"{kept}.lock"):
-        if not kept.exists():
-            with starting(project) as served:
-                kept.write_text(json.dumps(served.program()))
-    actual: dict[str, Any] = json.loads(kept.read_text())
-    return actual
-
-
-def elsewhere(program: dict[str, Any], port: int, folder: Path, **env: str) -> dict[str, Any]:
-    """The program with another port and folder, and with other settings."""
-    address = program["args"].index("service.process.supervisor") + 1  # host, port, workers
-    args = [*program["args"]]
-    args[address + 1 : address + 3] = str(port), env.get("WORKERS", "1")
-    return {**program, "args": args, "env": {**program["env"], "TMPDIR": str(folder), **env}}
-
-
-def moved(program: dict[str, Any], project: Project, copied: Project) -> dict[str, Any]:
-    """The program of a project as that of its copy."""
-    text = json.dumps(program)
-    for before, after in (
-        (str(project.root), str(copied.root)),
-        (project.env["HOME"], copied.env["HOME"]),
-    ):
-        assert before in text
-        text = text.replace(before, after)
-    actual: dict[str, Any] = json.loads(text)
-    return actual
-
-
-@contextmanager
-def beginning(program: dict[str, Any], **env: str) -> Iterator[Served]:
-    """Start what `bentoml serve` becomes with these settings; when the block ends, it is gone."""
-    port = free_ports(1)
-    with TemporaryDirectory() as folder:
-        own = elsewhere(program, port, Path(folder), **env)
-        with run(port, Path(folder, "serve.log"), **own) as served:
-            yield served
-
-
-@contextmanager
-def supervising(program: dict[str, Any], **env: str) -> Iterator[Served]:
-    with beginning(program, **env) as served:
-        served.wait_ready(int(env.get("WORKERS", "1")))
-        yield served
+    return find_program(project)
 
 
 @contextmanager
@@ -225,7 +101,7 @@ def test_what_waits_while_the_only_worker_is_replaced_is_answered(program: dict[
         # The next one is waited for some seconds only, so it has begun its last steps here.
         wait_until(lambda: any("uvloop" in libraries(one) for one in served.workers()))
         assert served.end() == 0
-    assert [error for error, begun in load.lost if begun > gone] == []
+    assert [loss for loss in load.lost if loss.begun > gone] == []
 
 
 def libraries(worker: Any) -> str:
@@ -346,8 +222,8 @@ def test_kill_9_of_a_worker_loses_only_what_was_in_flight_in_it(
         # One connection has one request at a time, and what came later is another worker's.
         assert len(load.lost) <= load.connections
         kinds = {"ConnectionResetError", "IncompleteReadError", EARLY}
-        assert {kind for kind, _ in load.lost} <= kinds
-        assert all(begun < gone for _, begun in load.lost)
+        assert {loss.kind for loss in load.lost} <= kinds
+        assert all(loss.begun < gone for loss in load.lost)
         assert load.statuses == {HTTPStatus.OK}
         assert served.end() == 0
 
@@ -431,31 +307,6 @@ def test_a_port_that_is_taken_is_one_line(project: Project) -> None:
         assert "Traceback" not in text
 
 
-@pytest.mark.long
-@pytest.mark.slow
-def test_fifty_restarts_under_load_lose_nothing(program: dict[str, Any], tmp_path: Path) -> None:
-    """Two at a time."""
-    programs = {}
-    for port in (free_ports(1), free_ports(1)):
-        (tmp_path / str(port)).mkdir()
-        programs[port] = elsewhere(program, port, tmp_path / str(port), DRAIN_SECONDS="1")
-
-    def restarted(port: int) -> Load:
-        with Load(port) as load:
-            for _ in range(25):
-                with run(port, tmp_path / str(port) / "log", **programs[port]) as again:
-                    again.wait_ready()
-                    load.wait_for(200)
-                    assert again.end() == 0
-        return load
-
-    with ThreadPoolExecutor(2) as pool:
-        loads = list(pool.map(restarted, programs))
-    assert [load.lost for load in loads] == [[], []]
-    assert [load.statuses for load in loads] == [{HTTPStatus.OK}] * 2
-    assert min(load.answered for load in loads) >= 25 * 200
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_hangup_replaces_the_workers_and_loses_nothing(
@@ -509,6 +360,70 @@ def test_each_worker_has_its_number_and_a_dead_one_gives_it_on(tmp_path: Path) -
         assert len(list(tmp_path.glob("2-*"))) == 1
         process.terminate()
         assert process.wait(WAIT) == 0
+
+
+def test_one_that_hangs_is_killed_and_replaced_and_no_other_is(tmp_path: Path) -> None:
+    code = "from service.process.heartbeats import open_heartbeats; "
+    code += "limit = 0.2 if number == '1' else 600.0; "
+    code += "open_heartbeats(2, run).beat(int(number) - 1, limit); "
+    code += MARK + READY + "time.sleep(600)"
+    with supervised(code, tmp_path, workers=2) as process:
+        wait_until(lambda: len(list(tmp_path.glob("1-*"))) >= 3)
+        wait_until(lambda: bool(list(tmp_path.glob("2-*"))))
+        process.terminate()
+        assert process.wait(WAIT) == 0
+        assert process.stderr
+        lines = process.stderr.read().splitlines()
+    assert len(list(tmp_path.glob("2-*"))) == 1
+    assert len(lines) >= 2
+    for line in lines:
+        assert re.fullmatch(r"error: worker 1 \(process \d+\) hangs: .*HEARTBEAT_SECONDS.*", line)
+
+
+def test_one_that_dies_is_in_the_log(tmp_path: Path) -> None:
+    code = MARK + READY + "len(list(Path().iterdir())) > 1 or os.kill(os.getpid(), 9); "
+    with supervised(code + "time.sleep(600)", tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        process.terminate()
+        assert process.wait(WAIT) == 0
+        assert process.stderr
+        (line,) = process.stderr.read().splitlines()
+    assert re.fullmatch(r"error: worker 1 \(process \d+\) died \(signal 9\); another .*", line)
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced_and_the_metrics_tell_how_many_are_up(
+    program: dict[str, Any],
+) -> None:
+    with supervising(program, HEARTBEAT_SECONDS="5") as served:
+        (worker,) = served.workers()
+        worker.suspend()
+        wait_until(lambda: not worker.is_running())
+        served.wait_ready()
+        text = served.get("/metrics").text.splitlines()
+        assert "cairn_workers 1.0" in text
+        assert "cairn_worker_starts_total 1.0" not in text
+        assert served.predict().status_code == HTTPStatus.OK
+        assert f"process {worker.pid}) hangs" in served.log.read_text()
+        assert served.end() == 0
+
+
+@pytest.mark.slow
+def test_out_of_file_descriptors_is_in_the_log_and_passes(program: dict[str, Any]) -> None:
+    with supervising(program) as served:
+        (worker,) = served.workers()
+        limit = worker.num_fds() + 8
+        worker.rlimit(psutil.RLIMIT_NOFILE, (limit, limit))
+        with ExitStack() as until_seen:
+            for _ in range(2 * limit):  # those beyond the limit wait in the queue, or are closed
+                until_seen.enter_context(socket.create_connection(("127.0.0.1", served.port), 60))
+            wait_until(lambda: "out of file descriptors" in served.log.read_text())
+        wait_until(lambda: worker.num_fds() < limit - 4)
+        assert served.predict().status_code == HTTPStatus.OK
+        assert served.end() == 0
+        (line,) = [line for line in served.log.read_text().splitlines() if "out of file" in line]
+        assert json.loads(line)["level"] == "error"
+        assert json.loads(line)["limit"] == limit
 
 
 @pytest.mark.slow

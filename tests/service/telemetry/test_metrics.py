@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cairn.errors import CairnError
 from cairn.inference import Predictions
-from service.http.errors import KINDS
+from service.http.errors import KINDS, MALFORMED
 from service.telemetry import metrics
 from service.telemetry.metrics import Layout, Metrics, PredictedRows, open_table
 from tests import small
@@ -25,7 +25,7 @@ LAYOUT = Layout(CONTRACT, ROUTES)
 
 def make(workers: int = 1, window: int = 1000, folder: Path | None = None) -> list[Metrics]:
     shared = open_table(LAYOUT, workers, folder)
-    return [Metrics(LAYOUT, shared, index, window, {"model_version": "m:1"})
+    return [Metrics(LAYOUT, shared, index, window, {"model_version": "m:1"}, lambda: workers)
             for index in range(workers)]  # fmt: skip
 
 
@@ -176,9 +176,9 @@ def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: P
     first.finish_request("/predict", 200, 0.001)
     first.start_request()  # killed in the midst of this one
     first.add_rows(rows(700))
-    again = Metrics(LAYOUT, open_table(LAYOUT, 2, tmp_path), 0, 1000, {"model_version": "m:1"})
+    again = Metrics(LAYOUT, open_table(LAYOUT, 2, tmp_path), 0, 1000, {"model_version": "m:1"}, int)
     actual = samples(second)
-    assert samples(again) == actual
+    assert samples(again) | {("cairn_workers", ()): 2} == actual
     assert actual["cairn_requests_total", ("/predict", "200")] == 1
     assert actual["cairn_requests_in_progress", ()] == 0
     assert actual["cairn_worker_starts_total", ()] == 3
@@ -207,12 +207,17 @@ def test_a_disk_without_room_for_the_table_is_reported(tmp_path: Path) -> None:
     assert "set TMPDIR to another folder" in str(error.value)
 
 
-def test_a_worker_that_has_stopped_is_not_up() -> None:
+def test_what_is_no_http_is_counted_by_reason() -> None:
     first, second = make(workers=2)
-    first.add_rows(rows(1))
-    first.mark_stopped()
+    for reason in ("syntax", "headers_too_long", "syntax", "a new one"):
+        first.count_malformed(reason)
     actual = samples(second)
-    assert (actual["cairn_workers", ()], actual["cairn_rows_total", ()]) == (1, 1)
+    reasons = {labels: value for (name, labels), value in actual.items()
+               if name == "cairn_malformed_requests_total"}  # fmt: skip
+    assert set(reasons) == {(reason,) for reason in MALFORMED}
+    assert {labels: value for labels, value in reasons.items() if value} == {
+        ("syntax",): 2, ("headers_too_long",): 1, ("other",): 1,
+    }  # fmt: skip
 
 
 def test_nothing_but_the_model_says_which_series_there_are() -> None:

@@ -1,0 +1,142 @@
+"""The bytes of an answer, written as its parts are: floats by orjson, and what never changes once.
+
+They are those of `orjson.dumps` of the answer as an object, in a quarter of the time: that makes an
+object of each row, and reads each probability from a scalar of NumPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isnan
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from cairn.contract import Category, Contract
+from cairn.inference import Predictions
+from service.http.errors import Problem, Refused
+from service.inference.problems import Problems, make_refusal
+from service.inference.request_rows import RequestRows
+
+# Rows that are written by one call: it holds up all other threads for half a millisecond.
+PIECE = 2_000
+
+
+class Answers:
+    """Writes the answers of a model.
+
+    Parameters
+    ----------
+    contract
+        The contract of the model that is served.
+    version
+        The model's tag, `model_version` in each answer.
+    """
+
+    def __init__(self, contract: Contract, version: str) -> None:
+        target = contract.target
+        self._labels = [orjson.dumps(label) for label in target.classes]
+        keys = [orjson.dumps(key) + b":" for key in target.keys]
+        self._keys = [(b"," if index else b"},{") + key for index, key in enumerate(keys)]
+        self._tail = b',"model_version":%b,"request_id":' % orjson.dumps(version)
+        probabilities = b",".join(key.replace(b"%", b"%%") + b"%b" for key in keys)
+        self._one = b'{"prediction":%%b,"confidence":%%b,"probabilities":{%b}' % probabilities
+        self._list_of_one = (
+            b'{"predictions":[%%b],"confidences":[%%b],"probabilities":[{%b}]' % probabilities
+        )
+
+    def encode(
+        self,
+        predictions: Predictions,
+        rows: RequestRows,
+        request_id: str,
+        sent: bytes | None = None,
+    ) -> bytes:
+        """Write the answer to a request.
+
+        Parameters
+        ----------
+        sent
+            The request's JSON, where the answer is to repeat it as `input`.
+
+        Returns
+        -------
+        bytes
+            An object: for one row `prediction`, `confidence` and `probabilities` by class, for many
+            the same in the plural, a list each; floats are the shortest that are that float32.
+            `identifier`, or `identifiers`, where the request names its rows.
+
+        Raises
+        ------
+        Refused
+            422 where the model's numbers went beyond float32: there is no answer that JSON holds.
+        """
+        if len(predictions.labels) == 1:
+            parts = self._encode_one(predictions, self._one if rows.single else self._list_of_one)
+        else:
+            parts = self._encode_many(predictions)
+        parts += (self._tail, orjson.dumps(request_id))
+        if rows.identifiers:
+            parts += _encode_identifiers(rows.identifiers, single=rows.single)
+        if sent is not None:
+            parts += (b',"input":', sent)
+        return b"".join((*parts, b"}"))
+
+    def _encode_one(self, predictions: Predictions, template: bytes) -> tuple[bytes, ...]:
+        code = predictions.labels[0]
+        if isnan(predictions.probabilities[0, code]):
+            raise _refuse_unanswerable([0])
+        values = _dump_values(predictions.probabilities)
+        return (template % (self._labels[code], values[code], *values),)
+
+    def _encode_many(self, predictions: Predictions) -> tuple[bytes, ...]:
+        confidences = predictions.confidences
+        if np.isnan(confidences).any():
+            raise _refuse_unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
+        return (
+            b'{"predictions":[',
+            b",".join([self._labels[code] for code in predictions.labels.tolist()]),
+            b'],"confidences":[',
+            _join_pieces(confidences, lambda piece: b",".join(_dump_values(piece))),
+            b'],"probabilities":[',
+            _join_pieces(predictions.probabilities, self._encode_probabilities),
+            b"]",
+        )
+
+    def _encode_probabilities(self, probabilities: NDArray[np.floating[Any]]) -> bytes:
+        """Write an object a row, with commas between them: each value behind its key."""
+        values, classes = _dump_values(probabilities), len(self._keys)
+        parts = [b""] * (2 * len(values))
+        parts[1::2] = values
+        for index, key in enumerate(self._keys):
+            parts[2 * index :: 2 * classes] = [key] * len(probabilities)
+        return b"".join(parts)[2:] + b"}"
+
+
+def _dump_values(numbers: NDArray[np.floating[Any]]) -> list[bytes]:
+    """Write each number of an array."""
+    text = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text[1:-1].split(b",")
+
+
+def _join_pieces(
+    numbers: NDArray[np.floating[Any]], encode: Callable[[NDArray[np.floating[Any]]], bytes]
+) -> bytes:
+    pieces = range(0, len(numbers), PIECE)
+    return b",".join([encode(numbers[start : start + PIECE]) for start in pieces])
+
+
+def _encode_identifiers(identifiers: list[Category | None], *, single: bool) -> tuple[bytes, bytes]:
+    if single:
+        return b',"identifier":', orjson.dumps(identifiers[0])
+    return b',"identifiers":', orjson.dumps(identifiers)
+
+
+def _refuse_unanswerable(rows: list[int]) -> Refused:
+    allowed = "values with which every number in the model stays finite"
+    return make_refusal(
+        Problems(1, [Problem(row=row, column=None, problem="no answer", got=None, allowed=allowed)])
+        for row in rows
+    )

@@ -1,0 +1,327 @@
+"""Bodies that keep the contract, read in one pass: parsed, checked and typed by msgspec at once.
+
+There are two readers of a body and one meaning. This one returns the rows only where it is certain
+that the reader in `rows` would return the same ones; for all others it returns None, and that one
+reads the body again, converts what can be converted and describes each problem. What msgspec passes
+over, above all a key that comes twice, is found by counting: a body has just the quotes that its
+keys and texts need, or it is declined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
+
+from cairn.contract import LARGEST, Category, Column, Contract
+from service.inference.lenient import DATE, list_missing_numbers, make_watch
+from service.inference.request_rows import RequestRows, list_identifiers
+
+# What the answer, the log and the table hold of an integer that is a name or a code.
+INT64 = (-(2**63), 2**63 - 1)
+SECONDS = 19  # of a date and time, in characters
+# Bytes that are decoded by one call: it holds up all other threads for a quarter of a millisecond.
+PIECE = 2**16
+BLANK = rb"[ \t\n\r]*"
+# The beginning of a body with a list, up to its first value, and the end of one.
+HEAD = re.compile(rb'%b(?:\{%b"(features|records|dataframe)"%b:%b)?\[%b([\[{]?)' % ((BLANK,) * 5))
+TAILS = {
+    is_keyed: re.compile(rb"\]%b%b\Z" % (BLANK, rb"\}" + BLANK if is_keyed else b""))
+    for is_keyed in (True, False)
+}
+TAIL_BYTES = 64
+ONE_ROW = b'{"features"'
+SHORT = 2**12  # bytes, in which NumPy is no quicker at counting
+COMMA = re.compile(rb"%b,%b" % (BLANK, BLANK))
+# The year 0 is no date; NumPy has it, the calendar has not.
+DATES = re.compile(rf"(?:(?!0000){DATE.pattern}\n)*")
+# Characters that msgspec does not take in the name of a field.
+UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
+Tuples = list[tuple[Any, ...]]
+
+
+class Decoded(NamedTuple):
+    """Rows as msgspec decoded them, and the identifiers of those that came as objects."""
+
+    values: Tuples
+    identifiers: list[Any]
+
+
+Decode = Callable[[bytes], Decoded]
+
+
+class TypedReader:
+    """Reads the bodies that keep a contract as they came.
+
+    Parameters
+    ----------
+    contract
+        One for which `is_typed` is true.
+    max_rows
+        Most rows that one request may have.
+    """
+
+    def __init__(self, contract: Contract, max_rows: int) -> None:
+        self._max_rows = max_rows
+        types = tuple(make_type(column) for column in contract.columns)
+        row = make_row_type(types)
+        single: Any = msgspec.defstruct("Single", [("features", row)], forbid_unknown_fields=True)
+        self._single: msgspec.json.Decoder[Any] = msgspec.json.Decoder(single)
+        lists = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+        self._lists: tuple[Decode, ...] = (lambda piece: Decoded(lists.decode(piece), []),)
+        structs = list(make_structs(contract, types))
+        width = len(types)
+        self._objects = tuple(
+            make_object_decode(msgspec.json.Decoder(struct), width, is_list=False)
+            for struct in structs
+        )
+        self._records = tuple(
+            make_object_decode(msgspec.json.Decoder(list[struct]), width, is_list=True)  # type: ignore[valid-type]
+            for struct in structs
+        )
+        self._width = width
+        kinds = [column.kind for column in contract.columns]
+        self._dates = [index for index, kind in enumerate(kinds) if kind == "date"]
+        self._texts = [index for index, column in enumerate(contract.columns) if is_text(column)]
+        self._watched = list(list_watched(contract))
+        self._has_numbers_only = not (self._texts or self._watched)
+
+    def read(self, body: bytes) -> RequestRows | None:
+        """Read the body of a request; None where it must be read by the contract's own reader."""
+        try:
+            if self._has_numbers_only and body.startswith(ONE_ROW) and body.count(b"[") == 1:
+                return self._read_numbers(body)
+            head = HEAD.match(body)
+            if head is None:
+                return self._check(decode_first(self._objects, body), body, single=True, shaped=0)
+            return self._read_list(body, head)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _read_numbers(self, body: bytes) -> RequestRows | None:
+        """Read the values of one row, all of them numbers: most requests have no more."""
+        row = self._single.decode(body).features
+        return RequestRows([row], single=True) if body.count(b'"') == len('""') else None
+
+    def _read_list(self, body: bytes, head: re.Match[bytes]) -> RequestRows | None:
+        """Read a list: of rows, or of the values of one."""
+        key, bracket = head.groups()
+        if not bracket:
+            if key != b"features":
+                return None
+            row = self._single.decode(body).features
+            return self._check(Decoded([row], []), body, single=True, shaped=1)
+        is_list = bracket == b"["
+        if key is not None and is_list != (key == b"features"):
+            return None
+        decoded = self._decode_pieces(body, head, self._lists if is_list else self._records)
+        return decoded and self._check(decoded, body, single=False, shaped=key is not None)
+
+    def _decode_pieces(
+        self, body: bytes, head: re.Match[bytes], decoders: tuple[Decode, ...]
+    ) -> Decoded | None:
+        """Decode a list of rows, some at a time.
+
+        It is cut behind a bracket where a comma follows. If that is within a text, neither part is
+        JSON; if each part is a list of rows, so is the whole.
+        """
+        tail = TAILS[head[1] is not None].search(body, max(head.end(), len(body) - TAIL_BYTES))
+        if tail is None:
+            return None
+        stop, start = tail.start(), head.start(2)
+        if stop - start <= PIECE:
+            return decode_first(decoders, b"[%b]" % body[start:stop])
+        closing = b"]" if head[2] == b"[" else b"}"
+        rows, decode = Decoded([], []), None
+        while start < stop:
+            end = body.find(closing, start + PIECE, stop) + 1 or stop
+            piece = b"[%b]" % body[start:end]
+            if decode is None:
+                decode, decoded = choose_decode(decoders, piece)
+            else:
+                decoded = decode(piece)
+            rows.values.extend(decoded.values)
+            rows.identifiers.extend(decoded.identifiers)
+            if len(rows.values) > self._max_rows:
+                return None
+            if end == stop:
+                return rows
+            comma = COMMA.match(body, end, stop)
+            if comma is None:
+                return None if body[end:stop].strip(b" \t\n\r") else rows
+            start = comma.end()
+        return None
+
+    def _check(
+        self, decoded: Decoded, body: bytes, *, single: bool, shaped: int
+    ) -> RequestRows | None:
+        """Check what the types do not say.
+
+        Parameters
+        ----------
+        shaped
+            How many keys name the shape of the body.
+        """
+        values, identifiers = decoded
+        if len(values) > self._max_rows:
+            return None
+        texts = 0
+        for index in self._texts:
+            column = [row[index] for row in values]
+            texts += len(column) - column.count(None)
+            if index in self._dates and not are_dates(column):
+                return None
+        keys = shaped
+        if identifiers:
+            kinds = list(map(type, identifiers))
+            keys += self._width * len(values) + len(kinds) - kinds.count(UnsetType)
+            texts += kinds.count(str)
+        if count_quotes(body) != 2 * (keys + texts):
+            return None
+        for index, gone in self._watched:
+            if not gone.isdisjoint([row[index] for row in values]):
+                return None
+        if not identifiers or kinds.count(UnsetType) == len(kinds):
+            return RequestRows(values, single)  # type: ignore[arg-type]
+        own = [None if value is UNSET else value for value in identifiers]
+        return RequestRows(values, single, list_identifiers(own))  # type: ignore[arg-type]
+
+
+def is_typed(contract: Contract) -> bool:
+    """Tell whether there is a TypedReader of a contract.
+
+    There is none where a date that is valid as it came may stand for another, nor where a code is
+    longer than 64 bits.
+    """
+    lowest, highest = INT64
+    return not any(
+        make_watch(column, contract)
+        if column.kind == "date"
+        else any(
+            isinstance(code, int) and not lowest <= code <= highest for code in column.categories
+        )
+        for column in contract.columns
+    )
+
+
+def make_type(column: Column) -> Any:
+    """Make msgspec's type of a column's value: what the contract's own type takes, or less."""
+    kind: Any = bool
+    if column.kind == "category":
+        if column.unknown and not is_text(column):
+            kind = Annotated[int, Meta(ge=INT64[0], le=INT64[1])]
+        else:
+            kind = Literal[column.categories]
+    elif column.kind == "date":
+        kind = str
+    elif column.kind != "boolean":
+        lowest = -LARGEST if column.minimum is None else column.minimum
+        highest = LARGEST if column.maximum is None else column.maximum
+        multiple = 1 if column.kind == "integer" else None
+        kind = Annotated[float, Meta(ge=lowest, le=highest, multiple_of=multiple)]
+    return kind | None if column.missing else kind
+
+
+def make_row_type(types: tuple[Any, ...]) -> Any:
+    """Make the type of a row that is a list."""
+    return tuple[types]  # type: ignore[valid-type]
+
+
+def make_structs(contract: Contract, types: Sequence[Any]) -> Iterator[type[msgspec.Struct]]:
+    """Make the types of a row that is an object: its keys are names, or the table's headers.
+
+    Each column must have its key; beside those there may be the identifier's.
+    """
+    names = list(contract.names)
+    fields: list[Any] = [(f"c{index}", kind) for index, kind in enumerate(types)]
+    if contract.identifier:
+        lowest, highest = INT64
+        identifier = str | Annotated[int, Meta(ge=lowest, le=highest)] | None | UnsetType
+        names.append(contract.identifier)
+        fields.append(("identifier", identifier, UNSET))
+    headers = [contract.headers[name] for name in names]
+    aliases = contract.aliases
+    is_own = all(
+        header == name or aliases.get(header) == name
+        for header, name in zip(headers, names, strict=True)
+    )
+    for keys in (names, headers) if is_own and headers != names else (names,):
+        if any(map(UNNAMEABLE.search, keys)):
+            continue
+        rename = dict(zip([field[0] for field in fields], keys, strict=True))
+        yield msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def make_object_decode(decoder: msgspec.json.Decoder[Any], width: int, *, is_list: bool) -> Decode:
+    """Make a function that decodes a row that is an object, or a list of them."""
+    to_tuple = msgspec.structs.astuple
+
+    def decode(piece: bytes) -> Decoded:
+        content = decoder.decode(piece)
+        rows = list(map(to_tuple, content)) if is_list else [to_tuple(content)]
+        if rows and len(rows[0]) > width:
+            return Decoded([row[:width] for row in rows], [row[width] for row in rows])
+        # No row has an identifier; that they are objects is to be known all the same.
+        return Decoded(rows, [UNSET] * len(rows))
+
+    return decode
+
+
+def decode_first(decoders: tuple[Decode, ...], piece: bytes) -> Decoded:
+    """Decode by the first function that can; raises msgspec's error where none can."""
+    return choose_decode(decoders, piece)[1]
+
+
+def choose_decode(decoders: tuple[Decode, ...], piece: bytes) -> tuple[Decode, Decoded]:
+    """Find the first function that can decode this; return it and what it returned.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        None of them can.
+    """
+    for decode in decoders[:-1]:
+        with suppress(msgspec.ValidationError):
+            return decode, decode(piece)
+    if not decoders:
+        raise msgspec.DecodeError("no names that msgspec takes")
+    return decoders[-1], decoders[-1](piece)
+
+
+def count_quotes(body: bytes) -> int:
+    """Count the quotes of a body: where there are many, `bytes.count` takes ten times as long."""
+    if len(body) < SHORT:
+        return body.count(b'"')
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"')))
+
+
+def are_dates(values: Sequence[Category | None]) -> bool:
+    """Tell whether all of these are dates of the contract's own form, or None."""
+    texts = [value for value in values if value is not None]
+    if not DATES.fullmatch("".join(f"{text}\n" for text in texts)):
+        return False
+    try:
+        for text in texts:
+            datetime.fromisoformat(str(text)[:SECONDS])
+    except ValueError:
+        return False
+    return True
+
+
+def list_watched(contract: Contract) -> Iterator[tuple[int, frozenset[Any]]]:
+    """List the columns of numbers some of which stand for a missing value, and those numbers."""
+    for index, column in enumerate(contract.columns):
+        numbers = list_missing_numbers(column, contract)
+        if numbers and column.kind != "date" and not is_text(column):
+            yield index, numbers
+
+
+def is_text(column: Column) -> bool:
+    """Tell whether a column's values are texts in JSON."""
+    return column.kind == "date" or any(isinstance(c, str) for c in column.categories)
