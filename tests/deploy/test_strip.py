@@ -28,7 +28,7 @@ def test_stripped_libraries_are_imported_and_work(tmp_path: Path) -> None:
     for package in ("numpy", "numpy.libs", "onnxruntime", "uvloop", "zstandard"):
         source = find("numpy").parents[1] / package
         shutil.copytree(source, tmp_path / package, ignore=shutil.ignore_patterns("*.pyc", "tests"))
-    program = [sys.executable, ROOT / "deploy" / "strip.py", tmp_path]
+    program = [sys.executable, str(ROOT / "deploy" / "strip.py"), str(tmp_path)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("strip: ")
     code = (
