@@ -10,6 +10,7 @@ may read otherwise is refused here.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,9 @@ except ImportError:  # BentoML does without it, and so would serve by uvicorn's 
 HEAD_END = b"\r\n\r\n"
 # Bytes of a request's first line and headers.
 MAX_HEAD = 2**16
+# Heads up to so many bytes are kept as they were read, the latest so many of them.
+SHORT = 1024
+KEPT = 256
 # Bytes of the line before a chunk, and of the trailers after the last one. Nothing here uses what
 # they may hold.
 MAX_LINE = 2**10
@@ -34,6 +38,8 @@ CHUNKS_A_STEP = 2**10
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 TRAILER = re.compile(rb"(?:[!#-'*+.^-z|~\-0-9A-Z]+:[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 BARE_LF = re.compile(rb"(?<!\r)\n")
+# Headers that may come more than once, as one list.
+LISTS = {b"connection", b"x-forwarded-for"}
 NO_HTTP = (
     "the request is not HTTP/1.1, or its headers are too long; check the request line and the "
     "headers"
@@ -63,21 +69,29 @@ class Head:
 
     Attributes
     ----------
-    method, target
-        What the first line asks for.
+    method, target, path, query
+        What the first line asks for; the path is decoded, the query is not.
     headers
         Lower-case name → value; of one that comes twice, the last, but for
-        Connection, which is a list.
+        LISTS.
     is_http_1_0
         Whether it is HTTP/1.0: such a client has to ask for its connection to be kept.
+    keep_alive
+        Whether the connection may be used again.
     length
         Bytes of its body; None where it comes in chunks.
     """
 
-    __slots__ = ("headers", "hosts", "is_http_1_0", "length", "method", "target")
+    __slots__ = (
+        "headers", "hosts", "is_http_1_0", "keep_alive", "length", "method", "path", "query",
+        "target",
+    )  # fmt: skip
 
     method: str
+    path: str
+    query: bytes
     is_http_1_0: bool
+    keep_alive: bool
     length: int | None
 
     def __init__(self) -> None:
@@ -95,21 +109,9 @@ class Head:
         value = value.strip(b" \t")
         if name == b"host":
             self.hosts += 1
-        elif name == b"connection" and name in self.headers:
+        elif name in LISTS and name in self.headers:
             value = b"%b,%b" % (self.headers[name], value)
         self.headers[name] = value
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection may be used again.
-
-        httptools answers this only while it is inside a request.
-        """
-        options = self.headers.get(b"connection")
-        if options is None:
-            return not self.is_http_1_0
-        tokens = {option.strip(b" \t") for option in options.lower().split(b",")}
-        return b"close" not in tokens and (not self.is_http_1_0 or b"keep-alive" in tokens)
 
     @property
     def expects_continue(self) -> bool:
@@ -120,11 +122,17 @@ class Head:
 def parse_head(data: bytes) -> Head:
     """Read the head of a request: all of it, up to the empty line that ends it, and no more.
 
+    Most clients send the same head each time, and what is the same is read once.
+
     Raises
     ------
     Malformed
         It is no HTTP/1, or it may be read in more than one way.
     """
+    return _parse_short(data) if len(data) <= SHORT else _parse(data)
+
+
+def _parse(data: bytes) -> Head:
     head = Head()
     parser = httptools.HttpRequestParser(head)
     try:
@@ -143,7 +151,24 @@ def parse_head(data: bytes) -> Head:
         raise Malformed("CONNECT is for proxies, and this is none")
     if head.hosts != 1 and not (head.is_http_1_0 and not head.hosts):
         raise Malformed(f"{head.hosts} Host headers; an HTTP/1.1 request has exactly one")
+    head.path, head.query = split_target(head.target)
+    head.keep_alive = _is_kept(head)
     return head
+
+
+_parse_short = lru_cache(maxsize=KEPT)(_parse)
+
+
+def _is_kept(head: Head) -> bool:
+    """Tell whether the connection may be used again.
+
+    httptools answers this only while it is inside a request.
+    """
+    options = head.headers.get(b"connection")
+    if options is None:
+        return not head.is_http_1_0
+    tokens = {option.strip(b" \t") for option in options.lower().split(b",")}
+    return b"close" not in tokens and (not head.is_http_1_0 or b"keep-alive" in tokens)
 
 
 def _read_length(head: Head) -> int | None:

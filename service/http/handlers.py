@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -22,12 +22,15 @@ from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker
-from service.telemetry.metrics import PredictedRows
+from service.telemetry.metrics import PredictedRows, RowCounts
 
 # A body that is longer, or may have more rows, takes so long to read that others must be answered
-# meanwhile; bytes, brackets.
+# meanwhile; bytes, brackets. One that does not keep the contract as it came takes longer still.
 LONG = 2**16
 MANY = 256
+FEW = 32
+# Seconds of a run that is made where the body has been read, without a turn of its own.
+LONG_RUN = 0.05
 # What the log has of an answer where it has the inputs.
 LOGGED = ("identifier", "identifiers", "prediction", "confidence", "predictions", "confidences")
 
@@ -43,62 +46,103 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
     encoding = parse_encoding(request.headers.get(b"content-encoding"))
+    read = None if encoding else _read_at_once(worker, request)
+    if read is None or not worker.runner.is_immediate(len(read.features)):
+        return _predict_aside(worker, request, read, encoding)
+    predictions = worker.predictor.run(read.features)
+    answer = _write(worker, request, read, predictions)
+    worker.metrics.add_rows(PredictedRows(read.features, predictions))
+    return Reply(200, answer)
+
+
+class Read(NamedTuple):
+    """A request's rows and their features, and what of its body the answer is to repeat."""
+
+    rows: RequestRows
+    features: Features
+    sent: bytes | None
+
+
+class Answer(NamedTuple):
+    """An answer that is written, and what is to be counted of it."""
+
+    body: bytes
+    counts: RowCounts
+
+
+def _read_at_once(worker: Worker, request: Request) -> Read | None:
+    """Read a body if that is quick; None where it may take long, or has many rows with problems."""
     body = request.body
-    if encoding or len(body) > LONG or body.count(b"[") + body.count(b"{") > MANY:
-        return _predict_aside(worker, request, None, encoding)
-    read = worker.predictor.read(body)
-    if not worker.runner.is_immediate(len(read[1])):
-        return _predict_aside(worker, request, read, None)
-    return _reply_predictions(worker, request, body, *read, worker.predictor.run(read[1]))
+    if len(body) > LONG:
+        return None
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > MANY:
+        return None
+    predictor = worker.predictor
+    read = predictor.read(body) if brackets <= FEW else predictor.read_typed(body)
+    return read and Read(*read, _choose_echo(request, body))
 
 
 async def _predict_aside(
-    worker: Worker,
-    request: Request,
-    read: tuple[RequestRows, Features] | None,
-    encoding: str | None,
+    worker: Worker, request: Request, read: Read | None, encoding: str | None
 ) -> Reply:
     """Answer what takes longer.
 
     `read` has its rows where they are read already, `encoding` is that of a packed body.
     """
-    runner, seconds, body = worker.runner, worker.settings.timeout_seconds, request.body
-    with worker.slots:
+    runner, seconds = worker.runner, worker.settings.timeout_seconds
+    with worker.slots, runner.budget.hold(len(request.body)):
         try:
             async with asyncio.timeout(seconds):
-                body, rows, features = (
-                    (body, *read) if read else await runner.run_aside(_read, worker, body, encoding)
-                )
-                predictions = await runner.predict(features)
+                answer = read or await runner.run_aside(_answer_body, worker, request, encoding)
+                if isinstance(answer, Read):
+                    predictions = await runner.predict(answer.features)
+                    work = (worker, request, answer, predictions)
+                    is_short = len(answer.features) <= MANY
+                    answer = _answer(*work) if is_short else await runner.run_aside(_answer, *work)
         except TimeoutError:
             error = f"no answer within {seconds:g} s; send fewer rows at once"
             raise Refused(504, error) from None
-    return _reply_predictions(worker, request, body, rows, features, predictions)
+    worker.metrics.add_counts(answer.counts)
+    return Reply(200, answer.body)
 
 
-def _read(worker: Worker, body: bytes, encoding: str | None) -> tuple[bytes, RequestRows, Features]:
-    """Unpack and read a body; both in one, so that no more than one is unpacked at a time."""
-    plain = unpack(body, encoding, worker.settings.max_body_bytes)
-    return plain, *worker.predictor.read(plain)
+def _answer_body(worker: Worker, request: Request, encoding: str | None) -> Answer | Read:
+    """Unpack, read and answer a body; return its rows where the model takes long for them.
+
+    All of that in one, so that no more than one body is unpacked and parsed at a time.
+    """
+    if request.is_abandoned:
+        raise Refused(499, "the client went away")
+    body = unpack(request.body, encoding, worker.settings.max_body_bytes)
+    rows, features = worker.predictor.read(body)
+    read = Read(rows, features, _choose_echo(request, body))
+    if worker.runner.cost.of(len(features)) > LONG_RUN:
+        # While it waits for the model, what only the log needs would fill the memory.
+        return read if worker.settings.log_inputs else read._replace(rows=rows._replace(values=[]))
+    return _answer(worker, request, read, worker.predictor.run(features))
 
 
-def _reply_predictions(  # noqa: PLR0913, PLR0917
-    worker: Worker,
-    request: Request,
-    body: bytes,
-    rows: RequestRows,
-    features: Features,
-    predictions: Predictions,
-) -> Reply:
-    """Return the answer that has these predictions; `body` is the plain one."""
-    is_echo = bool(request.query) and _wants_echo(request.query)
-    sent = body.removeprefix(BOM_UTF8) if is_echo else None
+def _answer(worker: Worker, request: Request, read: Read, predictions: Predictions) -> Answer:
+    """Write the answer that has these predictions, and count them, in any thread."""
+    body = _write(worker, request, read, predictions)
+    return Answer(body, worker.metrics.count_rows(PredictedRows(read.features, predictions)))
+
+
+def _write(worker: Worker, request: Request, read: Read, predictions: Predictions) -> bytes:
+    """Write the answer that has these predictions, and note what the log has of it."""
+    rows, features, sent = read
     answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
-    worker.metrics.add_rows(PredictedRows(features, predictions))
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:
         request.facts |= _describe_inputs(worker, rows, features, orjson.loads(answer))
-    return Reply(200, answer)
+    return answer
+
+
+def _choose_echo(request: Request, body: bytes) -> bytes | None:
+    """Return what of a plain body the answer is to repeat."""
+    is_echo = bool(request.query) and _wants_echo(request.query)
+    return body.removeprefix(BOM_UTF8) if is_echo else None
 
 
 def _describe_inputs(

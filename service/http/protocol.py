@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Protocol
 from service.http.asgi import (
     CLOSE,
     JSON_HEADERS,
+    NO_CONTENT,
     RETRY,
     Header,
     Reply,
@@ -50,7 +51,6 @@ from service.http.framing import (
     check_part,
     make_too_long,
     parse_head,
-    split_target,
 )
 from service.http.request import Request
 
@@ -66,6 +66,7 @@ LINGER_SECONDS = 10.0
 # How many bodies of the greatest length connections may hold, and how many bodies may be on their
 # way for each request that may be in work.
 LONG_BODIES = 8
+LONG_ENOUGH = 2**20  # where bodies have to be shorter: heads take room, too
 BODIES = 16
 TOO_MUCH = "too many long requests at once; try again"
 
@@ -133,7 +134,7 @@ class Pool:
         self.application = application
         self.limits = limits
         self.state = state
-        self.memory = Budget(LONG_BODIES * limits.body)
+        self.memory = Budget(LONG_BODIES * max(limits.body, LONG_ENOUGH))
         self.bodies = Budget(BODIES * limits.requests)
         self.is_closing = False
         self.accept: Callable[[], None] | None = None
@@ -382,8 +383,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: Head) -> Request:
         """Make a request of a head."""
-        path, query = split_target(head.target)
-        request = Request(head.method, path, query, head.headers, self.client)
+        request = Request(head.method, head.path, head.query, head.headers, self.client)
         self._request = request
         self._keep_alive = self._keep_alive and head.keep_alive
         self._is_http_1_0 = head.is_http_1_0
@@ -536,7 +536,9 @@ class Connection(asyncio.Protocol):
             self.pool.state.total_requests += 1
             end = b"x-request-id: %b\r\n%b" % (request.id, end)
         body = reply.body
-        head = b"%bcontent-length: %d\r\n%b" % (self.pool.format_head(reply), len(body), end)
+        if reply.status != NO_CONTENT:  # whose head ends it (RFC 9110, 8.6)
+            end = b"content-length: %d\r\n%b" % (len(body), end)
+        head = self.pool.format_head(reply) + end
         if request and request.method == "HEAD":
             self.transport.write(head)
         elif len(body) > LONG_ANSWER:

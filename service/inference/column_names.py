@@ -11,8 +11,9 @@ from service.inference.problems import LISTED, LONGEST
 
 # What a byte-order mark becomes where a CSV file's first header is read with it.
 MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
-# Names that an unknown key is compared with, and keys of a request that are: each pair takes 10 µs.
-MAX_COMPARED, MAX_SUGGESTED = 300, 10
+# Names that an unknown key is compared with, keys of a request that are, and pairs of both: each
+# takes 10 µs.
+MAX_COMPARED, MAX_SUGGESTED, MAX_PAIRS = 300, 10, 600
 ALIKE = 0.75  # of difflib's ratio
 
 
@@ -121,10 +122,11 @@ class Names:
     def make_suggest(self) -> Callable[[str], str | None]:
         """Make a function that finds a name like an unknown key, for a request's first few keys."""
         names: dict[str, str | None] = {}
+        most = min(MAX_SUGGESTED, MAX_PAIRS // min(len(self._folded), MAX_COMPARED))
 
         def suggest(key: str) -> str | None:
             if key not in names:
-                names[key] = self._find_similar(key[:LONGEST], compare=len(names) < MAX_SUGGESTED)
+                names[key] = self._find_similar(key[:LONGEST], compare=len(names) < most)
             return names[key]
 
         return suggest

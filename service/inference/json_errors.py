@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-import jiter
-
 from service.http.errors import Problem, Refused
 from service.inference.column_names import Names
+from service.inference.parsing import PIECE, Limits, parse_json
 from service.inference.problems import LISTED, shorten
 from service.inference.shapes import Shaped, read_shape
 
@@ -27,14 +26,14 @@ OTHERS = {
 NOT_FINITE = (b"NaN", b"Infinity")
 
 
-def parse_again(body: bytes, error: ValueError, names: Names, max_rows: int) -> Any:
+def parse_again(body: bytes, error: ValueError, names: Names, limits: Limits) -> Any:
     """Parse once more a body that is no JSON, as one without a byte-order mark may be.
 
     Parameters
     ----------
     error
         The parser's error.
-    names, max_rows
+    names, limits
         Of the contract, and of a request: to say where a NaN is.
 
     Raises
@@ -45,19 +44,19 @@ def parse_again(body: bytes, error: ValueError, names: Names, max_rows: int) -> 
     if body.startswith(MARK):
         body = body.removeprefix(MARK)
         try:
-            return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+            return parse_json(body, limits)
         except ValueError as other:
             error = other
     if encoding := _find_encoding(body):
         raise _make_refusal(f"{encoding}; send UTF-8")
     if any(word in body for word in NOT_FINITE):
         try:
-            content = jiter.from_json(body, catch_duplicate_keys=True)
+            content = parse_json(body, limits, allow_inf_nan=True)
         except ValueError:
             pass
         else:
             raise _refuse_not_finite(
-                read_shape(content, names, max_rows), names, has_infinity=NOT_FINITE[1] in body
+                read_shape(content, names, limits.rows), names, has_infinity=NOT_FINITE[1] in body
             )
     raise _make_refusal(str(error))
 
@@ -73,10 +72,15 @@ def _find_encoding(body: bytes) -> str:
             return f"it is {name}"
     if b"\0" in body[:2]:
         return "it is UTF-16 or UTF-32"
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        return f"byte {error.start + 1:,}, 0x{body[error.start]:02x}, is not UTF-8"
+    start = 0
+    while start < len(body):
+        piece = body[start : start + PIECE]
+        try:
+            _, length = codecs.utf_8_decode(piece, "strict", start + PIECE >= len(body))
+        except UnicodeDecodeError as error:
+            index = start + error.start
+            return f"byte {index + 1:,}, 0x{body[index]:02x}, is not UTF-8"
+        start += length
     return ""
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Annotated, Any, Literal, NotRequired
 
-import jiter
 from pydantic import (
     AfterValidator,
     ConfigDict,
@@ -30,6 +29,14 @@ from service.http.errors import Problem, Refused
 from service.inference import json_errors, lenient
 from service.inference.column_names import KeyMapping, Names
 from service.inference.lenient import DATE
+from service.inference.parsing import (
+    COMMA,
+    MAX_VALUES,
+    Limits,
+    TooWide,
+    count_byte,
+    parse_json,
+)
 from service.inference.problems import LISTED, Problems, describe_row, make_refusal, shorten
 from service.inference.request_rows import RequestRows, list_identifiers
 from service.inference.shapes import Shaped, read_shape
@@ -37,6 +44,7 @@ from service.inference.typed import INT64, SECONDS, TypedReader, is_typed
 from service.process.settings import MAX_ROWS
 
 SOME_VALUES = 10_000
+CHECKED_ROWS = 250  # rows that are checked by one call
 DATES = (
     "a date YYYY-MM-DD, or with a time YYYY-MM-DDTHH:MM[:SS[.fraction]] and a zone or none, or "
     "milliseconds since 1970"
@@ -71,9 +79,12 @@ class Reader:
         self.max_rows = max_rows
         self.names = Names(contract)
         self._allowed = describe_all_allowed(contract)
-        self._shape = f"an object with a value for each of {', '.join(self.names.columns)}"
+        columns = self.names.columns
+        self._list = f"a list of {len(columns)} values: {', '.join(columns)}"
+        self._shape = f"an object with a value for each of {', '.join(columns)}"
         # Twice what the rows need, and some for short ones: to parse more would hold up the rest.
         self._most = 2 * max_rows * (len(self.names.headers) + 1) + SOME_VALUES
+        self._limits = Limits(len(self.names.headers) + LISTED, max_rows)
         row: Any = make_row_type(contract)
         rows: Any = list[row]
         lists: Any = list[make_list_type(contract)]  # type: ignore[misc]
@@ -101,31 +112,49 @@ class Reader:
             400 where it is no JSON or has a key twice, 413 where it has too many values or rows,
             422 with each problem where it breaks the contract.
         """
-        rows = self.typed.read(body) if self.typed else None
+        rows = self.read_typed(body)
         return self.explain(body) if rows is None else rows
+
+    def read_typed(self, body: bytes) -> RequestRows | None:
+        """Parse a body that keeps the contract as it came; None where it may not."""
+        return self.typed.read(body) if self.typed else None
 
     def explain(self, body: bytes) -> RequestRows:
         """Parse a body that does not keep the contract as it came; raises Refused as `read` does.
 
         It takes several times as long, and finds the same rows where `read` does.
         """
-        if body.count(b",") > self._most:
+        if count_byte(body, COMMA) > self._most:
             raise Refused(413, f"over {self._most:,} values; send fewer rows at once")
         try:
-            content = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
-        except ValueError as error:
-            content = json_errors.parse_again(body, error, self.names, self.max_rows)
+            try:
+                content = parse_json(body, self._limits)
+            except ValueError as error:
+                content = json_errors.parse_again(body, error, self.names, self._limits)
+        except TooWide as wide:
+            raise self._refuse_width(wide) from None
         return self.check(content)
+
+    def _refuse_width(self, wide: TooWide) -> Refused:
+        """Refuse a long body one element of which has so many values that it is no row."""
+        if wide.kind == "{":
+            problems = describe_row(wide.index, "too many columns", wide.number, self._shape)
+        elif wide.kind == "[":
+            problems = self._describe_count(wide.index, wide.number)
+        else:
+            error = f"row {wide.index} has over {MAX_VALUES:,} values; send one for each column"
+            return Refused(413, error)
+        return make_refusal([problems])
 
     def check(self, content: Any) -> RequestRows:
         """Hold the parsed body to the contract; raises Refused (413, 422) as `read` does."""
         shaped = rows, single, listed = read_shape(content, self.names, self.max_rows)
         try:
             if listed:
-                values = self._lists.validator.validate_python(rows)
+                values = self._check_lists(rows)
                 checked = self._check_watched(RequestRows(values, single))
                 return checked or self._read_lenient(shaped)
-            objects = self._rows.validate_python(rows)
+            objects = _check_in_pieces(self._rows.validate_python, rows)
         except ValidationError:
             return self._read_lenient(shaped)
         names, identifier = self.contract.names, self.contract.identifier
@@ -137,6 +166,10 @@ class Reader:
         )
         checked = self._check_watched(RequestRows(values, single, identifiers))
         return checked or self._read_lenient(shaped)
+
+    def _check_lists(self, rows: list[Any]) -> list[Sequence[Any]]:
+        """Hold rows that are lists to the contract; raises pydantic's error."""
+        return _check_in_pieces(self._lists.validator.validate_python, rows)
 
     def _check_watched(self, rows: RequestRows) -> RequestRows | None:
         """Return the rows; None where a value that is valid as it came may stand for another."""
@@ -163,7 +196,7 @@ class Reader:
         converted = [read(column) for read, column in zip(self._columns, columns, strict=True)]
         own = list(zip(*converted, strict=True))
         try:
-            checked = self._lists.validator.validate_python(own)
+            checked = self._check_lists(own)
             if identifiers:
                 list(map(check_identifier, identifiers))
         except (ValidationError, PydanticCustomError):
@@ -194,15 +227,17 @@ class Reader:
 
     def _describe_misfit(self, index: int, row: Any) -> Problems:
         """Describe the wrong shape of one row that came as a list; nothing where it is right."""
-        headers = self.names.columns
-        allowed = f"a list of {len(headers)} values: {', '.join(headers)}"
         if not isinstance(row, list):
-            return describe_row(index, "wrong type", shorten(row), allowed)
-        if len(row) != len(headers):
+            return describe_row(index, "wrong type", shorten(row), self._list)
+        if len(row) != len(self.names.columns):
             if row and self._has_names(row):
                 return _describe_names(index, row)
-            return describe_row(index, "wrong number of values", len(row), allowed)
+            return self._describe_count(index, len(row))
         return Problems(0, [])
+
+    def _describe_count(self, index: int, number: int) -> Problems:
+        """Describe a row that came as a list with too many values or too few."""
+        return describe_row(index, "wrong number of values", number, self._list)
 
     def _make_refusal(
         self, rows: Iterable[Any], own: Iterable[Sequence[Any] | None], *, listed: bool
@@ -325,6 +360,16 @@ class Reader:
     def _has_names(self, row: Sequence[Any]) -> bool:
         """Tell whether a row has names of columns where its values should be."""
         return all(isinstance(value, str) and self.names.resolve(value) for value in row)
+
+
+def _check_in_pieces(check: Callable[[list[Any]], list[Any]], rows: list[Any]) -> list[Any]:
+    """Check rows, some at a time: a call of pydantic's holds up all other threads."""
+    if len(rows) <= CHECKED_ROWS:
+        return check(rows)
+    checked = list[Any]()
+    for start in range(0, len(rows), CHECKED_ROWS):
+        checked += check(rows[start : start + CHECKED_ROWS])
+    return checked
 
 
 def _describe_duplicate(index: int, key: str, got: Any, first: str) -> Problem:

@@ -9,10 +9,12 @@ at a time, those that wait for the thread are run as one, as many as end within 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 
 from cairn import onnx_runtime as ort
 from cairn.inference import Predictions
+from service.http.asgi import RETRY
+from service.http.errors import Refused
 
 Features = NDArray[np.float32]
 Run = Callable[[Features, ort.RunOptions | None], Predictions]
@@ -36,6 +40,11 @@ FATAL = 4
 SOME = 16
 PAYS = 0.75
 RUNS = 5
+# Of all bodies that wait for the thread: with what is made of one, within 512 MiB.
+LONG_BYTES = 40 * 2**20
+# Seconds after which a thread that runs Python lets another go on; by default it is 5 ms, by which
+# each step of the event loop would be late while a long body is read.
+SWITCH_SECONDS = 0.0005
 
 
 class Cost(NamedTuple):
@@ -86,6 +95,32 @@ def _time_run(run: Run, features: Features) -> float:
     return time.perf_counter() - start
 
 
+class Budget:
+    """Bytes of the bodies that are read aside, or wait for it; one too many is refused.
+
+    Attributes
+    ----------
+    limit
+        The most; a single body may be longer.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_use = 0
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold a body of so many bytes; raises Refused, 429, where all of them are too much."""
+        if self.in_use and self.in_use + size > self.limit:
+            error = "too many long requests at once; try again"
+            raise Refused(429, error, headers=(RETRY,))
+        self.in_use += size
+        try:
+            yield
+        finally:
+            self.in_use -= size
+
+
 class Job(NamedTuple):
     """Rows that wait for the thread, and who waits for them."""
 
@@ -110,6 +145,7 @@ class Runner:
         self.run = run
         self.cost = cost
         self.latency = latency if cost.is_grouped else 0.0
+        self.budget = Budget(LONG_BYTES)
         # One thread: ONNX Runtime's own are a setting, and two runs at once share the core.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._waiting: deque[Job] = deque()
@@ -133,6 +169,10 @@ class Runner:
     def is_immediate(self, rows: int) -> bool:
         """Tell whether so many rows may be run where their request is read."""
         return self.cost.is_immediate and self.cost.of(rows) <= AT_ONCE
+
+    def share_interpreter(self) -> None:
+        """Have threads take turns at Python often enough for single rows beside long bodies."""
+        sys.setswitchinterval(SWITCH_SECONDS)
 
     async def run_aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Do other work that takes long in the same thread."""

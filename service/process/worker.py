@@ -82,6 +82,7 @@ class Worker:
 
     def start(self) -> None:
         """Take up requests; called in the loop that will serve."""
+        self.runner.share_interpreter()
         self._beat()
         self._tasks.add(asyncio.get_running_loop().create_task(self._run()))
 

@@ -38,6 +38,7 @@ UNSHARED = 2**16
 SHARED = 3584
 
 Line = Mapping[str, Any]
+LINE = b'{"timestamp":"%b.%03d+00:00","level":"%b",%b\n'
 LEVELS = {number: name.lower().encode() for name, number in logging.getLevelNamesMapping().items()}
 
 
@@ -70,7 +71,13 @@ class Log:
     def log_event(self, level: int, line: Line) -> None:
         """Log one event, with the time that it is now."""
         if level >= self.level:
-            self.add(_format_line(time.time(), level, line))
+            self.add_event(level, dump_json(line))
+
+    def add_event(self, level: int, fields: bytes) -> None:
+        """Log one event that is worth it, whose fields are a JSON object already."""
+        moment = time.time()
+        head = _format_second(int(moment))
+        self.add(LINE % (head, moment % 1 * 1000, LEVELS[level], fields[1:]))
 
     def add(self, line: bytes) -> None:
         """Have a line written, unless too many wait already."""
@@ -125,11 +132,9 @@ class Log:
         return b"".join(some)
 
 
-def _format_line(moment: float, level: int, line: Line) -> bytes:
-    """Format one event as a line."""
-    fields = orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-    head = b'{"timestamp":"%s.%03d+00:00","level":"%s",'
-    return head % (_format_second(int(moment)), moment % 1 * 1000, LEVELS[level]) + fields[1:]
+def dump_json(content: Mapping[str, Any]) -> bytes:
+    """Format a JSON object, which may hold NumPy's numbers."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 @lru_cache(maxsize=1)

@@ -44,6 +44,7 @@ DURATIONS = (
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: to count one by itself would take as long as its request.
 BATCH_ROWS = 256
+COUNTED_ROWS = 2_000  # by one call, for the sake of other threads
 # The window moves on by this share of itself.
 STEPS = 10
 
@@ -53,6 +54,25 @@ class PredictedRows(NamedTuple):
 
     features: NDArray[np.float32]
     predictions: Predictions
+
+
+class RowCounts(NamedTuple):
+    """Counts of rows that were answered.
+
+    Attributes
+    ----------
+    number
+        How many there are.
+    confidences, confidence
+        How many are in each bucket of CONFIDENCES, and the sum.
+    rows
+        How many of each class, then of each feature and bucket.
+    """
+
+    number: int
+    confidences: NDArray[np.int64]
+    confidence: float
+    rows: NDArray[np.int64]
 
 
 class Layout:
@@ -211,23 +231,38 @@ class Metrics:
         if not self._waiting:
             return
         waiting, self._waiting, self._waits = self._waiting, [], 0
-        features = np.concatenate([rows.features for rows in waiting])
         predictions = Predictions(
             np.concatenate([rows.predictions.labels for rows in waiting]),
             np.concatenate([rows.predictions.probabilities for rows in waiting]),
         )
-        confidences = predictions.confidences
+        features = np.concatenate([rows.features for rows in waiting])
+        self.add_counts(self.count_rows(PredictedRows(features, predictions)))
+
+    def count_rows(self, rows: PredictedRows) -> RowCounts:
+        """Count rows for `add_counts`, in any thread; of many it takes milliseconds."""
+        confidences = rows.predictions.confidences
         counts = np.bincount(
             np.searchsorted(CONFIDENCES, confidences, side="left"),
             minlength=len(CONFIDENCES) + 1,
         )
-        self._mine["confidences"] += counts
-        self._mine["confidence"] += confidences.sum(dtype=np.float64)
         classes = np.bincount(
-            predictions.labels, minlength=len(self.layout.contract.target.classes)
+            rows.predictions.labels, minlength=len(self.layout.contract.target.classes)
         )
-        self._mine["rows"] += np.concatenate([classes, self._counter.count(features)])
-        self._move(len(features))
+        starts = range(0, len(rows.features), COUNTED_ROWS)
+        buckets = [self._counter.count(rows.features[at : at + COUNTED_ROWS]) for at in starts]
+        return RowCounts(
+            len(rows.features),
+            counts,
+            float(confidences.sum(dtype=np.float64)),
+            np.concatenate([classes, sum(buckets[1:], buckets[0])]),
+        )
+
+    def add_counts(self, counts: RowCounts) -> None:
+        """Add what `count_rows` counted."""
+        self._mine["confidences"] += counts.confidences
+        self._mine["confidence"] += counts.confidence
+        self._mine["rows"] += counts.rows
+        self._move(counts.number)
 
     def _move(self, rows: int) -> None:
         """Move the window on after so many more rows."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from service.http.framing import MAX_HEAD
 from service.http.protocol import Pool
 from service.http.request import Request
 from service.process.lifecycle import Site
-from tests.ports import PATIENCE, until
+from tests.ports import PATIENCE, free_ports, listens, until
 from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, ask, serve
-from tests.tools import missing
+from tests.tools import tool
 
 REFUSED = b"HTTP/1.1 400 Bad Request\r\n"
 
@@ -314,38 +313,116 @@ public class Post {
 """
 
 
+NODE = """
+(async () => {
+  for (const body of ["one", "x".repeat(100_000)]) {
+    const answer = await fetch(process.argv[1], { method: "POST", body });
+    console.log(answer.status, (await answer.text()).length);
+  }
+})();
+"""
+# What curl does for each of the bodies.
+CURL = ["--silent", "--max-time", "60", "--write-out", " %{http_code} %{size_download}\n"]
+
+
+def curl(version: str, url: str, folder: Path) -> list[str]:
+    """Post both bodies; each answer goes to a file of its own."""
+    first = [*CURL, version, "--data-binary", "one", "--output", str(folder / "1"), url]
+    long = ["--data-binary", f"@{folder / 'long'}", "--output", str(folder / "2"), url]
+    return ["curl", *first, "--next", *CURL, version, *long]
+
+
+async def run_client(command: list[str]) -> list[str]:
+    """Run a client that prints status and length of its two answers; its lines."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 0, errors
+    return [line.strip() for line in out.decode().splitlines()]
+
+
+SIZES = [f"200 {len('[POST / ]') + length}" for length in (3, 100_000)]
+CLIENTS = ["java", "curl --http2", "curl --http1.1", "curl --http1.0", "node"]
+
+
 @pytest.mark.real
-@pytest.mark.parametrize("client", ["java", "curl"])
-def test_clients_that_offer_http_2_get_their_answers(client: str, tmp_path: Path) -> None:
-    if not shutil.which(client):
-        missing(f"no {client}; `apt-get install default-jdk-headless curl` where you are root")
+@pytest.mark.parametrize("client", CLIENTS)
+def test_real_clients_get_their_answers(client: str, tmp_path: Path) -> None:
+    """The JDK's and `curl --http2` offer HTTP/2, the JDK with the body in a second packet."""
+    program, _, option = client.partition(" ")
+    tool(program, {"java": "default-jdk-headless", "node": "nodejs"}.get(program, program))
     (tmp_path / "Post.java").write_text(JAVA)
     (tmp_path / "long").write_text("x" * 100_000)
 
     async def use(_: Site, port: int) -> None:
         url = f"http://127.0.0.1:{port}/"
-        curl = [
-            "curl",
-            "--silent",
-            "--max-time",
-            "60",
-            "--http2",
-            "--write-out",
-            " %{http_code} %{size_download}\n",
-        ]
         commands = {
             "java": ["java", str(tmp_path / "Post.java"), url],
-            "curl": [
-                *(*curl, "--data-binary", "one", "--output", str(tmp_path / "1"), url, "--next"),
-                *(*curl[1:], "--data-binary", f"@{tmp_path / 'long'}"),
-                *("--output", str(tmp_path / "2"), url),
-            ],
-        }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            *commands[client], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        out, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
-        sizes = [f"200 {len('[POST / ]') + length}" for length in (3, 100_000)]
-        assert [line.strip() for line in out.decode().splitlines()] == sizes, errors
+            "node": ["node", "--eval", NODE, url],
+            "curl": curl(option, url, tmp_path),
+        }
+        assert await run_client(commands[program]) == SIZES
+
+    serve("asyncio", use, Answerer(repeat))
+
+
+NGINX = """
+daemon off;
+user root;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  upstream service {{ server 127.0.0.1:{port}; keepalive 4; }}
+  server {{
+    listen 127.0.0.1:{front};
+    client_max_body_size 1m;
+    location / {{
+      proxy_pass http://service;
+      proxy_http_version {version};
+      proxy_request_buffering {buffering};
+      proxy_set_header Connection $http_connection;
+      proxy_set_header Upgrade $http_upgrade;
+    }}
+  }}
+}}
+"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("version", "buffering"), [("1.0", "on"), ("1.1", "on"), ("1.1", "off")])
+def test_behind_nginx_each_request_gets_its_own_answer(
+    version: str, buffering: str, tmp_path: Path
+) -> None:
+    """It hands the offer to upgrade on, and uses its connections for the requests of others."""
+    nginx = tool("nginx", "nginx-light")
+    (tmp_path / "long").write_text("x" * 100_000)
+    front = free_ports(1)
+
+    async def use(_: Site, port: int) -> None:
+        config = tmp_path / "nginx.conf"
+        settings = {"folder": tmp_path, "port": port, "front": front, "version": version}
+        config.write_text(NGINX.format(**settings, buffering=buffering))
+        process = await asyncio.create_subprocess_exec(nginx, "-c", str(config))
+        try:
+            await until(lambda: listens(front))
+            url = f"http://127.0.0.1:{front}/"
+            for option in ("--http2", "--http1.1"):
+                assert await run_client(curl(option, url, tmp_path)) == SIZES
+            # A body that is a request, behind an offer, in one packet and in two.
+            head = b"POST /first HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n"
+            head %= OFFERS[1], len(HIDDEN)
+            for parts in ([head + HIDDEN, LAST], [head, HIDDEN, LAST]):
+                answers = await talk(front, *parts)
+                assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
+                assert b"[POST /first %s]" % HIDDEN in answers
+                assert answers.endswith(b"[GET /last ]")
+        finally:
+            process.terminate()
+            await process.wait()
 
     serve("asyncio", use, Answerer(repeat))

@@ -42,7 +42,7 @@ def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None
         predictions.probabilities,
     )
     np.testing.assert_array_equal(
-        np.float32(answer["confidences"]), predictions.probabilities.max(axis=1)
+        np.array(answer["confidences"], np.float32), predictions.probabilities.max(axis=1)
     )
     assert (answer["model_version"], answer["request_id"]) == (VERSION, "id")
 
