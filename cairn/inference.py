@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cairn import onnx_runtime as ort
+from cairn.errors import CairnError
 
 INPUT = "features"
 TIE = 1e-6
+LONGEST_REASON = 300  # characters of an error of ONNX Runtime's
 
 
 class Predictions(NamedTuple):
@@ -49,12 +51,22 @@ def apply_decision(predictions: Predictions, decision: tuple[int, float] | None)
 
 
 def open_session(graph: bytes, threads: int = 1) -> ort.InferenceSession:
-    """Open an ONNX Runtime session; on one thread its bits do not depend on the count of cores."""
+    """Open an ONNX Runtime session; on one thread its bits do not depend on the count of cores.
+
+    Raises
+    ------
+    CairnError
+        Where the graph is none that ONNX Runtime can run.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # of a graph that it simplifies it has nothing to warn
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - its errors have no class in common
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise CairnError(f"the ONNX graph cannot be opened: {reason}") from None
 
 
 def predict(

@@ -20,6 +20,8 @@ from service.process.settings import Settings, load_settings
 NAME = "cairn"  # of our Bentos
 REGISTER = "delete it (`bentoml models delete {tag}`) and run `make register` at its commit"
 JSON = ("metrics", "params")  # as text in the metadata; metrics once were not
+# Of a model.yaml that is read; ours have some 40 kB, 1,000 values and a depth of 6.
+LONGEST_DESCRIPTION, MOST_VALUES, DEEPEST = 2**20, 100_000, 20
 BENTO = Path(__file__).resolve().parents[3] / "bento.yaml"
 
 logger = logging.getLogger(NAME)
@@ -93,7 +95,9 @@ def choose_model(settings: Settings, resolve: Callable[[], bentoml.Model]) -> Se
         # Only for those who ask for it.
         from service.bento import fetch  # noqa: PLC0415
 
-        folder = fetch.fetch_model(settings.model_uri, settings.model_sha256)
+        folder = fetch.fetch_model(
+            settings.model_uri, settings.model_sha256, settings.max_model_bytes
+        )
         return check_model(read_model(folder), "MODEL_URI", "export it again: `make export`")
     if settings.model_tag:
         served = read_model(find_entry(settings.model_tag))
@@ -186,11 +190,33 @@ def list_tags() -> list[str]:
 def read_model(folder: Path) -> ServedModel:
     """Read a model as BentoML keeps one, of ours."""
     try:
-        content = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+        content = parse_description((folder / "model.yaml").read_bytes())
         tag = f"{content['name']}:{content['version']}"
         return ServedModel(folder, tag, parse_chain(content["metadata"]))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CairnError(f"{folder} holds no model that Cairn registered: {error!r}") from error
+
+
+def parse_description(text: bytes) -> Any:
+    """Parse BentoML's description of a model; raise a ValueError where it is too much for ours.
+
+    A few lines of YAML can stand for gigabytes (a list of one list many times over, and that again)
+    once they are written as JSON.
+    """
+    if len(text) > LONGEST_DESCRIPTION:
+        raise ValueError(f"model.yaml has more than {LONGEST_DESCRIPTION} bytes")
+    content = yaml.safe_load(text.decode())
+    waiting, count = [(content, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if depth > DEEPEST or count > MOST_VALUES:
+            raise ValueError("model.yaml is nested too deep, or stands for too many values")
+        if isinstance(value, dict):
+            waiting += [(each, depth + 1) for each in value.values()]
+        elif isinstance(value, list):
+            waiting += [(each, depth + 1) for each in value]
+    return content
 
 
 def parse_chain(metadata: Mapping[str, Any]) -> dict[str, Any]:

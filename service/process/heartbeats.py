@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from service.process.run_folder import allocate
+from service.process import run_folder
 
 FILE = "heartbeats"  # in the folder of the run
 FIELDS = 2  # of a worker: how long it may hang, and the moment; float64 each
@@ -80,7 +80,7 @@ def open_heartbeats(workers: int, folder: Path | None) -> Heartbeats:
         return Heartbeats(bytearray(size))
     file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        allocate(file, size)
+        run_folder.allocate(file, size)
         return Heartbeats(mmap.mmap(file, size))
     finally:
         os.close(file)

@@ -35,6 +35,7 @@ from service.http.keys import HOW_TO_MAKE, parse_key, split_lines
 
 MIB = 2**20
 MAX_ROWS = 10_000
+MAX_MODEL_BYTES = 1024 * MIB
 URI = r"^(s3://[a-z0-9.-]+/[!-~]+|models:/[\w. -]+(/[1-9][0-9]*|@[\w-]+))$"
 
 
@@ -203,6 +204,12 @@ class Settings(BaseModel):
         ]
         | None
     ) = Field(None, description="SHA-256 of that export, 64 lower-case hex digits")
+    max_model_bytes: int = Field(
+        MAX_MODEL_BYTES,
+        ge=MIB,
+        le=4096 * MIB,
+        description="most bytes of that export, and of what it unpacks to",
+    )
     mlflow_tracking_uri: str | None = Field(
         None, repr=False, description="address of the MLflow server that `models:/` asks"
     )

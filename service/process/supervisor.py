@@ -272,15 +272,21 @@ def run(plan: Service) -> None:
         print_error(f"no folder for temporary files: {error}; a container wants --tmpfs /tmp")
         sys.exit(1)
     try:
-        try:
-            supervisor = Supervisor(plan, folder, os.environ)
-        except OSError as error:
-            print_error(f"no room in {folder}: {error}; free some, or set TMPDIR to another folder")
-            sys.exit(1)
+        supervisor = start_supervisor(plan, folder)
         supervisor.run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if supervisor.failed else 0)
+
+
+def start_supervisor(plan: Service, folder: Path) -> Supervisor:
+    """Return the supervisor of a run; where the disk has no room, end the process with one line."""
+    try:
+        return Supervisor(plan, folder, os.environ)
+    except OSError as error:
+        reason = error.strerror or error
+        print_error(f"{folder}: {reason}; free some space there, or set TMPDIR to another folder")
+        sys.exit(1)
 
 
 def parse_integer(name: str, text: str, most: int) -> int:

@@ -32,7 +32,7 @@ from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
-from service.process.run_folder import allocate
+from service.process import run_folder
 
 Counts = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            allocate(file, size)
+            run_folder.allocate(file, size)
             shared = mmap.mmap(file, size)
         finally:
             os.close(file)

@@ -208,3 +208,14 @@ def test_a_copy_knows_nothing_of_what_was_computed_before() -> None:
     assert contract.aliases == {"A a": "a"}
     other = column.model_copy(update={"header": "B b"})
     assert contract.model_copy(update={"columns": (other,)}).aliases == {"B b": "a"}
+
+
+@pytest.mark.parametrize("text", ["[" * 2000 + "]" * 2000, '{"columns":' * 2000 + "}" * 2000])
+def test_a_contract_that_is_nested_too_deep_is_an_error_of_one_line(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "contract.json").write_text(text)
+    with pytest.raises(CairnError) as error:
+        read_contract(tmp_path / "contract.json")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500

@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cairn import inference
+from cairn.errors import CairnError
 from cairn.export.onnx import to_onnx
 from cairn.modeling import fitting
 from tests import small
@@ -70,3 +72,29 @@ def test_a_single_row_gets_what_it_gets_among_others(
     many = inference.predict(model, np.repeat(row, 2, axis=0))
     np.testing.assert_array_equal(one.labels, many.labels[:1])
     np.testing.assert_array_equal(one.probabilities, many.probabilities[:1])
+
+
+def make_field(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message that is a message itself."""
+    size, length = len(content), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
+
+
+def nest(depth: int) -> bytes:
+    """A model with a graph in an attribute of a node of a graph, and so on."""
+    graph = b""
+    for _ in range(depth):
+        graph = make_field(1, make_field(5, make_field(6, graph)))
+    return make_field(7, graph)
+
+
+@pytest.mark.parametrize(
+    "graph", [b"", b"no graph", nest(20), nest(2000)], ids=["empty", "none", "nested", "deep"]
+)
+def test_what_is_no_graph_is_an_error_of_one_line(graph: bytes) -> None:
+    with pytest.raises(CairnError, match=r"^the ONNX graph cannot be opened: ") as error:
+        inference.open_session(graph)
+    assert "\n" not in str(error.value)

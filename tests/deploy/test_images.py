@@ -38,5 +38,8 @@ def test_ours_install_their_lock_as_the_project_does(path: str) -> None:
 
 def test_a_bento_brings_what_its_image_installs_from() -> None:
     bentofile = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
-    needed = {"/deploy/install.py", "/requirements-uv.txt", "/requirements-serve.txt"}
+    needed = {
+        *("/deploy/install.py", "/deploy/strip.py"),
+        *("/requirements-uv.txt", "/requirements-serve.txt"),
+    }
     assert needed <= set(bentofile["include"])

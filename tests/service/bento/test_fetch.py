@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
+import os
 import tarfile
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +24,7 @@ from tests.conftest import Project
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
-KEY = "models/small.bentomodel"
+KEY = f"models/{os.getpid()}.bentomodel"  # other processes have tests of the same bucket
 URI = f"s3://cairn/{KEY}"
 
 
@@ -145,4 +149,120 @@ def test_an_archive_writes_nowhere_else(bucket: Bucket) -> None:
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
     assert not (bucket.folder.parent / "outside").exists()
+    assert left(bucket) == set()
+
+
+# Archives that nobody's S3 is needed for.
+LIMIT = 2**20
+
+
+def write_archive(folder: Path, *entries: tarfile.TarInfo, **files: bytes) -> Path:
+    """Write an archive of these files, and of entries of zeros."""
+    path = folder / "archive"
+    with tarfile.open(path, "w:xz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        for entry in entries:
+            archive.addfile(entry, Zeros())
+    return path
+
+
+class Zeros(io.RawIOBase):
+    """A file without end."""
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+def make_entry(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.type = size, kind
+    return entry
+
+
+def refuse(archive: Path, limit: int = LIMIT) -> str:
+    """The one line with which an archive is refused; no more than the limit was unpacked."""
+    into = archive.with_name("into")
+    with pytest.raises(CairnError) as error:
+        fetch.unpack(archive, into, limit)
+    assert sum(path.stat().st_size for path in into.rglob("*")) <= limit
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_unpacks_to_more_than_is_allowed_is_refused(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path, make_entry("model.onnx", 100 * LIMIT))
+    assert archive.stat().st_size < LIMIT / 10
+    assert refuse(archive) == (
+        f"MODEL_URI: this export unpacks to more than {LIMIT} bytes; if the model is that large, "
+        "set MAX_MODEL_BYTES"
+    )
+
+
+def test_many_small_files_are_counted_together(tmp_path: Path) -> None:
+    entries = [make_entry(f"plots/{number}", 10_000) for number in range(200)]
+    assert "unpacks to more than" in refuse(write_archive(tmp_path, *entries))
+
+
+def test_files_without_end_are_refused(tmp_path: Path) -> None:
+    entries = [make_entry(f"plots/{number}", 0) for number in range(fetch.MOST_ENTRIES + 1)]
+    assert "more than plain files" in refuse(write_archive(tmp_path, *entries), 100 * LIMIT)
+
+
+def test_a_long_file_that_would_be_parsed_is_refused(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path, make_entry("contract.json", fetch.LONGEST + 1))
+    assert "'contract.json' in it has more than" in refuse(archive, 100 * LIMIT)
+    fetch.unpack(
+        write_archive(tmp_path, make_entry("model.onnx", fetch.LONGEST + 1)),
+        tmp_path / "graph",
+        100 * LIMIT,
+    )
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_description_of_an_entry_is_not_read_into_memory(tmp_path: Path, kind: bytes) -> None:
+    archive = write_archive(tmp_path, make_entry("name", 50 * LIMIT, kind))
+    tracemalloc.start()
+    try:
+        assert "description of an entry is too long" in refuse(archive, 100 * LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 10 * LIMIT
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_SPARSE, tarfile.SYMTYPE, tarfile.FIFOTYPE])
+def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: bytes) -> None:
+    assert "archive" not in refuse(write_archive(tmp_path, make_entry("model.onnx", 0, kind)))
+
+
+def test_folders_in_folders_without_end_are_refused(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path, make_entry("a/" * 120 + "b", 1))
+    assert "more than plain files in its own folders" in refuse(archive)
+
+
+def test_xz_that_asks_for_much_memory_is_refused(tmp_path: Path) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**30}]
+    # The dictionary that its header asks for is all that counts; to pack takes ten times as much.
+    packed = bytearray(lzma.compress(bytes(100), filters=[{**filters[0], "dict_size": 2**23}]))
+    header = bytes(packed[12:24])
+    size = header.index(bytes([0x21, 0x01, 22])) + 2  # LZMA2, one byte of properties: 8 MiB
+    changed = header[:size] + bytes([36]) + header[size + 1 : 8]  # 1 GiB
+    packed[12:24] = changed + zlib.crc32(changed).to_bytes(4, "little")
+    path = tmp_path / "archive"
+    path.write_bytes(packed)
+    assert "Memory usage limit" in refuse(path)
+
+
+def test_an_archive_that_ends_too_early_is_refused(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path, **{"model.onnx": os.urandom(50_000)})
+    archive.write_bytes(archive.read_bytes()[:30_000])
+    assert "not an export of a model" in refuse(archive)
+
+
+def test_a_longer_object_than_is_allowed_is_not_fetched_to_its_end(bucket: Bucket) -> None:
+    sha256 = bucket.put(bytes(2 * LIMIT))
+    with pytest.raises(CairnError, match=rf"{URI} cannot be fetched: it has more than {LIMIT} b"):
+        fetch.fetch_model(URI, sha256, LIMIT)
     assert left(bucket) == set()

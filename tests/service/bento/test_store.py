@@ -255,6 +255,36 @@ def test_a_folder_that_is_no_model_of_ours_is_reported(tmp_path: Path, content: 
         read_model(tmp_path)
 
 
+def make_alias_bomb() -> str:
+    """Nine lines that stand for ten to the ninth values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for number in range(1, 9):
+        repeated = ", ".join([f"*a{number - 1}"] * 10)
+        lines.append(f"a{number}: &a{number} [{repeated}]")
+    return "\n".join(lines)
+
+
+TOO_MUCH = {
+    "deep": "name: a\nversion: b\nmetadata: " + "[" * 2000 + "]" * 2000,
+    "deep JSON": "name: a\nversion: b\nmetadata: {params: '" + "[" * 9000 + "]" * 9000 + "'}",
+    "not so deep": "name: a\nversion: b\nmetadata: " + "[" * 30 + "]" * 30,
+    "bomb": make_alias_bomb(),
+    "long": "name: " + "a" * 2**20,
+    "not UTF-8": "\udcff",
+}
+
+
+@pytest.mark.parametrize("content", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_description_that_is_too_much_is_reported_in_one_line(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "model.yaml").write_text(content, errors="surrogateescape")
+    with pytest.raises(CairnError, match="holds no model that Cairn registered") as error:
+        read_model(tmp_path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
 @pytest.mark.usefixtures("store")
 def test_a_bento_serves_the_model_that_it_was_built_with(tmp_path: Path) -> None:
     source = tmp_path / "bento" / "src"

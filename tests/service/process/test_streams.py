@@ -118,6 +118,23 @@ def fill(folder: Path) -> None:
         os.close(file)
 
 
+@pytest.mark.real
+def test_a_start_on_a_full_disk_ends_with_one_line(disk: Path) -> None:
+    fill(disk)
+    program = (
+        "import sys, tempfile; from pathlib import Path; from service.process import supervisor; "
+        "tempfile.tempdir = sys.argv[1]; "
+        "supervisor.run(supervisor.Service('127.0.0.1', int(sys.argv[2]), 1, ('-c', '')))"
+    )
+    command = [sys.executable, "-c", program, str(disk), str(free_ports(1))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {disk}/cairn-")
+    assert "No space left on device; free some space there" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in disk.iterdir()] == ["rest"]
+
+
 def find_workers(process: subprocess.Popen[bytes]) -> set[int]:
     return {child.pid for child in psutil.Process(process.pid).children()}
 
