@@ -100,7 +100,7 @@ VERSIONS = (
     b"HTTP/1", b"HTTP/", b"HTTP", b"HTTP/1.1x", b"HTTP/x.y", b"HTTP/-1.1", b"HTTP/+1.1",
     b"HTTP/1.-1",
     b"http/1.1", b"Http/1.1", b"HTTPS/1.1", b"HTTP /1.1", b"HTTP/ 1.1", b"HTTP/1 .1", b"HTTP/1.1 1",
-    b"ICY/1.0", b"SIP/2.0", b"FTP/1.1", b"HTTP/1.1\x00", b"\x00HTTP/1.1", b"HTTP\\1.1",
+    b"ICY/1.0", b"RTSP/1.0", b"SIP/2.0", b"FTP/1.1", b"HTTP/1.1\x00", b"\x00HTTP/1.1", b"HTTP\\1.1",
     b"HTTP/\xb9.1", b"HTTP//1.1", b"HTTP/1/1", b"HTCPCP/1.0", b"SHTTP/1.3", b"HTTP/1.1;q=1",
 )  # fmt: skip
 # Lines that are no request line, each followed by a host.
@@ -150,6 +150,8 @@ PROTOCOLS = {
     "LDAP": b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00\r\n\r\n",
     "SMB": b"\x00\x00\x00\x2f\xffSMB\x72\x00\x00\x00\x00\r\n\r\n",
     "SIP": b"OPTIONS sip:a@b SIP/2.0\r\nvia: x\r\n\r\n",
+    "RTSP": b"DESCRIBE rtsp://x/a RTSP/1.0\r\ncseq: 1\r\n\r\n",
+    "ICE": b"SOURCE /livez ICE/1.0\r\nhost: x\r\n\r\n",
     "ICAP": b"REQMOD icap://x/a ICAP/1.0\r\nhost: x\r\n\r\n",
     "gopher": b"/\tsearch\r\n\r\n",
     "a pickle": b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07.\r\n\r\n",
@@ -260,6 +262,7 @@ CODED = (
     b"chunked\x00", b"\x00chunked", b"chunked\x0b", b"\x0bchunked", b"chunked\x0c", b"\xa0chunked",
     b"chunked\xff", b"", b"chunked\r\n ", b"\r\n chunked", b"CHUNKED\x1f", b"'chunked'",
     b"chunked\r\ntransfer-encoding: identity", b"chunked\r\ntransfer-encoding: x",
+    b"identity\r\ntransfer-encoding: chunked", b"x\r\ntransfer-encoding: chunked",
     b"chunked\r\ntransfer-encoding: chunked", b"tchunked", b"0", b"chunked chunked",
 )  # fmt: skip
 # The standard lets a list have empty parts, and a value be folded.
