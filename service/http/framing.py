@@ -20,7 +20,7 @@ try:
     import httptools
 except ImportError:  # BentoML does without it, and so would serve by uvicorn's other protocol
     raise CairnError(
-        "httptools is not installed; `pip install --require-hashes -r requirements-serve.txt`"
+        "httptools is not installed; `make install` installs what the service needs"
     ) from None
 
 HEAD_END = b"\r\n\r\n"

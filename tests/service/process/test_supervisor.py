@@ -492,7 +492,8 @@ def test_a_disk_without_room_for_its_files_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: no room in {tmp_path}/cairn-")
+    assert line.startswith(f"error: {tmp_path}/cairn-")
+    assert line.endswith("; free some space there, or set TMPDIR to another folder")
     assert list(tmp_path.iterdir()) == []
 
 
