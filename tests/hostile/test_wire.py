@@ -31,6 +31,7 @@ def service(project: Project) -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("group", cases.GROUPS)
 def test_each_request_gets_one_answer_and_others_theirs(

@@ -391,6 +391,7 @@ def test_one_that_dies_is_in_the_log(tmp_path: Path) -> None:
     assert re.fullmatch(r"error: worker 1 \(process \d+\) died \(signal 9\); another .*", line)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_and_the_metrics_tell_how_many_are_up(
     program: dict[str, Any],
@@ -408,6 +409,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_metrics_tell_how_many_are_up(
         assert served.end() == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_out_of_file_descriptors_is_in_the_log_and_passes(program: dict[str, Any]) -> None:
     with supervising(program) as served:
