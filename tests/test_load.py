@@ -11,7 +11,7 @@ import pytest
 
 from tests import load
 from tests.load import EARLY, REQUEST, Load
-from tests.ports import PATIENCE
+from tests.ports import PATIENCE, wait_until
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 LAST = ANSWER.replace(b"content", b"connection: close\r\ncontent")
@@ -55,7 +55,7 @@ def lost(peer: Peer) -> list[str]:
 
         served = pool.submit(serve)
         with Load(listener.getsockname()[1], connections=1) as client:
-            client.wait_for(2)
+            wait_until(lambda: client.answered >= 2)
             served.result()
             kinds = [loss.kind for loss in client.lost]
             listener.close()  # with what the client has sent since

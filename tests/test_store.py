@@ -417,6 +417,7 @@ def test_remembered_ports_that_are_taken_later_are_given_up(project: Project) ->
     assert moved.store("check").returncode == 0
 
 
+@pytest.mark.long
 def test_stores_of_several_checkouts_started_at_once_keep_apart(tmp_path: Path) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(made(tmp_path / "0"))

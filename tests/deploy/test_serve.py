@@ -95,6 +95,7 @@ def test_the_next_port_takes_the_place_of_one_that_is_taken(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_port_that_is_taken_after_it_was_found_free(
     project: Project, tmp_path: Path, port: int
 ) -> None:

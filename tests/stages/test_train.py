@@ -213,6 +213,7 @@ def test_a_slice_that_the_table_does_not_have_is_refused_before_any_score(
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
+@pytest.mark.long
 def test_another_evaluation_of_a_model_keeps_its_tag_and_brings_its_card(folder: Path) -> None:
     with small.store(folder / "bentoml") as store:
         run_both()

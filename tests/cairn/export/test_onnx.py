@@ -51,6 +51,7 @@ def test_a_scaler_gives_a_tree_the_same_bits() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_graph_depends_on_no_order_of_a_set(tmp_path: Path) -> None:
     fitted, path = small.fitted(), tmp_path / "pipeline"
     joblib.dump(fitted.pipeline, path)

@@ -151,6 +151,7 @@ def test_another_address_costs_a_warning(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     """MLflow's own defaults would try for a quarter of an hour."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

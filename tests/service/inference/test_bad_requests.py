@@ -402,6 +402,7 @@ def complaint(bad: Bad, came: bytes) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_bad_request_is_a_bug_and_each_says_what_is_wrong(project: Project) -> None:
     hostile = replace(project, env={**project.env, **SETTINGS})
     with served(hostile) as client:
