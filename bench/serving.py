@@ -284,12 +284,12 @@ def measure_greedy(contender: Contender, inputs: Inputs, plan: Plan) -> dict[str
     say(f"{contender.title}: single rows beside a greedy client")
     seconds = max(GREEDY_LEAST, plan.seconds)
     with start(contender, inputs, plan) as running:
-        alone = running.load(ONE, seconds)
-        say(f"  {'alone':<27}{format_figures(alone)}")
+        baseline = running.load(ONE, seconds)
+        say(f"  {'baseline':<27}{format_figures(baseline)}")
         bodies = {
             name: running.load_beside(name, path, seconds) for name, path in inputs.greedy().items()
         }
-    return {"alone": alone, "bodies": bodies}
+    return {"baseline": baseline, "bodies": bodies}
 
 
 def make_inputs(make: Any, folder: Path) -> Inputs:

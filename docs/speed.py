@@ -133,7 +133,7 @@ def tabulate_fairness(fairness: Mapping[str, Json]) -> Table:
 
 def tabulate_greedy(greedy: Json) -> Table:
     """Tabulate single rows by what the other client sends."""
-    loads = {"nothing": greedy["alone"], **greedy["bodies"]} if greedy else {}
+    loads = {"nothing": greedy["baseline"], **greedy["bodies"]} if greedy else {}
     rows = [
         [name, f"{one['requests_per_s']:,.0f}", f"{one['p50_ms']:,.2f}", f"{one['p99_ms']:,.2f}"]
         for name, one in loads.items()

@@ -93,7 +93,7 @@ def test_each_target_that_was_measured_is_checked() -> None:
             "contenders": {"cairn": contender(230), "ceiling": contender(200)},
             "fairness": {"cairn": {"256": tail}},
             "greedy": {
-                "alone": {"p99_ms": 5.0},
+                "baseline": {"p99_ms": 5.0},
                 "bodies": {
                     "good": {"p99_ms": 15.0},
                     "last value is text": {"p99_ms": 16.0},
@@ -125,7 +125,7 @@ def test_the_page_on_speed_has_what_was_measured_and_no_more() -> None:
         "workers_1": {
             "contenders": {"cairn": {"title": "Cairn", "median": {targets.ONE.name: load}}},
             "fairness": {"cairn": {"256": fairness}},
-            "greedy": {"alone": load, "bodies": {"good": load}},
+            "greedy": {"baseline": load, "bodies": {"good": load}},
         },
     }
     rows = [section.table.rows for section in speed.describe_service(measured)]

@@ -92,7 +92,7 @@ def replace_arbiter(become: Callable[[Launch], Any]) -> None:
 
 
 def stop_tracking() -> None:
-    """Have BentoML report nothing to its maker, where its command line was not told so before.
+    """Have BentoML report nothing to its maker, whichever command line started it.
 
     The command has by now looked at the variable, and keeps what it saw.
     """

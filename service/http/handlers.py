@@ -91,7 +91,7 @@ async def _predict_aside(
     `read` has its rows where they are read already, `encoding` is that of a packed body.
     """
     runner, seconds = worker.runner, worker.settings.timeout_seconds
-    with worker.slots, runner.budget.hold(len(request.body)):
+    with worker.slots.hold(), runner.budget.hold(len(request.body)):
         try:
             async with asyncio.timeout(seconds):
                 answer = read or await runner.run_aside(_answer_body, worker, request, encoding)

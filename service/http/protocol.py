@@ -38,7 +38,7 @@ from service.http.asgi import (
     refuse_length,
     reply_refused,
 )
-from service.http.budget import Budget
+from service.http.budget import TOO_MUCH, Budget
 from service.http.errors import Refused
 from service.http.framing import (
     HEAD_END,
@@ -68,7 +68,6 @@ LINGER_SECONDS = 10.0
 LONG_BODIES = 8
 LONG_ENOUGH = 2**20  # where bodies have to be shorter: heads take room, too
 BODIES = 16
-TOO_MUCH = "too many long requests at once; try again"
 
 
 class Application(Protocol):

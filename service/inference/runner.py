@@ -12,9 +12,8 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -23,8 +22,7 @@ from numpy.typing import NDArray
 
 from cairn import onnx_runtime as ort
 from cairn.inference import Predictions
-from service.http.asgi import RETRY
-from service.http.errors import Refused
+from service.http.budget import TOO_MUCH, Quota
 
 Features = NDArray[np.float32]
 Run = Callable[[Features, ort.RunOptions | None], Predictions]
@@ -95,32 +93,6 @@ def _time_run(run: Run, features: Features) -> float:
     return time.perf_counter() - start
 
 
-class Budget:
-    """Bytes of the bodies that are read aside, or wait for it; one too many is refused.
-
-    Attributes
-    ----------
-    limit
-        The most; a single body may be longer.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.in_use = 0
-
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Hold a body of so many bytes; raises Refused, 429, where all of them are too much."""
-        if self.in_use and self.in_use + size > self.limit:
-            error = "too many long requests at once; try again"
-            raise Refused(429, error, headers=(RETRY,))
-        self.in_use += size
-        try:
-            yield
-        finally:
-            self.in_use -= size
-
-
 class Job(NamedTuple):
     """Rows that wait for the thread, and who waits for them."""
 
@@ -145,7 +117,7 @@ class Runner:
         self.run = run
         self.cost = cost
         self.latency = latency if cost.is_grouped else 0.0
-        self.budget = Budget(LONG_BYTES)
+        self.budget = Quota(LONG_BYTES, TOO_MUCH)
         # One thread: ONNX Runtime's own are a setting, and two runs at once share the core.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._waiting: deque[Job] = deque()

@@ -6,7 +6,6 @@ Standard library only, so that the supervisor stays small.
 from __future__ import annotations
 
 import mmap
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -78,12 +77,7 @@ def open_heartbeats(workers: int, folder: Path | None) -> Heartbeats:
     size = workers * FIELDS * 8
     if folder is None:
         return Heartbeats(bytearray(size))
-    file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        run_folder.allocate(file, size)
-        return Heartbeats(mmap.mmap(file, size))
-    finally:
-        os.close(file)
+    return Heartbeats(run_folder.map_file(folder / FILE, size))
 
 
 class Watch:

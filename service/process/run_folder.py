@@ -8,6 +8,7 @@ Standard library only, so that the supervisor stays small.
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -35,16 +36,26 @@ def use_for_temporary_files() -> None:
         tempfile.tempdir = str(folder)
 
 
-def allocate(file: int, size: int) -> None:
-    """Have the disk keep room for all of a file; raise an OSError where it has none.
+def map_file(path: Path, size: int) -> mmap.mmap:
+    """Map a file that processes share, all of which the disk keeps room for.
 
     Where a mapped page finds none later, on a disk that others filled, the kernel ends the process
     (SIGBUS). What the file has already stays as it is.
+
+    Raises
+    ------
+    OSError
+        There is no room for it.
     """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:  # macOS
-        os.ftruncate(file, size)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+        else:  # macOS
+            os.ftruncate(file, size)
+        return mmap.mmap(file, size)
+    finally:
+        os.close(file)
 
 
 def write_note(path: Path, text: str) -> None:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.http.asgi import RETRY
+from service.http.budget import Quota
 from service.http.clients import Proxies
 from service.http.cors import Cors
-from service.http.errors import Refused
 from service.http.keys import Keys
 from service.inference.predictor import Predictor
 from service.inference.runner import Runner
@@ -28,23 +27,6 @@ from service.telemetry.metrics import Layout, Metrics, open_table
 # Seconds after which another worker's scrape has what this one has counted.
 TICK = 1.0
 QUIET_SECONDS = 60.0  # between two lines that say the same of this process
-
-
-class Slots:
-    """How many requests are in work at once; one too many is refused."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.in_use = 0
-
-    def __enter__(self) -> None:
-        if self.in_use >= self.limit:
-            error = f"{self.limit} requests are in progress already; try again"
-            raise Refused(429, error, headers=(RETRY,))
-        self.in_use += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.in_use -= 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ class Worker:
     metrics: Metrics
     log: Log
     keys: Keys
-    slots: Slots
+    slots: Quota
     lifecycle: Lifecycle
     cors: Cors | None
     proxies: Proxies
@@ -162,7 +144,10 @@ def build_worker(  # noqa: PLR0913
         metrics=Metrics(layout, shared, index, settings.drift_rows, info, heartbeats.count),
         log=log,
         keys=Keys(settings.api_keys, settings.api_keys_file),
-        slots=Slots(settings.max_concurrency),
+        slots=Quota(
+            settings.max_concurrency,
+            f"{settings.max_concurrency} requests are in progress already; try again",
+        ),
         lifecycle=lifecycle,
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         proxies=Proxies(settings.trusted_proxies),

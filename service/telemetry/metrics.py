@@ -7,8 +7,6 @@ the model is loaded: nothing that a client sends makes a new one.
 
 from __future__ import annotations
 
-import mmap
-import os
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -133,12 +131,7 @@ def open_table(layout: Layout, workers: int, folder: Path | None) -> Counts:
     size = workers * layout.size * np.dtype(np.float64).itemsize
     path = folder / "metrics"
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            run_folder.allocate(file, size)
-            shared = mmap.mmap(file, size)
-        finally:
-            os.close(file)
+        shared = run_folder.map_file(path, size)
     except OSError as error:
         raise CairnError(
             f"{path}: no room for the {size} bytes of the metrics that the workers share: "

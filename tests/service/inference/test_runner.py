@@ -14,12 +14,10 @@ from cairn import inference
 from cairn import onnx_runtime as ort
 from cairn.export.onnx import to_onnx
 from cairn.inference import Predictions
-from service.http.errors import Refused
 from service.inference import runner as runner_module
 from service.inference.runner import (
     AT_ONCE,
     HAND_OVER,
-    Budget,
     Cost,
     Features,
     Runner,
@@ -215,22 +213,3 @@ def test_an_error_reaches_everyone_who_waits() -> None:
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(run())] == [ValueError] * 3
-
-
-def test_bodies_within_the_budget_are_held_and_one_too_many_is_refused() -> None:
-    budget = Budget(100)
-    with budget.hold(60), budget.hold(40):
-        with pytest.raises(Refused, match="too many long requests") as refused, budget.hold(1):
-            pass
-        assert refused.value.status == 429
-        assert budget.in_use == 100
-    assert budget.in_use == 0
-
-
-def test_a_single_body_may_be_longer_than_the_budget() -> None:
-    budget = Budget(100)
-    with budget.hold(101), pytest.raises(Refused), budget.hold(1):
-        pass
-    with pytest.raises(ZeroDivisionError), budget.hold(101):
-        raise ZeroDivisionError
-    assert budget.in_use == 0
