@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -153,6 +153,7 @@ def find_header(name: str, profile: Profile) -> str | None:
 def _make_column(name: str, profile: Profile, rows: int, kind: Kind, **more: Any) -> Column:
     """Make a column of the contract."""
     keys = {"unit": profile.unit, "missing": profile.present < rows, **more}
+    keys["missing"] |= profile.is_gapped or bool(keys.get("markers"))
     return Column(name=name, header=find_header(name, profile), kind=kind, **keys)
 
 
@@ -256,11 +257,17 @@ def _decide_texts(name: str, profile: Profile, rows: int, options: Options) -> D
     counts = profile.counts
     guess = texts.guess_numbers(counts, decimal=options.decimal)
     if guess:
-        return _decide_numbers(name, profile, rows, guess, options)
+        return _decide_numbers(name, profile, rows, _add_markers(guess, profile), options)
     guess = texts.guess_dates(counts)
     if guess:
-        return _decide_dates(name, profile, rows, guess)
+        return _decide_dates(name, profile, rows, _add_markers(guess, profile))
     return _decide_categories(name, profile, rows, options)
+
+
+def _add_markers(guess: texts.Guess, profile: Profile) -> texts.Guess:
+    """Add the markers that stand only in rows that nothing is learned from."""
+    others = texts.MARKERS & profile.unlearned.keys()
+    return guess._replace(markers=tuple(sorted({*guess.markers, *others})))
 
 
 def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) -> Decision:
@@ -278,6 +285,7 @@ def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) 
             f"processed.formats: {name}: the format {form!r} does not read enough of the values, "
             f"which are like {values}; change the format, or remove it",
         )
+    guess = _add_markers(guess, profile)
     if is_date:
         return _decide_dates(name, profile, rows, guess)
     return _decide_numbers(name, profile, rows, guess, options)
@@ -367,8 +375,9 @@ def _format_value(value: Any) -> str:
 def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> str:
     """Describe how texts are read."""
     parts = [f"written as {form}"] if form else []
-    if guess.markers:
-        cells = ", ".join(f"{shorten(text)} in {profile.counts[text]:,}" for text in guess.markers)
+    counts = {text: n for text in guess.markers if (n := profile.counts.get(text))}
+    if counts:
+        cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in counts.items())
         parts.append(f"missing: {cells} rows")
     if guess.odd:
         total = sum(guess.odd.values())
@@ -379,7 +388,7 @@ def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> 
 
 def _decide_categories(name: str, profile: Profile, rows: int, options: Options) -> Decision:
     """Decide a column of categories, or of texts that are none."""
-    void = tuple(sorted(texts.VOID & profile.counts.keys()))
+    void = tuple(sorted(texts.VOID & {**profile.counts, **profile.unlearned}.keys()))
     counts = {text: n for text, n in profile.counts.items() if text not in void}
     present = profile.present - _count_rows(profile, void)
     is_kept = name in options.keep
@@ -396,22 +405,35 @@ def _decide_categories(name: str, profile: Profile, rows: int, options: Options)
         return _leave_out_texts(name, profile, counts, present)
     whys = [
         f"missing: {', '.join(map(shorten, void))} in {_count_rows(profile, void):,} rows"
-    ] * bool(void)
+    ] * bool(_count_rows(profile, void))
     others = _drop_numbers(counts)
     is_number_like = len(counts) > texts.FEW and sum(others.values()) * 2 < present and others
     if is_number_like and not any(map(texts.is_code, counts)):
         whys.append(f"read as categories, although {_describe_mix(others, present)}")
+    unlearned = sorted(profile.unlearned.keys() - counts.keys() - {*void})
     is_cut = len(counts) > len(listed)
+    has_room = len(listed) + len(unlearned) <= options.max_categories
+    if unlearned and not is_cut:
+        whys.append(_describe_unlearned(unlearned, has_room=has_room))
+        listed += unlearned if has_room else []
     if is_cut:
         whys.append(
             f"keeps the {len(listed):,} most frequent of {count_distinct(profile)} categories "
             f"({covered:,} rows); the others ({present - covered:,} rows) become one unknown group"
         )
     column = _make_column(
-        name, profile, rows, "category", categories=tuple(sorted(listed)), unknown=is_cut,
-        missing=present < rows, markers=void,
+        name, profile, rows, "category", categories=tuple(sorted(listed)), markers=void,
+        unknown=is_cut or not has_room, missing=present < rows,
     )  # fmt: skip
     return Decision(name, column, "; ".join(whys), is_loud=is_cut or bool(is_number_like))
+
+
+def _describe_unlearned(values: Sequence[str], *, has_room: bool) -> str:
+    """Describe categories of which no row is learned from."""
+    one, rows = len(values) == 1, "only in rows without a label"
+    what = f"{len(values):,} categor{'y is' if one else 'ies are'} {rows}"
+    become = "" if has_room else f" and become{'s' if one else ''} one unknown group"
+    return f"{what}{become}, such as {', '.join(map(shorten, values[:SHOWN]))}"
 
 
 def _leave_out_texts(

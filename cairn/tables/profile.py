@@ -62,6 +62,10 @@ class Profile:
         Whether distinct numbers were counted in the first rows only.
     absent
         Of the target: texts that stand for no value, except the empty one → in how many rows.
+    unlearned
+        Texts in rows without a label → in how many of them, up to a bit over TEXTS texts.
+    is_gapped
+        Whether a row without a label has no value.
     """
 
     forms: frozenset[Form] = frozenset()
@@ -81,6 +85,8 @@ class Profile:
     digest: bytes = b""
     is_partial: bool = False
     absent: Mapping[str, int] = field(default_factory=dict)
+    unlearned: Mapping[str, int] = field(default_factory=dict)
+    is_gapped: bool = False
 
     def __add__(self, other: Profile) -> Profile:
         if not self.digest:
@@ -91,7 +97,7 @@ class Profile:
         gap = None if None in {self.last, other.first} else other.first - self.last  # type: ignore[operator]
         return Profile(
             self.forms | other.forms,
-            self.header or other.header,
+            other.header if self.header is None else self.header,
             self.unit or other.unit,
             self.is_index or other.is_index,
             self.present + other.present,
@@ -106,6 +112,8 @@ class Profile:
             self.is_rising and other.is_rising and gap is not None and gap > 0,
             _digest(self.digest, other.digest),
             absent=_add_counts(self.absent, other.absent),
+            unlearned=_add_counts(self.unlearned, other.unlearned),
+            is_gapped=self.is_gapped or other.is_gapped,
         )
 
     @property
@@ -213,7 +221,8 @@ def profile_columns(
     """Profile the columns of rows; parameters as of `survey`."""
     plain = {name: rule.clean(table[name]) for name in table.column_names}
     typed = pa.table(plain, schema=table.schema) if plain else table
-    is_good = _is_good(typed, target, unused)
+    is_finite, has_label = _is_finite(typed, {target, *unused}), _has_value(typed[target])
+    is_good = pc.and_(is_finite, has_label)
     kept = typed.filter(is_good) if not pc.all(is_good).as_py() else typed
     columns = {
         field.name: _profile(
@@ -221,7 +230,17 @@ def profile_columns(
         )
         for field in typed.schema
     }
+    if len(kept) < len(typed):
+        rest = typed.filter(pc.and_not(is_finite, has_label))
+        columns = {name: _add_rest(column, rest[name]) for name, column in columns.items()}
     return Survey(len(typed), len(kept), columns)
+
+
+def _add_rest(profile: Profile, values: pa.ChunkedArray) -> Profile:
+    """Add what rows without a label have in a column, since a request may have it as well."""
+    present = _drop_missing(values)
+    unlearned = _count_values(present) if types.is_string(values.type) else {}
+    return replace(profile, unlearned=unlearned, is_gapped=len(present) < len(values))
 
 
 def outline(table: pa.Table) -> Survey:
@@ -316,17 +335,20 @@ def _convert_dates(table: pa.Table, texts: Sequence[str]) -> pa.Table:
     return table
 
 
-def _is_good(table: pa.Table, target: str, unused: Collection[str]) -> pa.Array:
-    """Tell which rows have a label and no number beyond float32."""
-    is_good = pa.array(np.ones(len(table), dtype=bool))
+def _has_value(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Tell which rows have a value."""
+    return pc.invert(pc.is_null(values, nan_is_null=True))
+
+
+def _is_finite(table: pa.Table, unused: Collection[str]) -> pa.Array:
+    """Tell which rows have no number beyond float32 in a column that is used."""
+    is_finite = pa.array(np.ones(len(table), dtype=bool))
     for name in table.column_names:
         values = table[name]
-        if name == target:
-            is_good = pc.and_(is_good, pc.invert(pc.is_null(values, nan_is_null=True)))
-        elif types.is_floating(values.type) and name not in unused:
+        if types.is_floating(values.type) and name not in unused:
             is_beyond = pc.greater(pc.abs(values), LARGEST)
-            is_good = pc.and_(is_good, pc.invert(pc.fill_null(is_beyond, fill_value=False)))
-    return is_good
+            is_finite = pc.and_(is_finite, pc.invert(pc.fill_null(is_beyond, fill_value=False)))
+    return is_finite
 
 
 def _profile(
@@ -334,7 +356,8 @@ def _profile(
 ) -> Profile:
     """Profile a column: its form from all rows, the rest from good ones."""
     metadata = column.metadata or {}
-    header = metadata.get(b"header", b"").decode() or None
+    header = metadata[b"header"].decode() if b"header" in metadata else None
+    header = "" if header is not None and not header.strip() else header
     unit = metadata.get(b"unit", b"").decode() or None
     is_index = b"index" in metadata
     present = _drop_missing(values)
