@@ -49,8 +49,11 @@ def test_of_two_columns_with_one_header_that_is_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [("index", "Unnamed: 0"), ("index_2", "Unnamed: 0"), ("column_5", "Unnamed: 4"),
-                      ("column_5_2", "Unnamed: 4"), ("renamed", None)],
+    ("name", "key"),
+    [
+        ("index", "Unnamed: 0"), ("index_2", "Unnamed: 0"), ("column_5", "Unnamed: 4"),
+        ("column_5_2", "Unnamed: 4"), ("renamed", None),
+    ],
 )  # fmt: skip
 def test_a_column_without_a_header_has_the_keys_of_pandas_and_of_a_csv_reader(
     name: str, key: str | None
