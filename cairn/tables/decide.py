@@ -54,6 +54,12 @@ NAMES_ROWS = re.compile(
     r"|.*[a-z](?:Id|ID|Nr|No|Number|Key|Code|Index)"
     r"|(?i:unnamed.*|sno|s\.no\.?)"
 )
+NAMES_THINGS = re.compile(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)")
+# Headers of whole numbers that may be codes, each of which stands in many rows.
+NAMES_CODES = re.compile(
+    r"(?i:(?:.*[\W_])?(?:id|ids|code|key|nr|no|zip|zip[\W_]?code|post[\W_]?code|postal|plz|fips))"
+    r"|.*[a-z](?:Id|ID|Code|Key|Nr|No)"
+)
 # Headers of columns that hold a time, with the unit of their numbers or without.
 IS_TIME = re.compile(
     r"(?i:(?:.*[\W_])?(?:unix)?(?:time|timestamp|date|datetime|ts|epoch|at|on|created|updated)"
@@ -195,7 +201,7 @@ def _leave_out_names(name: str, profile: Profile, rows: int) -> Decision | None:
 
 def _leave_out_repeated_names(name: str, profile: Profile, rows: int) -> Decision | None:
     """Leave out numbers of customers and the like, each of which stands in some rows."""
-    is_named = re.fullmatch(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)", profile.header or name)
+    is_named = NAMES_THINGS.fullmatch(profile.header or name)
     many = profile.is_capped or profile.distinct * SPARSE > rows
     if is_named and many and profile.is_whole and profile.distinct > texts.FEW:
         why = f"{count_distinct(profile)} different whole numbers under the header of an identifier"
@@ -219,9 +225,15 @@ def _decide_typed(name: str, profile: Profile, rows: int, options: Options) -> D
         return Decision(name, _make_column(name, profile, rows, kind))
     form = "1234,5" if options.decimal == "," and kind == "number" else None
     why = ""
+    is_code = NAMES_CODES.fullmatch(profile.header or name) and profile.distinct > 2  # noqa: PLR2004
     if profile.is_unique and kind == "integer" and rows >= ROWS:
         why = (
             f"every row has a different value; if it identifies rows, add {name} to processed.drop"
+        )
+    elif is_code and profile.is_whole:
+        why = (
+            "read as numbers, although the header may be that of a code; if it is one, set kind: "
+            f"category in the contract, or add {name} to processed.drop"
         )
     return Decision(name, _make_column(name, profile, rows, kind, format=form), why)
 
@@ -377,13 +389,19 @@ def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> 
     parts = [f"written as {form}"] if form else []
     counts = {text: n for text in guess.markers if (n := profile.counts.get(text))}
     if counts:
-        cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in counts.items())
-        parts.append(f"missing: {cells} rows")
+        parts.append(describe_missing(counts))
     if guess.odd:
         total = sum(guess.odd.values())
         cells = ", ".join(map(shorten, list(guess.odd)[:SHOWN]))
         parts.append(f"unreadable: {cells}, in {total:,} bad row{'s' if total > 1 else ''}")
     return "; ".join(parts)
+
+
+def describe_missing(counts: Mapping[str, int]) -> str:
+    """Describe which texts stand for no value; text → in how many rows."""
+    *_, last = counts.values()
+    cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in counts.items())
+    return f"missing: {cells} {'row' if last == 1 else 'rows'}"
 
 
 def _decide_categories(name: str, profile: Profile, rows: int, options: Options) -> Decision:
@@ -401,11 +419,14 @@ def _decide_categories(name: str, profile: Profile, rows: int, options: Options)
     is_broad = len(counts) <= options.max_categories or (
         covered >= COVERED * present or present >= SPARSE * len(counts)
     )
-    if not is_kept and (texts.are_names(len(counts), present) or not is_broad):
+    is_named = len(counts) > len(listed) and NAMES_THINGS.fullmatch(profile.header or name)
+    if not is_kept and (texts.are_names(len(counts), present) or not is_broad or is_named):
         return _leave_out_texts(name, profile, counts, present)
-    whys = [
-        f"missing: {', '.join(map(shorten, void))} in {_count_rows(profile, void):,} rows"
-    ] * bool(_count_rows(profile, void))
+    marked = {text: n for text in void if (n := profile.counts.get(text))}
+    whys = [describe_missing(marked)] if marked else []
+    if profile.absent:
+        remedy = 'if it is a category, set processed.missing: [""]'
+        whys.append(f"{describe_missing(profile.absent)}; {remedy}")
     others = _drop_numbers(counts)
     is_number_like = len(counts) > texts.FEW and sum(others.values()) * 2 < present and others
     if is_number_like and not any(map(texts.is_code, counts)):

@@ -61,7 +61,8 @@ class Profile:
     is_partial
         Whether distinct numbers were counted in the first rows only.
     absent
-        Of the target: texts that stand for no value, except the empty one → in how many rows.
+        Of the target, and of texts: those that stand for no value, except the empty one → in how
+        many rows.
     unlearned
         Texts in rows without a label → in how many of them, up to a bit over TEXTS texts.
     is_gapped
@@ -209,10 +210,16 @@ def survey(
     table = _read(part, texts)
     rule = MissingRule(list_missing_texts(missing, is_csv=part.is_text))
     result = profile_columns(table, target, unused, rule)
-    if part.form != "csv" or result.columns[target].present == len(table):
+    gapped = [
+        name
+        for name, column in result.columns.items()
+        if column.present < result.rows and (name == target or column.forms == {"text"})
+    ]
+    if part.form != "csv" or not gapped:
         return result
-    labels = replace(result.columns[target], absent=_count_absent(part, target))
-    return replace(result, columns={**result.columns, target: labels})
+    counts = _count_absent(part, gapped)
+    columns = {name: replace(result.columns[name], absent=counts[name]) for name in gapped}
+    return replace(result, columns={**result.columns, **columns})
 
 
 def profile_columns(
@@ -272,13 +279,16 @@ def extend(first: Survey, all_rows: Survey) -> Survey:
     return Survey(all_rows.rows, all_rows.good, columns)
 
 
-def _count_absent(part: Part, name: str) -> dict[str, int]:
-    """Count the texts of a column that stand for no value, except empty ones."""
+def _count_absent(part: Part, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count the texts of columns that stand for no value, except empty ones."""
     plain = replace(part, dialect=part.dialect._replace(missing=("",)))
-    texts = plain.read(dict.fromkeys((each.name for each in part.headings), pa.string()))[name]
-    plain_texts = pc.utf8_trim_whitespace(texts)
+    table = plain.read(dict.fromkeys((each.name for each in part.headings), pa.string()))
     absent = pa.array([text for text in part.dialect.missing if text], pa.string())
-    return _count_values(plain_texts.filter(pc.is_in(plain_texts, absent, skip_nulls=True)))
+    stripped = {name: pc.utf8_trim_whitespace(table[name]) for name in names}
+    return {
+        name: _count_values(texts.filter(pc.is_in(texts, absent, skip_nulls=True)))
+        for name, texts in stripped.items()
+    }
 
 
 def _read(part: Part, texts: Sequence[str]) -> pa.Table:
