@@ -86,6 +86,15 @@ def test_a_plan_says_what_is_wrong_with_the_keys() -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["", " ", "Unnamed: 0", "Unnamed: 12"])
+def test_a_key_without_a_header_that_the_contract_does_not_have_is_ignored(key: str) -> None:
+    plan = NAMES.map_keys([key, "emp_var_rate"])
+    assert plan.is_complete
+    assert plan.positions == {"emp_var_rate": 1}
+    for other in ("Unnamed", "Unnamed: x", "unnamed: 0", "_"):
+        assert NAMES.map_keys([other, "emp_var_rate"]).unknown == [other]
+
+
 @pytest.mark.parametrize(
     ("key", "close"),
     [
