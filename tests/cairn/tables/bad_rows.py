@@ -85,6 +85,8 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "quote open early": ('a,y\n"1,0\n2,1\n', "line 2 opens a quote that is never closed"),
     "quote open and long": (f'a,y\n"1,0\n{"2,1," * 2_000_000}', "close the quote that is open"),
     "quote open in the header": ('"a,y\n1,0\n', "close each quote"),
+    "title": ("Sales 2020\n\na,b,y\n1,2,0\n3,4,1\n", "the first line has 1 field, 'Sales 2020'"),
+    "comment": ("# by me, 2020\na,b,c,y\n1,2,3,0\n3,4,5,1\n", "but most lines have 4; remove the"),
     "one column": ("y\n0\n1\n", "only one column, 'y'; separate the columns by one of ',' ';'"),
     "other delimiter": ("a~y\n1~0\n2~1\n", "or set processed.delimiter"),
     "text": ("Dear reader\nhere is\n", "only one column, 'Dear reader'"),
@@ -108,6 +110,8 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 COLUMNS: dict[str, tuple[str, str]] = {
     "no value": ("a,y\n,0\n,1\n", "no column is left besides the target 'y'"),
     "no target": ("a,b\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, b"),
+    "no target beside an index": (",b\n1,0\n2,1\n", "got 'y'; the columns are index, b"),
+    "no target of many": (f"{','.join(f'x{n}' for n in range(150))}\n", "x99 and 50 more"),
     "nearly a target": ("a,Y\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, Y"),
     "a target misspelled": ("a,my\n1,0\n2,1\n", "got 'y'; did you mean 'my'?"),
     "only a target": ('{"y":0}\n{"y":1}\n', "no column is left besides the target 'y'"),
