@@ -37,6 +37,7 @@ Reason = Literal[
 ]
 
 NUMBERS = ("number", "integer")
+CODE = re.compile(r"[0-9]{1,18}")
 # Names of columns without a header: the first of a table is index, the fifth column_5.
 NUMBERED = re.compile(r"(?:index|column_(\d+))(?:_\d+)?")
 REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
@@ -163,6 +164,16 @@ class Column(Model):
         if self.kind == "date":
             return tuple(f"{self.name}_{part}" for part in self.parts)
         return (self.name,)
+
+    @cached_property
+    def texts_of_numbers(self) -> dict[int, str]:
+        """Whole number → the category that it is without its zeros: pandas reads 07030 as 7030.
+
+        Empty where the categories are not all digits, or two are one number.
+        """
+        codes = [text for text in self.categories if isinstance(text, str) and CODE.fullmatch(text)]
+        numbers = {int(text): text for text in codes}
+        return numbers if len(numbers) == len(self.categories) else {}
 
     def code(self, value: Category | None) -> float:
         """Return the number of a category in the model: its index; NaN where it is missing.

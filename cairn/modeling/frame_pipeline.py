@@ -260,7 +260,9 @@ def _read_category(value: Any, column: Column) -> Category | None:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     if isinstance(column.categories[0], str):
-        return str(value)
+        text = str(value)
+        is_text = isinstance(value, str) or text in column.categories
+        return text if is_text else column.texts_of_numbers.get(value, text)
     try:
         return int(value)
     except (TypeError, ValueError):

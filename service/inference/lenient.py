@@ -188,6 +188,8 @@ def _make_category_reader(column: Column, missing: frozenset[str], *, strip: boo
         if type(value) is float and _is_integral(value):
             texts.append(str(int(value)))
         category = next((text for text in reversed(texts) if text in known), None)
+        if category is None:
+            category = column.texts_of_numbers.get(value)  # type: ignore[call-overload]
         if category is not None:
             return category
         if not missing.isdisjoint(texts) and not is_open:
