@@ -37,6 +37,8 @@ Reason = Literal[
 ]
 
 NUMBERS = ("number", "integer")
+# Names of columns without a header: the first of a table is index, the fifth column_5.
+NUMBERED = re.compile(r"(?:index|column_(\d+))(?:_\d+)?")
 REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
 # What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
 MISSING_TEXTS = (
@@ -101,7 +103,8 @@ class Column(Model):
     name, unit
         As in the table's header, `name (unit)`; the name is turned into an identifier.
     header
-        The table's header, where it is not the name; a request may use either.
+        The table's header, where it is not the name; a request may use either. Empty where the
+        table has none.
     missing
         Whether a value may be missing.
     markers
@@ -351,9 +354,16 @@ class Contract(Model):
     def aliases(self) -> dict[str, str]:
         """Each header of the table → its name, where they differ and no other has that name.
 
-        The second of two headers x is x.1, too, as pandas has it.
+        The second of two headers x is x.1, too, as pandas has it, and a column without a header
+        has the `Unnamed: 0` of pandas. Of several, a CSV reader keeps the last under an empty key.
         """
         names = {header: name for name, header in self.headers.items()}
+        numbers = {name: NUMBERED.fullmatch(name) for name in self._nameless}
+        positions = {name: int(match[1] or 1) - 1 for name, match in numbers.items() if match}
+        for name in sorted(self._nameless, key=lambda name: -positions.get(name, 0)):
+            names.setdefault("", name)
+            if name in positions:
+                names.setdefault(f"Unnamed: {positions[name]}", name)
         for name, header in self._headers().items():
             number = REPEATED.search(name)
             if header != self.headers[name] and number:
@@ -363,6 +373,14 @@ class Contract(Model):
             for header, name in names.items()
             if header != name and header not in self.headers
         }
+
+    @property
+    def _nameless(self) -> tuple[str, ...]:
+        """The names of columns whose header is empty."""
+        parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
+        names = tuple(part.name for part in parts if part.header == "")
+        is_identifier = self.identifier and self.identifier_header == ""
+        return (*names, self.identifier) if self.identifier and is_identifier else names
 
     @cached_property
     def ignored(self) -> frozenset[str]:

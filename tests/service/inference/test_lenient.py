@@ -98,6 +98,7 @@ EPOCH = Column(name="a", kind="date", parts=("year",), format="epoch s")
 @pytest.mark.parametrize(
     ("column", "given_value", "expected"),
     [
+        (DIGITS, 1706745600000, "2024-02-01T00:00:00"),
         (NUMBER, "42", 42.0), (NUMBER, " 42 ", 42.0), (NUMBER, "-1.5e3", -1500.0),
         (NUMBER, "\N{MINUS SIGN}2", -2.0), (NUMBER, ".5", 0.5),
         (WHOLE, "42", 42.0), (WHOLE, "3.0", 3.0), (WHOLE, "", None), (WHOLE, "NA", None),
@@ -155,7 +156,7 @@ def test_a_value_is_read_as_its_table_means_it(
         (DATE, "29.02.2024", "not a date"), (DATE, 20240229, "wrong type"),
         (DATE, True, "wrong type"),
         (DATE, 1e300, "wrong type"), (GERMAN, "31.02.2024", "not a date"),
-        (GERMAN, "", "missing value"), (DIGITS, 1706745600000, "wrong type"),
+        (GERMAN, "", "missing value"), (DIGITS, 20241345, "wrong type"),
     ],
 )  # fmt: skip
 def test_a_value_that_its_table_does_not_have_is_named_as_it_came(
