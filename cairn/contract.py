@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -38,10 +39,13 @@ Reason = Literal[
 
 NUMBERS = ("number", "integer")
 REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
+PADDED = re.compile(r"0\d{1,17}\Z", re.ASCII)
+NAMELESS = re.compile(r"column_(\d+)")  # the name of a column without a header, but the first
 # What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
+# PostgreSQL, MySQL and Hive write \N.
 MISSING_TEXTS = (
     "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan", "-NaN",
-    "-nan", "-NAN", "None", "NULL", "Null", "null",
+    "-nan", "-NAN", "None", "NULL", "Null", "null", "\\N",
 )  # fmt: skip
 REASONS: dict[Reason, str] = {
     "constant": "it has one value only",
@@ -174,6 +178,20 @@ class Column(Model):
         """Return the number of each of many categories."""
         codes = self._codes
         return [codes[value] if value in codes else self.code(value) for value in values]
+
+    @cached_property
+    def padded(self) -> dict[int, str]:
+        """Whole number → the category that is the number with zeros before it, as 1099 → 01099.
+
+        pandas reads a column of such codes as numbers.
+        """
+        texts = [text for text in self.categories if isinstance(text, str) and PADDED.match(text)]
+        counts = Counter(map(int, texts))
+        return {
+            int(text): text
+            for text in texts
+            if counts[int(text)] == 1 and str(int(text)) not in self.categories
+        }
 
     @cached_property
     def _codes(self) -> dict[Category, float]:
@@ -339,10 +357,14 @@ class Contract(Model):
             first.setdefault(headers[name], name)
         return {n: header if first[header] == n else n for n, header in headers.items()}
 
+    @property
+    def _of_table(self) -> tuple[Column | Target | LeftOut, ...]:
+        """All columns of the table, except the identifier."""
+        return (*self.columns, self.target, *self.left_out)
+
     def _headers(self) -> dict[str, str]:
         """Map each name of the table to its column's header, which may occur twice."""
-        parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
-        headers = {part.name: part.header or part.name for part in parts}
+        headers = {part.name: part.header or part.name for part in self._of_table}
         if self.identifier is None:
             return headers
         return {**headers, self.identifier: self.identifier_header or self.identifier}
@@ -360,9 +382,19 @@ class Contract(Model):
                 names.setdefault(f"{header}.{int(number[1]) - 1}", name)
         return {
             header: name
-            for header, name in names.items()
+            for header, name in {**self._name_nameless(), **names}.items()
             if header != name and header not in self.headers
         }
+
+    def _name_nameless(self) -> dict[str, str]:
+        """Map what CSV readers and pandas call columns without a header to their names."""
+        names: dict[str, str] = {}
+        for part in self._of_table:
+            if part.header is not None and not part.header.strip():
+                number = NAMELESS.fullmatch(part.name)
+                names.setdefault("", part.name)
+                names[f"Unnamed: {int(number[1]) - 1 if number else 0}"] = part.name
+        return names
 
     @cached_property
     def ignored(self) -> frozenset[str]:

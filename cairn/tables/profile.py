@@ -334,7 +334,7 @@ def _profile(
 ) -> Profile:
     """Profile a column: its form from all rows, the rest from good ones."""
     metadata = column.metadata or {}
-    header = metadata.get(b"header", b"").decode() or None
+    header = metadata[b"header"].decode() if b"header" in metadata else None
     unit = metadata.get(b"unit", b"").decode() or None
     is_index = b"index" in metadata
     present = _drop_missing(values)
