@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -40,10 +41,12 @@ NUMBERS = ("number", "integer")
 # Names of columns without a header: the first of a table is index, the fifth column_5.
 NUMBERED = re.compile(r"(?:index|column_(\d+))(?:_\d+)?")
 REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
+PADDED = re.compile(r"0\d{1,17}\Z", re.ASCII)
 # What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
+# PostgreSQL, MySQL and Hive write \N.
 MISSING_TEXTS = (
     "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan", "-NaN",
-    "-nan", "-NAN", "None", "NULL", "Null", "null",
+    "-nan", "-NAN", "None", "NULL", "Null", "null", "\\N",
 )  # fmt: skip
 REASONS: dict[Reason, str] = {
     "constant": "it has one value only",
@@ -177,6 +180,20 @@ class Column(Model):
         """Return the number of each of many categories."""
         codes = self._codes
         return [codes[value] if value in codes else self.code(value) for value in values]
+
+    @cached_property
+    def padded(self) -> dict[int, str]:
+        """Whole number → the category that is the number with zeros before it, as 1099 → 01099.
+
+        pandas reads a column of such codes as numbers.
+        """
+        texts = [text for text in self.categories if isinstance(text, str) and PADDED.match(text)]
+        counts = Counter(map(int, texts))
+        return {
+            int(text): text
+            for text in texts
+            if counts[int(text)] == 1 and str(int(text)) not in self.categories
+        }
 
     @cached_property
     def _codes(self) -> dict[Category, float]:
@@ -342,10 +359,14 @@ class Contract(Model):
             first.setdefault(headers[name], name)
         return {n: header if first[header] == n else n for n, header in headers.items()}
 
+    @property
+    def _of_table(self) -> tuple[Column | Target | LeftOut, ...]:
+        """All columns of the table, except the identifier."""
+        return (*self.columns, self.target, *self.left_out)
+
     def _headers(self) -> dict[str, str]:
         """Map each name of the table to its column's header, which may occur twice."""
-        parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
-        headers = {part.name: part.header or part.name for part in parts}
+        headers = {part.name: part.header or part.name for part in self._of_table}
         if self.identifier is None:
             return headers
         return {**headers, self.identifier: self.identifier_header or self.identifier}
@@ -377,8 +398,7 @@ class Contract(Model):
     @property
     def _nameless(self) -> tuple[str, ...]:
         """The names of columns whose header is empty."""
-        parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
-        names = tuple(part.name for part in parts if part.header == "")
+        names = tuple(part.name for part in self._of_table if part.header == "")
         is_identifier = self.identifier and self.identifier_header == ""
         return (*names, self.identifier) if self.identifier and is_identifier else names
 

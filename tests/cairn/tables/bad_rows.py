@@ -37,6 +37,11 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "ARFF": ("% iris\n\n@RELATION iris\n@ATTRIBUTE a REAL\n", "an ARFF file of Weka"),
     "R": (gzip.compress(b"RDX3\nX\n\x00\x00\x00"), "R data; write the table with write.csv"),
     "pickle": (b"\x80\x04\x95\x00", "a pickle; write the table as Parquet"),
+    "one object": (
+        '{"a": {"0": 1, "1": 2}, "y": {"0": 0, "1": 1}}',
+        "one JSON object for all rows, as pandas' to_json() writes it; write one object per line",
+    ),
+    "one object of lists": ('{"n": 2, "rows": [[1, 0], [2, 1]]}\n', "one JSON object for all rows"),
     "HTML": ("<!DOCTYPE html>\n<html>a,y</html>\n", "a page of HTML or XML, not a table: <!DOC"),
     "XML": ("\n<?xml version='1.0'?>\n<a/>\n", "a page of HTML or XML"),
     "program": (b"\x7fELF\x02\x01\x01" + bytes(90), "line 1 has a zero byte, which text never has"),
@@ -121,10 +126,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "endless class": ("a,y\n1,inf\n2,1\n", "target 'y' is a number: 2 different values, from 1 to"),
     "nested": (
         '{"a":{"b":1},"y":0}\n{"a":{"b":2},"y":1}\n',
-        "a: left out: it mixes values of anoth",
+        "a: left out: its values are lists, objects",
     ),
-    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: it mixes values of another ty"),
-    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: it mixes values of another type"),
+    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: its values are lists, objects"),
+    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: its values are lists, objects"),
     "mixed target": (
         '{"a":1,"y":0}\n{"a":2,"y":"x"}\n',
         "target 'y' has values that cannot be cla",
