@@ -273,8 +273,8 @@ def _precision_recall(points: Points, evaluation: Evaluation, contract: Contract
     figure, axes = _figure(f"{title[0].upper()}{title[1:]}", "recall", "precision")
     _interval(axes, evaluation.test["average_precision"])
     if len(contract.target.keys) == BINARY:
-        share = (evaluation.classes[1].rows or 0) / evaluation.rows.test
-        axes.axhline(share, color=GREY, linestyle="--", linewidth=1.2, gid="chance")
+        fraction = (evaluation.classes[1].rows or 0) / evaluation.rows.test
+        axes.axhline(fraction, color=GREY, linestyle="--", linewidth=1.2, gid="chance")
     named = _named(evaluation, contract, "average_precision")
     _lines(axes, points["precision_recall"], ("recall", "precision"), named)
     rates = _rates(points, evaluation, contract)

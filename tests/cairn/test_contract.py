@@ -118,7 +118,7 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "message"),
     [
         ({"kind": "number", "categories": ("u",)}, "a: categories is for the kind category"),
         ({"kind": "number", "unknown": True}, "a: unknown is for the kind category"),
@@ -135,8 +135,8 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
         ({"kind": "number", "minimum": 2.0, "maximum": 1.0}, "a: minimum 2 is over 1"),
     ],
 )
-def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Column(name="a", **keys)
 
 

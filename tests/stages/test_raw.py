@@ -258,8 +258,8 @@ def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(password=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_a_variable_may_be_any_password(password: str) -> None:
     url = expand("postgresql+psycopg://user:${PW}@host/db", {"PW": password})
-    made = make_url(url)
-    assert (made.password or "", made.host, made.database) == (password, "host", "db")
+    parts = make_url(url)
+    assert (parts.password or "", parts.host, parts.database) == (password, "host", "db")
 
 
 def test_a_variable_that_is_all_of_it_is_taken_as_it_is() -> None:

@@ -55,10 +55,10 @@ def test_a_threshold_that_cannot_be_chosen_is_refused_and_one_that_is_given_is_u
 
 
 def fitted(name: str, **arguments: Any) -> Any:
-    given = small.fitted()
+    fit = small.fitted()
     own = {"estimator": name, "arguments": arguments}
     params = small.LINEAR.model_copy(update=own)
-    return fitting.fit(given.features, given.classes, small.CONTRACT, params)
+    return fitting.fit(fit.features, fit.classes, small.CONTRACT, params)
 
 
 def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:

@@ -36,8 +36,8 @@ def test_what_is_written_is_what_is_read(
     contract_file.write(contract, path)
     again = contract_file.read(path)
     assert again == contract
-    for found, written in zip(again.columns, contract.columns, strict=True):
-        assert list(map(type, found.categories)) == list(map(type, written.categories))
+    for after, before in zip(again.columns, contract.columns, strict=True):
+        assert list(map(type, after.categories)) == list(map(type, before.categories))
     assert list(map(type, again.target.classes)) == list(map(type, contract.target.classes))
 
 
@@ -68,7 +68,7 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (GOOD, "", "the file: got None; allowed: a mapping"),
         (GOOD, "[]", "the file: got []; allowed: a mapping"),
@@ -128,12 +128,12 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_contract_is_named_by_its_column(
-    old: str, new: str, says: str, tmp_path: Path
+    old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     assert old in GOOD
     with pytest.raises(CairnError) as error:
         read(GOOD.replace(old, new), tmp_path)
-    assert str(error.value).startswith(f"{tmp_path / 'contract.yaml'}: {says}")
+    assert str(error.value).startswith(f"{tmp_path / 'contract.yaml'}: {message}")
     assert len(str(error.value).splitlines()) == 1
 
 
