@@ -80,7 +80,7 @@ class FoldCount(NamedTuple):
 
 
 def count_folds(rows: TrainingRows, folds: int) -> FoldCount:
-    """Return how many folds there can be: as wanted, or fewer, so that each has all classes.
+    """Return how many folds there can be: `folds`, or fewer, so that each has all classes.
 
     Raises
     ------

@@ -132,7 +132,7 @@ def draw_counts(counts: Counts, sizes: Counts, seed: int) -> Counts:
     ----------
     counts
         Rows of each class in each group: groups × classes.
-    wanted
+    sizes
         Of each class, how many are for the test in all.
 
     Returns

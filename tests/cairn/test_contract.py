@@ -143,11 +143,11 @@ def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("names", "identifier", "twice"),
     [
-        (("a", "a"), None, "'a' stands twice"),
-        (("a", "y"), None, "'y' stands twice"),
-        (("a", "b"), "b", "'b' stands twice"),
-        (("a", "b"), "y", "'y' stands twice"),
-        (("d_day", "d"), None, "'d_day' stands twice"),
+        (("a", "a"), None, "'a' appears twice"),
+        (("a", "y"), None, "'y' appears twice"),
+        (("a", "b"), "b", "'b' appears twice"),
+        (("a", "b"), "y", "'y' appears twice"),
+        (("d_day", "d"), None, "'d_day' appears twice"),
     ],
 )
 def test_no_name_stands_twice(names: tuple[str, str], identifier: str | None, twice: str) -> None:

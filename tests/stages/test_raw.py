@@ -146,7 +146,7 @@ def test_a_folder_is_one_tar_that_is_the_same_each_time() -> None:
 
 def test_a_folder_without_files_is_refused() -> None:
     Path("in").mkdir()
-    assert error_of("in") == "raw.source: no files in in, hidden ones aside"
+    assert error_of("in") == "raw.source: no files in in except hidden ones"
 
 
 @pytest.mark.parametrize("source", [".", "data", "data/raw"])

@@ -159,7 +159,7 @@ def test_how_it_was_made_says_search_threshold_and_preparation() -> None:
                     SliceScores("colour", "blue", 9, {"accuracy": Interval(0.25, 0.1, 0.9)}),
                 )
             },
-            "worst where `colour` is `blue`: it predicts the right class for 25.0 % of 9 test rows",
+            "worst where `colour` is `blue`: it predicts the right class for 25.0% of 9 test rows",
         ),
     ],
 )
@@ -217,9 +217,7 @@ def test_uneven_classes_are_a_limit() -> None:
     contract = small.fitted().contract
     target = contract.target.model_copy(update={"counts": (90, 10)})
     text = section(card(contract.model_copy(update={"target": target})), "Limits")
-    assert (
-        "always predicts the largest class has an accuracy of 90.0 % on the training rows" in text
-    )
+    assert "always predicts the largest class has an accuracy of 90.0% on the training rows" in text
 
 
 def test_versions_hashes_and_the_way_back_are_there() -> None:
@@ -280,7 +278,7 @@ def test_a_perfect_score_has_no_interval_and_the_card_is_written() -> None:
     contract = small.fitted().contract
     test = {**evaluated.evaluation(contract).test, "accuracy": Interval(1.0)}
     text = card(test=test, rows=RowCounts(90, 60))
-    assert "the right class for 100.0 % of 60 test rows" in text
+    assert "the right class for 100.0% of 60 test rows" in text
     assert "The test has only" not in text
 
 

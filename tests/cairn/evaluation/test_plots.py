@@ -210,7 +210,7 @@ def test_the_confusion_counts_each_pair_of_classes() -> None:
         of = int((test.truth == true).sum())
         for predicted in (0, 1):
             count = int(((test.truth == true) & (test.predictions.labels == predicted)).sum())
-            assert (f"{count}\n{100 * count / of:.1f} %" if count else "0") in shown
+            assert (f"{count}\n{100 * count / of:.1f}%" if count else "0") in shown
     assert "0" in shown, "one of the four is"
     assert "Confusion on the 60 test rows" in shown
 
@@ -234,7 +234,7 @@ def test_the_curves_say_their_score_with_its_interval() -> None:
     assert score.ends
     shown = texts("roc", small.CONTRACT)
     assert f"ROC: AUC {score.value:.3f}" in shown
-    assert f"95 % interval {score.ends[0]:.3f} to {score.ends[1]:.3f}" in shown
+    assert f"95% interval {score.ends[0]:.3f} to {score.ends[1]:.3f}" in shown
     assert {"chance", "class yes", "false positive rate", "true positive rate"} <= set(shown)
 
 

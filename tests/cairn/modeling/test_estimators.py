@@ -261,7 +261,7 @@ def test_what_cannot_stop_early_is_refused_with_those_that_can() -> None:
     with pytest.raises(CairnError) as error:
         stopping(TREE)
     assert str(error.value) == (
-        f"train.early_stopping: {TREE} does not stop early; set null, or take one that does: "
+        f"train.early_stopping: {TREE} does not stop early; set null, or use one that does: "
         f"{', '.join(estimators.EARLY_STOPPING)}"
     )
 

@@ -93,7 +93,9 @@ def test_the_record_of_a_training_is_read_back_as_it_was_written(tmp_path: Path)
 def test_a_record_of_other_code_is_refused_with_what_to_do(content: str, tmp_path: Path) -> None:
     path = tmp_path / "training.json"
     path.write_text(content)
-    with pytest.raises(CairnError, match=r"training\.json is not as this code writes it; run `dvc"):
+    with pytest.raises(
+        CairnError, match=r"training\.json is not in the form that this code writes; run `dvc"
+    ):
         records.read_training(path)
 
 

@@ -105,7 +105,7 @@ def without_server(capsys: pytest.CaptureFixture[str]) -> str:
     mlflow.track("small:tag", chain())
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("evaluate: warning: MLFLOW_TRACKING_URI: ")
-    assert line.endswith("; then log it by: python -m cairn.releases.mlflow")
+    assert line.endswith("; to log it later, run: python -m cairn.releases.mlflow")
     return str(line)
 
 

@@ -114,7 +114,7 @@ def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", [{}, {"_SUCCESS": b""}])
 def test_a_folder_without_files_is_refused(files: dict[str, bytes], tmp_path: Path) -> None:
-    with pytest.raises(CairnError, match=r"raw\.source: no files in .*, hidden ones aside"):
+    with pytest.raises(CairnError, match=r"raw\.source: no files in .* except hidden ones"):
         archive.members(make(tmp_path, **files))
 
 

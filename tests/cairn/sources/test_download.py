@@ -221,8 +221,11 @@ def test_no_note_speaks_of_the_password(site: Site, into: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "raw.source: it wants credentials, or others (401 Unauthorized)"),
-        (403, "raw.source: it is not allowed with these credentials, or not there (403 Forbidden)"),
+        (401, "raw.source: it needs credentials, or different ones (401 Unauthorized)"),
+        (
+            403,
+            "raw.source: these credentials do not allow it, or it does not exist (403 Forbidden)",
+        ),
         (404, "raw.source: there is nothing at this address (404 Not Found)"),
         (410, "raw.source: it is no longer there (410 Gone)"),
         (418, "raw.source: the server sends no file (418 I'm a Teapot)"),

@@ -139,9 +139,12 @@ def test_an_sqlite_file_that_others_write_is_read(shop: Path) -> None:
     [
         ("select 1 as a, 2 as b, 3 as a", "raw.query: more than one column is named 'a'"),
         ("select id, x'00' as b from sales", "raw.query: column 'b', row 1: a value of type bytes"),
-        ("select 1e999 as big", "raw.query: column 'big', row 1: infinity has no place in JSON"),
+        (
+            "select 1e999 as big",
+            "raw.query: column 'big', row 1: infinity cannot be written as JSON",
+        ),
         ("select * from sales where id > 9", "raw.query: the result has no rows"),
-        ("pragma foreign_keys = 1", "raw.query: it gives no rows; allowed: one SELECT"),
+        ("pragma foreign_keys = 1", "raw.query: it returns no rows; allowed: one SELECT"),
         ("select * from none", "raw.query: the database says: no such table: none"),
         ("selec", "raw.query: the database says: near"),
     ],

@@ -83,8 +83,8 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
         ("name: a, ", "", "column 1: name: missing; add it"),
         ("name: a", "name: 5", "column 5: name: got 5; allowed: a text"),
         ("name: a", "name: a b", "column a b: allowed in a name: letters, digits and _"),
-        ("name: a", "name: b", "'b' stands twice"),
-        ("name: a", "name: y", "'y' stands twice"),
+        ("name: a", "name: b", "'b' appears twice"),
+        ("name: a", "name: y", "'y' appears twice"),
         ("kind: number", "kind: real", "column a: kind: got 'real'; allowed: 'number', 'integer'"),
         (
             "kind: number",

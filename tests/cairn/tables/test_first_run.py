@@ -194,7 +194,9 @@ def test_a_code_that_begins_with_a_zero_is_a_text(
 
 def test_a_column_named_as_a_part_of_a_date_is_refused() -> None:
     error = refused("since,since_year,y\n2024-01-01,1,0\n2024-01-02,2,1\n")
-    assert "'since_year' stands twice among the columns, the parts of dates and the target" in error
+    assert (
+        "'since_year' appears twice among the columns, the parts of dates and the target" in error
+    )
 
 
 LATER = {

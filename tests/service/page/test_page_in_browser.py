@@ -126,7 +126,7 @@ def test_it_shows_the_model_and_asks_no_other_host(chromium: Browser, served: ht
     ):  # fmt: skip
         assert text in scores
     alts = chromium.ask("[...document.querySelectorAll('img')].map((one) => one.alt)")
-    assert "Area under the ROC curve 0.991 (95 % interval 0.970 to 1.000)" in alts[1]
+    assert "Area under the ROC curve 0.991 (95% interval 0.970 to 1.000)" in alts[1]
     origin = chromium.ask("document.querySelector('#origin').textContent")
     assert changes["sha256"] in origin
     assert all(md5 in origin for md5 in changes["dvc"]["train"]["outs"].values())
@@ -144,7 +144,7 @@ def test_the_form_predicts_what_the_service_says(chromium: Browser, served: http
     assert chromium.text(".prediction") == answer["prediction"]
     shown = chromium.text("#answer")
     for label, probability in answer["probabilities"].items():
-        assert f"{label}\n{probability * 100:.1f} %" in shown
+        assert f"{label}\n{probability * 100:.1f}%" in shown
     assert answer["model_version"] in shown
     assert "C-1" in shown
     silent(chromium, address(served))
