@@ -151,7 +151,7 @@ class Column(Model):
             if self.kind == kind and not values:
                 raise ValueError(f"{self.name}: a {kind} needs {key}")
             if len(set(values)) < len(values):
-                raise ValueError(f"{self.name}: {key} names one twice")
+                raise ValueError(f"{self.name}: {key} has a duplicate")
         if len({type(category) for category in self.categories}) > 1:
             raise ValueError(f"{self.name}: categories are all texts, or all integers")
         if self.format is not None:
@@ -340,7 +340,7 @@ class Contract(Model):
         for group in (names, [*features, self.target.name]):
             twice = next((name for index, name in enumerate(group) if name in group[:index]), None)
             if twice is not None:
-                raise ValueError(f"{twice!r} stands twice")
+                raise ValueError(f"{twice!r} appears twice")
         return self
 
     @cached_property

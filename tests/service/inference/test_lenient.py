@@ -59,21 +59,21 @@ def reader(column: Column, **more: Any) -> Reader:
     return Reader(Contract(columns=(column, other), target=CONTRACT.target, **more))
 
 
-def value(read: Reader, given: Any) -> Any:
+def value(read: Reader, raw: Any) -> Any:
     """What a value is read as, in an object and in a list."""
     column = read.contract.names[0]
-    (of_object,) = read.read(orjson.dumps({column: given})).values
-    (of_list,) = read.read(orjson.dumps({"features": [given, None]})).values
+    (of_object,) = read.read(orjson.dumps({column: raw})).values
+    (of_list,) = read.read(orjson.dumps({"features": [raw, None]})).values
     assert of_object == of_list
     assert type(of_object[0]) is type(of_list[0])
     return of_object[0]
 
 
-def problem(read: Reader, given: Any) -> str:
+def problem(read: Reader, raw: Any) -> str:
     with pytest.raises(Refused) as error:
-        value(read, given)
+        value(read, raw)
     (one,) = error.value.detail
-    assert one.got == given
+    assert one.got == raw
     return one.problem
 
 
