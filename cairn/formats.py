@@ -3,9 +3,10 @@
 A number's format is an example of it, made of these parts in this order, all optional except the
 digits: `(` for negative numbers in parentheses; a currency or another sign before; `1,234` where
 thousands are separated (by a comma, point, blank, apostrophe or underscore), or `1234`; `.5` or
-`,5` for the decimal separator; a sign after. Examples are `$1,234.5`, `1.234,5 €`, `1234.5%` and
-`(1,234.5)`. A date's format is that of `strptime`, with English names of months and days whatever
-the locale of the process is, or one of `EPOCHS`.
+`,5` for the decimal separator; a sign after; `-` where the minus stands behind, as SAP writes it.
+Examples are `$1,234.5`, `1.234,5 €`, `1234.5%`, `(1,234.5)` and `1.234,5-`. A date's format is
+that of `strptime`, with English names of months and days whatever the locale of the process is, or
+one of `EPOCHS`.
 
 Each text takes time in proportion to its length, and one over `LONGEST` characters is refused.
 """
@@ -31,7 +32,7 @@ ABBREVIATION = rf"{SIGNS}\.?"  # Rs. and Fr.
 EXAMPLE = re.compile(
     rf"(?P<negative>\()?(?P<before>{ABBREVIATION})?[{BLANKS}]?"
     rf"1(?P<thousands>[{APART}])?234(?:(?P<decimal>[.,])5)?"
-    rf"[{BLANKS}]?(?P<after>{SIGNS})?\)?"
+    rf"[{BLANKS}]?(?P<after>{SIGNS})?\)?(?P<behind>-)?"
 )
 # JSON's form of a number, and what people type besides: +1, .5, 1., inf.
 NUMBER = re.compile(
@@ -82,6 +83,7 @@ class NumberFormat(NamedTuple):
     thousands: str | None
     decimal: str
     has_parentheses: bool
+    has_minus_behind: bool
 
 
 def check(text: str, *, is_date: bool) -> None:
@@ -103,23 +105,25 @@ def parse_number_format(text: str) -> NumberFormat:
 
     Examples
     --------
-    >>> parse_number_format("$1,234.5")
-    NumberFormat(before='$', after=None, thousands=',', decimal='.', has_parentheses=False)
+    >>> parse_number_format("$1,234.5")[:4]
+    ('$', None, ',', '.')
     """
     match = EXAMPLE.fullmatch(text)
     if (
         match is None
         or match["thousands"] == (match["decimal"] or "no")
         or bool(match["negative"]) != text.endswith(")")
+        or (match["negative"] and match["behind"])
     ):
         raise ValueError(
             f"format: got {text!r}; allowed: the number 1234.5 as the table writes it, such as "
-            "'1,234.5', '1.234,5 €', '$1,234.5', '1234.5%' or '(1,234.5)'"
+            "'1,234.5', '1.234,5 €', '$1,234.5', '1234.5%', '(1,234.5)' or '1234.5-'"
         )
     decimal = match["decimal"] or ("," if match["thousands"] == "." else ".")
     return NumberFormat(
-        match["before"], match["after"], match["thousands"], decimal, bool(match["negative"])
-    )
+        match["before"], match["after"], match["thousands"], decimal, bool(match["negative"]),
+        bool(match["behind"]),
+    )  # fmt: skip
 
 
 def read_number(text: str, form: str | None = None) -> float | None:
@@ -166,6 +170,8 @@ def _split_sign(text: str, form: NumberFormat) -> tuple[str, str]:
     sign = ""
     if form.has_parentheses and text.startswith("(") and text.endswith(")"):
         sign, text = "-", text[1:-1].strip()
+    if form.has_minus_behind and text.endswith("-"):
+        sign, text = "-", text[:-1].rstrip()
     if form.before:
         start, before, rest = text.partition(form.before)
         if before and start.strip() in {"", "+", "-"}:

@@ -260,9 +260,8 @@ def _read_category(value: Any, column: Column) -> Category | None:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     if isinstance(column.categories[0], str):
-        text = str(value)
-        is_text = isinstance(value, str) or text in column.categories
-        return text if is_text else column.texts_of_numbers.get(value, text)
+        is_code = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        return column.padded.get(int(value), str(value)) if is_code else str(value)
     try:
         return int(value)
     except (TypeError, ValueError):

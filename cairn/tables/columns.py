@@ -64,22 +64,10 @@ def find_columns(
     if isinstance(params.header, list) or params.header == "none":
         names = params.header if isinstance(params.header, list) else ()
         return _name_columns(rows, names, where)
-    _check_width(rows[0], rows[1:], where)
     columns, below = _read_header(rows[0], rows[1:])
     notes = _check_header(columns.names, below, params, where, missing)
     headings = header.headings(columns.names, columns.index)
     return replace(columns, notes=(*columns.notes, *notes, *header.describe_names(headings)))
-
-
-def _check_width(first: Row, rows: Sequence[Row], where: str) -> None:
-    """Raise a CairnError where the first row is a title or a comment above the header."""
-    usual = _count_fields(rows) if rows else 0
-    if usual > len(first) + 1:
-        raise CairnError(
-            f"{where}: the first line has {len(first)} field{'s' if len(first) > 1 else ''}, "
-            f"{', '.join(first)[:SHOWN]!r}, but most lines have {usual}; remove the lines above "
-            "the header"
-        )
 
 
 def _read_header(first: Row, rows: Sequence[Row]) -> tuple[Columns, Sequence[Row]]:

@@ -16,6 +16,8 @@ from cairn.tables import texts
 from cairn.tables.profile import LONG, NUMBERS, TEXTS, Form, Profile
 
 DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
+THOUSAND, GROUP = 1000, 3
+PLAIN = "1234.5"  # the format of numbers in JSON
 COMPACT = "%Y%m%d"  # dates written as whole numbers
 YEARS = range(1900, 2101)  # of such dates
 EPOCH_YEARS = range(1990, 2101)  # of seconds or milliseconds since 1970
@@ -46,7 +48,7 @@ FORMS: dict[Form, str] = {
     "text": "texts",
     "date": "dates",
     "time": "dates with a time",
-    "other": "values of another type, or of several",
+    "other": "lists, objects, times of day, durations or bytes, or of several types",
 }
 # Headers of columns that name rows, as people and databases write them.
 NAMES_ROWS = re.compile(
@@ -82,12 +84,19 @@ class Options:
         Column → how its numbers or dates are written.
     decimal
         What stands before the fraction of a number in the whole table.
+    delimiter
+        Between two columns: where it is a semicolon, a comma often stands before a fraction.
+    mark
+        What stands before the fraction in all columns that leave no doubt; None: no column does,
+        or they differ.
     """
 
     max_categories: int
     keep: frozenset[str] = frozenset()
     formats: Mapping[str, str] = field(default_factory=dict)
     decimal: str = "."
+    delimiter: str = ","
+    mark: str | None = None
 
 
 class Decision(NamedTuple):
@@ -124,12 +133,47 @@ def decide(name: str, profile: Profile, rows: int, options: Options) -> Decision
     if name in options.formats:
         return _decide_by_format(name, profile, rows, options)
     if profile.forms not in KINDS:
-        return _leave_out(name, profile, "no type", f"it mixes {describe_forms(profile.forms)}")
+        is_other = profile.forms == {"other"}
+        why = f"{'its values are' if is_other else 'it mixes'} {describe_forms(profile.forms)}"
+        return _leave_out(name, profile, "no type", why)
     left_out = None if name in options.keep else _decide_left_out(name, profile, rows)
     if left_out:
         return left_out
     of_kind = _decide_texts if KINDS[profile.forms] == "category" else _decide_typed
     return of_kind(name, profile, rows, options)
+
+
+def find_mark(profiles: Iterable[Profile], delimiter: str) -> str | None:
+    """Find what stands before a fraction in all columns that leave no doubt, if that is one.
+
+    12.5 may be twelve thousand five hundred that was written 12.500, but hardly where commas
+    separate the columns.
+    """
+    marks: set[str] = set()
+    for profile in profiles:
+        if profile.forms == {"text"}:
+            marks |= texts.find_decimal_marks(profile.counts)
+        elif _has_numbers(profile) and (
+            not may_be_thousands(profile)
+            or (delimiter != ";" and all(round(v, GROUP - 1) == v for v in profile.values))
+        ):
+            marks.add(".")
+    return marks.pop() if len(marks) == 1 else None
+
+
+def _has_numbers(profile: Profile) -> bool:
+    """Tell whether a column has numbers that the reader took for such, some with a fraction."""
+    is_read = bool(profile.forms) and profile.forms <= {"integer", "number"}
+    return is_read and any(value % 1 for value in profile.values)
+
+
+def may_be_thousands(profile: Profile) -> bool:
+    """Tell whether the point in all numbers of a column may stand behind thousands: 12.500."""
+    return _has_numbers(profile) and not any(
+        (value % 1 and not 1 <= abs(value) < THOUSAND) or abs(value) >= THOUSAND
+        or round(value, GROUP) != value
+        for value in profile.values
+    )  # fmt: skip
 
 
 def describe_forms(forms: Iterable[Form]) -> str:
@@ -285,7 +329,7 @@ def _add_markers(guess: texts.Guess, profile: Profile) -> texts.Guess:
 def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) -> Decision:
     """Decide a column whose format params.yaml has."""
     form = options.formats[name]
-    is_date = "%" in form.rstrip("%") or form in formats.EPOCHS
+    is_date = _is_date_format(form)
     counts = profile.counts or {str(value): 1 for value in profile.values}
     read = texts.guess_dates if is_date else texts.guess_numbers
     guess = read(counts, [form])
@@ -307,11 +351,10 @@ def _decide_numbers(
     name: str, profile: Profile, rows: int, guess: texts.Guess, options: Options
 ) -> Decision:
     """Decide a column of numbers that are written as texts."""
-    form, *others = guess.formats
-    if others and texts.are_thousands(profile.counts):
-        form = others[0]
-    elif others:
+    chosen = _choose_format(guess, profile.counts, options)
+    if chosen is None:
         return _ask(name, profile, guess)
+    (form,) = chosen
     values = {text: formats.read_number(text, form) for text in profile.counts}
     numbers = {value for value in values.values() if value is not None}
     present = profile.present - _count_rows(profile, guess.markers)
@@ -324,6 +367,35 @@ def _decide_numbers(
         format=form,
     )  # fmt: skip
     return Decision(name, column, _describe_format(profile, guess, form), is_loud=bool(guess.odd))
+
+
+def _choose_format(
+    guess: texts.Guess, counts: Mapping[str, int], options: Options
+) -> tuple[str | None] | None:
+    """Choose between two readings of numbers such as 20,100; None where a person has to.
+
+    Columns that leave no doubt show what the table writes before a fraction. Without them, a
+    table whose columns commas separate has a point there: 20,100 is twenty thousand, and a point
+    in front of three digits is one before a fraction unless a currency or a unit says nothing
+    either way.
+    """
+    if len(guess.formats) == 1:
+        return (guess.formats[0],)
+    by_mark = {_find_mark(form): form for form in guess.formats}
+    if options.mark in by_mark:
+        return (by_mark[options.mark],)
+    if options.delimiter == ";":
+        return None
+    first = guess.formats[0]
+    if _find_mark(first) == "." and not _find_sign(first):
+        return (first,)
+    is_plain = "." in by_mark and first != by_mark["."]
+    return (by_mark["."],) if is_plain and texts.are_thousands(counts) else None
+
+
+def _find_mark(form: str | None) -> str:
+    """Find what stands before a fraction in a format."""
+    return formats.parse_number_format(form).decimal if form else "."
 
 
 _FRACTION = re.compile(r"[.,]\d{1,2}(?!\d)|%")
@@ -369,14 +441,20 @@ _ZONE = re.compile(r":\d\d(?:\.\d+)? ?(?:Z|[+-]\d\d:?\d\d)$")
 def _ask(name: str, profile: Profile, guess: texts.Guess) -> Decision:
     """Ask a person which of two readings of a text is the right one."""
     one, other = guess.formats
-    is_date = "%" in (one or "").rstrip("%")
+    is_date = _is_date_format(one or other or "")
     read: Any = formats.read_date if is_date else formats.read_number
     text = next(t for t in profile.counts if read(t, one) != read(t, other))
     edits = " or ".join(
-        f"`{name}: {json.dumps(form, ensure_ascii=False)}` ({text} is {_format_value(value)})"
+        f"`{name}: {json.dumps(form or PLAIN, ensure_ascii=False)}` "
+        f"({text} is {_format_value(value)})"
         for form, value in ((form, read(text, form)) for form in guess.formats)
     )
     return Decision(name, None, f"add to processed.formats: {edits}")
+
+
+def _is_date_format(form: str) -> bool:
+    """Tell a format of dates from one of numbers, which may have a percent sign."""
+    return form in formats.EPOCHS or re.search(r"%[A-Za-z]", form) is not None
 
 
 def _format_value(value: Any) -> str:

@@ -228,7 +228,7 @@ def profile_columns(
     """Profile the columns of rows; parameters as of `survey`."""
     plain = {name: rule.clean(table[name]) for name in table.column_names}
     typed = pa.table(plain, schema=table.schema) if plain else table
-    is_finite, has_label = _is_finite(typed, {target, *unused}), _has_value(typed[target])
+    is_finite, has_label = _is_finite(typed, {target, *unused}), _has_label(typed, target)
     is_good = pc.and_(is_finite, has_label)
     kept = typed.filter(is_good) if not pc.all(is_good).as_py() else typed
     columns = {
@@ -345,9 +345,11 @@ def _convert_dates(table: pa.Table, texts: Sequence[str]) -> pa.Table:
     return table
 
 
-def _has_value(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Tell which rows have a value."""
-    return pc.invert(pc.is_null(values, nan_is_null=True))
+def _has_label(table: pa.Table, target: str) -> pa.ChunkedArray | pa.Array:
+    """Tell which rows have a label; of JSON lines, a part may have the key in none of its rows."""
+    if target not in table.column_names:
+        return pa.array(np.zeros(len(table), dtype=bool))
+    return pc.invert(pc.is_null(table[target], nan_is_null=True))
 
 
 def _is_finite(table: pa.Table, unused: Collection[str]) -> pa.Array:

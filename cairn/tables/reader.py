@@ -32,6 +32,7 @@ from cairn.tables.delimiter import COMMON, RARE, SEPARATOR, Layout
 from cairn.tables.encoding import suggest_encodings
 from cairn.tables.missing import list_missing_texts
 from cairn.tables.part import SHOWN, Dialect, Part
+from cairn.tables.preamble import Preamble, find_preamble
 
 BYTES = 2**25  # of text in a part
 ROWS = 2**17  # of Parquet in a part
@@ -82,6 +83,7 @@ OTHERS = {
     b"RDA": "R data; write the table with write.csv",
     b"X\n\x00\x00\x00": "R data; write the table with write.csv",
 }
+NESTED = re.compile(rb'\{\s*"[^"]*"\s*:\s*[\[{]')  # an object whose first value holds others
 ARFF = re.compile(rb"(?:\s*%[^\r\n]*[\r\n]+|\s)*@relation\b", re.IGNORECASE)
 
 
@@ -301,6 +303,7 @@ class Text(NamedTuple):
 
 def _cut_json(text: Text) -> Iterator[Part]:
     """Cut a file of JSON lines into parts, which all have the names of the first lines."""
+    _refuse_columns(text)
     part = Part("jsonl", b"", text.where, names=_read_first_keys(text.first))
     size = _choose_size(text.first[:SAMPLE], len(part.names), CELLS_OF_JSON)
     notes = header.describe_names(part.headings)
@@ -308,6 +311,22 @@ def _cut_json(text: Text) -> Iterator[Part]:
     blocks = records.cut_blocks(chunks, text.where, text.end, 1)
     for number, (content, line) in enumerate(blocks):
         yield replace(part, content=content, line=line, notes=() if number else notes)
+
+
+def _refuse_columns(text: Text) -> None:
+    """Raise a CairnError where all of a file is one object, which holds the columns or the rows."""
+    line = text.first.strip()
+    if b"\n" in line or b"\r" in line:
+        return
+    holds_more = NESTED.match(line) is not None
+    with suppress(ValueError):
+        row = jiter.from_json(line)
+        holds_more = isinstance(row, dict) and any(isinstance(v, list | dict) for v in row.values())
+    if holds_more:
+        raise CairnError(
+            f"{text.where}: one JSON object for all rows, as pandas' to_json() writes it; write "
+            "one object per line (JSON lines), as to_json(orient='records', lines=True) does"
+        )
 
 
 # Polars and DuckDB parse CSV in half of Arrow's CPU time (129 MB: 0.6, 0.9 and 1.4 s), but they
@@ -321,6 +340,9 @@ def _cut_csv(text: Text, params: Processed) -> Iterator[Part]:
     separator = SEPARATOR.match(text.first)
     named = separator[1].decode() if separator else None
     body = text.first[separator.end() :] if separator else text.first
+    is_named = params.header == "auto"
+    above = find_preamble(body[:SAMPLE], params.target) if is_named else Preamble()
+    body = body[above.size :]
     sample = body[: _choose_sample(body)]
     is_complete = text.is_complete and len(sample) == len(body)
     layout = _find_layout(sample, text.where, params.delimiter or named, is_complete=is_complete)
@@ -344,7 +366,7 @@ def _cut_csv(text: Text, params: Processed) -> Iterator[Part]:
     chunks = records.split_chunks(chain([body[stop:]], text.rest), size)
     blocks = records.cut_blocks(chunks, text.where, text.end, part.line, layout.openers)
     content, line = next(blocks, (b"", part.line))  # a header and no rows are a table, too
-    notes = (*_describe_layout(layout, named), *columns.notes)
+    notes = (*filter(None, [above.note]), *_describe_layout(layout, named), *columns.notes)
     yield replace(part, content=layout.to_plain(content), line=line, notes=notes)
     for content, line in blocks:
         yield replace(part, content=layout.to_plain(content), line=line)
@@ -368,6 +390,8 @@ def _find_layout(sample: bytes, where: str, required: str | None, *, is_complete
     if len(top) >= records.LONGEST:
         raise records.explain_length(where, 1)
     layout = delimiter.find_layout(sample, is_complete=is_complete, required=required)
+    if layout:  # a quote behind a blank opens no field, unless blanks separate them
+        top = sample[: records.find_header_end(sample, layout.openers)]
     sign = layout.delimiter if layout else ","
     fields = _split_header(layout.to_plain(top) if layout else top, sign, where)
     if layout is None or (len(fields) == 1 and required):

@@ -158,7 +158,7 @@ LINK = "in the tar is a link to {}; pack only files, as `tar --dereference"
 
 
 @pytest.mark.parametrize(
-    ("members", "says"),
+    ("members", "message"),
     [
         ([FILE, ("2.csv", tarfile.SYMTYPE, "1.csv")], "'2.csv' " + LINK.format("'1.csv'")),
         ([FILE, ("2.csv", tarfile.LNKTYPE, "1.csv")], "'2.csv' " + LINK.format("'1.csv'")),
@@ -174,11 +174,11 @@ LINK = "in the tar is a link to {}; pack only files, as `tar --dereference"
     ],
 )
 def test_what_is_no_file_of_a_tar_is_named(
-    members: list[tuple[str, bytes, str]], says: str, tmp_path: Path
+    members: list[tuple[str, bytes, str]], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CairnError) as error:
         rows(tar(*members), tmp_path)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -560,7 +560,7 @@ def test_the_index_of_pandas_is_known_in_parquet(tmp_path: Path) -> None:
     for name, expected in ((None, "index_level_0"), ("customer", "customer")):
         frame.rename_axis(name).to_parquet(path)
         [part] = parts(path.read_bytes(), tmp_path)
-        kept = {column for column, says in metadata(part).items() if says.get("index") == "1"}
+        kept = {column for column, details in metadata(part).items() if details.get("index") == "1"}
         assert kept == {expected}
         assert part.read()[expected].to_pylist() == ["r1", "r2"]
     frame.reset_index(drop=True).to_parquet(path)

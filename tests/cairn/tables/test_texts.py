@@ -170,3 +170,38 @@ def test_epochs_are_dates() -> None:
     assert day.date() == date(2016, 5, 1)
     assert formats.read_epoch(86_400_000) == formats.EPOCH + timedelta(days=1)
     assert formats.read_epoch(1e300) is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "form"),
+    [
+        (["3.569,79-", "2.374,82", "12,00-"], "1.234,5-"),
+        (["5-", "7", "1.5-"], "1234.5-"),
+        (["1,234.50-", "7.25"], "1,234.5-"),
+    ],
+)
+def test_a_minus_may_stand_behind_a_number(cells: list[str], form: str) -> None:
+    assert texts.guess_numbers(Counter(cells)) == ((form,), (), {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "marks"),
+    [
+        (["12,5", "3"], [","]),
+        (["1.234,56 €", "20,100 €"], [","]),
+        (["1,234.5"], ["."]),
+        (["1.234.567", "1.234"], [","]),
+        (["0,123"], [","]),
+        (["20,100", "20.100"], []),
+        (["1,5", "1.5"], [",", "."]),
+        (["11.05.2023"], []),
+        (["10.0.0.1"], []),
+        (["53.78, 9.78"], []),
+        (["red", "1,5"], []),
+        (["?", "1,5"], [","]),
+    ],
+)
+def test_what_stands_before_a_fraction_is_known_where_it_is_certain(
+    cells: list[str], marks: list[str]
+) -> None:
+    assert sorted(texts.find_decimal_marks(Counter(cells))) == marks
