@@ -27,7 +27,7 @@ from service.inference.predictor import Predictor
 from service.inference.rows import Reader
 from stages import features, processed, train
 from tests import small
-from tests.cairn.tables.tables import as_csv, run
+from tests.cairn.tables.tables import as_csv, as_lines, run
 from tests.conftest import ROOT, Project, copy
 
 CORPUS = ROOT / "tests" / "corpus"
@@ -314,3 +314,23 @@ def test_rows_without_a_label_are_requests_whatever_only_they_have(
     assert says.format(" and becomes one unknown group" * (most == 2)) in capsys.readouterr().out
     read = Reader(contract).read(json.dumps({"records": rows}).encode())
     assert [row[:3] for row in read[0][40:]] == [("late", 1, None), (None, None, 2)]
+
+
+@pytest.mark.usefixtures("tmp_folder")
+def test_texts_among_the_numbers_of_json_are_what_they_are_in_csv() -> None:
+    rows = [
+        {"x": n * 1.5, "n": n % 7, "t": f"title {n % 4}", "o": [n], "y": "uv"[n % 2]}
+        for n in range(60)
+    ]
+    rows[3] |= {"x": "?", "n": "n/a", "t": 300}
+    rows[9] |= {"x": "?", "n": "-", "t": 300}
+    contract, kept, report = run(as_lines(rows), bad_rows="set_aside")
+    kinds = {column.name: (column.kind, column.missing) for column in contract.columns}
+    assert kinds == {"x": ("number", True), "n": ("integer", True), "t": ("category", False)}
+    assert contract.columns[2].categories == ("300", *(f"title {n}" for n in range(4)))
+    assert [column.name for column in contract.left_out] == ["o"]
+    assert report["kept"] == len(kept) == 60
+    read = Reader(contract).read(json.dumps({"records": rows}).encode())
+    assert read[0][3] == (None, None, "300")
+    assert kept.loc[3, ["x", "n"]].isna().all()
+    assert kept.loc[3, "t"] == "300"

@@ -339,7 +339,7 @@ def _accept_label(value: Any, conversion: Conversion) -> int | None:
 
 
 def _accept_text(value: Any, conversion: Conversion) -> str | None:
-    if type(value) is int:
+    if type(value) in {int, float}:
         return str(value) if str(value) in conversion.categories else None
     if not isinstance(value, str):
         return None

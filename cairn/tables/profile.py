@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -207,7 +208,7 @@ def survey(
     missing
         Texts that stand for no value; None: the usual ones.
     """
-    table = _read(part, texts)
+    table = _read(part, texts, target)
     rule = MissingRule(list_missing_texts(missing, is_csv=part.is_text))
     result = profile_columns(table, target, unused, rule)
     gapped = [
@@ -291,23 +292,48 @@ def _count_absent(part: Part, names: Sequence[str]) -> dict[str, dict[str, int]]
     }
 
 
-def _read(part: Part, texts: Sequence[str]) -> pa.Table:
+def _read(part: Part, texts: Sequence[str], target: str) -> pa.Table:
     """Read a part, these columns as texts."""
     try:
         table = part.read(dict.fromkeys(texts, pa.string()))
     except Unconvertible:
         table = _convert_dates(part.read_loosely(), texts)
     table = _keep_codes(part, table, texts) if part.form == "csv" else table
-    return _convert_to_texts(table, texts)
+    return _convert_to_texts(table, texts, target)
 
 
-def _convert_to_texts(table: pa.Table, texts: Sequence[str]) -> pa.Table:
-    """Convert these columns to texts, where they are whole numbers."""
+def _convert_to_texts(table: pa.Table, texts: Sequence[str], target: str) -> pa.Table:
+    """Convert these columns to texts, where they are numbers, or numbers and texts of JSON.
+
+    Labels of JSON are of one type: 0 and "0" may be two classes.
+    """
     for index, name in enumerate(table.column_names):
-        if name in texts and types.is_integer(table[name].type):
-            values = table[name].cast(pa.string())
-            table = table.set_column(index, table.field(name).with_type(pa.string()), values)
+        if name not in texts:
+            continue
+        values = table[name]
+        is_integer = types.is_integer(values.type)
+        is_number = is_integer or (types.is_floating(values.type) and name != target)
+        if is_number:
+            converted = values.cast(pa.string())
+        else:
+            converted = values if name == target else _decode_scalars(values)
+        if converted is not values:
+            field_ = table.field(name).with_type(pa.string())
+            table = table.set_column(index, field_, converted)
     return table
+
+
+def _decode_scalars(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decode JSON that is all texts and numbers to texts; return any other column as it is."""
+    if values.type != JSON:
+        return values
+    written = values.cast(pa.string())
+    if not pc.all(pc.match_substring_regex(written, r'^["0-9-]')).as_py():
+        return values
+    decoded = [
+        json.loads(text) if text and text.startswith('"') else text for text in written.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(decoded, pa.string())])
 
 
 def _keep_codes(part: Part, table: pa.Table, texts: Sequence[str]) -> pa.Table:

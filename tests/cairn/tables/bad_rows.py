@@ -131,7 +131,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "a: left out: its values are lists, objects",
     ),
     "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: its values are lists, objects"),
-    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: its values are lists, objects"),
+    "mixed": ('{"a":[1],"y":0}\n{"a":"x","y":1}\n', "a: left out: its values are lists, objects"),
     "mixed target": (
         '{"a":1,"y":0}\n{"a":2,"y":"x"}\n',
         "target 'y' has values that cannot be cla",
