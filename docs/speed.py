@@ -154,8 +154,8 @@ def describe_body(result: Json) -> Section:
     text = (
         f"`python -m bench.body`, {describe_machine(result)}: processor time of each part by "
         "itself, microseconds, without HTTP. The ceiling is a bare function of orjson, NumPy, "
-        "and ONNX Runtime that checks nothing. The bound is how many times as fast as the ceiling a service "
-        "with this model would be if it only read the body and ran the model."
+        "and ONNX Runtime that checks nothing. The bound is how many times as fast as the ceiling "
+        "a service with this model would be if it only read the body and ran the model."
     )
     return Section(
         "Where the time of a long body goes", text, Table(("rows", *parts, "bound"), cells)
