@@ -10,14 +10,19 @@ import os
 from collections.abc import Callable
 
 from cairn.errors import CairnError
+from cairn.inference import LONGEST_REASON
+from cairn.paths import ONNX
 from service.bento.client import SCHEMA
 from service.bento.store import NAME, ServedModel, choose_model, find_packed
 from service.http import routes
 from service.http.front import Front
 from service.inference.predictor import Predictor
-from service.process import lifecycle, run_folder
+from service.process import lifecycle, memory, run_folder
 from service.process.settings import Settings, load_or_default, read_settings
 from service.telemetry import logs
+
+# What a graph may take to be opened and to answer once. A forest takes 16 times its file's size.
+GRAPH_BYTES, GRAPH_FACTOR, THREAD_BYTES = 256 * 2**20, 40, 16 * 2**20
 
 logger = logging.getLogger(NAME)
 
@@ -74,9 +79,27 @@ class Instance:
 
 
 def open_predictor(settings: Settings, resolve: Callable[[], ServedModel]) -> Predictor:
-    """Open the model that the settings name, or else the one that `resolve` returns."""
+    """Open the model that the settings name, or else the one that `resolve` returns.
+
+    Raises
+    ------
+    CairnError
+        Where there is none, or it takes more memory than a graph of its size has need of. A few
+        bytes can stand for gigabytes that ONNX Runtime computes when it opens or first runs them.
+    """
     served = choose_model(settings, resolve)
-    return Predictor(*served, max_rows=settings.max_rows, threads=settings.threads)
+    size = (served.folder / ONNX.name).stat().st_size
+    limit = GRAPH_BYTES + GRAPH_FACTOR * size + THREAD_BYTES * settings.threads
+    try:
+        with memory.limit_growth(limit):
+            return Predictor(*served, max_rows=settings.max_rows, threads=settings.threads)
+    except Exception as error:
+        # ONNX Runtime's have no class in common.
+        is_its_own = type(error).__module__.startswith("onnxruntime")
+        if is_its_own or isinstance(error, MemoryError | RuntimeError):
+            reason = f"it cannot be run within {limit // 2**20} MiB of memory: {error}"
+            raise CairnError(f"{served.tag}: {' '.join(reason.split())[:LONGEST_REASON]}") from None
+        raise
 
 
 def check_settings() -> Settings:
