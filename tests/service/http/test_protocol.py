@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import pytest
 
 from service.http.asgi import Reply
 from service.http.framing import MAX_HEAD
-from service.http.protocol import Pool
+from service.http.protocol import LEAST_TAKEN, SHORT_REST, Pool, count_unsent
 from service.http.request import Request
 from service.process.lifecycle import Site
 from tests.ports import PATIENCE, free_ports, listens, until
-from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, ask, serve
+from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, answer_late, ask, serve
 from tests.tools import tool
 
 REFUSED = b"HTTP/1.1 400 Bad Request\r\n"
@@ -203,6 +205,108 @@ def test_what_is_no_http_does_not_overtake_the_answer_to_what_came_before() -> N
         assert second.startswith(REFUSED)
 
     served(use)
+
+
+MISSING = b"POST /missing HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n"
+
+
+@LOOPS
+def test_a_refusal_leaves_the_connection_open_for_the_next_request(loop: str) -> None:
+    """A client may send head and body in two packets; what it hides in the body is no request."""
+    head, body = MISSING % len(HIDDEN) + b"\r\n", HIDDEN
+    application = Answerer(answer_late)
+
+    async def use(_: Site, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for part in (body, body[:9], b""):
+            writer.write(head)
+            assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 404 ")
+            writer.write(part)
+            await asyncio.sleep(0)
+            writer.write(body[len(part) :] + REQUEST)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not application.malformed
+        writer.close()
+
+    serve(loop, use, application)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        MISSING % (SHORT_REST + 1),
+        MISSING % 9 + b"expect: 100-continue\r\n",
+        MISSING % 9 + b"connection: close\r\n",
+        b"POST /missing HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n",
+    ],
+)
+def test_a_refusal_ends_the_connection_where_the_rest_is_long_or_may_not_come(head: bytes) -> None:
+    async def use(_: Site, port: int) -> None:
+        answer = await talk(port, head + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert b"\r\nconnection: close\r\n" in answer
+
+    served(use)
+
+
+@pytest.mark.parametrize("end", ["late", "drain"])
+def test_the_rest_of_a_refused_request_is_not_awaited_for_ever(end: str) -> None:
+    async def use(site: Site, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(MISSING % 9 + b"\r\n12345")
+        await reader.readuntil(b"{}")
+        actual: Any = site.server.server_state.connections
+        await until(lambda: any(one.has_part() for one in actual))
+        if end == "late":
+            end_late(site.pool, 0)
+        else:
+            site.pool.end_idle()
+            writer.write(b"6789")
+        assert await reader.read() == b""
+        writer.close()
+        await until(lambda: not actual)
+
+    served(use)
+
+
+SLOWLY = 4  # times that a client has taken more of an answer
+
+
+@LOOPS
+@pytest.mark.parametrize("option", [b"", b"connection: close\r\n"])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_who_takes_a_long_answer_slowly_gets_all_of_it(
+    loop: str, option: bytes, *, goes_on: bool
+) -> None:
+    length = 2**23
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n" + option + b"\r\n"
+
+    async def use(site: Site, port: int) -> None:
+        running = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+            client.setblocking(False)  # noqa: FBT003, its own signature
+            await running.sock_connect(client, ("127.0.0.1", port))
+            await running.sock_sendall(client, request)
+            actual: Any = site.server.server_state.connections
+            await until(lambda: bool(actual) and not next(iter(actual))._can_write)
+            transport = next(iter(actual)).transport
+            taken = 0
+            for _ in range(SLOWLY):
+                unsent = count_unsent(transport)
+                while count_unsent(transport) > unsent - LEAST_TAKEN:
+                    part = await running.sock_recv(client, 4096)
+                    assert part
+                    taken += len(part)
+                end_late(site.pool, 0)
+            if not goes_on:
+                end_late(site.pool, 0)
+            with suppress(ConnectionResetError):
+                while taken < length and (part := await running.sock_recv(client, 2**20)):
+                    taken += len(part)
+            assert (taken >= length) == goes_on
+
+    serve(loop, use, Answerer(lambda _: Reply(200, b"x" * length)))
 
 
 def repeat(request: Request) -> Reply:
