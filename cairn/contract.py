@@ -38,9 +38,10 @@ Reason = Literal[
 ]
 
 NUMBERS = ("number", "integer")
+# Names of columns without a header: the first of a table is index, the fifth column_5.
+NUMBERED = re.compile(r"(?:index|column_(\d+))(?:_\d+)?")
 REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
 PADDED = re.compile(r"0\d{1,17}\Z", re.ASCII)
-NAMELESS = re.compile(r"column_(\d+)")  # the name of a column without a header, but the first
 # What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
 # PostgreSQL, MySQL and Hive write \N.
 MISSING_TEXTS = (
@@ -105,7 +106,8 @@ class Column(Model):
     name, unit
         As in the table's header, `name (unit)`; the name is turned into an identifier.
     header
-        The table's header, where it is not the name; a request may use either.
+        The table's header, where it is not the name; a request may use either. Empty where the
+        table has none.
     missing
         Whether a value may be missing.
     markers
@@ -149,7 +151,7 @@ class Column(Model):
             if self.kind == kind and not values:
                 raise ValueError(f"{self.name}: a {kind} needs {key}")
             if len(set(values)) < len(values):
-                raise ValueError(f"{self.name}: {key} names one twice")
+                raise ValueError(f"{self.name}: {key} has a duplicate")
         if len({type(category) for category in self.categories}) > 1:
             raise ValueError(f"{self.name}: categories are all texts, or all integers")
         if self.format is not None:
@@ -338,7 +340,7 @@ class Contract(Model):
         for group in (names, [*features, self.target.name]):
             twice = next((name for index, name in enumerate(group) if name in group[:index]), None)
             if twice is not None:
-                raise ValueError(f"{twice!r} stands twice")
+                raise ValueError(f"{twice!r} appears twice")
         return self
 
     @cached_property
@@ -373,28 +375,32 @@ class Contract(Model):
     def aliases(self) -> dict[str, str]:
         """Each header of the table → its name, where they differ and no other has that name.
 
-        The second of two headers x is x.1, too, as pandas has it.
+        The second of two headers x is x.1, too, as pandas has it, and a column without a header
+        has the `Unnamed: 0` of pandas. Of several, a CSV reader keeps the last under an empty key.
         """
         names = {header: name for name, header in self.headers.items()}
+        numbers = {name: NUMBERED.fullmatch(name) for name in self._nameless}
+        positions = {name: int(match[1] or 1) - 1 for name, match in numbers.items() if match}
+        for name in sorted(self._nameless, key=lambda name: -positions.get(name, 0)):
+            names.setdefault("", name)
+            if name in positions:
+                names.setdefault(f"Unnamed: {positions[name]}", name)
         for name, header in self._headers().items():
             number = REPEATED.search(name)
             if header != self.headers[name] and number:
                 names.setdefault(f"{header}.{int(number[1]) - 1}", name)
         return {
             header: name
-            for header, name in {**self._name_nameless(), **names}.items()
+            for header, name in names.items()
             if header != name and header not in self.headers
         }
 
-    def _name_nameless(self) -> dict[str, str]:
-        """Map what CSV readers and pandas call columns without a header to their names."""
-        names: dict[str, str] = {}
-        for part in self._of_table:
-            if part.header is not None and not part.header.strip():
-                number = NAMELESS.fullmatch(part.name)
-                names.setdefault("", part.name)
-                names[f"Unnamed: {int(number[1]) - 1 if number else 0}"] = part.name
-        return names
+    @property
+    def _nameless(self) -> tuple[str, ...]:
+        """The names of columns whose header is empty."""
+        names = tuple(part.name for part in self._of_table if part.header == "")
+        is_identifier = self.identifier and self.identifier_header == ""
+        return (*names, self.identifier) if self.identifier and is_identifier else names
 
     @cached_property
     def ignored(self) -> frozenset[str]:

@@ -66,6 +66,7 @@ WORDS = {
     "p": "am|pm",
     "z": ZONE,
 }
+MILLISECONDS = 10**10  # since 1970: such a number has more digits than a day
 ONLY_DIGITS = re.compile(r"(%[YymdjHMS])+")  # a format that has nothing else
 DAY = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 CODE = re.compile(r"%(.?)|\s+|[^%\s]+", re.DOTALL)
@@ -289,17 +290,22 @@ def read_epoch(value: float, form: str | None = "epoch ms") -> datetime | None:
 def read_date_of_number(value: float, form: str | None) -> datetime | None:
     """Read a date that is a number: by its digits if the format has only digits, or milliseconds.
 
+    A day has eight digits, and pandas' milliseconds have more.
+
     Examples
     --------
     >>> read_date_of_number(20240229, "%Y%m%d"), read_date_of_number(1462060800000, None)
     (datetime.datetime(2024, 2, 29, 0, 0), datetime.datetime(2016, 5, 1, 0, 0))
+    >>> read_date_of_number(1462060800000, "%Y%m%d")
+    datetime.datetime(2016, 5, 1, 0, 0)
     """
     if form in EPOCHS:
         return read_epoch(value, form)
     is_whole = isinstance(value, float) and value.is_integer()
     digits = str(int(value) if is_whole else value)
     if form and ONLY_DIGITS.fullmatch(form):
-        return read_date(digits, form)
+        is_time = form == "%Y%m%d" and abs(value) >= MILLISECONDS
+        return read_epoch(value) if is_time else read_date(digits, form)
     # 20240229 is hardly meant to be five hours of 1970.
     return None if DAY.fullmatch(digits) else read_epoch(value)
 

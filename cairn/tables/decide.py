@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -55,6 +55,12 @@ NAMES_ROWS = re.compile(
     r"(?i:(?:.*[\W_])?(?:id|ids|uuid|guid|key|index|idx|rownames?|row|nr|no|num|number|code|serial))"
     r"|.*[a-z](?:Id|ID|Nr|No|Number|Key|Code|Index)"
     r"|(?i:unnamed.*|sno|s\.no\.?)"
+)
+NAMES_THINGS = re.compile(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)")
+# Headers of whole numbers that may be codes, each of which stands in many rows.
+NAMES_CODES = re.compile(
+    r"(?i:(?:.*[\W_])?(?:id|ids|code|key|nr|no|zip|zip[\W_]?code|post[\W_]?code|postal|plz|fips))"
+    r"|.*[a-z](?:Id|ID|Code|Key|Nr|No)"
 )
 # Headers of columns that hold a time, with the unit of their numbers or without.
 IS_TIME = re.compile(
@@ -197,6 +203,7 @@ def find_header(name: str, profile: Profile) -> str | None:
 def _make_column(name: str, profile: Profile, rows: int, kind: Kind, **more: Any) -> Column:
     """Make a column of the contract."""
     keys = {"unit": profile.unit, "missing": profile.present < rows, **more}
+    keys["missing"] |= profile.is_gapped or bool(keys.get("markers"))
     return Column(name=name, header=find_header(name, profile), kind=kind, **keys)
 
 
@@ -238,7 +245,7 @@ def _leave_out_names(name: str, profile: Profile, rows: int) -> Decision | None:
 
 def _leave_out_repeated_names(name: str, profile: Profile, rows: int) -> Decision | None:
     """Leave out numbers of customers and the like, each of which stands in some rows."""
-    is_named = re.fullmatch(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)", profile.header or name)
+    is_named = NAMES_THINGS.fullmatch(profile.header or name)
     many = profile.is_capped or profile.distinct * SPARSE > rows
     if is_named and many and profile.is_whole and profile.distinct > texts.FEW:
         why = f"{count_distinct(profile)} different whole numbers under the header of an identifier"
@@ -262,9 +269,15 @@ def _decide_typed(name: str, profile: Profile, rows: int, options: Options) -> D
         return Decision(name, _make_column(name, profile, rows, kind))
     form = "1234,5" if options.decimal == "," and kind == "number" else None
     why = ""
+    is_code = NAMES_CODES.fullmatch(profile.header or name) and profile.distinct > 2  # noqa: PLR2004
     if profile.is_unique and kind == "integer" and rows >= ROWS:
         why = (
             f"every row has a different value; if it identifies rows, add {name} to processed.drop"
+        )
+    elif is_code and profile.is_whole:
+        why = (
+            "read as numbers, although the header may be that of a code; if it is one, set kind: "
+            f"category in the contract, or add {name} to processed.drop"
         )
     return Decision(name, _make_column(name, profile, rows, kind, format=form), why)
 
@@ -300,11 +313,17 @@ def _decide_texts(name: str, profile: Profile, rows: int, options: Options) -> D
     counts = profile.counts
     guess = texts.guess_numbers(counts, decimal=options.decimal)
     if guess:
-        return _decide_numbers(name, profile, rows, guess, options)
+        return _decide_numbers(name, profile, rows, _add_markers(guess, profile), options)
     guess = texts.guess_dates(counts)
     if guess:
-        return _decide_dates(name, profile, rows, guess)
+        return _decide_dates(name, profile, rows, _add_markers(guess, profile))
     return _decide_categories(name, profile, rows, options)
+
+
+def _add_markers(guess: texts.Guess, profile: Profile) -> texts.Guess:
+    """Add the markers that stand only in rows that nothing is learned from."""
+    others = texts.MARKERS & profile.unlearned.keys()
+    return guess._replace(markers=tuple(sorted({*guess.markers, *others})))
 
 
 def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) -> Decision:
@@ -322,6 +341,7 @@ def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) 
             f"processed.formats: {name}: the format {form!r} does not read enough of the values, "
             f"which are like {values}; change the format, or remove it",
         )
+    guess = _add_markers(guess, profile)
     if is_date:
         return _decide_dates(name, profile, rows, guess)
     return _decide_numbers(name, profile, rows, guess, options)
@@ -445,9 +465,9 @@ def _format_value(value: Any) -> str:
 def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> str:
     """Describe how texts are read."""
     parts = [f"written as {form}"] if form else []
-    if guess.markers:
-        cells = ", ".join(f"{shorten(text)} in {profile.counts[text]:,}" for text in guess.markers)
-        parts.append(f"missing: {cells} rows")
+    counts = {text: n for text in guess.markers if (n := profile.counts.get(text))}
+    if counts:
+        parts.append(describe_missing(counts))
     if guess.odd:
         total = sum(guess.odd.values())
         cells = ", ".join(map(shorten, list(guess.odd)[:SHOWN]))
@@ -455,9 +475,16 @@ def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> 
     return "; ".join(parts)
 
 
+def describe_missing(counts: Mapping[str, int]) -> str:
+    """Describe which texts stand for no value; text → in how many rows."""
+    *_, last = counts.values()
+    cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in counts.items())
+    return f"missing: {cells} {'row' if last == 1 else 'rows'}"
+
+
 def _decide_categories(name: str, profile: Profile, rows: int, options: Options) -> Decision:
     """Decide a column of categories, or of texts that are none."""
-    void = tuple(sorted(texts.VOID & profile.counts.keys()))
+    void = tuple(sorted(texts.VOID & {**profile.counts, **profile.unlearned}.keys()))
     counts = {text: n for text, n in profile.counts.items() if text not in void}
     present = profile.present - _count_rows(profile, void)
     is_kept = name in options.keep
@@ -470,26 +497,42 @@ def _decide_categories(name: str, profile: Profile, rows: int, options: Options)
     is_broad = len(counts) <= options.max_categories or (
         covered >= COVERED * present or present >= SPARSE * len(counts)
     )
-    if not is_kept and (texts.are_names(len(counts), present) or not is_broad):
+    is_named = len(counts) > len(listed) and NAMES_THINGS.fullmatch(profile.header or name)
+    if not is_kept and (texts.are_names(len(counts), present) or not is_broad or is_named):
         return _leave_out_texts(name, profile, counts, present)
-    whys = [
-        f"missing: {', '.join(map(shorten, void))} in {_count_rows(profile, void):,} rows"
-    ] * bool(void)
+    marked = {text: n for text in void if (n := profile.counts.get(text))}
+    whys = [describe_missing(marked)] if marked else []
+    if profile.absent:
+        remedy = 'if it is a category, set processed.missing: [""]'
+        whys.append(f"{describe_missing(profile.absent)}; {remedy}")
     others = _drop_numbers(counts)
     is_number_like = len(counts) > texts.FEW and sum(others.values()) * 2 < present and others
     if is_number_like and not any(map(texts.is_code, counts)):
         whys.append(f"read as categories, although {_describe_mix(others, present)}")
+    unlearned = sorted(profile.unlearned.keys() - counts.keys() - {*void})
     is_cut = len(counts) > len(listed)
+    has_room = len(listed) + len(unlearned) <= options.max_categories
+    if unlearned and not is_cut:
+        whys.append(_describe_unlearned(unlearned, has_room=has_room))
+        listed += unlearned if has_room else []
     if is_cut:
         whys.append(
             f"keeps the {len(listed):,} most frequent of {count_distinct(profile)} categories "
             f"({covered:,} rows); the others ({present - covered:,} rows) become one unknown group"
         )
     column = _make_column(
-        name, profile, rows, "category", categories=tuple(sorted(listed)), unknown=is_cut,
-        missing=present < rows, markers=void,
+        name, profile, rows, "category", categories=tuple(sorted(listed)), markers=void,
+        unknown=is_cut or not has_room, missing=present < rows,
     )  # fmt: skip
     return Decision(name, column, "; ".join(whys), is_loud=is_cut or bool(is_number_like))
+
+
+def _describe_unlearned(values: Sequence[str], *, has_room: bool) -> str:
+    """Describe categories of which no row is learned from."""
+    one, rows = len(values) == 1, "only in rows without a label"
+    what = f"{len(values):,} categor{'y is' if one else 'ies are'} {rows}"
+    become = "" if has_room else f" and become{'s' if one else ''} one unknown group"
+    return f"{what}{become}, such as {', '.join(map(shorten, values[:SHOWN]))}"
 
 
 def _leave_out_texts(

@@ -115,12 +115,12 @@ def infer_from_all_rows(table: Table, roles: Roles, engine: Engine) -> tuple[Pro
         survey = survey_rows(table, roles, engine, texts)
     if not survey.rows:
         raise CairnError(NO_ROWS)
+    check_names(table.params, {p.header or n: n for n, p in survey.columns.items()})
     if not survey.good:
         raise CairnError(
             f"{RAW}: no row is left, for each lacks a label or has an infinite number; fix the "
             "source"
         )
-    check_names(table.params, {p.header or n: n for n, p in survey.columns.items()})
     return propose(survey, roles, table), survey
 
 

@@ -22,6 +22,7 @@ from cairn.tables.decide import (
     count_distinct,
     decide,
     describe_forms,
+    describe_missing,
     find_copies,
     find_header,
     find_mark,
@@ -136,8 +137,7 @@ def _explain_absent_labels(name: str, profile: Profile) -> list[Decision]:
     """Explain which texts of the target are read as a missing label."""
     if not profile.absent:
         return []
-    cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in profile.absent.items())
-    why = f'missing: {cells} rows; if it is a label, set processed.missing: [""]'
+    why = f'{describe_missing(profile.absent)}; if it is a label, set processed.missing: [""]'
     return [Decision(name, None, why, is_loud=True)]
 
 

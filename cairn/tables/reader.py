@@ -1,4 +1,4 @@
-"""A table as parts: CSV, JSON lines or Parquet, compressed or not, or a tar of such files."""
+"""A table as parts: CSV, JSON or Parquet, compressed or not, or a tar of such files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import gzip
 import lzma
 import re
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -24,7 +26,7 @@ import pyarrow.parquet as pq
 from cairn.errors import CairnError
 from cairn.params.processed import Processed
 from cairn.sources.archive import is_hidden
-from cairn.tables import delimiter, header, records
+from cairn.tables import delimiter, header, json_list, records, unzip
 from cairn.tables.columns import find_columns
 from cairn.tables.delimiter import COMMON, RARE, SEPARATOR, Layout
 from cairn.tables.encoding import suggest_encodings
@@ -59,7 +61,7 @@ TWICE = "compressed twice; unpack it once"
 OTHERS = {
     **dict.fromkeys(UNPACK, TWICE),
     b"PAR1": "Parquet inside a compressed file; unpack it",
-    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
+    unzip.MARK: "a zip archive inside a compressed file; unpack it",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
     b"%PDF": "a PDF document; use the table that it was made from",
     b"\x89PNG": "a PNG image; use a table",
@@ -225,6 +227,8 @@ def _read_file(file: IO[bytes], where: str, params: Processed) -> Iterator[Part]
     """Read the parts of one file, whatever it is."""
     head = _peek(file)
     unpack = next((UNPACK[mark] for mark in UNPACK if head.startswith(mark)), None)
+    if head.startswith(unzip.MARK):
+        unpack = partial(unzip.open_only_file, where=where)
     if head.startswith(b"PAR1"):
         yield from _read_parquet(file, where)
     elif unpack is None:
@@ -233,7 +237,7 @@ def _read_file(file: IO[bytes], where: str, params: Processed) -> Iterator[Part]
         try:
             with closing(unpack(file)) as stream:
                 yield from _read_text(stream, where, params)
-        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        except (EOFError, OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
             raise CairnError(
                 f"{where}: the compressed file is damaged or cut short: {error}"
             ) from None
@@ -263,10 +267,14 @@ def _find_pandas_index(schema: pa.Schema) -> frozenset[int]:
 
 
 def _read_text(stream: IO[bytes], where: str, params: Processed) -> Iterator[Part]:
-    """Read the parts of a file of lines: JSON if it begins with an object, else CSV."""
+    """Read the parts of a file of lines: JSON if it begins with an object or a list, else CSV."""
     chunks = _read_utf8(stream, where, params.encoding)
     first, is_complete = _read_beginning(chunks)
     _refuse_other_formats(first, where)
+    if json_list.START.match(first):
+        chunks = json_list.to_lines(chain([first], chunks), where)
+        where = f"{where}: the list's objects as lines"
+        first, is_complete = _read_beginning(chunks)
     records.check_text(first[: records.LONGEST], where, 1)
     end = b"\n" if b"\n" in first or b"\r" not in first else b"\r"
     text = Text(where, first, chunks, end, is_complete)
@@ -452,10 +460,10 @@ def _refuse_other_formats(first: bytes, where: str) -> None:
         raise CairnError(f"{where}: the file is empty; it needs a header and rows")
     if ARFF.match(first):
         raise CairnError(f"{where}: an ARFF file of Weka; save it as CSV")
-    if start == b"[":
+    if start == b"[" and not json_list.START.match(first):
         raise CairnError(
-            f"{where}: a JSON list; write one object per line (JSON lines), as `jq -c '.[]'` and "
-            "pandas' to_json(orient='records', lines=True) do"
+            f"{where}: a JSON list whose first value is no object; write one object for each row, "
+            "as pandas' to_json(orient='records') does"
         )
     if start == b"<":
         text = first.lstrip()[:SHOWN].split(b"\n")[0].decode(errors="replace")
@@ -466,7 +474,7 @@ def _read_utf8(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     """Read chunks of the text as UTF-8, without a byte-order mark."""
     raw = iter(lambda: bytes(stream.read(BYTES)), b"")
     start = next(raw, b"")
-    is_json = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    is_json = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"{", b"["))
     if is_json or start.startswith(codecs.BOM_UTF8):
         encoding = "utf-8"  # JSON has no other
     raw = chain([start], raw)

@@ -61,7 +61,8 @@ DAYS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y",
     "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%Y", "%d-%b-%y",
     "%d %b %Y", "%d %B %Y", "%d-%B-%Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
-    "%Y-%b-%d", "%a %d %b %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%d/%b/%Y",
+    "%Y-%b-%d", "%a %d %b %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%d/%b/%Y", "%d %b %y", "%B %d %Y",
+    "%d. %b %Y", "%A, %d %B %Y", "%d%b%Y", "%d%b%y",
     "%Y年%m月%d日", "%Y년 %m월 %d일",
 )  # fmt: skip
 CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
@@ -70,8 +71,9 @@ HOURS = (
     "%I:%M:%S %p", "%I:%M %p", "%I:%M%p",
 )  # fmt: skip
 OTHER_DATES = (
-    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m", "%Y/%m",
-    "%m-%Y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y", "%Y年%m月",
+    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S GMT",
+    "%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m", "%Y/%m", "%m-%Y", "%b-%Y",
+    "%b %Y", "%B %Y", "%B-%Y", "%Y年%m月",
 )  # fmt: skip
 DATES = (
     *DAYS,

@@ -119,7 +119,7 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "message"),
     [
         ({"kind": "number", "categories": ("u",)}, "a: categories is for the kind category"),
         ({"kind": "number", "unknown": True}, "a: unknown is for the kind category"),
@@ -128,7 +128,7 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
         ({"kind": "date", "parts": ("day",), "maximum": 1.0}, "a: maximum is for the kind number"),
         ({"kind": "category"}, "a: a category needs categories"),
         ({"kind": "date"}, "a: a date needs parts"),
-        ({"kind": "date", "parts": ("day", "day")}, "a: parts names one twice"),
+        ({"kind": "date", "parts": ("day", "day")}, "a: parts has a duplicate"),
         (
             {"kind": "category", "categories": (1, "1")},
             "a: categories are all texts, or all integers",
@@ -136,19 +136,19 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
         ({"kind": "number", "minimum": 2.0, "maximum": 1.0}, "a: minimum 2 is over 1"),
     ],
 )
-def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Column(name="a", **keys)
 
 
 @pytest.mark.parametrize(
     ("names", "identifier", "twice"),
     [
-        (("a", "a"), None, "'a' stands twice"),
-        (("a", "y"), None, "'y' stands twice"),
-        (("a", "b"), "b", "'b' stands twice"),
-        (("a", "b"), "y", "'y' stands twice"),
-        (("d_day", "d"), None, "'d_day' stands twice"),
+        (("a", "a"), None, "'a' appears twice"),
+        (("a", "y"), None, "'y' appears twice"),
+        (("a", "b"), "b", "'b' appears twice"),
+        (("a", "b"), "y", "'y' appears twice"),
+        (("d_day", "d"), None, "'d_day' appears twice"),
     ],
 )
 def test_no_name_stands_twice(names: tuple[str, str], identifier: str | None, twice: str) -> None:

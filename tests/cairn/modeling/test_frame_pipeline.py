@@ -140,7 +140,7 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "says"),
+    ("column", "value", "message"),
     [
         (Column(name="x", kind="number", minimum=0, maximum=9), 10, "got 10 in row 0; allowed: 0"),
         (Column(name="x", kind="integer"), 1.5, "allowed: whole numbers"),
@@ -150,13 +150,15 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
         (Column(name="x", kind="date", parts=("year",)), "31.12.2024", "allowed: dates"),
     ],
 )
-def test_what_the_contract_does_not_allow_is_refused(column: Column, value: Any, says: str) -> None:
+def test_what_the_contract_does_not_allow_is_refused(
+    column: Column, value: Any, message: str
+) -> None:
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
     with pytest.raises(CairnError, match=r"^x: got ") as error:
         FramePipeline(contract, small.full().pipeline, ENGINEERING).predict(
             pd.DataFrame({"x": [value]})
         )
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -199,18 +201,18 @@ def test_texts_are_read_by_the_format_of_their_column() -> None:
         "zip": "07030",
         "left": "?",
     }
-    asked: list[list[float]] = []
+    calls: list[list[float]] = []
 
     class Asked:
         def predict_proba(self, rows: Any) -> Any:
-            asked.extend(rows.tolist())
+            calls.extend(rows.tolist())
             return np.array([[0.5, 0.5]])
 
         def predict(self, rows: Any) -> Any:
             return np.zeros(len(rows), dtype=np.int64)
 
     FramePipeline(contract, Asked(), ENGINEERING).predict(pd.DataFrame([row]))
-    np.testing.assert_array_equal(asked, [[2500.5, 5, 2024, 2, 0, np.nan]])
+    np.testing.assert_array_equal(calls, [[2500.5, 5, 2024, 2, 0, np.nan]])
 
 
 def test_columns_that_stand_twice_are_refused() -> None:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import io
-import zipfile
 
-from tests.cairn.tables.tables import ROWS, as_csv, as_parquet, as_zstd
+from tests.cairn.tables.tables import ROWS, as_csv, as_parquet, as_zip, as_zstd
 
 GOOD = "a,y\n1,0\n2,1\n"
 
 
-def _zip() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("xl/workbook.xml", "<workbook/>")
-    return file.getvalue()
-
-
-ZIPPED, PARQUET, LONG = _zip(), as_parquet(ROWS), as_csv(ROWS * 500)
+ZIPPED = as_zip(**{"xl/workbook.xml": "<workbook/>"})
+PARQUET, LONG = as_parquet(ROWS), as_csv(ROWS * 500)
 
 # What is no table: the file is named, and the line where there is one.
 FILES: dict[str, tuple[str | bytes, str]] = {
@@ -27,7 +19,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "header": ("a,y\n", "the table has a header but no rows; add rows"),
     "header without end": ("a,y", "a header but no rows"),
     "header and blank lines": ("a,y\n\n\n", "a header but no rows"),
-    "zip": (ZIPPED, "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
+    "Excel": (ZIPPED, "an Excel workbook; save the sheet as CSV"),
+    "zip of two": (as_zip(a="", b=""), "a zip archive of 2 files: a, b; unpack it"),
+    "zip of none": (as_zip(**{"a/": "", "__MACOSX/a": ""}), "a zip archive of 0 files; unpack it"),
+    "zip cut short": (as_zip(a="a,y\n1,0\n")[:-9], "the zip archive cannot be read: "),
+    "zip damaged": (as_zip(a="a,y\n1,0\n").replace(b"1,0", b"1,1"), "cut short: Bad CRC"),
+    "zip twice": (as_zip(a=ZIPPED), "a zip archive inside a compressed file; unpack it"),
     "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an Excel workbook; save"),
     "PNG": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a PNG image; use a table"),
     "JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a JPEG image; use a table"),
@@ -96,7 +93,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "one column": ("y\n0\n1\n", "only one column, 'y'; separate the columns by one of ',' ';'"),
     "other delimiter": ("a~y\n1~0\n2~1\n", "or set processed.delimiter"),
     "text": ("Dear reader\nhere is\n", "only one column, 'Dear reader'"),
-    "JSON list": ('[{"a": 1, "y": 0}]\n', "a JSON list; write one object per line (JSON lines)"),
+    "JSON list of lists": ("[[1, 0], [2, 1]]\n", "a JSON list whose first value is no object"),
+    "JSON list cut short": ('[{"a": 1, "y": 0},', "the JSON list has no end; the file"),
+    "JSON list and more": ('[{"a": 1, "y": 0}]\n 7', "goes on behind its JSON list, with '7'"),
+    "JSON list broken": ('[{"a": 1, "y": 0}, {"a": }]', "line 2 is not a JSON object: "),
+    "JSON list mixed": ('[{"a": 1, "y": 0}, 5]', "line 2 is not a JSON object but"),
+    "JSON list long": (f'[{{"a": "{"x" * 5_000_000}"}}', "begins a record of over 4,194,304"),
     "JSON over lines": ('{\n"a": 1,\n"y": 0\n}\n', "line 1 is not a JSON object: "),
     "JSON cut short": ('{"a":1,"y":0}\n{"a":', "line 2 is not a JSON object: EOF"),
     "JSON in quotes of Python": ("{'a': 1}\n", "at character 2; write one object per line"),

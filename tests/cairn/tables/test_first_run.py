@@ -27,17 +27,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", bad_rows.FILES)
 def test_what_is_no_table_is_refused_by_name(name: str) -> None:
-    content, says = bad_rows.FILES[name]
+    content, message = bad_rows.FILES[name]
     error = refused(content)
     assert error.startswith("data/raw/table: ")
-    assert says in error
+    assert message in error
     assert not CONTRACT.exists()
 
 
 @pytest.mark.parametrize("name", bad_rows.COLUMNS)
 def test_a_column_that_cannot_be_used_is_named(name: str) -> None:
-    content, says = bad_rows.COLUMNS[name]
-    assert says in refused(content)
+    content, message = bad_rows.COLUMNS[name]
+    assert message in refused(content)
     assert not CONTRACT.exists()
 
 
@@ -137,14 +137,14 @@ def test_too_many_classes_are_named_with_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has only the label 1"),
         ("b,y\ninf,0\n,1\n,0\n", "b: left out: no row has a value"),
     ],
 )
-def test_what_the_rows_that_are_kept_lack_is_named(content: str, says: str) -> None:
-    assert says in refused(content, bad_rows="set_aside")
+def test_what_the_rows_that_are_kept_lack_is_named(content: str, message: str) -> None:
+    assert message in refused(content, bad_rows="set_aside")
 
 
 def test_a_category_and_a_gap_of_which_no_row_is_kept_are_not_allowed() -> None:
@@ -194,7 +194,9 @@ def test_a_code_that_begins_with_a_zero_is_a_text(
 
 def test_a_column_named_as_a_part_of_a_date_is_refused() -> None:
     error = refused("since,since_year,y\n2024-01-01,1,0\n2024-01-02,2,1\n")
-    assert "'since_year' stands twice among the columns, the parts of dates and the target" in error
+    assert (
+        "'since_year' appears twice among the columns, the parts of dates and the target" in error
+    )
 
 
 LATER = {

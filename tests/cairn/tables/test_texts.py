@@ -93,6 +93,13 @@ def test_a_decimal_comma_of_the_whole_table_leaves_no_doubt() -> None:
         (["Dec-2015", "Jan-1990"], "%b-%Y"),
         (["March 2015", "June 1990"], "%B %Y"),
         (["2019年10月10日", "2020年1月2日"], "%Y年%m月%d日"),
+        (["01JAN2020", "31DEC2020"], "%d%b%Y"),
+        (["5 Jan 20", "31 Dec 20"], "%d %b %y"),
+        (["January 5 2020", "March 15 2021"], "%B %d %Y"),
+        (["5. Jan 2020", "31. Dec 2020"], "%d. %b %Y"),
+        (["Sunday, 5 January 2020"], "%A, %d %B %Y"),
+        (["Sun, 05 Jan 2020 05:30:00 GMT"], "%a, %d %b %Y %H:%M:%S GMT"),
+        (["05/Jan/2020:05:30:00 +0000"], "%d/%b/%Y:%H:%M:%S %z"),
         (["Mon Jan 04 10:00:00 2021"], "%a %b %d %H:%M:%S %Y"),
     ],
 )
