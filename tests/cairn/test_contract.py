@@ -127,7 +127,7 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
         ({"kind": "date", "parts": ("day",), "maximum": 1.0}, "a: maximum is for the kind number"),
         ({"kind": "category"}, "a: a category needs categories"),
         ({"kind": "date"}, "a: a date needs parts"),
-        ({"kind": "date", "parts": ("day", "day")}, "a: parts names one twice"),
+        ({"kind": "date", "parts": ("day", "day")}, "a: parts has a duplicate"),
         (
             {"kind": "category", "categories": (1, "1")},
             "a: categories are all texts, or all integers",

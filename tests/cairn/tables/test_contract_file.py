@@ -117,7 +117,7 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
         ("kind: number", "kind: number, minimum: 5, maximum: 1", "a: minimum 5 is over 1"),
         ("kind: number", "kind: number, missing: maybe", "column a: missing: got 'maybe'; allowed"),
         ("[u, v]", "[]", "b: a category needs categories"),
-        ("[u, v]", "[u, u]", "b: categories names one twice"),
+        ("[u, v]", "[u, u]", "b: categories has a duplicate"),
         ("[u, v]", "[u, 1]", "b: categories are all texts, or all integers"),
         ("[u, v]", "[u, 1.5]", "column b: categories: 1: got 1.5; allowed: a text or an integer"),
         ("[0, 1]", "[0.5, 1]", "target: classes: 0: got 0.5; allowed: a text, an integer, true"),
