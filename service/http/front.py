@@ -10,6 +10,7 @@ logged, when it is answered, refused or given up.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ class Front:
     def __init__(self, app: App | None, worker: Callable[[], Worker]) -> None:
         self.app = app
         self.worker = worker
+        self._ended: list[tuple[Request, int, float]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request as ASGI has it."""
@@ -80,6 +82,8 @@ class Front:
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer a request that has begun, all of whose body is there; nothing is raised."""
         worker = self.worker()
+        if request.path == METRICS:
+            self.settle()
         try:
             answer = BY_PATH[request.path].handle(worker, request)
         except Refused as refused:
@@ -111,26 +115,43 @@ class Front:
         self.worker().metrics.count_malformed(reason)
 
     def _end(self, request: Request, reply: Reply) -> Reply:
-        """Count a request that has ended, log it, and return its answer."""
+        """Return the answer to a request that has ended; it is counted and logged after the turn.
+
+        While that is done, the next requests arrive. Otherwise the client that is answered last in
+        a turn of the event loop always misses the next turn, and gets half of what others get.
+        """
         worker = self.worker()
         if worker.cors:
             reply = worker.cors.add_headers(reply, request.headers)
-        status = reply.status
         seconds = time.perf_counter() - request.start
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self.settle)
+        self._ended.append((request, reply.status, seconds))
+        request.body = b""
+        return reply
+
+    def settle(self) -> None:
+        """Count and log the requests that have ended."""
+        ended, self._ended = self._ended, []
+        for request, status, seconds in ended:
+            self._account(request, status, seconds)
+
+    def _account(self, request: Request, status: int, seconds: float) -> None:
+        """Count a request, and log it."""
+        worker = self.worker()
         route = BY_PATH.get(request.path)
         label = route.path if route else OTHER
         worker.metrics.finish_request(label, status, seconds)
         is_quiet = route is not None and route.is_polled and status in {200, 503}
         level = _choose_level(status, is_quiet=is_quiet)
         if level < worker.log.level:
-            return reply
+            return
         client = worker.proxies.find_client(request.client, request.headers)
         known = _format_known(request.method, label, status, client, worker.predictor.version)
         facts = b",%b" % dump_json(request.facts)[1:-1] if request.facts else b""
         fields = b'{"event":"request","request_id":"%b",%b,"latency_ms":%.3f%b}'
         line = fields % (request.id, known, seconds * 1e3, facts)
         worker.log.add_event(level, line)
-        return reply
 
 
 @lru_cache(maxsize=4096)
@@ -145,6 +166,7 @@ def _format_known(method: str, path: str, status: int, client: str | None, versi
     return dump_json(fields)[1:-1]
 
 
+METRICS = "/metrics"
 SHUTTING_DOWN = Refused(503, "shutting down")
 CLIENT_GONE = Refused(499, "the client went away")
 

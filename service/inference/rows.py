@@ -194,7 +194,8 @@ class Reader:
             raise self._make_refusal(rows, repeat(None), listed=False)
         columns = zip(*values, strict=True)
         converted = [read(column) for read, column in zip(self._columns, columns, strict=True)]
-        own = list(zip(*converted, strict=True))
+        # One by one: a call that makes them all would keep the event loop from running.
+        own = [row for row in zip(*converted, strict=True)]  # noqa: C416
         try:
             checked = self._check_lists(own)
             if identifiers:

@@ -14,6 +14,7 @@ from cairn.contract import (
     Contract,
     Histogram,
     Label,
+    LeftOut,
     Target,
     read_contract,
     to_plain,
@@ -219,3 +220,15 @@ def test_a_contract_that_is_nested_too_deep_is_an_error_of_one_line(
         read_contract(tmp_path / "contract.json")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_columns_without_a_header_are_known_as_csv_readers_call_them() -> None:
+    contract = Contract(
+        columns=(Column(name="column_3", header="", kind="number"),),
+        left_out=(LeftOut(name="index", header="", reason="index"),),
+        target=Target(name="y", classes=(0, 1)),
+    )
+    assert contract.aliases == {"": "column_3", "Unnamed: 2": "column_3", "Unnamed: 0": "index"}
+    assert contract.headers == {"column_3": "column_3", "y": "y", "index": "index"}
+    named = contract.left_out[0].model_copy(update={"name": "Unnamed: 0", "header": None})
+    assert "Unnamed: 0" not in contract.model_copy(update={"left_out": (named,)}).aliases

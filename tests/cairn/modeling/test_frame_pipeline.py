@@ -256,3 +256,13 @@ def test_scikit_learn_takes_it_for_a_fitted_classifier() -> None:
     assert kept().score(frame(), truth) == 1
     assert get_scorer("neg_log_loss")(kept(), frame(), truth) > -0.7
     assert "FramePipeline" in repr(kept())
+
+
+def test_codes_that_pandas_reads_as_numbers_are_the_texts_that_they_were() -> None:
+    column = Column(name="zip", kind="category", categories=("01099", "007", "07", "12"))
+    contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
+    frame = pd.DataFrame({"zip": [1099, 12]})
+    matrix = build_matrix(frame, contract, ENGINEERING)
+    assert matrix[:, 0].tolist() == [column.code("01099"), column.code("12")]
+    with pytest.raises(CairnError, match="got 7 in row 0"):
+        build_matrix(pd.DataFrame({"zip": [7]}), contract, ENGINEERING)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from cairn.contract import Contract
+from cairn.contract import Column, Contract, Target
 from cairn.errors import CairnError
 from cairn.tables import contract_file
 from tests import small
@@ -59,6 +59,19 @@ def test_each_column_is_a_line_under_words_that_say_what_may_stand_there(tmp_pat
             '- {name: colour, kind: category, missing: true, categories: ["blue", "green", "red"]}',
         )
     ]
+
+
+@pytest.mark.parametrize("missing", [(), ("",), ("", "n.v.", "null", "-")])
+def test_the_texts_for_missing_values_are_kept(missing: tuple[str, ...], tmp_path: Path) -> None:
+    contract = Contract(
+        columns=(Column(name="a", kind="number"),),
+        target=Target(name="y", classes=(0, 1)),
+        missing=missing,
+    )
+    path = tmp_path / "contract.yaml"
+    contract_file.write(contract, path)
+    assert contract_file.read(path) == contract
+    assert yaml.safe_load(path.read_text())["missing"] == list(missing)
 
 
 def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_forms_are_a_kind_together(forms: Any, kind: str) -> None:
         ({"integer", "text"}, r"texts, whole numbers"),
         ({"boolean", "number"}, r"booleans, numbers"),
         ({"date", "integer"}, r"dates, whole numbers"),
-        ({"other"}, r"values of another type, or of several"),
+        ({"other"}, r"lists, objects, times of day, durations or bytes, or of several types"),
     ],
 )
 def test_forms_that_are_no_kind_are_named(forms: Any, message: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import pickle
 import tarfile
 from dataclasses import replace
@@ -22,7 +23,7 @@ from cairn.errors import CairnError
 from cairn.tables import reader, records
 from cairn.tables.part import Part, Unconvertible, to_float
 from tests.cairn.tables import tables
-from tests.cairn.tables.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar
+from tests.cairn.tables.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar, as_zip
 
 TEXTS = {name: pa.string() for name in ("id", "c", "day", "time", "y")}
 
@@ -58,6 +59,10 @@ EXPECTED = [{"n" if name == "n (cm)" else name: row[name] for name in row} for r
         b"\xef\xbb\xbf" + as_lines(ROWS),
         as_lines(ROWS).replace(b"\n", b"\r\n\n"),
         as_lines(ROWS).rstrip(b"\n"),
+        json.dumps(ROWS).encode(),
+        b"\xef\xbb\xbf" + json.dumps(ROWS, indent=1, ensure_ascii=False).encode() + b"\n",
+        as_zip(**{"__MACOSX/._a.csv": b"\0", "data/": b"", "data/a.csv": as_csv(ROWS)}),
+        as_zip(a=json.dumps(ROWS)),
         as_parquet(ROWS),
         *(pack(as_csv(ROWS)) for pack in PACK.values()),
         *(pack(as_lines(ROWS)) for pack in PACK.values()),

@@ -727,7 +727,7 @@ def test_no_value_of_an_input_is_logged_unless_that_is_asked_for(
     def broken(_: Any) -> Any:
         raise ValueError(hidden)
 
-    monkeypatch.setattr(server.predictor.reader, "read", broken)
+    monkeypatch.setattr(server.predictor.reader, "read_typed", broken)
     assert predict(ROW, server=server).status == 500
     monkeypatch.undo()
     actual = lines(server, path)
