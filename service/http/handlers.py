@@ -78,11 +78,22 @@ def _answer_clear(worker: Worker, request: Request) -> Reply | None:
 
 
 class Read(NamedTuple):
-    """A request's rows and their features, and what of its body the answer is to repeat."""
+    """A request that is read.
+
+    Attributes
+    ----------
+    rows, features
+        Its rows, and what the model takes of them.
+    sent
+        What of its body the answer is to repeat; None: nothing.
+    size
+        Bytes of its body, unpacked.
+    """
 
     rows: RequestRows
     features: Features
     sent: bytes | None
+    size: int
 
 
 class Answer(NamedTuple):
@@ -103,7 +114,7 @@ def _read_at_once(worker: Worker, request: Request) -> Read | None:
     predictor, keep = worker.predictor, worker.settings.log_inputs
     reading = predictor.read if brackets <= FEW else predictor.read_typed
     read = reading(body, keep_values=keep)
-    return read and Read(*read, _choose_echo(request, body))
+    return read and Read(*read, _choose_echo(request, body), len(body))
 
 
 async def _predict_aside(
@@ -114,20 +125,27 @@ async def _predict_aside(
     `read` has its rows where they are read already, `encoding` is that of a packed body.
     """
     runner, seconds = worker.runner, worker.settings.timeout_seconds
-    with worker.slots.hold(), runner.budget.hold(len(request.body)):
+    with worker.slots.hold():
         try:
             async with asyncio.timeout(seconds):
-                answer = read or await runner.run_aside(_answer_body, worker, request, encoding)
+                with runner.budget.hold(len(request.body)):
+                    answer = read or await runner.run_aside(_answer_body, worker, request, encoding)
                 if isinstance(answer, Read):
-                    predictions = await runner.predict(answer.features)
-                    work = (worker, request, answer, predictions)
-                    is_short = len(answer.features) <= MANY
-                    answer = _answer(*work) if is_short else await runner.run_aside(_answer, *work)
+                    with runner.budget.hold(answer.size):
+                        answer = await _run(worker, request, answer)
         except TimeoutError:
             error = f"no answer within {seconds:g} s; send fewer rows at once"
             raise Refused(504, error) from None
     worker.metrics.add_counts(answer.counts)
     return Reply(200, answer.body)
+
+
+async def _run(worker: Worker, request: Request, read: Read) -> Answer:
+    """Run the model for rows that are read, and write the answer."""
+    predictions = await worker.runner.predict(read.features)
+    work = (worker, request, read, predictions)
+    is_short = len(read.features) <= MANY
+    return _answer(*work) if is_short else await worker.runner.run_aside(_answer, *work)
 
 
 def _answer_body(worker: Worker, request: Request, encoding: str | None) -> Answer | Read:
@@ -139,7 +157,7 @@ def _answer_body(worker: Worker, request: Request, encoding: str | None) -> Answ
         raise Refused(499, "the client went away")
     body = unpack(request.body, encoding, worker.settings.max_body_bytes)
     rows, features = worker.predictor.read(body, keep_values=worker.settings.log_inputs)
-    read = Read(rows, features, _choose_echo(request, body))
+    read = Read(rows, features, _choose_echo(request, body), len(body))
     if worker.runner.cost.of(len(features)) > LONG_RUN:
         # While it waits for the model, what only the log needs would fill the memory.
         return read if worker.settings.log_inputs else read._replace(rows=rows._replace(values=[]))
@@ -154,7 +172,7 @@ def _answer(worker: Worker, request: Request, read: Read, predictions: Predictio
 
 def _write(worker: Worker, request: Request, read: Read, predictions: Predictions) -> bytes:
     """Write the answer that has these predictions, and note what the log has of it."""
-    rows, features, sent = read
+    rows, features, sent, _ = read
     answer = worker.predictor.encode_answer(predictions, rows, request.id.decode(), sent)
     request.facts["rows"] = len(features)
     if worker.settings.log_inputs:

@@ -19,6 +19,7 @@ import asyncio
 import fcntl
 import os
 import socket
+import sys
 import termios
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -63,6 +64,10 @@ LONG_ANSWER = 2**16
 # What is read, and thrown away, after an answer that does not wait for the rest of its request.
 LINGER_BYTES = 2**26
 LINGER_SECONDS = 10.0
+# The rest of a refused request that is worth reading for the sake of the next one.
+SHORT_REST = 2**16
+# What a client must take of an answer in the time that a request may take, else it is cut off.
+LEAST_TAKEN = 2**14
 # How many bodies of the greatest length connections may hold, and how many bodies may be on their
 # way for each request that may be in work.
 LONG_BODIES = 8
@@ -210,6 +215,8 @@ class Connection(asyncio.Protocol):
         self._held = 0  # of the pool's memory
         self._turn: asyncio.Handle | None = None
         self._discarded = 0
+        self._rest = 0  # of a body that is not used, as its request is answered
+        self._unsent = 0  # of an answer, when the client last took some of it
         self._is_reading = True
         self._can_write = True
         self._is_spared = False  # it is late, and yet was not ended
@@ -272,6 +279,7 @@ class Connection(asyncio.Protocol):
         """Wait: the client does not take its answers."""
         self._can_write = False
         self.since = time.perf_counter()
+        self._unsent = count_unsent(self.transport)
         asyncio.get_running_loop().call_soon(self._settle)
 
     def resume_writing(self) -> None:
@@ -310,6 +318,9 @@ class Connection(asyncio.Protocol):
         waited = now - self.since
         if waited <= most or (self.phase is Phase.ANSWER and not is_stuck) or self._turn:
             return
+        if self._has_taken():
+            self.since = now
+            return
         if is_stuck or self.phase is Phase.LINGER:
             self.transport.abort()  # the client does not take its answer, or its end
         elif self.phase is Phase.IDLE:
@@ -318,6 +329,14 @@ class Connection(asyncio.Protocol):
             self._give_up()
         else:  # the rest of it may have come while this process did not run
             self._is_spared = True
+
+    def _has_taken(self) -> bool:
+        """Tell whether the client takes its answer, if slowly."""
+        unsent = count_unsent(self.transport)
+        if self._unsent - unsent < LEAST_TAKEN:
+            return False
+        self._unsent = unsent
+        return True
 
     def _give_up(self) -> None:
         """End the wait for the rest of a request."""
@@ -340,6 +359,8 @@ class Connection(asyncio.Protocol):
     def _step(self, data: bytes | bytearray) -> int:
         """Take one step: a request, or some of its body; return how many bytes are used up."""
         try:
+            if self._rest:
+                return self._skip_rest(len(data))
             if self._body:
                 return self._read_body(data)
             return self._read_head(data)
@@ -374,7 +395,13 @@ class Connection(asyncio.Protocol):
                 self._write(request, reply)
             return end
         if reply is not None:
-            self._leave(request, reply)
+            rest = SHORT_REST + 1 if length is None else length - len(data) + end
+            if rest > SHORT_REST or head.expects_continue or self._is_last(reply):
+                self._leave(request, reply)
+            else:
+                self._send(request, reply, is_last=False)
+                self._rest = rest
+                self._await(Phase.BODY, request.start)
             return len(data)
         self._await_body(head, request)
         return end
@@ -397,6 +424,16 @@ class Connection(asyncio.Protocol):
         self._keep_alive = self._keep_alive and head.keep_alive
         self._is_http_1_0 = head.is_http_1_0
         return request
+
+    def _skip_rest(self, size: int) -> int:
+        """Pass over the rest of a request that is answered; then the next one may come."""
+        used = min(self._rest, size)
+        self._rest -= used
+        if not self._rest:
+            self._await(Phase.IDLE, time.perf_counter())
+            if not self._keep_alive:  # the end has begun meanwhile
+                self._linger()
+        return used
 
     def _await_body(self, head: Head, request: Request) -> None:
         """Wait for a body that is not there yet."""
@@ -505,7 +542,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, request: Request, reply: Reply) -> None:
         """Send the answer to a request that is over; then the next one may come, or the end."""
-        is_last = not self._keep_alive or self.pool.is_closing or CLOSE in reply.headers
+        is_last = self._is_last(reply)
         self._send(request, reply, is_last=is_last)
         self.phase, self.since = Phase.IDLE, request.start
         if not is_last:
@@ -514,6 +551,10 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         else:  # more may be there to read, and to close now would take the answer back
             self._linger()
+
+    def _is_last(self, reply: Reply) -> bool:
+        """Tell whether the connection ends with this answer."""
+        return not self._keep_alive or self.pool.is_closing or CLOSE in reply.headers
 
     def _refuse(self, request: Request, refused: Refused) -> None:
         """Refuse a request whose body is not all there."""
@@ -585,6 +626,19 @@ def has_unread(transport: Any) -> bool:
     """Tell whether bytes that came on a connection are still in the kernel."""
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
         return any(fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))
+
+
+def count_unsent(transport: Any) -> int:
+    """Count the bytes that the client has not taken, here and in the kernel.
+
+    The kernel takes more from here only when it has got rid of a third of what it holds: megabytes.
+    """
+    size: int = transport.get_write_buffer_size()
+    with suppress(OSError):  # the connection is gone
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+            queue = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4))
+        size += int.from_bytes(queue, sys.byteorder)
+    return size
 
 
 def close_unless_used(transport: Any) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from service.inference.runner import Cost, Runner
+from cairn.inference import Predictions
+from service.inference.runner import Cost, Features, Runner
 from service.process.worker import Worker
 from tests import small, workers
 from tests.workers import JSON, call, predict
@@ -82,3 +83,29 @@ def test_a_long_body_over_the_budget_is_refused_and_a_short_one_is_not() -> None
         assert ask(server, ROWS[0]).status == 200
     assert ask(server, {"records": ROWS * 40}).status == 200
     assert server.runner.budget.in_use == 0
+
+
+def test_a_packed_body_that_waits_for_the_model_counts_as_long_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else hundreds of them would each hold the unpacked text that the answer repeats."""
+    server = workers.worker()
+    held: list[int] = []
+    monkeypatch.setattr(server.runner, "cost", Cost(1.0, 0.0))  # so that it waits
+    predict = server.runner.predict
+
+    async def watch(features: Features) -> Predictions:
+        held.append(server.runner.budget.in_use)
+        return await predict(features)
+
+    monkeypatch.setattr(server.runner, "predict", watch)
+    body = orjson.dumps({"records": ROWS * 40})
+    headers = (JSON, (b"content-encoding", b"gzip"))
+    packed = gzip.compress(body)
+    answer = call("POST", "/predict", [packed], headers, b"echo=true", server)
+    assert answer.status == 200
+    assert held == [len(body)]
+    assert server.runner.budget.in_use == 0
+    monkeypatch.setattr(server.runner.budget, "limit", 2 * len(packed))
+    server.runner.budget.in_use = 1
+    assert call("POST", "/predict", [packed], headers, b"echo=true", server).status == 429
