@@ -186,8 +186,8 @@ def check(contender: Contender, server: Server, inputs: Inputs) -> None:
         If they differ: which answer, and by how much.
     """
     expected = inputs.expected[contender.model]
-    asked = [(1, "plain"), *((count, shape) for shape in contender.shapes for count in (1, 100))]
-    for count, shape in dict.fromkeys(asked):
+    requests = [(1, "plain"), *((count, shape) for shape in contender.shapes for count in (1, 100))]
+    for count, shape in dict.fromkeys(requests):
         with contender.bodies(inputs, count, shape).open(encoding="utf-8") as lines:
             status, content = server.post(contender.path(count, shape), next(lines))
         if status != HTTPStatus.OK:

@@ -34,6 +34,7 @@ from bench.arguments import parse_arguments
 from bench.contenders import CAIRN, CONTENDERS, Contender, check, create_environment
 from bench.inputs import Inputs, make_fast_inputs
 from bench.machine import describe_machine
+from bench.progress import print_progress
 from bench.server import HOST, BenchError, Server, find_free_port, wait
 
 RESULT = Path("bench/results/image.json")
@@ -128,10 +129,10 @@ def measure(only: Sequence[str], starts: int) -> dict[str, Any]:
     engine = json.loads(run("docker", "version", "--format", "{{json .Server}}"))
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary, ExitStack() as images:
         folder = Path(temporary)
-        say("a clean clone of HEAD, and its model by dvc repro")
+        print_progress("a clean clone of HEAD, and its model by dvc repro")
         inputs = make_inputs(folder / "inputs")
         base = find_base(inputs)
-        say(f"the base of the peers, from {base}")
+        print_progress(f"the base of the peers, from {base}")
         remove_at_the_end(images, BASE)
         docker_build(RECIPES, BASE, RECIPES / "base.Dockerfile", base)
         outcomes = {name: try_build(name, inputs, folder / name, images) for name in only}
@@ -200,12 +201,12 @@ def is_stand_in(base: str) -> bool:
 def try_build(name: str, inputs: Inputs, folder: Path, images: ExitStack) -> Built | str:
     """Build an image, or say why it cannot be built here."""
     recipe = IMAGES[name]
-    say(f"building: {recipe.title}")
+    print_progress(f"building: {recipe.title}")
     folder.mkdir()
     try:
         return recipe.build(inputs, folder, images)
     except BenchError as error:
-        say(f"not built: {error}")
+        print_progress(f"not built: {error}")
         return str(error)
 
 
@@ -314,7 +315,9 @@ def run_starts(built: Mapping[str, Built], inputs: Inputs, starts: int) -> dict[
             start = run_once(IMAGES[name], one.image, inputs)
             if number:
                 starts_by_name[name].append(start)
-                say(f"start {number} of {starts}: {IMAGES[name].title}: {start.seconds:.2f} s")
+                print_progress(
+                    f"start {number} of {starts}: {IMAGES[name].title}: {start.seconds:.2f} s"
+                )
     return starts_by_name
 
 
@@ -567,12 +570,7 @@ def write_result(result: Mapping[str, Any]) -> None:
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     drawing = (create_environment("peers", ENVIRONMENTS), "-m", "bench.plot_image", RESULT, PLOT)
     subprocess.run(drawing, check=True)
-    say(f"wrote {RESULT} and {PLOT}")
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(f"bench: {text}", flush=True)
+    print_progress(f"wrote {RESULT} and {PLOT}")
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def measure_calls(session: Any, features: Floats) -> Iterator[float]:
 
 def format_table(results: dict[str, Any]) -> Iterator[str]:
     """Format the results as a Markdown table."""
-    yield "| data | model | 10-fold × | accuracy, 95 % interval | ROC AUC, 95 % interval | a row |"
+    yield "| data | model | 10-fold × | accuracy, 95% interval | ROC AUC, 95% interval | a row |"
     yield "|---|---|---|---|---|---|"
     for name, models in results.items():
         for model, scores in models.items():

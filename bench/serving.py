@@ -40,6 +40,7 @@ from bench.contenders import (
 from bench.inputs import GREEDY_ROWS, Inputs, make_fast_inputs, make_slow_inputs
 from bench.load import Cell, Duration, Measurement
 from bench.machine import describe_machine, read_versions
+from bench.progress import print_progress
 from bench.server import BenchError, Server, serve, wait
 from bench.targets import (
     HUNDRED,
@@ -132,7 +133,9 @@ class RunningContender:
         path = self.contender.path(GREEDY_ROWS)
         with load.run_greedy(self.server, path, body, self.load_core) as statuses:
             measurement = self.load(ONE, seconds)
-        say(f"  {name:<27}{format_figures(measurement)}  its own answers: {dict(statuses)}")
+        print_progress(
+            f"  {name:<27}{format_figures(measurement)}  its own answers: {dict(statuses)}"
+        )
         return measurement
 
 
@@ -212,7 +215,7 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         if contenders or {*only} & ({*SECTIONS} - {"slow"}):
-            say("a clean clone of HEAD, and its model by dvc repro")
+            print_progress("a clean clone of HEAD, and its model by dvc repro")
             inputs = make_inputs(make_fast_inputs, Path(folder, "fast"))
             result["workers_1"] = measure_one_worker(contenders, only, inputs, plan)
             if "workers" in only:
@@ -220,7 +223,7 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             if "memory" in only:
                 result["memory"] = measure_memory(inputs, plan)
         if "slow" in only:
-            say("another, with a model of which a single row takes long")
+            print_progress("another, with a model of which a single row takes long")
             inputs = make_inputs(make_slow_inputs, Path(folder, "slow"))
             result["slow"] = compare(SLOW, SLOW_CELLS, inputs, plan)
     result["targets"] = check_targets(result)
@@ -254,7 +257,7 @@ def measure_two_workers(
         for name, one in contenders.items()
         if one.workers is not None
     }
-    say("two workers, on both cores, which the load shares")
+    print_progress("two workers, on both cores, which the load shares")
     result: dict[str, Any] = {"contenders": compare(double, TWO_CELLS, inputs, plan)}
     if "cairn" in double and "fairness" in only:
         result["fairness"] = watch_connections({"cairn": double["cairn"]}, inputs, plan)
@@ -269,23 +272,23 @@ def watch_connections(
     """Watch each connection by itself, as often as there are rounds; the medians."""
     result: dict[str, Any] = {}
     for name, contender in contenders.items():
-        say(f"{contender.title}: each connection by itself")
+        print_progress(f"{contender.title}: each connection by itself")
         with start(contender, inputs, plan) as running:
             for number in TAILS:
                 rounds = [running.watch(number, plan.seconds) for _ in range(plan.rounds)]
                 merged = merge(rounds)
                 result.setdefault(name, {})[str(number)] = {**merged, "rounds": rounds}
-                say(f"  {number} connections: {format_fairness(merged)}")
+                print_progress(f"  {number} connections: {format_fairness(merged)}")
     return result
 
 
 def measure_greedy(contender: Contender, inputs: Inputs, plan: Plan) -> dict[str, Any]:
     """Measure single rows by themselves, and beside a client of large bodies of each kind."""
-    say(f"{contender.title}: single rows beside a greedy client")
+    print_progress(f"{contender.title}: single rows beside a greedy client")
     seconds = max(GREEDY_LEAST, plan.seconds)
     with start(contender, inputs, plan) as running:
         baseline = running.load(ONE, seconds)
-        say(f"  {'baseline':<27}{format_figures(baseline)}")
+        print_progress(f"  {'baseline':<27}{format_figures(baseline)}")
         bodies = {
             name: running.load_beside(name, path, seconds) for name, path in inputs.greedy().items()
         }
@@ -307,7 +310,7 @@ def compare(
     for number in range(plan.rounds):
         for name, contender in contenders.items():
             if number == 0 or contender.repeated:
-                say(f"round {number + 1} of {plan.rounds}: {contender.title}")
+                print_progress(f"round {number + 1} of {plan.rounds}: {contender.title}")
                 own = choose_cells(name, contender, cells)
                 rounds[name].append(run_once(contender, own, inputs, plan))
     return {
@@ -324,8 +327,8 @@ def compare(
 
 def choose_cells(name: str, contender: Contender, cells: Sequence[Cell]) -> list[Cell]:
     """Choose the cells of a contender: those whose shape it takes; few where none compares it."""
-    wanted = FEW_CELLS if name in LEFT_OUT_OF_QUICK else cells
-    return [cell for cell in cells if cell in wanted and cell.shape in contender.shapes]
+    names = FEW_CELLS if name in LEFT_OUT_OF_QUICK else cells
+    return [cell for cell in cells if cell in names and cell.shape in contender.shapes]
 
 
 def run_once(contender: Contender, cells: Sequence[Cell], inputs: Inputs, plan: Plan) -> Round:
@@ -336,7 +339,7 @@ def run_once(contender: Contender, cells: Sequence[Cell], inputs: Inputs, plan: 
         measurements = {}
         for cell in cells:
             measurements[cell.name] = one = running.load(cell, plan.seconds)
-            say(f"  {cell.name:<25}{format_figures(one)}")
+            print_progress(f"  {cell.name:<25}{format_figures(one)}")
         written = server.log.stat().st_size - logged
         requests = sum(one["requests"] for one in measurements.values())
         return Round(measurements, server.measure_memory(), round(written / requests, 1))
@@ -384,7 +387,7 @@ def merge(rounds: Sequence[Record]) -> Record:
 
 def measure_memory(inputs: Inputs, plan: Plan) -> dict[str, Any]:
     """Cairn's memory over many requests, at every STEP or a tenth of them."""
-    say(f"Cairn's memory over {plan.requests:,} requests")
+    print_progress(f"Cairn's memory over {plan.requests:,} requests")
     step = min(STEP, plan.requests // 5)
     samples, done, rate = [], 0, 0.0
     with start(CAIRN, inputs, plan) as running:
@@ -397,7 +400,7 @@ def measure_memory(inputs: Inputs, plan: Plan) -> dict[str, Any]:
             done, rate = done + one["requests"], one["requests_per_s"]
             if done >= step * len(samples):
                 samples.append({"requests": done, "rss_mib": server.measure_memory()})
-                say(f"  {done:>9,} requests: {samples[-1]['rss_mib']:.1f} MiB")
+                print_progress(f"  {done:>9,} requests: {samples[-1]['rss_mib']:.1f} MiB")
     growth = round(samples[-1]["rss_mib"] - samples[1]["rss_mib"], 1)
     return {"samples": samples, "growth_mib": growth, "after_requests": samples[1]["requests"]}
 
@@ -455,7 +458,7 @@ def write_result(result: Mapping[str, Any]) -> None:
         PLOT,
     ]
     subprocess.run(drawing, check=True)
-    say(f"wrote {RESULT} and {PLOT}")
+    print_progress(f"wrote {RESULT} and {PLOT}")
 
 
 def read_commit() -> str:
@@ -473,11 +476,6 @@ def read_installed(executable: Path, names: tuple[str, ...]) -> dict[str, str]:
     command: list[str | Path] = [executable, "-c", program, *names]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return dict(json.loads(output))
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(f"bench: {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -37,11 +38,15 @@ Reason = Literal[
 ]
 
 NUMBERS = ("number", "integer")
+# Names of columns without a header: the first of a table is index, the fifth column_5.
+NUMBERED = re.compile(r"(?:index|column_(\d+))(?:_\d+)?")
 REPEATED = re.compile(r"_(\d+)$")  # of the name of a column whose header another has, too
+PADDED = re.compile(r"0\d{1,17}\Z", re.ASCII)
 # What a table has where there is no value; Arrow's reader and pandas' agree on most of them.
+# PostgreSQL, MySQL and Hive write \N.
 MISSING_TEXTS = (
     "", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "+NaN", "+nan", "-NaN",
-    "-nan", "-NAN", "None", "NULL", "Null", "null",
+    "-nan", "-NAN", "None", "NULL", "Null", "null", "\\N",
 )  # fmt: skip
 REASONS: dict[Reason, str] = {
     "constant": "it has one value only",
@@ -101,7 +106,8 @@ class Column(Model):
     name, unit
         As in the table's header, `name (unit)`; the name is turned into an identifier.
     header
-        The table's header, where it is not the name; a request may use either.
+        The table's header, where it is not the name; a request may use either. Empty where the
+        table has none.
     missing
         Whether a value may be missing.
     markers
@@ -145,7 +151,7 @@ class Column(Model):
             if self.kind == kind and not values:
                 raise ValueError(f"{self.name}: a {kind} needs {key}")
             if len(set(values)) < len(values):
-                raise ValueError(f"{self.name}: {key} names one twice")
+                raise ValueError(f"{self.name}: {key} has a duplicate")
         if len({type(category) for category in self.categories}) > 1:
             raise ValueError(f"{self.name}: categories are all texts, or all integers")
         if self.format is not None:
@@ -174,6 +180,20 @@ class Column(Model):
         """Return the number of each of many categories."""
         codes = self._codes
         return [codes[value] if value in codes else self.code(value) for value in values]
+
+    @cached_property
+    def padded(self) -> dict[int, str]:
+        """Whole number → the category that is the number with zeros before it, as 1099 → 01099.
+
+        pandas reads a column of such codes as numbers.
+        """
+        texts = [text for text in self.categories if isinstance(text, str) and PADDED.match(text)]
+        counts = Counter(map(int, texts))
+        return {
+            int(text): text
+            for text in texts
+            if counts[int(text)] == 1 and str(int(text)) not in self.categories
+        }
 
     @cached_property
     def _codes(self) -> dict[Category, float]:
@@ -320,7 +340,7 @@ class Contract(Model):
         for group in (names, [*features, self.target.name]):
             twice = next((name for index, name in enumerate(group) if name in group[:index]), None)
             if twice is not None:
-                raise ValueError(f"{twice!r} stands twice")
+                raise ValueError(f"{twice!r} appears twice")
         return self
 
     @cached_property
@@ -339,10 +359,14 @@ class Contract(Model):
             first.setdefault(headers[name], name)
         return {n: header if first[header] == n else n for n, header in headers.items()}
 
+    @property
+    def _of_table(self) -> tuple[Column | Target | LeftOut, ...]:
+        """All columns of the table, except the identifier."""
+        return (*self.columns, self.target, *self.left_out)
+
     def _headers(self) -> dict[str, str]:
         """Map each name of the table to its column's header, which may occur twice."""
-        parts: tuple[Column | Target | LeftOut, ...] = (*self.columns, self.target, *self.left_out)
-        headers = {part.name: part.header or part.name for part in parts}
+        headers = {part.name: part.header or part.name for part in self._of_table}
         if self.identifier is None:
             return headers
         return {**headers, self.identifier: self.identifier_header or self.identifier}
@@ -351,9 +375,16 @@ class Contract(Model):
     def aliases(self) -> dict[str, str]:
         """Each header of the table → its name, where they differ and no other has that name.
 
-        The second of two headers x is x.1, too, as pandas has it.
+        The second of two headers x is x.1, too, as pandas has it, and a column without a header
+        has the `Unnamed: 0` of pandas. Of several, a CSV reader keeps the last under an empty key.
         """
         names = {header: name for name, header in self.headers.items()}
+        numbers = {name: NUMBERED.fullmatch(name) for name in self._nameless}
+        positions = {name: int(match[1] or 1) - 1 for name, match in numbers.items() if match}
+        for name in sorted(self._nameless, key=lambda name: -positions.get(name, 0)):
+            names.setdefault("", name)
+            if name in positions:
+                names.setdefault(f"Unnamed: {positions[name]}", name)
         for name, header in self._headers().items():
             number = REPEATED.search(name)
             if header != self.headers[name] and number:
@@ -363,6 +394,13 @@ class Contract(Model):
             for header, name in names.items()
             if header != name and header not in self.headers
         }
+
+    @property
+    def _nameless(self) -> tuple[str, ...]:
+        """The names of columns whose header is empty."""
+        names = tuple(part.name for part in self._of_table if part.header == "")
+        is_identifier = self.identifier and self.identifier_header == ""
+        return (*names, self.identifier) if self.identifier and is_identifier else names
 
     @cached_property
     def ignored(self) -> frozenset[str]:

@@ -3,9 +3,10 @@
 A number's format is an example of it, made of these parts in this order, all optional except the
 digits: `(` for negative numbers in parentheses; a currency or another sign before; `1,234` where
 thousands are separated (by a comma, point, blank, apostrophe or underscore), or `1234`; `.5` or
-`,5` for the decimal separator; a sign after. Examples are `$1,234.5`, `1.234,5 €`, `1234.5%` and
-`(1,234.5)`. A date's format is that of `strptime`, with English names of months and days whatever
-the locale of the process is, or one of `EPOCHS`.
+`,5` for the decimal separator; a sign after; `-` where the minus stands behind, as SAP writes it.
+Examples are `$1,234.5`, `1.234,5 €`, `1234.5%`, `(1,234.5)` and `1.234,5-`. A date's format is
+that of `strptime`, with English names of months and days whatever the locale of the process is, or
+one of `EPOCHS`.
 
 Each text takes time in proportion to its length, and one over `LONGEST` characters is refused.
 """
@@ -31,7 +32,7 @@ ABBREVIATION = rf"{SIGNS}\.?"  # Rs. and Fr.
 EXAMPLE = re.compile(
     rf"(?P<negative>\()?(?P<before>{ABBREVIATION})?[{BLANKS}]?"
     rf"1(?P<thousands>[{APART}])?234(?:(?P<decimal>[.,])5)?"
-    rf"[{BLANKS}]?(?P<after>{SIGNS})?\)?"
+    rf"[{BLANKS}]?(?P<after>{SIGNS})?\)?(?P<behind>-)?"
 )
 # JSON's form of a number, and what people type besides: +1, .5, 1., inf.
 NUMBER = re.compile(
@@ -65,6 +66,7 @@ WORDS = {
     "p": "am|pm",
     "z": ZONE,
 }
+MILLISECONDS = 10**10  # since 1970: such a number has more digits than a day
 ONLY_DIGITS = re.compile(r"(%[YymdjHMS])+")  # a format that has nothing else
 DAY = re.compile(r"(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 CODE = re.compile(r"%(.?)|\s+|[^%\s]+", re.DOTALL)
@@ -81,6 +83,7 @@ class NumberFormat(NamedTuple):
     thousands: str | None
     decimal: str
     has_parentheses: bool
+    has_minus_behind: bool
 
 
 def check(text: str, *, is_date: bool) -> None:
@@ -102,23 +105,25 @@ def parse_number_format(text: str) -> NumberFormat:
 
     Examples
     --------
-    >>> parse_number_format("$1,234.5")
-    NumberFormat(before='$', after=None, thousands=',', decimal='.', has_parentheses=False)
+    >>> parse_number_format("$1,234.5")[:4]
+    ('$', None, ',', '.')
     """
     match = EXAMPLE.fullmatch(text)
     if (
         match is None
         or match["thousands"] == (match["decimal"] or "no")
         or bool(match["negative"]) != text.endswith(")")
+        or (match["negative"] and match["behind"])
     ):
         raise ValueError(
             f"format: got {text!r}; allowed: the number 1234.5 as the table writes it, such as "
-            "'1,234.5', '1.234,5 €', '$1,234.5', '1234.5%' or '(1,234.5)'"
+            "'1,234.5', '1.234,5 €', '$1,234.5', '1234.5%', '(1,234.5)' or '1234.5-'"
         )
     decimal = match["decimal"] or ("," if match["thousands"] == "." else ".")
     return NumberFormat(
-        match["before"], match["after"], match["thousands"], decimal, bool(match["negative"])
-    )
+        match["before"], match["after"], match["thousands"], decimal, bool(match["negative"]),
+        bool(match["behind"]),
+    )  # fmt: skip
 
 
 def read_number(text: str, form: str | None = None) -> float | None:
@@ -165,6 +170,8 @@ def _split_sign(text: str, form: NumberFormat) -> tuple[str, str]:
     sign = ""
     if form.has_parentheses and text.startswith("(") and text.endswith(")"):
         sign, text = "-", text[1:-1].strip()
+    if form.has_minus_behind and text.endswith("-"):
+        sign, text = "-", text[:-1].rstrip()
     if form.before:
         start, before, rest = text.partition(form.before)
         if before and start.strip() in {"", "+", "-"}:
@@ -283,17 +290,22 @@ def read_epoch(value: float, form: str | None = "epoch ms") -> datetime | None:
 def read_date_of_number(value: float, form: str | None) -> datetime | None:
     """Read a date that is a number: by its digits if the format has only digits, or milliseconds.
 
+    A day has eight digits, and pandas' milliseconds have more.
+
     Examples
     --------
     >>> read_date_of_number(20240229, "%Y%m%d"), read_date_of_number(1462060800000, None)
     (datetime.datetime(2024, 2, 29, 0, 0), datetime.datetime(2016, 5, 1, 0, 0))
+    >>> read_date_of_number(1462060800000, "%Y%m%d")
+    datetime.datetime(2016, 5, 1, 0, 0)
     """
     if form in EPOCHS:
         return read_epoch(value, form)
     is_whole = isinstance(value, float) and value.is_integer()
     digits = str(int(value) if is_whole else value)
     if form and ONLY_DIGITS.fullmatch(form):
-        return read_date(digits, form)
+        is_time = form == "%Y%m%d" and abs(value) >= MILLISECONDS
+        return read_epoch(value) if is_time else read_date(digits, form)
     # 20240229 is hardly meant to be five hours of 1970.
     return None if DAY.fullmatch(digits) else read_epoch(value)
 

@@ -320,7 +320,7 @@ def trace_locked() -> Provenance:
         if hashes.get(path.as_posix()) != hash_file(path, "md5"):
             raise CairnError(
                 f"{path} is not the one that dvc.lock names: run `dvc checkout` for the model of "
-                "this commit, or `dvc repro` to train it anew"
+                "this commit, or `dvc repro` to train it again"
             )
     return _trace_here(stages, _params(stages))
 
@@ -333,7 +333,7 @@ def read_lock() -> dict[str, Any]:
     if has_conflict(text):
         raise CairnError(
             f"{LOCK} holds both sides of a conflict: resolve the other files first, then "
-            f"`{RESTORE}` and `dvc repro`, which writes it anew; then "
+            f"`{RESTORE}` and `dvc repro`, which rewrites it; then "
             "`git add --update` and `git commit` (in a rebase: `git rebase --continue`)"
         )
     try:

@@ -164,7 +164,7 @@ def pack_rows(rows: Sequence[Sequence[Any]], width: int) -> Floats:
 
     `struct` takes a third of NumPy's time, and None not at all.
     """
-    pack = _make_packer(width)
+    pack = make_packer(width)
     try:
         packed = pack(*rows[0]) if len(rows) == 1 else b"".join(starmap(pack, rows))
     except struct.error:
@@ -172,8 +172,17 @@ def pack_rows(rows: Sequence[Sequence[Any]], width: int) -> Floats:
     return np.frombuffer(packed, np.float32).reshape(-1, width)
 
 
+def pack_row(row: Sequence[Any]) -> bytes | None:
+    """Pack one row of numbers, true and false as float32; None where a value is missing."""
+    try:
+        return make_packer(len(row))(*row)
+    except struct.error:
+        return None
+
+
 @cache
-def _make_packer(width: int) -> Callable[..., bytes]:
+def make_packer(width: int) -> Callable[..., bytes]:
+    """Make a function that packs so many numbers as float32."""
     return struct.Struct(f"{width}f").pack
 
 

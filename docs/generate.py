@@ -271,7 +271,7 @@ def render_metrics() -> str:
     model = (
         "## Of a model\n\n`evaluation.json`, the model card, the plots, `metrics.json` and the "
         "gates show these. A metric for several classes is the mean over classes, each against the "
-        "rest. [Evaluation](../evaluation.md) explains how the scores come about.\n\n"
+        "rest. [Evaluation](../evaluation.md) explains how they are computed.\n\n"
         + render_table(
             ("name", "metric", "better", "of each class", "`train.search.metric`", "`gates`"),
             list_model_metrics(),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 RESULTS = Path(__file__).resolve().parents[1] / "bench" / "results"
 INTRODUCTION = (
     "Every figure on this page comes from `bench/results`, which the benchmarks write. "
-    "`make bench` runs all of them, and each prints with `--help` what it measures."
+    "`make bench` runs all of them, and each explains with `--help` what it measures."
 )
 Json = Mapping[str, Any]
 
@@ -63,7 +63,7 @@ def describe_service(result: Json) -> Iterator[Section]:
     for workers, title in (1, "One worker"), (2, "Two workers"):
         section = result.get(f"workers_{workers}", {})
         yield Section(
-            f"{title}: requests a second",
+            f"{title}: requests per second",
             "Each connection asks again as soon as it has an answer.",
             tabulate_rates(section.get("contenders", {})),
         )
@@ -81,7 +81,7 @@ def describe_service(result: Json) -> Iterator[Section]:
         )
     yield Section(
         "A model whose single row is slow",
-        "Nearest neighbors on 20,000 rows; requests a second.",
+        "Nearest neighbors on 20,000 rows; requests per second.",
         tabulate_rates(result.get("slow", {})),
     )
 
@@ -94,7 +94,7 @@ def list_check(check: Json) -> list[str]:
 
 
 def tabulate_rates(contenders: Mapping[str, Json]) -> Table:
-    """Tabulate requests a second: a contender a row, the fastest with a row first."""
+    """Tabulate requests per second: a contender a row, the fastest with a row first."""
     medians = {one["title"]: one["median"] for one in contenders.values()}
     cells = list(dict.fromkeys(cell for median in medians.values() for cell in median))
     ordered = sorted(
@@ -114,7 +114,7 @@ def tabulate_fairness(fairness: Mapping[str, Json]) -> Table:
     """Tabulate the connections, by their number."""
     heads = (
         "connections", "requests/s", "p50, ms", "p99, ms", "slowest first answer, ms",
-        "answers a connection", "the client's CPU a request, µs",
+        "answers per connection", "the client's CPU per request, µs",
     )  # fmt: skip
     rows = [
         [

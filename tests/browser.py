@@ -35,10 +35,10 @@ KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "Escape": (27, 
 def executable() -> str:
     """The path of Chromium; where there is none the test cannot run."""
     names = ("chromium", "google-chrome", "chromium-browser")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         missing("no Chromium; `apt-get install chromium` where you are root")
-    return found
+    return path
 
 
 class NavigatedError(Exception):
@@ -84,9 +84,9 @@ class Browser:
         while b"\0" not in self._rest:
             readable, _, _ = select.select([self._answers], [], [], within)
             assert readable, f"the browser says nothing for {within:g} s"
-            came = os.read(self._answers, 2**20)
-            assert came, "the browser is gone"
-            self._rest += came
+            piece = os.read(self._answers, 2**20)
+            assert piece, "the browser is gone"
+            self._rest += piece
         first, _, self._rest = self._rest.partition(b"\0")
         message: dict[str, Any] = json.loads(first)
         self._note(message.get("method"), message.get("params", {}))
@@ -110,11 +110,11 @@ class Browser:
 
     def ask(self, expression: str) -> Any:
         """The value of an expression in the page, as JSON holds it."""
-        found = self.call(
+        result = self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
 
     def until(self, expression: str, within: float = PATIENCE) -> None:
         """Wait until an expression is true."""
@@ -172,8 +172,8 @@ class Browser:
 
     def picture(self, *, whole: bool = False) -> bytes:
         """The page as PNG: what the screen shows, or the whole of it."""
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        return b64decode(found["data"])
+        screenshot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return b64decode(screenshot["data"])
 
 
 def _result(answer: dict[str, Any]) -> Any:

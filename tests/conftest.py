@@ -84,11 +84,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     sizes = Counter(group(item.nodeid) for item in items)
 
-    def place(item: pytest.Item) -> tuple[bool, int]:
+    def sort_key(item: pytest.Item) -> tuple[bool, int]:
         size = sizes[group(item.nodeid)]
         return size == 1 and item.get_closest_marker("slow") is None, -size
 
-    items.sort(key=place)
+    items.sort(key=sort_key)
 
 
 @pytest.hookimpl(optionalhook=True)

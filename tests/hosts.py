@@ -39,17 +39,17 @@ def network(names: Sequence[str]) -> Iterator[dict[str, Host]]:
     with ExitStack() as stack:
         switch = _namespace(f"{run}-switch", stack)
         _ip(f"-n {switch} link add switch up type bridge")
-        found = {}
-        for place, name in enumerate(names, start=1):
-            host, address = _namespace(f"{run}-{name}", stack), f"10.0.0.{place}"
-            _ip(f"-n {switch} link add port{place} type veth peer name eth0 netns {host}")
-            _ip(f"-n {switch} link set port{place} master switch up")
+        addresses = {}
+        for index, name in enumerate(names, start=1):
+            host, address = _namespace(f"{run}-{name}", stack), f"10.0.0.{index}"
+            _ip(f"-n {switch} link add port{index} type veth peer name eth0 netns {host}")
+            _ip(f"-n {switch} link set port{index} master switch up")
             _ip(f"-n {host} address add {address}/24 dev eth0")
             for link in ("lo", "eth0"):
                 _ip(f"-n {host} link set {link} up")
             _name(host, address, stack)
-            found[name] = Host(address, ("ip", "netns", "exec", host))
-        yield found
+            addresses[name] = Host(address, ("ip", "netns", "exec", host))
+        yield addresses
 
 
 def _namespace(name: str, stack: ExitStack) -> str:
@@ -80,10 +80,10 @@ def _ip(arguments: str) -> None:
 
 def listening(pid: int) -> set[int]:
     """The TCP ports that are listened to on the host of a process."""
-    found = set()
+    ports = set()
     for table in ("tcp", "tcp6"):
         with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:  # noqa: PTH123
             _, *lines = file
         fields = [line.split() for line in lines]
-        found |= {int(each[1].rsplit(":", 1)[1], 16) for each in fields if each[3] == "0A"}
-    return found
+        ports |= {int(each[1].rsplit(":", 1)[1], 16) for each in fields if each[3] == "0A"}
+    return ports

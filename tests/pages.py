@@ -29,8 +29,8 @@ class Block(NamedTuple):
 def blocks(page: str, language: str | None = None) -> list[Block]:
     """Return the blocks of a page in order, or those in one language."""
     pattern = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    found = [Block(*parts) for parts in pattern.findall(PAGES[page])]
-    return [block for block in found if language is None or block.language == language]
+    matches = [Block(*parts) for parts in pattern.findall(PAGES[page])]
+    return [block for block in matches if language is None or block.language == language]
 
 
 def commands(page: str) -> list[str]:
@@ -41,6 +41,6 @@ def commands(page: str) -> list[str]:
 def table(page: str, first: str) -> list[list[str]]:
     """Return the rows of the table of a page whose first headings are `first`."""
     pattern = rf"^\| {re.escape(first)} \|.*\n\|[-| ]+\n((?:\|.*\n)+)"
-    found = re.search(pattern, PAGES[page], re.MULTILINE)
-    assert found
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[1].splitlines()]
+    match = re.search(pattern, PAGES[page], re.MULTILINE)
+    assert match
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in match[1].splitlines()]

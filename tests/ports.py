@@ -16,8 +16,8 @@ GIVEN: set[int] = set()  # here before: its server may not listen yet
 def own_ports() -> range:
     """Return the ports of this process among those of the run, below those of clients."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    share = 18_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return range(12_000 + worker * share, 12_000 + (worker + 1) * share)
+    width = 18_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(12_000 + worker * width, 12_000 + (worker + 1) * width)
 
 
 def free_ports(count: int = 12) -> int:
@@ -34,9 +34,9 @@ def free_ports(count: int = 12) -> int:
 
 def free(port: int) -> bool:
     """Whether a port of loopback can be had."""
-    with socket.socket() as taken:
+    with socket.socket() as listener:
         try:
-            taken.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True

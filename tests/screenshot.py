@@ -17,11 +17,11 @@ def main() -> None:
     """Write PICTURE, of the service at the address that the command line gives, or URL."""
     url = sys.argv[1] if len(sys.argv) > 1 else URL
     with tempfile.TemporaryDirectory() as home:
-        PICTURE.write_bytes(taken(url, Path(home)))
+        PICTURE.write_bytes(take_screenshot(url, Path(home)))
     print(f"screenshot: {PICTURE} is {url}, {WIDTH} × {HEIGHT}")
 
 
-def taken(url: str, home: Path) -> bytes:
+def take_screenshot(url: str, home: Path) -> bytes:
     """The top of the page as PNG, once it has predicted the example.
 
     Parameters

@@ -172,10 +172,10 @@ class Fitted(NamedTuple):
 @cache
 def fitted() -> Fitted:
     """A linear model of the table."""
-    made = frame()
-    columns = to_features({str(name): made[name] for name in made}, CONTRACT, ENGINEERING)
+    table = frame()
+    columns = to_features({str(name): table[name] for name in table}, CONTRACT, ENGINEERING)
     rows = np.column_stack(list(columns.values()))
-    classes = encode_labels(made["kind"].tolist(), CONTRACT)
+    classes = encode_labels(table["kind"].tolist(), CONTRACT)
     pipeline = fitting.fit(rows, classes, CONTRACT, LINEAR)
     graph = to_onnx(pipeline, rows.shape[1])
     return Fitted(pipeline, graph, describe_rows(CONTRACT, rows, classes), rows, classes)
@@ -251,24 +251,24 @@ def fitted_to(rows: NDArray[np.float32], engineered: tuple[str, ...] = ()) -> Fi
     )
 
 
-def save(folder: Path, made: Fitted | None = None) -> Path:
+def save(folder: Path, fit: Fitted | None = None) -> Path:
     """Write what the service reads of a model, as the BentoML store has it."""
-    made = made or fitted()
+    fit = fit or fitted()
     (folder / "plots").mkdir(parents=True)
     for name in PICTURES:
         (folder / "plots" / f"{name}.png").write_bytes(PNG)
     (folder / "evaluation.json").write_text(json.dumps({"rows": {"train": 60, "test": 20}}))
     (folder / "card.md").write_text("# small\n")
-    write_contract(made.contract, folder / "contract.json")
-    (folder / "model.onnx").write_bytes(made.graph)
+    write_contract(fit.contract, folder / "contract.json")
+    (folder / "model.onnx").write_bytes(fit.graph)
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.9}}))
     (folder / "environment.json").write_text(json.dumps({"numpy": "2"}))
     return folder
 
 
-def save_tree(root: Path = Path(), made: Fitted | None = None) -> Path:
+def save_tree(root: Path = Path(), fit: Fitted | None = None) -> Path:
     """Write what the service reads of a model below a folder, as `train` and `evaluate` do."""
-    flat = save(root / MODEL, made)
+    flat = save(root / MODEL, fit)
     for path in provenance.FILES:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (flat / provenance.entry_name(path)).replace(root / path)
@@ -322,9 +322,9 @@ def columns(draw: st.DrawFn, name: str) -> Column:
     missing = draw(st.booleans())
     if kind == "category":
         some: st.SearchStrategy[Any] = draw(st.sampled_from([TEXTS, WHOLE]))
-        found = tuple(sorted(draw(st.sets(some, min_size=1, max_size=4))))
+        values = tuple(sorted(draw(st.sets(some, min_size=1, max_size=4))))
         unknown = draw(st.booleans())
-        return Column(name=name, kind=kind, categories=found, missing=missing, unknown=unknown)
+        return Column(name=name, kind=kind, categories=values, missing=missing, unknown=unknown)
     if kind == "date":
         return Column(name=name, kind=kind, parts=draw(PARTS), missing=missing)
     if kind == "boolean":
@@ -341,11 +341,11 @@ def contracts(draw: st.DrawFn) -> Contract:
     names = draw(st.lists(NAMES, min_size=2, max_size=6, unique=True))
     labels: st.SearchStrategy[Any] = draw(st.sampled_from([TEXTS, WHOLE, st.booleans()]))
     classes = draw(st.sets(labels, min_size=2, max_size=4))
-    found = tuple(draw(columns(name)) for name in names[1:])
-    own = [name for column in found for name in column.features]
+    values = tuple(draw(columns(name)) for name in names[1:])
+    own = [name for column in values for name in column.features]
     assume(len(set(own)) == len(own))
     return Contract(
-        columns=found,
+        columns=values,
         identifier=draw(st.sampled_from([None, names[0]])),
         target=Target(name="target of it", classes=tuple(sorted(classes))),
     )
@@ -433,7 +433,7 @@ def wrong(column: Column) -> st.SearchStrategy[Any]:
     else:
         cases += [OTHERS, st.booleans(), st.sampled_from([1e39, -1e39, 1e300])]
         if column.kind == "integer":
-            cases += [WHOLE.map(lambda whole: whole + 0.5)]
+            cases += [WHOLE.map(lambda number: number + 0.5)]
         if column.minimum is not None:
             cases.append(st.just(column.minimum - 1e30))
         if column.maximum is not None:
@@ -449,7 +449,7 @@ def _wrong_categories(column: Column) -> list[st.SearchStrategy[Any]]:
         others += [st.just(0.5), OTHERS]
     if not column.unknown:
         same = OTHERS if has_texts else CODES
-        others.append(same.filter(lambda came: came not in column.categories))
+        others.append(same.filter(lambda text: text not in column.categories))
     return others
 
 

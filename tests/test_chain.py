@@ -103,8 +103,8 @@ def test_a_stage_restored_from_the_run_cache_is_served_too(
     assert "Stage 'train' is cached - skipping run" in output
     assert restored.git("status", "--porcelain") == ""
     with served(restored) as client:
-        found = identity(client)["dvc"]["train"]["outs"]["data/model/model.onnx"]
-    assert found == locked_model(restored)
+        digest = identity(client)["dvc"]["train"]["outs"]["data/model/model.onnx"]
+    assert digest == locked_model(restored)
 
 
 @pytest.mark.long
@@ -199,12 +199,12 @@ def test_a_table_of_ones_own_with_every_kind_of_column(project: Project, tmp_pat
     path.write_text(edited)
     own.run("dvc", "repro", PYTHONHASHSEED="0", OMP_NUM_THREADS="1")
     assert path.read_text() == edited
-    given = {"Customer_Id": "007", "plan": "basic", "region": 9, "active": True}
+    row = {"Customer_Id": "007", "plan": "basic", "region": 9, "active": True}
     with served(own) as client:
-        rows = [{**given, "plan": "basic"}, {"plan": "plus", "region": 1, "active": False}]
+        rows = [{**row, "plan": "basic"}, {"plan": "plus", "region": 1, "active": False}]
         many = client.post("/predict", json={"records": rows}).json()
-        one = client.post("/predict", json={**given, "since": "2024-02-29"}).json()
-        wrong = client.post("/predict", json={**given, "plan": "tin", "balance": 501})
+        one = client.post("/predict", json={**row, "since": "2024-02-29"}).json()
+        wrong = client.post("/predict", json={**row, "plan": "tin", "balance": 501})
     lock = (own.root / "dvc.lock").read_bytes()
     own.run("dvc", "repro", "--force", PYTHONHASHSEED="1", OMP_NUM_THREADS="2")
     assert (own.root / "dvc.lock").read_bytes() == lock

@@ -163,16 +163,16 @@ def test_a_cell_of_csv_is_the_same_value_in_a_request(column: Column, data: st.D
     contract = Contract(columns=(column,), target=TARGET)
     texts = data.draw(st.lists(cells(column), min_size=1, max_size=20))
     reader = Reader(contract)
-    for text, wanted in zip(texts, of_csv(texts, contract), strict=True):
-        if wanted is GONE:
+    for text, expected in zip(texts, of_csv(texts, contract), strict=True):
+        if expected is GONE:
             continue
         ((result,),) = reader.read(json.dumps([{"a": text}]).encode()).values
-        if isinstance(wanted, datetime):
-            assert datetime.fromisoformat(result[:19]) == wanted
-        elif isinstance(wanted, float):
-            assert np.float32(result) == wanted
+        if isinstance(expected, datetime):
+            assert datetime.fromisoformat(result[:19]) == expected
+        elif isinstance(expected, float):
+            assert np.float32(result) == expected
         else:
-            assert result == wanted
+            assert result == expected
 
 
 def test_a_name_of_a_row_is_the_same_to_both() -> None:

@@ -44,12 +44,12 @@ def imports(module: Path, *, inside: bool = True) -> set[Path]:
 
 def reached(module: Path, *, inside: bool = True) -> set[str]:
     """The project's modules that run when a module runs, itself among them."""
-    found: set[Path] = set()
+    modules: set[Path] = set()
     waiting = {module, module.parent / "__init__.py"}
     while waiting:
-        found |= waiting
-        waiting = set().union(*(imports(path, inside=inside) for path in waiting)) - found
-    return {path.as_posix() for path in found}
+        modules |= waiting
+        waiting = set().union(*(imports(path, inside=inside) for path in waiting)) - modules
+    return {path.as_posix() for path in modules}
 
 
 def blocks(stage: str) -> set[str]:
@@ -74,13 +74,13 @@ def dynamic_imports(module: Path) -> list[str]:
 
 def used_paths(stage: str) -> set[str]:
     """The paths that a stage takes from cairn.paths."""
-    found = (
+    literals = (
         getattr(paths, alias.name)
         for node in ast.walk(tree(work_of(stage)))
         if isinstance(node, ast.ImportFrom) and node.module == "cairn.paths"
         for alias in node.names
     )
-    return {path.as_posix() for path in found if isinstance(path, Path)}
+    return {path.as_posix() for path in literals if isinstance(path, Path)}
 
 
 def listed(entries: list[Any]) -> set[str]:
@@ -111,8 +111,8 @@ def test_deps_list_each_module_that_runs_and_the_lock_of_the_environment(stage: 
     folders = {dep for dep in code if (ROOT / dep).is_dir()}
     covered = set().union(*map(modules_of, folders))
     assert code - folders == needed - covered
-    shares = {dep: len(modules_of(dep) & needed) / len(modules_of(dep)) for dep in folders}
-    assert {dep: share for dep, share in shares.items() if share < FOLDERS_WORTH} == {}
+    fractions = {dep: len(modules_of(dep) & needed) / len(modules_of(dep)) for dep in folders}
+    assert {dep: fraction for dep, fraction in fractions.items() if fraction < FOLDERS_WORTH} == {}
 
 
 # Imports that the walk does not see, by what they import; none of them changes what a stage writes
@@ -157,8 +157,8 @@ def test_paths_are_deps_or_outs(stage: str) -> None:
     entry = STAGES[stage]
     data = {dep for dep in listed(entry["deps"]) if dep.startswith("data/")}
     plots = {out for out in outs(stage) if out.startswith(f"{PLOTS}/")}
-    made = outs(stage) - plots | ({PLOTS} if plots else set())
-    assert used_paths(stage) == data | made
+    products = outs(stage) - plots | ({PLOTS} if plots else set())
+    assert used_paths(stage) == data | products
 
 
 def test_every_out_is_a_file() -> None:
@@ -188,9 +188,9 @@ def outs(stage: str) -> set[str]:
 
 
 def test_every_data_dep_is_another_stages_out() -> None:
-    made = set().union(*map(outs, STAGES))
+    products = set().union(*map(outs, STAGES))
     needed = {d for s in STAGES.values() for d in listed(s["deps"]) if d.startswith("data/")}
-    assert needed <= made
+    assert needed <= products
 
 
 def test_plots_are_of_files_that_evaluate_writes() -> None:

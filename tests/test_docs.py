@@ -38,9 +38,9 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_in_docstrings_are_right(name: str) -> None:
-    found = doctest.testmod(import_module(name))
-    assert found.attempted > 0
-    assert found.failed == 0
+    result = doctest.testmod(import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize("name", generate.render_pages())
@@ -82,8 +82,8 @@ def test_the_reference_has_every_metric_of_the_service() -> None:
     assert {row[0].strip("`") for row in rows} == set(families)
     for name, _, labels, *_ in rows:
         samples = families[name.strip("`")].samples
-        found = {label for sample in samples for label in sample.labels} - {"le"}
-        assert found == set(labels.split(", ")) - {""}
+        used = {label for sample in samples for label in sample.labels} - {"le"}
+        assert used == set(labels.split(", ")) - {""}
 
 
 def test_every_alert_is_there() -> None:
@@ -100,9 +100,9 @@ def test_each_request_that_is_shown_gets_the_answer_that_is_shown(project: Proje
     with shared(project) as client:
         for request, status, shown in table("docs/api.md", "request"):
             method, path, *body = request.strip("`").split(" ", 2)
-            sent = "".join(body).replace("ROW", json.dumps(MALIGNANT))
+            content = "".join(body).replace("ROW", json.dumps(MALIGNANT))
             answer = client.request(
-                method, path, content=sent, headers={"Content-Type": "application/json"}
+                method, path, content=content, headers={"Content-Type": "application/json"}
             )
             text = re.sub(r"cairn:[0-9a-f]{12}", "cairn:MODEL", answer.text)
             text = text.replace(answer.headers["X-Request-ID"], "REQUEST")
@@ -156,9 +156,9 @@ def is_of_params(text: str) -> bool:
 
 
 EXAMPLES_OF_PARAMS = [
-    pytest.param(block.text, id=f"{page}-{place}")
+    pytest.param(block.text, id=f"{page}-{index}")
     for page in PAGES
-    for place, block in enumerate(blocks(page, "yaml"))
+    for index, block in enumerate(blocks(page, "yaml"))
     if is_of_params(block.text)
 ]
 
@@ -197,6 +197,40 @@ def test_the_scores_that_are_shown_were_measured() -> None:
     ]
 
 
+def test_the_figures_that_are_shown_were_measured() -> None:
+    hour, image, serving = (
+        json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text())
+        for name in ("first_hour", "image", "serving")
+    )
+    seconds = {name: one["start_seconds"] for name, one in image["contenders"].items()}
+    size = image["contenders"]["cairn"]["mib_on_top_of_base"] * 2**20 / 10**6
+    memory = image["contenders"]["cairn"]["ready"]["pss_mib"] * 2**20 / 10**6
+    cairn, peer = (
+        serving["workers_1"]["contenders"][name]["median"]["1 row, 32 connections"]
+        for name in ("cairn", "fastapi-onnx")
+    )
+    steps = hour["median_seconds"]
+    figures = {
+        "README.md": (
+            f"took {steps['all']:.0f} s on two cores, {steps['install']:.0f} of them for",
+            f"image of {size:.0f} MB on top",
+            f"starts in {seconds['cairn']:.1f} s",
+            f"{cairn['requests_per_s'] / peer['requests_per_s']:.1f} times the requests per second",
+        ),
+        "docs/serving.md": (
+            f"| size | {size:.0f} MB on top of its base",
+            f"| start | {seconds['cairn']:.2f} s from `docker run`",
+            f"scikit-learn {seconds['fastapi']:.2f}",
+            f"own image {seconds['bentoml']:.2f}",
+            f"MLflow's {seconds['mlflow']:.2f}",
+            f"{memory:.0f} MB resident",
+        ),
+    }
+    assert {
+        text for name, texts in figures.items() for text in texts if text not in PAGES[name]
+    } == set()
+
+
 @pytest.mark.slow
 def test_rows_that_are_sent_in_blocks_are_answered(project: Project) -> None:
     [code] = blocks("docs/batch.md", "python")
@@ -212,8 +246,8 @@ def test_the_curl_line_gets_the_answer_that_is_shown(project: Project) -> None:
     [shown] = blocks("README.md", "json")
     words = shlex.split(line)
     with shared(project) as client:
-        sent = [word.replace("http://localhost:3000", str(client.base_url)) for word in words]
-        answer = json.loads(project.run(*sent).stdout)
+        command = [word.replace("http://localhost:3000", str(client.base_url)) for word in words]
+        answer = json.loads(project.run(*command).stdout)
     assert json.loads(words[-1]) == {"features": MALIGNANT}
     assert re.fullmatch("cairn:[0-9a-f]{12}", answer["model_version"])
     masked = {**answer, "model_version": "cairn:MODEL", "request_id": "REQUEST"}

@@ -102,15 +102,15 @@ def test_each_command_has_run_somewhere() -> None:
     assert set(ELSEWHERE) <= {line for page in PAGES for line in commands(page)}
 
 
-@pytest.mark.parametrize("place", sorted({*ELSEWHERE.values(), *WHOLE.values()}))
-def test_what_runs_a_command_is_there(place: str) -> None:
-    name, _, test = place.partition("::")
+@pytest.mark.parametrize("path", sorted({*ELSEWHERE.values(), *WHOLE.values()}))
+def test_what_runs_a_command_is_there(path: str) -> None:
+    name, _, test = path.partition("::")
     text = (ROOT / name).read_text()
     if test:
         assert f"def {test}(" in text
         return
     targets = set(re.findall(r"[a-z-]+", " ".join(re.findall(r"make (.*)", text))))
-    called = {line.split()[1] for line, where in ELSEWHERE.items() if where == place}
+    called = {line.split()[1] for line, where in ELSEWHERE.items() if where == path}
     assert called - targets <= {"install-dev"}  # which `check` needs first
 
 

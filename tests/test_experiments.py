@@ -79,10 +79,10 @@ def test_the_columns_that_one_asks_for_are_all_that_is_shown(experiments: Experi
 
 def test_the_docs_show_these_commands_and_what_they_print(experiments: Experiments) -> None:
     shown = [block.text for block in blocks("docs/experiments.md")]
-    [place] = [n for n, text in enumerate(shown) if text.startswith("dvc exp run")]
-    assert shown[place].splitlines() == [*RUN, SHOW]
+    [index] = [n for n, text in enumerate(shown) if text.startswith("dvc exp run")]
+    assert shown[index].splitlines() == [*RUN, SHOW]
     printed = experiments.project.run(*shlex.split(SHOW)).stdout.strip()
-    assert masked(shown[place + 1].strip()) == masked(printed)
+    assert masked(shown[index + 1].strip()) == masked(printed)
 
 
 def masked(text: str) -> list[str]:

@@ -51,8 +51,8 @@ def test_a_fresh_user_has_another_home_and_the_same_index(tmp_path: Path) -> Non
         "VIRTUAL_ENV": "v", "MODEL_TAG": "t", "MAKEFLAGS": "w", "MLFLOW_TRACKING_URI": "m",
     }  # fmt: skip
     kept = {name: before[name] for name in ("LANG", "PIP_INDEX_URL", "UV_INDEX", "SSL_CERT_FILE")}
-    found = first_hour.clean_variables(before, tmp_path)
-    assert found == {**kept, "HOME": str(tmp_path), "PATH": "/usr/bin"}
+    variables = first_hour.clean_variables(before, tmp_path)
+    assert variables == {**kept, "HOME": str(tmp_path), "PATH": "/usr/bin"}
 
 
 def test_a_command_that_fails_is_an_error_with_what_it_printed(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_a_command_that_fails_is_an_error_with_what_it_printed(tmp_path: Path) -
 def test_only_what_the_model_says_is_right(tmp_path: Path) -> None:
     small.save_tree(tmp_path)
     assert (tmp_path / MODEL_CONTRACT).exists()
-    made = small.fitted()
-    shares = made.pipeline.predict_proba(made.features[:1])[0]
-    index = int(shares.argmax())
-    row, classes = made.features[0].tolist(), small.CONTRACT.target.classes
-    right = {"prediction": classes[index], "confidence": float(shares[index])}
+    fit = small.fitted()
+    probabilities = fit.pipeline.predict_proba(fit.features[:1])[0]
+    index = int(probabilities.argmax())
+    row, classes = fit.features[0].tolist(), small.CONTRACT.target.classes
+    right = {"prediction": classes[index], "confidence": float(probabilities[index])}
     assert first_hour.is_right(right, row, tmp_path)
     other = classes[1 - index]
     assert not first_hour.is_right({**right, "prediction": other}, row, tmp_path)

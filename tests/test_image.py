@@ -179,16 +179,16 @@ def test_it_is_at_most_200_mb_on_top_of_its_base(project: Project, image: str) -
 def test_inspect_is_enough_to_find_the_commit_and_the_hashes_of_dvc_lock(
     project: Project, image: str
 ) -> None:
-    found = json.loads(docker.docker("inspect", "--format", "{{json .Config.Labels}}", image))
+    labels = json.loads(docker.docker("inspect", "--format", "{{json .Config.Labels}}", image))
     lock = yaml.safe_load((project.root / "dvc.lock").read_text())
     outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
-    assert {f"cairn.dvc.{out['path']}": out["md5"] for out in outs}.items() <= found.items()
+    assert {f"cairn.dvc.{out['path']}": out["md5"] for out in outs}.items() <= labels.items()
     model = model_sha256(project)
-    assert found["cairn.model.sha256"] == model
-    assert found["org.opencontainers.image.revision"] == project.git("rev-parse", "HEAD")
-    assert found["org.opencontainers.image.version"] == image.partition(":")[2]
+    assert labels["cairn.model.sha256"] == model
+    assert labels["org.opencontainers.image.revision"] == project.git("rev-parse", "HEAD")
+    assert labels["org.opencontainers.image.version"] == image.partition(":")[2]
     created = project.git("log", "-1", "--format=%cI")
-    assert found["org.opencontainers.image.created"] == created
+    assert labels["org.opencontainers.image.created"] == created
 
 
 def test_another_model_is_a_small_push(image: str, other: Project) -> None:
@@ -208,8 +208,8 @@ def test_another_model_of_a_mounted_store_is_served(image: str, other: Project) 
     with docker.container(image, *HARDENED, "--user=0:0", *mount) as running:
         assert running.get("/health").json()["model_version"] == tag
         [row] = features(other)[:1]
-        asked = httpx.post(f"{running.url}/predict", json={"features": row}, timeout=PATIENCE)
-        assert asked.json()["model_version"] == tag
+        response = httpx.post(f"{running.url}/predict", json={"features": row}, timeout=PATIENCE)
+        assert response.json()["model_version"] == tag
     with docker.started(image, *mount, "--env=MODEL_TAG=cairn:none") as name:
         gone = Container(name, "")
         assert gone.ended() == 1
@@ -440,11 +440,11 @@ def digests(image: str) -> list[str]:
 def layers(image: str) -> list[list[str]]:
     """The names in each layer of an image, the lowest first."""
     saved = subprocess.run(["docker", "save", image], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(saved)) as whole:
-        manifest = whole.extractfile("manifest.json")
+    with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+        manifest = archive.extractfile("manifest.json")
         assert manifest
         return [
-            tarfile.open(fileobj=whole.extractfile(name)).getnames()
+            tarfile.open(fileobj=archive.extractfile(name)).getnames()
             for name in json.load(manifest)[0]["Layers"]
         ]
 
@@ -456,12 +456,12 @@ def tree(image: str) -> dict[str, tuple[Any, ...]]:
         exported = subprocess.run(["docker", "export", name], check=True, capture_output=True)
     finally:
         docker.docker("rm", name)
-    with tarfile.open(fileobj=io.BytesIO(exported.stdout)) as whole:
-        return {one.name: described(whole, one) for one in whole}
+    with tarfile.open(fileobj=io.BytesIO(exported.stdout)) as archive:
+        return {one.name: described(archive, one) for one in archive}
 
 
-def described(whole: tarfile.TarFile, one: tarfile.TarInfo) -> tuple[Any, ...]:
-    file = whole.extractfile(one) if one.isreg() else None
+def described(archive: tarfile.TarFile, one: tarfile.TarInfo) -> tuple[Any, ...]:
+    file = archive.extractfile(one) if one.isreg() else None
     content = hashlib.sha256(file.read()).hexdigest() if file else one.linkname
     return one.type, one.mode, one.uid, one.gid, content
 
@@ -469,12 +469,12 @@ def described(whole: tarfile.TarFile, one: tarfile.TarInfo) -> tuple[Any, ...]:
 def bucket(project: Project, export: Path) -> list[str]:
     """Put a file into the project's bucket; the options by which a container reaches it."""
     variables = project.s3()
-    put = (
+    request = (
         "import sys, obstore; from obstore.store import S3Store; "
         "store = S3Store('cairn', client_options={'allow_http': True}); "
         "obstore.put(store, sys.argv[1].rpartition('/')[2], open(sys.argv[1], 'rb').read())"
     )
-    project.run("python", "-c", put, str(export), check=True, **variables)
+    project.run("python", "-c", request, str(export), check=True, **variables)
     return [f"--env={name}={value}" for name, value in variables.items()]
 
 

@@ -46,9 +46,9 @@ def lost(peer: Peer) -> list[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
 
         def serve() -> None:
-            taken, _ = listener.accept()
-            with taken:
-                peer(taken)
+            connection, _ = listener.accept()
+            with connection:
+                peer(connection)
             again, _ = listener.accept()  # the client goes on
             with again:
                 answer(again, LAST)

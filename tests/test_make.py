@@ -83,8 +83,8 @@ def test_run_serves_and_a_second_one_finds_all_as_it_was(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["run", "serve"])
 def test_a_port_in_use_is_one_line_before_anything_else(project: Project, target: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         done = project.run("make", target, f"PORT={port}", check=False)
     assert done.returncode
     assert f"error: port {port} is in use; take another: make {target} PORT=3001" in done.stderr
@@ -93,7 +93,7 @@ def test_a_port_in_use_is_one_line_before_anything_else(project: Project, target
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("command", "message"),
     [
         (("serve", "PORT=3'0; $$HOME"), """error: PORT: got "3'0; $HOME"; allowed: """),
         (("run", "PORT=abc"), "error: PORT: got 'abc'; allowed: a whole number from 1 to 65535"),
@@ -107,11 +107,11 @@ def test_a_port_in_use_is_one_line_before_anything_else(project: Project, target
     ],
 )
 def test_what_make_is_given_is_one_word_and_one_line_if_it_is_wrong(
-    project: Project, command: tuple[str, ...], says: str
+    project: Project, command: tuple[str, ...], message: str
 ) -> None:
     done = project.run("make", *command, check=False)
     line, *rest = done.stderr.splitlines()
-    assert line.startswith(says)
+    assert line.startswith(message)
     assert rest == [
         f"make: *** [Makefile:{rest[0].split(':')[2].split(']')[0]}: {command[0]}] Error 1"
     ]

@@ -53,8 +53,8 @@ def is_call(line: str) -> bool:
     if not SENT.search(line):
         return False
     return any(
-        found["port"] == NAMES or not LOOPBACK.match(found["host"])
-        for found in ADDRESS.finditer(line)
+        match["port"] == NAMES or not LOOPBACK.match(match["host"])
+        for match in ADDRESS.finditer(line)
     )
 
 

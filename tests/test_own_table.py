@@ -220,6 +220,29 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.parametrize("header", [",age,size,y", ",age,,y", "a,age,,y", "a,age,size,y,"])
+@pytest.mark.usefixtures("tmp_folder")
+def test_rows_of_a_table_with_columns_without_a_header_are_requests(header: str) -> None:
+    """The index that `to_csv` wrote, and others; the rows as a CSV reader and pandas have them."""
+    end = "," * header.endswith(",")
+    table = f"{header}\n" + "".join(
+        f"{n},{20 + n % 9},{n % 4 / 2},{'uv'[n % 2]}{end}\n" for n in range(40)
+    )
+    contract, kept, _ = run(table)
+    listed = list(csv.DictReader(io.StringIO(table)))
+    framed = json.loads(pd.read_csv(io.StringIO(table)).to_json(orient="records"))
+    if header == ",age,,y":  # a CSV reader has one key for both
+        listed = framed
+    for rows in (listed, framed):
+        read = Reader(contract).read(json.dumps({"records": rows}).encode())
+        assert list(map(list, read[0])) == kept[list(contract.names)].to_numpy().tolist()
+
+
+@pytest.fixture
+def tmp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 CELLS_OF: dict[str, st.SearchStrategy[str]] = {
     "whole": st.integers(-999, 999).map(str),
     "fraction": st.floats(-1e6, 1e6).map(lambda value: f"{value:.3f}"),
@@ -266,3 +289,28 @@ def test_any_table_s_own_rows_are_requests_that_its_contract_takes(
             theirs = [np.float32(v) if isinstance(v, float | int) and column.kind in NUMBERS else v
                       for v in values]  # fmt: skip
             assert ours == theirs, column
+
+
+@pytest.mark.parametrize(("most", "listed"), [(100, ["a", "b", "late"]), (2, ["a", "b"])])
+@pytest.mark.usefixtures("tmp_folder")
+def test_rows_without_a_label_are_requests_whatever_only_they_have(
+    most: int, listed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A category, a missing value, a marker: nothing is learned from them, and they may be sent."""
+    cells = [("ab"[n % 2], f"{n / 4}", f"{n % 7}", f"{n % 28 + 1:02}.05.2023") for n in range(40)]
+    rows = [
+        {**dict(zip("cnmd", each, strict=True)), "y": "uv"[n % 2]} for n, each in enumerate(cells)
+    ]
+    rows += [
+        {"c": "late", "n": "1", "m": "", "d": "01.05.2023", "y": ""},
+        {"c": "?", "n": "?", "m": "2", "d": "unknown", "y": ""},
+    ]
+    contract, kept, _ = run(as_csv(rows), max_categories=most, bad_rows="set_aside")
+    assert len(kept) == 40
+    assert [column.missing for column in contract.columns] == [True] * 4
+    assert list(contract.columns[0].categories) == listed
+    assert contract.columns[0].unknown == (most == 2)
+    says = '1 category is only in rows without a label{}, such as "late"'
+    assert says.format(" and becomes one unknown group" * (most == 2)) in capsys.readouterr().out
+    read = Reader(contract).read(json.dumps({"records": rows}).encode())
+    assert [row[:3] for row in read[0][40:]] == [("late", 1, None), (None, None, 2)]

@@ -372,25 +372,25 @@ def test_where_nothing_tells_two_classes_apart_there_is_no_difference(name: str)
 
 
 @pytest.mark.parametrize(
-    ("estimator", "says"),
+    ("estimator", "message"),
     [
         ("dummy.DummyClassifier", "train.estimator: DummyClassifier cannot be converted to ONNX"),
         ("neighbors.NearestCentroid", "NearestCentroid cannot be converted to ONNX"),
     ],
 )
-def test_what_onnx_cannot_say_fails_by_name(estimator: str, says: str) -> None:
-    with pytest.raises(CairnError, match=says):
+def test_what_onnx_cannot_say_fails_by_name(estimator: str, message: str) -> None:
+    with pytest.raises(CairnError, match=message):
         compared(estimator, {})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         # skl2onnx has no scores of such an SVC, and gives probabilities in their place.
         ({"estimator": {"class": "sklearn.svm.SVC", "probability": True}}, "learn differ on"),
         ({"estimator": LINEAR, "method": "temperature"}, "cannot be converted to ONNX: method"),
     ],
 )
-def test_what_onnx_cannot_calibrate_fails_by_name(arguments: dict[str, Any], says: str) -> None:
-    with pytest.raises(CairnError, match=says):
+def test_what_onnx_cannot_calibrate_fails_by_name(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(CairnError, match=message):
         compared("calibration.CalibratedClassifierCV", arguments)

@@ -50,9 +50,9 @@ def bom(text: str) -> dict[str, Any]:
 
 
 def listed(bom: dict[str, Any]) -> Packages:
-    found = [(canonicalize_name(one["name"]), one["version"]) for one in bom["components"]]
-    assert len(found) == len(set(found))
-    return set(found)
+    packages = [(canonicalize_name(one["name"]), one["version"]) for one in bom["components"]]
+    assert len(packages) == len(set(packages))
+    return set(packages)
 
 
 @pytest.mark.slow
@@ -128,8 +128,8 @@ def test_a_licence_that_is_not_spdx_is_kept_as_the_package_says_it() -> None:
 
 
 def test_what_the_tool_found_stays() -> None:
-    found = {**BARE, "licenses": [{"expression": "MIT"}]}
-    assert sbom.add_licence(found, written(License="something else")) == found
+    component = {**BARE, "licenses": [{"expression": "MIT"}]}
+    assert sbom.add_licence(component, written(License="something else")) == component
 
 
 @pytest.mark.parametrize("licence", [None, "UNKNOWN", "", "the whole text " * 50])

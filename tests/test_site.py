@@ -38,8 +38,8 @@ class Resources(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "link" and set((given.get("rel") or "").split()) <= NAMES:
+        attributes = dict(attrs)
+        if tag == "link" and set((attributes.get("rel") or "").split()) <= NAMES:
             return
         self.found += [value for name, value in attrs if (tag, name) in LOADED and value]
 
@@ -101,7 +101,7 @@ def test_the_search_finds_words_of_the_pages(site: Path) -> None:
     for word, page in (("penguin", "tutorial"), ("drain", "serving"), ("autoscal", "kubernetes")):
         places = index["terms"][word]
         places = places if isinstance(places, list) else [places]
-        assert any(index["docnames"][place].endswith(page) for place in places)
+        assert any(index["docnames"][number].endswith(page) for number in places)
 
 
 def test_links_that_lead_nowhere_fail(tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ class Project:
     @property
     def keys(self) -> Keys:
         pairs = [line.split(" = ") for line in self.local.read_text().split("\n") if " = " in line]
-        found = {key.strip(): value for key, value in pairs}
-        return Keys(found["access_key_id"], found["secret_access_key"])
+        settings = {key.strip(): value for key, value in pairs}
+        return Keys(settings["access_key_id"], settings["secret_access_key"])
 
     @property
     def pid(self) -> int:
@@ -167,7 +167,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[Project]:
+def temporary_project(folder: Path) -> Iterator[Project]:
     """A project whose store is ended in the end, whatever came between."""
     root = folder / "project"
     root.mkdir(parents=True)
@@ -204,7 +204,7 @@ def files_of_dvc_init() -> dict[str, bytes]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    with made(tmp_path) as project:
+    with temporary_project(tmp_path) as project:
         yield project
 
 
@@ -216,7 +216,7 @@ def started(project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    with made(tmp_path_factory.mktemp("shared")) as project:
+    with temporary_project(tmp_path_factory.mktemp("shared")) as project:
         project.store("start")
         yield project
 
@@ -336,10 +336,10 @@ def test_listens_on_loopback_only_and_nowhere_else(shared: Project) -> None:
     assert bound == {("127.0.0.1", port) for port in ports}
 
 
-@pytest.mark.parametrize("place", [4, 6], ids=["volume", "filer"])
-def test_no_way_around_the_keys_through_the_other_listeners(shared: Project, place: int) -> None:
+@pytest.mark.parametrize("index", [4, 6], ids=["volume", "filer"])
+def test_no_way_around_the_keys_through_the_other_listeners(shared: Project, index: int) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://127.0.0.1:{shared.port + place}/1,01", timeout=60)
+        urllib.request.urlopen(f"http://127.0.0.1:{shared.port + index}/1,01", timeout=60)
     refused.value.close()
 
     assert refused.value.code == 401
@@ -365,17 +365,17 @@ def test_start_mends_keys_and_bucket(started: Project) -> None:
     assert started.store("check").returncode == 0
 
 
-@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("index", [0, 3])
 def test_taken_port_is_no_obstacle_and_the_new_ones_are_remembered(
-    project: Project, place: int
+    project: Project, index: int
 ) -> None:
-    with socket.create_server(("127.0.0.1", project.port + place)):
+    with socket.create_server(("127.0.0.1", project.port + index)):
         printed = lines(project.store("start").stdout)
         moved = where_dvc_has_it(project)
         remembered = f"{moved.port} to {moved.port + 9}, which .dvc/config.local remembers"
         up = f"store: remote storage (s3://cairn/dvc at {moved.endpoint}) is up"
         assert printed == [f"{moved_from(project)} {remembered}", up]
-        assert not set(range(moved.port, moved.port + PORTS)) & {project.port + place}
+        assert not set(range(moved.port, moved.port + PORTS)) & {project.port + index}
         assert moved.store("check").returncode == 0
 
     moved.client().put_object(Bucket=BUCKET, Key="kept", Body=b"bytes")
@@ -420,8 +420,11 @@ def test_remembered_ports_that_are_taken_later_are_given_up(project: Project) ->
 @pytest.mark.long
 def test_stores_of_several_checkouts_started_at_once_keep_apart(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        first = stack.enter_context(made(tmp_path / "0"))
-        projects = [first, *(stack.enter_context(made(tmp_path / str(n))) for n in (1, 2))]
+        first = stack.enter_context(temporary_project(tmp_path / "0"))
+        projects = [
+            first,
+            *(stack.enter_context(temporary_project(tmp_path / str(n))) for n in (1, 2)),
+        ]
         for project in projects:
             project.modify("embedded", "endpointurl", first.endpoint, local=False)
         command = [sys.executable, str(SCRIPT), "start"]
@@ -461,9 +464,9 @@ store.main()
 """
 
 
-@pytest.mark.parametrize("place", [0, 3], ids=["SeaweedFS-ends", "SeaweedFS-takes-another"])
-def test_port_that_is_taken_after_it_was_found_free(project: Project, place: int) -> None:
-    with socket.create_server(("127.0.0.1", project.port + place)):
+@pytest.mark.parametrize("index", [0, 3], ids=["SeaweedFS-ends", "SeaweedFS-takes-another"])
+def test_port_that_is_taken_after_it_was_found_free(project: Project, index: int) -> None:
+    with socket.create_server(("127.0.0.1", project.port + index)):
         printed = project.run(sys.executable, "-c", LATE, "start", PYTHONPATH=str(HERE)).stdout
 
     moved = where_dvc_has_it(project)
@@ -504,7 +507,7 @@ def test_store_whose_folder_is_deleted_ends(started: Project) -> None:
 
 
 def test_path_with_blanks_and_other_letters(tmp_path: Path) -> None:
-    with made(tmp_path / "mein Projekt üöä") as project:
+    with temporary_project(tmp_path / "mein Projekt üöä") as project:
         project.store("start")
         write(project, {"größe": b"bytes"})
         project.dvc("add", "größe")
@@ -517,7 +520,7 @@ def test_path_with_blanks_and_other_letters(tmp_path: Path) -> None:
 
 
 def test_path_with_a_comma_is_one_line(tmp_path: Path) -> None:
-    with made(tmp_path / "a,b") as project:
+    with temporary_project(tmp_path / "a,b") as project:
         done = project.store("start", check=False)
 
     assert done.returncode == 1
@@ -528,25 +531,25 @@ def test_path_with_a_comma_is_one_line(tmp_path: Path) -> None:
 @contextmanager
 def proxy() -> Iterator[tuple[str, list[bytes]]]:
     """A proxy that lets nothing through, and the requests that came to it."""
-    asked: list[bytes] = []
+    requests: list[bytes] = []
 
     class Refusing(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            asked.append(self.rfile.readline())
+            requests.append(self.rfile.readline())
             self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+            yield f"http://127.0.0.1:{server.server_address[1]}", requests
         finally:
             server.shutdown()
             thread.join()
 
 
 def test_proxy_of_the_environment_does_not_catch_the_store(project: Project) -> None:
-    with proxy() as (address, asked):
+    with proxy() as (address, requests):
         names = ("http_proxy", "HTTP_PROXY", "ALL_PROXY")
         own = {"no_proxy": "example.org", **dict.fromkeys(names, address)}
         project.store("start", **own)
@@ -560,11 +563,11 @@ def test_proxy_of_the_environment_does_not_catch_the_store(project: Project) -> 
         project.run(sys.executable, "-c", elsewhere, check=False, **own)
 
     assert (project.root / "single").read_bytes() == b"single\n"
-    assert asked == [b"GET http://else.invalid/ HTTP/1.1\r\n"]
+    assert requests == [b"GET http://else.invalid/ HTTP/1.1\r\n"]
 
 
 @pytest.mark.parametrize(
-    ("given", "excepted"),
+    ("variables", "excepted"),
     [
         ({}, None),
         ({"no_proxy": "example.org"}, None),
@@ -576,9 +579,9 @@ def test_proxy_of_the_environment_does_not_catch_the_store(project: Project) -> 
         ({"http_proxy": "p", "no_proxy": "*"}, None),
     ],
 )
-def test_exceptions_from_a_proxy(given: dict[str, str], excepted: str | None) -> None:
+def test_exceptions_from_a_proxy(variables: dict[str, str], excepted: str | None) -> None:
     wanted = {"no_proxy": excepted, "NO_PROXY": excepted} if excepted else {}
-    assert loopback.exceptions(given) == wanted
+    assert loopback.exceptions(variables) == wanted
 
 
 def test_python_of_the_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -782,7 +785,7 @@ MD5 = {name: hashlib.md5(content, usedforsecurity=False) for name, content in TR
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    with made(tmp_path_factory.mktemp("tracked")) as project:
+    with temporary_project(tmp_path_factory.mktemp("tracked")) as project:
         project.store("start")
         write(project, TRACKED)
         project.dvc("add", "single", "whole", "folder")
@@ -795,7 +798,7 @@ def emptied(tracked: Project) -> Iterator[Project]:
     """A project whose data are in the remote and nowhere else; the remote is put right after."""
     tracked.forget("single", "whole", "folder")
     client = tracked.client()
-    keys = [found["Key"] for found in client.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket=BUCKET)["Contents"]]
     before = {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
     yield tracked
     for key, content in before.items():
@@ -808,8 +811,8 @@ def test_damaged_objects_are_named_at_pull_and_go_no_further(
 ) -> None:
     damaged = {"single": "single", "folder/b": "folder"}  # and what DVC says is lacking then
     places = {name: f"{MD5[name].hexdigest()[:2]}/{MD5[name].hexdigest()[2:]}" for name in damaged}
-    for place in places.values():
-        emptied.client().put_object(Bucket=BUCKET, Key=PREFIX + place, Body=damage)
+    for path in places.values():
+        emptied.client().put_object(Bucket=BUCKET, Key=PREFIX + path, Body=damage)
 
     done = emptied.dvc("pull", check=False)
 
@@ -819,13 +822,13 @@ def test_damaged_objects_are_named_at_pull_and_go_no_further(
     assert "whole" not in named.split("\n")
     assert (emptied.root / "whole").read_bytes() == TRACKED["whole"]
     status = emptied.dvc("status", "--cloud").stdout
-    for name, place in places.items():
+    for name, path in places.items():
         assert f"deleted:            {name}\n" in status
         assert not (emptied.root / name).exists()
-        assert not (emptied.root / ".dvc" / "cache" / "files" / "md5" / place).exists()
+        assert not (emptied.root / ".dvc" / "cache" / "files" / "md5" / path).exists()
 
-    for name, place in places.items():
-        emptied.client().put_object(Bucket=BUCKET, Key=PREFIX + place, Body=TRACKED[name])
+    for name, path in places.items():
+        emptied.client().put_object(Bucket=BUCKET, Key=PREFIX + path, Body=TRACKED[name])
     emptied.dvc("pull")
     assert read(emptied, TRACKED) == TRACKED
 

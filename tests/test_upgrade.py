@@ -143,8 +143,8 @@ def script(heading: str, upstream: Path) -> list[str]:
     """Return the blocks of commands below a heading of the page, or above the first one."""
     part = next(part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)
                 if part.startswith(heading))  # fmt: skip
-    found = re.findall(r"^```console\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
-    return [text.replace("add upstream URL", f"add upstream {upstream}") for text in found]
+    commands = re.findall(r"^```console\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+    return [text.replace("add upstream URL", f"add upstream {upstream}") for text in commands]
 
 
 @pytest.mark.slow

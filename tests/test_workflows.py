@@ -80,7 +80,7 @@ def problems(actionlint: Path, workflow: str) -> list[str]:
         command, cwd=actionlint, input=workflow, capture_output=True, text=True, timeout=600,
         check=True,
     )  # fmt: skip
-    return [found["message"] for found in json.loads(done.stdout)]
+    return [problem["message"] for problem in json.loads(done.stdout)]
 
 
 @pytest.mark.real
@@ -121,12 +121,12 @@ def test_shellcheck_has_nothing_to_say_of_the_scripts() -> None:
 
 
 def test_the_workflow_calls_what_the_run_on_one_machine_calls() -> None:
-    whole = (ROOT / ".ci" / "run").read_text()
+    run_script = (ROOT / ".ci" / "run").read_text()
     shell = "\n".join(step.get("run", "") for step in steps("ci.yml"))
     for script in SCRIPTS:
-        assert f".ci/{script}" in whole
+        assert f".ci/{script}" in run_script
         assert f".ci/{script}" in shell
-    targets = re.findall(r"^bounded \d+ make (.*?)(?: +#.*)?$", whole, re.MULTILINE)
+    targets = re.findall(r"^bounded \d+ make (.*?)(?: +#.*)?$", run_script, re.MULTILINE)
     assert {target for line in targets for target in line.split()} <= set(
         re.findall(r"make ([a-z-]+)", shell)
     )

@@ -13,10 +13,10 @@ may_be_missing = True  # false in a test that is not marked as `real`
 
 def tool(name: str, package: str) -> str:
     """Where a tool is; skips the test where it is not, in CI fails it."""
-    found = shutil.which(name)
-    if not found:
+    path = shutil.which(name)
+    if not path:
         missing(f"no {name} here; it is in Debian's package {package}")
-    return found
+    return path
 
 
 def missing(reason: str) -> NoReturn:

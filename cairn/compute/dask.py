@@ -40,7 +40,8 @@ try:
     from cairn.compute import compat, remote
 except ImportError as error:
     raise CairnError(
-        f"compute.engine: dask needs {error.name}, which is not here; run `make install-extras`"
+        f"compute.engine: dask needs {error.name}, which is not installed; "
+        "run `make install-extras`"
     ) from None
 
 Item = TypeVar("Item")
@@ -339,9 +340,9 @@ def memory_error(error: KilledWorker) -> CairnError:
     limit = error.last_worker.memory_limit
     size = f"their limit of {limit / 2**20:,.0f} MiB" if limit else "that of their machine"
     return CairnError(
-        f"dask: {error.allowed_failures + 1} workers died of one part of the table, most likely "
-        f"because they needed more memory than {size}; give each more (compute.memory, or `dask "
-        "worker --memory-limit`), or fewer threads"
+        f"dask: {error.allowed_failures + 1} workers died on the same part of the table, most "
+        f"likely because they needed more memory than {size}; give each more (compute.memory, or "
+        "`dask worker --memory-limit`), or fewer threads"
     )
 
 
@@ -349,7 +350,7 @@ def idle_error() -> CairnError:
     """Build the error for a cluster on which no worker works."""
     return CairnError(
         f"dask: no worker has worked for {IDLE_SECONDS} s: there is none, or all are paused for "
-        "want of memory; start workers (`dask worker ADDRESS`) or give each more memory, and run "
+        "lack of memory; start workers (`dask worker ADDRESS`) or give each more memory, and run "
         "`dvc repro` again"
     )
 

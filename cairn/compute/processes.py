@@ -78,7 +78,7 @@ def pool() -> Iterator[Run]:
         except BrokenProcessPool:
             raise CairnError(
                 "a process of this stage was killed, as the system does when memory runs out; give "
-                "it more memory, or take fewer rows"
+                "it more memory, or use fewer rows"
             ) from None
 
 

@@ -83,14 +83,14 @@ def percent(value: float) -> str:
     """Write a fraction as a percentage.
 
     >>> percent(0.9561)
-    '95.6 %'
+    '95.6%'
     """
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}%"
 
 
 def _summary(contract: Contract, evaluation: Evaluation) -> str:
     rows, auc = evaluation.rows, evaluation.test["roc_auc"]
-    ends = f" (95 % interval {between(auc)})" if auc.ends else ""
+    ends = f" (95% interval {between(auc)})" if auc.ends else ""
     ranked = "" if auc.value is None else f"Its ROC AUC is {number(auc.value)}{ends}. "
     return (
         f"This model predicts {code(contract.target.name)} from "
@@ -305,13 +305,13 @@ def _key(contract: Contract, label: object) -> str:
 def _scores(evaluation: Evaluation) -> str:
     test, validation = evaluation.test, evaluation.cross_validation
     names = [name for name in OVERALL if name in test]
-    header = ["score", "test rows", "95 % interval"]
+    header = ["score", "test rows", "95% interval"]
     rows = [
         [METRICS[name].description, number(test[name].value), between(test[name])] for name in names
     ]
     if not validation:
         return table(header, rows)
-    header += ["cross-validation", "95 % interval"]
+    header += ["cross-validation", "95% interval"]
     folds = [validation.scores.get(name, Interval(None)) for name in names]
     rows = [
         [*row, number(score.value), between(score)] for row, score in zip(rows, folds, strict=True)
@@ -327,7 +327,7 @@ def _scores(evaluation: Evaluation) -> str:
 def _classes(evaluation: Evaluation) -> str:
     header = ["class", *(METRICS[name].title for name in PER_CLASS)]
     texts = [
-        "Each class against the rest, with 95 % intervals, on the test rows:",
+        "Each class against the rest, with 95% intervals, on the test rows:",
         table(
             ["class", "test rows", *header[1:]],
             [[code(each.key), f"{each.rows or 0:,}", *_of_class(each)]

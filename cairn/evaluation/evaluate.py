@@ -204,8 +204,8 @@ def learn(rows: TrainingRows, params: Train, evaluation: Evaluate, run: Run = he
     """Measure the learning curve where cross-validation is wanted; otherwise it has no points."""
     if not cross_validation.is_wanted(evaluation.cross_validation, len(rows.classes)):
         return curves.empty_learning()
-    say("evaluate: learning from fewer rows")
-    with patience("evaluate: still learning from fewer rows"):
+    say("evaluate: measuring the learning curve")
+    with patience("evaluate: still measuring the learning curve"):
         pipeline = fitting.build_pipeline(rows.features, rows.contract, params)
         return curves.measure_learning(pipeline, (rows.features, rows.classes), params.seed, run)
 

@@ -72,14 +72,14 @@ def measure_some(
     draws
         A seed, and how often the rows are drawn anew.
     """
-    wanted = tuple(names)
-    measure = partial(metrics.measure, classes=classes, names=wanted)
+    metric_names = tuple(names)
+    measure = partial(metrics.measure, classes=classes, names=metric_names)
     result = bootstrap(rows, measure, *draws, run)
     few = effective_rows([len(group) for group in group_by_class(rows.truth)])
-    counts = [few if name in NEED_ALL_CLASSES else len(rows.truth) for name in wanted]
+    counts = [few if name in NEED_ALL_CLASSES else len(rows.truth) for name in metric_names]
     return {
         name: interval(name, result, index, counts[index], classes)
-        for index, name in enumerate(wanted)
+        for index, name in enumerate(metric_names)
     }
 
 
@@ -145,7 +145,11 @@ def interval(name: str, result: Bootstrap, index: int, rows: float, classes: int
         return Interval(None)
     if name not in LOSSES:
         error = float(draws.std(ddof=1)) * result.shrinkage
-        return clipped(name, value, *_interval_of_fraction(value, error, rows), classes=classes)
+        least = METRICS[name].minimum
+        span = METRICS[name].limit(classes) - least
+        ends = _interval_of_fraction((value - least) / span, error / span, rows)
+        low, high = (least + span * end for end in ends)
+        return clipped(name, value, low, high, classes=classes)
     low, high = _interval_of_loss(value, draws, result.shrinkage)
     if name == "calibration_error":
         own = float(result.part[index])
@@ -221,5 +225,5 @@ def clipped(name: str, value: float, low: float, high: float, *, classes: int) -
     # The rows are too few, or the model too sure.
     if np.isnan(low) or rounded(low) == rounded(high):
         return Interval(rounded(value))
-    most = METRICS[name].limit(classes)
-    return Interval(*(rounded(np.clip(each, 0, most)) for each in (value, low, high)))
+    least, most = METRICS[name].minimum, METRICS[name].limit(classes)
+    return Interval(*(rounded(np.clip(each, least, most)) for each in (value, low, high)))

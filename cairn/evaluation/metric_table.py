@@ -39,8 +39,8 @@ class Metric:
         Whether its overall value means little where the rows lack a class.
     unit
         Empty: none.
-    maximum, binary_maximum
-        The largest value that it can have, and the largest for two classes. The least is 0.
+    minimum, maximum, binary_maximum
+        The least and the largest value that it can have, and the largest for two classes.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Metric:
     can_decide: bool = True
     needs_all_classes: bool = False
     unit: str = ""
+    minimum: float = 0.0
     maximum: float = 1.0
     binary_maximum: float = 1.0
 

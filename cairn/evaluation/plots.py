@@ -175,7 +175,7 @@ def _interval(axes: Axes, score: Interval) -> None:
     if score.ends is None:
         return
     axes.set_title(
-        f"95 % interval {between(score)}",
+        f"95% interval {between(score)}",
         fontsize=9,
         fontweight="normal",
     )
@@ -207,7 +207,7 @@ def _confusion(points: Points, evaluation: Evaluation, contract: Contract) -> Fi
     figure, axes = _figure(f"Confusion on {of} test rows", "predicted", "actual")
     image = axes.imshow(fractions, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     bar = figure.colorbar(
-        image, ax=axes, shrink=0.8, format=lambda fraction, _: f"{100 * fraction:.0f} %"
+        image, ax=axes, shrink=0.8, format=lambda fraction, _: f"{100 * fraction:.0f}%"
     )
     bar.set_label("fraction of the actual class")
     bar.outline.set_visible(False)
@@ -241,7 +241,7 @@ def _cells(axes: Axes, counts: NDArray[np.int64], fractions: NDArray[np.float64]
         axes.text(
             column,
             row,
-            f"{count}\n{100 * fraction:.1f} %" if both and counts[row, column] else count,
+            f"{count}\n{100 * fraction:.1f}%" if both and counts[row, column] else count,
             ha="center",
             va="center",
             fontsize=11 if both else 8,
@@ -273,8 +273,8 @@ def _precision_recall(points: Points, evaluation: Evaluation, contract: Contract
     figure, axes = _figure(f"{title[0].upper()}{title[1:]}", "recall", "precision")
     _interval(axes, evaluation.test["average_precision"])
     if len(contract.target.keys) == BINARY:
-        share = (evaluation.classes[1].rows or 0) / evaluation.rows.test
-        axes.axhline(share, color=GREY, linestyle="--", linewidth=1.2, gid="chance")
+        fraction = (evaluation.classes[1].rows or 0) / evaluation.rows.test
+        axes.axhline(fraction, color=GREY, linestyle="--", linewidth=1.2, gid="chance")
     named = _named(evaluation, contract, "average_precision")
     _lines(axes, points["precision_recall"], ("recall", "precision"), named)
     rates = _rates(points, evaluation, contract)

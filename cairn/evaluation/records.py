@@ -14,7 +14,7 @@ Scores = Mapping[str, "Interval"]  # by the metric's name
 
 @dataclass(frozen=True)
 class Interval:
-    """A score, and the interval that it is in with a confidence of 95 %.
+    """A score, and the interval that it is in with a confidence of 95%.
 
     Attributes
     ----------

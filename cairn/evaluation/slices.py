@@ -79,9 +79,9 @@ def measure_classes(rows: ScoredRows, classes: int) -> Values:
     return np.array([metrics.measure_class(rows, code) for code in range(classes)])
 
 
-def check_slices(wanted: Iterable[str], contract: Contract) -> None:
+def check_slices(columns: Iterable[str], contract: Contract) -> None:
     """Refuse a column that the table does not have."""
-    unknown = next((name for name in wanted if name not in contract.names), None)
+    unknown = next((name for name in columns if name not in contract.names), None)
     if unknown is not None:
         raise CairnError(
             f"evaluate.slices: no column {unknown!r}; the columns are {', '.join(contract.names)}"
@@ -89,13 +89,13 @@ def check_slices(wanted: Iterable[str], contract: Contract) -> None:
 
 
 def score_slices(
-    rows: ScoredRows, contract: Contract, wanted: Iterable[str], seed: int, run: Run = here
+    rows: ScoredRows, contract: Contract, columns: Iterable[str], seed: int, run: Run = here
 ) -> tuple[SliceScores, ...]:
     """Score the rows by the values of columns; a score is None where a class has no row there."""
     names = [feature.name for feature in contract.own]
     parts = (
         (feature, value, rows.at(mask))
-        for column in map(contract.column, dict.fromkeys(wanted))
+        for column in map(contract.column, dict.fromkeys(columns))
         for feature in column.features
         for value, mask in _slices(rows.features[:, names.index(feature)], column)
     )
@@ -140,12 +140,12 @@ def _score_slice(
 ) -> dict[str, Interval | None]:
     """Score some rows, which may lack a class."""
     undefined = NEED_ALL_CLASSES if len(np.unique(rows.truth)) < classes else frozenset()
-    wanted = [name for name in OVERALL if name not in undefined]
+    scored = [name for name in OVERALL if name not in undefined]
     if has_intervals:
-        scores = intervals.measure_some(wanted, rows, classes, (seed, RESAMPLES), run)
+        scores = intervals.measure_some(scored, rows, classes, (seed, RESAMPLES), run)
     else:
-        values = metrics.measure(rows, classes, wanted)
+        values = metrics.measure(rows, classes, scored)
         scores = {
-            name: Interval(rounded(value)) for name, value in zip(wanted, values, strict=True)
+            name: Interval(rounded(value)) for name, value in zip(scored, values, strict=True)
         }
     return {name: scores.get(name) for name in OVERALL}

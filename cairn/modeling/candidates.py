@@ -66,10 +66,10 @@ def _expand_grid(params: Train, space: Space, path: str) -> list[Candidate]:
 def _draw(params: Train, space: Space, path: str) -> list[Candidate]:
     """Draw different candidates of one entry, at most the number of candidates of the search."""
     values = {name: _to_distribution(values) for name, values in space.values.items()}
-    wanted = params.search.candidates
+    count = params.search.candidates
     if all(isinstance(each, list) for each in values.values()):
-        wanted = min(wanted, len(ParameterGrid(values)))
-    draws = ParameterSampler(values, wanted, random_state=params.seed)
+        count = min(count, len(ParameterGrid(values)))
+    draws = ParameterSampler(values, count, random_state=params.seed)
     return _deduplicate(_build_candidate(params, space, _round(changes), path) for changes in draws)
 
 

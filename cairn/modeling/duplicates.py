@@ -200,7 +200,7 @@ def hold_out(hashes: Hashes, classes: Places, number: int, fraction: float, seed
     """
     is_twin = find_twins(hashes)
     counts = np.bincount(classes, minlength=number)
-    wanted = np.rint(counts * fraction).astype(np.int64).clip(1, np.maximum(counts - 1, 0))
+    sizes = np.rint(counts * fraction).astype(np.int64).clip(1, np.maximum(counts - 1, 0))
     is_test = np.zeros(len(hashes), dtype=bool)
     unique = np.bincount(classes[~is_twin], minlength=number)
     if is_twin.any():
@@ -210,7 +210,7 @@ def hold_out(hashes: Hashes, classes: Places, number: int, fraction: float, seed
         is_test[is_twin] = _fill_sides(groups, truth, drawn, unique)[groups.of]
     test = np.bincount(classes[is_test], minlength=number)
     train = np.bincount(classes[is_twin & ~is_test], minlength=number)
-    singles = np.clip(wanted - test, 0, np.maximum(unique - (train == 0), 0))
+    singles = np.clip(sizes - test, 0, np.maximum(unique - (train == 0), 0))
     return HoldOut(is_twin, is_test, singles)
 
 

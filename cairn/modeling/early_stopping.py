@@ -52,9 +52,9 @@ def hold_out(features: Any, classes: NDArray[Any], seed: Any) -> tuple[Indices, 
     random = np.random.RandomState(seed)
     plan = duplicates.hold_out(hashes, codes, len(counts), HELD_OUT, random.randint(2**31))
     is_test = plan.is_test.copy()
-    for code, wanted in enumerate(plan.singles):
+    for code, size in enumerate(plan.singles):
         singles = np.flatnonzero((codes == code) & ~plan.is_twin)
-        is_test[random.choice(singles, wanted, replace=False)] = True
+        is_test[random.choice(singles, size, replace=False)] = True
     held_out = np.flatnonzero(is_test)
     return (np.flatnonzero(~is_test), held_out) if len(held_out) else (every, every)
 

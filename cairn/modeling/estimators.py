@@ -134,7 +134,7 @@ def _early_stopping_arguments(params: Train) -> dict[str, Any]:
     allowed = inspect.signature(_import_class(params.estimator, "train.estimator")).parameters
     if "n_iter_no_change" not in allowed or "validation_fraction" not in allowed:
         raise CairnError(
-            f"train.early_stopping: {params.estimator} does not stop early; set null, or take one "
+            f"train.early_stopping: {params.estimator} does not stop early; set null, or use one "
             f"that does: {', '.join(EARLY_STOPPING)}"
         )
     early = {"early_stopping": True} if "early_stopping" in allowed else {}

@@ -209,8 +209,8 @@ def count_threads() -> int:
     More threads than cores are not only useless: OpenMP's wait for each other without sleeping.
     """
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    wanted = int(first) if first.isdecimal() else 0
-    return wanted or joblib.cpu_count()
+    threads = int(first) if first.isdecimal() else 0
+    return threads or joblib.cpu_count()
 
 
 @contextmanager

@@ -260,7 +260,8 @@ def _read_category(value: Any, column: Column) -> Category | None:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     if isinstance(column.categories[0], str):
-        return str(value)
+        is_code = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        return column.padded.get(int(value), str(value)) if is_code else str(value)
     try:
         return int(value)
     except (TypeError, ValueError):

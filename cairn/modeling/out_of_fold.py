@@ -79,8 +79,8 @@ class FoldCount(NamedTuple):
     note: str
 
 
-def count_folds(rows: TrainingRows, wanted: int) -> FoldCount:
-    """Return how many folds there can be: as wanted, or fewer, so that each has all classes.
+def count_folds(rows: TrainingRows, folds: int) -> FoldCount:
+    """Return how many folds there can be: `folds`, or fewer, so that each has all classes.
 
     Raises
     ------
@@ -89,15 +89,15 @@ def count_folds(rows: TrainingRows, wanted: int) -> FoldCount:
     """
     labels = [repr(rows.contract.target.classes[code]) for code in np.unique(rows.classes)]
     counts = count_distinct(rows.features, rows.classes)
-    number = limit_folds(wanted, counts)
+    number = limit_folds(folds, counts)
     lone = [label for label, own in zip(labels, counts, strict=True) if own < LEAST]
     if is_short(counts):
         raise Unfit(f"class {lone[0]} does not have two training rows that differ; add rows")
     texts = []
-    if number < wanted:
+    if number < folds:
         rarest = int(np.where(counts < LEAST, counts.max() + 1, counts).argmin())
         texts.append(
-            f"cross-validation uses {number} folds, not {wanted}: class {labels[rarest]} has only "
+            f"cross-validation uses {number} folds, not {folds}: class {labels[rarest]} has only "
             f"{number} training rows that differ"
         )
     if lone:

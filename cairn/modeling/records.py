@@ -144,5 +144,5 @@ def read_training(path: Path) -> Training:
         raise CairnError(f"{path} is missing; run `dvc repro` to train the model") from None
     except (ValidationError, ValueError):
         raise CairnError(
-            f"{path} is not as this code writes it; run `dvc repro --force train`"
+            f"{path} is not in the form that this code writes; run `dvc repro --force train`"
         ) from None

@@ -126,11 +126,11 @@ def choose(
 
 def _describe_folds(number: int, params: Train) -> str:
     """Describe that the search had to use fewer folds; empty if it did not."""
-    wanted = params.search.folds
+    folds = params.search.folds
     return (
         ""
-        if number == wanted
-        else f"train.search used {number} folds, not {wanted}: a class has no more distinct rows"
+        if number == folds
+        else f"train.search used {number} folds, not {folds}: a class has no more distinct rows"
     )
 
 

@@ -100,7 +100,7 @@ def _describe_failure(rule: Against, difference: ScoreDifference, gain: float) -
     bound = "worse by at least" if rule.rule == "not_worse" else "maybe worse by"
     return (
         f"{rule.metric} {difference.candidate:.4f} against {difference.production:.4f}, "
-        f"{bound} {abs(gain):.4g} at {100 * rule.confidence:g} %; required: {_describe_rule(rule)}"
+        f"{bound} {abs(gain):.4g} at {100 * rule.confidence:g}%; required: {_describe_rule(rule)}"
     )
 
 

@@ -75,7 +75,7 @@ def track(tag: str, chain: Provenance) -> None:
     try:
         say(f"evaluate: {log_model(tag, chain)}")
     except CairnError as error:
-        say(f"evaluate: warning: {error}; then log it by: python -m {__spec__.name}")
+        say(f"evaluate: warning: {error}; to log it later, run: python -m {__spec__.name}")
 
 
 def is_configured() -> bool:

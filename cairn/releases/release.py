@@ -45,13 +45,13 @@ def release(number: str | None = None, bump: str | None = None) -> None:
     existing = registry.find(commit)
     if existing:
         raise CairnError(f"commit {commit[:SHORT]} is already {existing.number} of {registry.name}")
-    wanted = _choose_number(registry, number, bump)
+    new_version = _choose_number(registry, number, bump)
     chain = provenance.trace_locked()
     working_tree.check_reproduced()
     tag = bento_store.register(chain)
-    message = f"{registry.name} {wanted}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"
-    written = versions.add_version(registry.name, wanted, message)
-    say(f"release: commit {commit[:SHORT]} is {registry.name} {wanted}, its model {tag}")
+    message = f"{registry.name} {new_version}\n\nmodel: {tag}\nsha256: {chain.sha256}\n"
+    written = versions.add_version(registry.name, new_version, message)
+    say(f"release: commit {commit[:SHORT]} is {registry.name} {new_version}, its model {tag}")
     for advice in (working_tree.describe_unpushed(), f"git push origin '{written}'"):
         if advice:
             say(f"release: to publish: {advice}")

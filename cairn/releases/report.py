@@ -42,7 +42,7 @@ FILE = "report.md"
 CROSS = "cross_validation"
 # If these are equal in both, so is everything that the report would say about the models.
 MODEL_FILES = (ONNX, MODEL_CONTRACT, METRICS, EVALUATION)
-END = 0.975  # confidence of each end of an interval of 95 %
+END = 0.975  # confidence of each end of an interval of 95%
 DIGITS = 4  # of a score
 SHORT = 7  # digits of a commit
 SMALL = 0.001  # differences below this get one more digit
@@ -167,7 +167,7 @@ def _format_scores(base: Base, compared: Mapping[str, ScoreDifference]) -> str:
     cross = evaluation.get(CROSS) or {}
     rows = list_score_rows(before.get("test", {}), now["test"], evaluation["test"], compared)
     more = list_score_rows(before.get(CROSS, {}), now.get(CROSS, {}), cross.get("scores", {}), {})
-    head = ["score", base.name, "this", "change", "95 % interval of this", "this is"]
+    head = ["score", base.name, "this", "change", "95% interval of this", "this is"]
     return table(head, [*rows, *([f"{row[0]}, cross-validated", *row[1:]] for row in more)])
 
 
@@ -256,7 +256,7 @@ def _compare(name: str, folder: Path) -> PairedScores:
         score: comparison.compute_difference(score, *models, compared.classes, END)
         for score in metrics.SCORES
     }
-    note = "the last column has the 95 % interval of the difference on the same rows"
+    note = "the last column has the 95% interval of the difference on the same rows"
     return PairedScores(differences, f"{note}: {compared.note}")
 
 

@@ -22,7 +22,7 @@ def check_clean(reason: str) -> None:
     changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
     if changed:
         names = list_names(changed)
-        raise CairnError(f"not committed: {names}; {reason}: commit them, or put them away")
+        raise CairnError(f"not committed: {names}; {reason}: commit or stash them")
 
 
 def check_reproduced() -> None:

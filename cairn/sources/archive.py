@@ -93,7 +93,7 @@ def members(folder: Path) -> list[Member]:
     """
     files = sorted((path.relative_to(folder).as_posix(), path) for path in walk(folder))
     if not files:
-        raise CairnError(f"raw.source: no files in {folder}, hidden ones aside")
+        raise CairnError(f"raw.source: no files in {folder} except hidden ones")
     return [Member(name, file_piece(path)) for name, path in files]
 
 

@@ -91,7 +91,7 @@ def resume(opener: Opener, origin: str, part: Path) -> None:
             reset(part)
             write_checkpoint(part, Checkpoint(origin, stream.version))
         elif version is None or stream.start != offset or not version.agrees(stream.version):
-            raise VersionError("the server sent another part than it was asked for")
+            raise VersionError("the server sent a different part than requested")
         else:
             say(f"raw: resuming at {offset:,} bytes")
         with report_progress(part, stream.version.size):

@@ -24,8 +24,8 @@ RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 OK, PARTIAL, TOO_MANY, SERVER_ERROR = 200, 206, 429, 500
 CHANGED = (412, 416)  # precondition failed, range not satisfiable
 REASONS = {
-    401: "it wants credentials, or others",
-    403: "it is not allowed with these credentials, or not there",
+    401: "it needs credentials, or different ones",
+    403: "these credentials do not allow it, or it does not exist",
     404: "there is nothing at this address",
     410: "it is no longer there",
 }
@@ -57,7 +57,7 @@ def open_stream(
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise CairnError("raw.source: not a web address; allowed: https://HOST/PATH") from None
         except httpx.TooManyRedirects:
-            raise CairnError("raw.source: the server redirects without an end") from None
+            raise CairnError("raw.source: the server redirects endlessly") from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             text = f"no connection to {urlsplit(address).hostname}: {one_line(error)}"
             text += advise_certificate(error)
@@ -74,7 +74,7 @@ def open_client(*, allows_http: bool) -> httpx.Client:
         is_plain = request.url.scheme == "http" and not is_loopback(request.url.host)
         if is_plain and not allows_http:
             raise CairnError(
-                "raw.source: anybody on the way can change what comes over plain http; "
+                "raw.source: anyone on the network path can change what comes over plain http; "
                 "use https, or set raw.sha256 to the hash that the file must have"
             )
 

@@ -97,7 +97,7 @@ def translate_value_errors() -> Iterator[None]:
 def settings_error() -> CairnError:
     """Return the error for settings of AWS's that fit in no request; it repeats none of them."""
     return CairnError(
-        "raw.source: S3 cannot be asked with these settings; look for a line break or a wrong "
+        "raw.source: S3 cannot be called with these settings; look for a line break or a wrong "
         "address in the AWS_ variables and ~/.aws"
     )
 
@@ -172,7 +172,7 @@ def list_objects(client: Any, bucket: str, prefix: str) -> list[tuple[str, int, 
             if is_data(entry["Key"].removeprefix(prefix))
         )
     if not objects:
-        raise CairnError("raw.source: no objects below this prefix, hidden ones aside")
+        raise CairnError("raw.source: no objects below this prefix except hidden ones")
     return objects
 
 

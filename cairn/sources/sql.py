@@ -150,7 +150,7 @@ def send(url: URL, query: str) -> Generator[bytes, None, None]:
 def format_rows(result: CursorResult[Any]) -> Iterator[bytes]:
     """Yield a line for each row of a result, of which few are in memory at a time."""
     if not result.returns_rows:
-        raise CairnError("raw.query: it gives no rows; allowed: one SELECT")
+        raise CairnError("raw.query: it returns no rows; allowed: one SELECT")
     names = check_names(list(result.keys()))
     count = 0
     for rows in result.partitions(ROWS):
@@ -178,7 +178,7 @@ def format_row(names: Sequence[str], row: Sequence[Any], number: int) -> bytes:
             content[name] = to_json(value)
         except JsonError as error:
             raise CairnError(
-                f"raw.query: column {name!r}, row {number:,}: {error} has no place in JSON; "
+                f"raw.query: column {name!r}, row {number:,}: {error} cannot be written as JSON; "
                 "leave it out or cast it in the query"
             ) from None
     return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)

@@ -125,14 +125,14 @@ def count_classes(classes: Codes, width: int) -> Counts:
     return np.bincount(classes[classes != COPY], minlength=width)
 
 
-def draw_counts(counts: Counts, wanted: Counts, seed: int) -> Counts:
+def draw_counts(counts: Counts, sizes: Counts, seed: int) -> Counts:
     """Draw how many rows of each class in each row group are for the test.
 
     Parameters
     ----------
     counts
         Rows of each class in each group: groups × classes.
-    wanted
+    sizes
         Of each class, how many are for the test in all.
 
     Returns
@@ -143,8 +143,8 @@ def draw_counts(counts: Counts, wanted: Counts, seed: int) -> Counts:
     """
     random = np.random.default_rng(seed)
     drawn = [
-        random.multivariate_hypergeometric(counts[:, code], wanted[code], method="marginals")
-        for code in range(len(wanted))
+        random.multivariate_hypergeometric(counts[:, code], sizes[code], method="marginals")
+        for code in range(len(sizes))
     ]
     return np.array(drawn).T
 

@@ -132,16 +132,20 @@ def write(contract: Contract, path: Path) -> None:
 
 def _lines(content: dict[str, Any]) -> CommentedMap:
     """Lay out the contract with its target and each column on one line."""
-    return CommentedMap(
-        {
-            name: _flow(value)
-            if isinstance(value, dict)
-            else CommentedSeq([_flow(column) for column in value])
-            if isinstance(value, list)
-            else value
-            for name, value in content.items()
-        }
-    )
+    return CommentedMap({name: _lay_out(name, value) for name, value in content.items()})
+
+
+def _lay_out(name: str, value: Any) -> Any:
+    """Lay out a part of the contract: the target, the columns, a list of texts, or a value."""
+    if isinstance(value, dict):
+        return _flow(value)
+    if not isinstance(value, list):
+        return value
+    if all(isinstance(item, dict) for item in value):
+        return CommentedSeq(map(_flow, value))
+    texts = CommentedSeq(_quote(name, value))
+    texts.fa.set_flow_style()
+    return texts
 
 
 def _flow(part: dict[str, Any]) -> CommentedMap:

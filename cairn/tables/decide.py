@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from cairn.tables import texts
 from cairn.tables.profile import LONG, NUMBERS, TEXTS, Form, Profile
 
 DATE: tuple[Part, ...] = ("year", "month", "day", "weekday")
+THOUSAND, GROUP = 1000, 3
+PLAIN = "1234.5"  # the format of numbers in JSON
 COMPACT = "%Y%m%d"  # dates written as whole numbers
 YEARS = range(1900, 2101)  # of such dates
 EPOCH_YEARS = range(1990, 2101)  # of seconds or milliseconds since 1970
@@ -46,13 +48,19 @@ FORMS: dict[Form, str] = {
     "text": "texts",
     "date": "dates",
     "time": "dates with a time",
-    "other": "values of another type, or of several",
+    "other": "lists, objects, times of day, durations or bytes, or of several types",
 }
 # Headers of columns that name rows, as people and databases write them.
 NAMES_ROWS = re.compile(
     r"(?i:(?:.*[\W_])?(?:id|ids|uuid|guid|key|index|idx|rownames?|row|nr|no|num|number|code|serial))"
     r"|.*[a-z](?:Id|ID|Nr|No|Number|Key|Code|Index)"
     r"|(?i:unnamed.*|sno|s\.no\.?)"
+)
+NAMES_THINGS = re.compile(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)")
+# Headers of whole numbers that may be codes, each of which stands in many rows.
+NAMES_CODES = re.compile(
+    r"(?i:(?:.*[\W_])?(?:id|ids|code|key|nr|no|zip|zip[\W_]?code|post[\W_]?code|postal|plz|fips))"
+    r"|.*[a-z](?:Id|ID|Code|Key|Nr|No)"
 )
 # Headers of columns that hold a time, with the unit of their numbers or without.
 IS_TIME = re.compile(
@@ -76,12 +84,19 @@ class Options:
         Column → how its numbers or dates are written.
     decimal
         What stands before the fraction of a number in the whole table.
+    delimiter
+        Between two columns: where it is a semicolon, a comma often stands before a fraction.
+    mark
+        What stands before the fraction in all columns that leave no doubt; None: no column does,
+        or they differ.
     """
 
     max_categories: int
     keep: frozenset[str] = frozenset()
     formats: Mapping[str, str] = field(default_factory=dict)
     decimal: str = "."
+    delimiter: str = ","
+    mark: str | None = None
 
 
 class Decision(NamedTuple):
@@ -118,12 +133,47 @@ def decide(name: str, profile: Profile, rows: int, options: Options) -> Decision
     if name in options.formats:
         return _decide_by_format(name, profile, rows, options)
     if profile.forms not in KINDS:
-        return _leave_out(name, profile, "no type", f"it mixes {describe_forms(profile.forms)}")
+        is_other = profile.forms == {"other"}
+        why = f"{'its values are' if is_other else 'it mixes'} {describe_forms(profile.forms)}"
+        return _leave_out(name, profile, "no type", why)
     left_out = None if name in options.keep else _decide_left_out(name, profile, rows)
     if left_out:
         return left_out
     of_kind = _decide_texts if KINDS[profile.forms] == "category" else _decide_typed
     return of_kind(name, profile, rows, options)
+
+
+def find_mark(profiles: Iterable[Profile], delimiter: str) -> str | None:
+    """Find what stands before a fraction in all columns that leave no doubt, if that is one.
+
+    12.5 may be twelve thousand five hundred that was written 12.500, but hardly where commas
+    separate the columns.
+    """
+    marks: set[str] = set()
+    for profile in profiles:
+        if profile.forms == {"text"}:
+            marks |= texts.find_decimal_marks(profile.counts)
+        elif _has_numbers(profile) and (
+            not may_be_thousands(profile)
+            or (delimiter != ";" and all(round(v, GROUP - 1) == v for v in profile.values))
+        ):
+            marks.add(".")
+    return marks.pop() if len(marks) == 1 else None
+
+
+def _has_numbers(profile: Profile) -> bool:
+    """Tell whether a column has numbers that the reader took for such, some with a fraction."""
+    is_read = bool(profile.forms) and profile.forms <= {"integer", "number"}
+    return is_read and any(value % 1 for value in profile.values)
+
+
+def may_be_thousands(profile: Profile) -> bool:
+    """Tell whether the point in all numbers of a column may stand behind thousands: 12.500."""
+    return _has_numbers(profile) and not any(
+        (value % 1 and not 1 <= abs(value) < THOUSAND) or abs(value) >= THOUSAND
+        or round(value, GROUP) != value
+        for value in profile.values
+    )  # fmt: skip
 
 
 def describe_forms(forms: Iterable[Form]) -> str:
@@ -153,6 +203,7 @@ def find_header(name: str, profile: Profile) -> str | None:
 def _make_column(name: str, profile: Profile, rows: int, kind: Kind, **more: Any) -> Column:
     """Make a column of the contract."""
     keys = {"unit": profile.unit, "missing": profile.present < rows, **more}
+    keys["missing"] |= profile.is_gapped or bool(keys.get("markers"))
     return Column(name=name, header=find_header(name, profile), kind=kind, **keys)
 
 
@@ -194,7 +245,7 @@ def _leave_out_names(name: str, profile: Profile, rows: int) -> Decision | None:
 
 def _leave_out_repeated_names(name: str, profile: Profile, rows: int) -> Decision | None:
     """Leave out numbers of customers and the like, each of which stands in some rows."""
-    is_named = re.fullmatch(r"(?i:(?:.*[\W_])?id)|.*[a-z](?:Id|ID)", profile.header or name)
+    is_named = NAMES_THINGS.fullmatch(profile.header or name)
     many = profile.is_capped or profile.distinct * SPARSE > rows
     if is_named and many and profile.is_whole and profile.distinct > texts.FEW:
         why = f"{count_distinct(profile)} different whole numbers under the header of an identifier"
@@ -218,9 +269,15 @@ def _decide_typed(name: str, profile: Profile, rows: int, options: Options) -> D
         return Decision(name, _make_column(name, profile, rows, kind))
     form = "1234,5" if options.decimal == "," and kind == "number" else None
     why = ""
+    is_code = NAMES_CODES.fullmatch(profile.header or name) and profile.distinct > 2  # noqa: PLR2004
     if profile.is_unique and kind == "integer" and rows >= ROWS:
         why = (
             f"every row has a different value; if it identifies rows, add {name} to processed.drop"
+        )
+    elif is_code and profile.is_whole:
+        why = (
+            "read as numbers, although the header may be that of a code; if it is one, set kind: "
+            f"category in the contract, or add {name} to processed.drop"
         )
     return Decision(name, _make_column(name, profile, rows, kind, format=form), why)
 
@@ -256,17 +313,23 @@ def _decide_texts(name: str, profile: Profile, rows: int, options: Options) -> D
     counts = profile.counts
     guess = texts.guess_numbers(counts, decimal=options.decimal)
     if guess:
-        return _decide_numbers(name, profile, rows, guess, options)
+        return _decide_numbers(name, profile, rows, _add_markers(guess, profile), options)
     guess = texts.guess_dates(counts)
     if guess:
-        return _decide_dates(name, profile, rows, guess)
+        return _decide_dates(name, profile, rows, _add_markers(guess, profile))
     return _decide_categories(name, profile, rows, options)
+
+
+def _add_markers(guess: texts.Guess, profile: Profile) -> texts.Guess:
+    """Add the markers that stand only in rows that nothing is learned from."""
+    others = texts.MARKERS & profile.unlearned.keys()
+    return guess._replace(markers=tuple(sorted({*guess.markers, *others})))
 
 
 def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) -> Decision:
     """Decide a column whose format params.yaml has."""
     form = options.formats[name]
-    is_date = "%" in form.rstrip("%") or form in formats.EPOCHS
+    is_date = _is_date_format(form)
     counts = profile.counts or {str(value): 1 for value in profile.values}
     read = texts.guess_dates if is_date else texts.guess_numbers
     guess = read(counts, [form])
@@ -278,6 +341,7 @@ def _decide_by_format(name: str, profile: Profile, rows: int, options: Options) 
             f"processed.formats: {name}: the format {form!r} does not read enough of the values, "
             f"which are like {values}; change the format, or remove it",
         )
+    guess = _add_markers(guess, profile)
     if is_date:
         return _decide_dates(name, profile, rows, guess)
     return _decide_numbers(name, profile, rows, guess, options)
@@ -287,11 +351,10 @@ def _decide_numbers(
     name: str, profile: Profile, rows: int, guess: texts.Guess, options: Options
 ) -> Decision:
     """Decide a column of numbers that are written as texts."""
-    form, *others = guess.formats
-    if others and texts.are_thousands(profile.counts):
-        form = others[0]
-    elif others:
+    chosen = _choose_format(guess, profile.counts, options)
+    if chosen is None:
         return _ask(name, profile, guess)
+    (form,) = chosen
     values = {text: formats.read_number(text, form) for text in profile.counts}
     numbers = {value for value in values.values() if value is not None}
     present = profile.present - _count_rows(profile, guess.markers)
@@ -304,6 +367,35 @@ def _decide_numbers(
         format=form,
     )  # fmt: skip
     return Decision(name, column, _describe_format(profile, guess, form), is_loud=bool(guess.odd))
+
+
+def _choose_format(
+    guess: texts.Guess, counts: Mapping[str, int], options: Options
+) -> tuple[str | None] | None:
+    """Choose between two readings of numbers such as 20,100; None where a person has to.
+
+    Columns that leave no doubt show what the table writes before a fraction. Without them, a
+    table whose columns commas separate has a point there: 20,100 is twenty thousand, and a point
+    in front of three digits is one before a fraction unless a currency or a unit says nothing
+    either way.
+    """
+    if len(guess.formats) == 1:
+        return (guess.formats[0],)
+    by_mark = {_find_mark(form): form for form in guess.formats}
+    if options.mark in by_mark:
+        return (by_mark[options.mark],)
+    if options.delimiter == ";":
+        return None
+    first = guess.formats[0]
+    if _find_mark(first) == "." and not _find_sign(first):
+        return (first,)
+    is_plain = "." in by_mark and first != by_mark["."]
+    return (by_mark["."],) if is_plain and texts.are_thousands(counts) else None
+
+
+def _find_mark(form: str | None) -> str:
+    """Find what stands before a fraction in a format."""
+    return formats.parse_number_format(form).decimal if form else "."
 
 
 _FRACTION = re.compile(r"[.,]\d{1,2}(?!\d)|%")
@@ -349,14 +441,20 @@ _ZONE = re.compile(r":\d\d(?:\.\d+)? ?(?:Z|[+-]\d\d:?\d\d)$")
 def _ask(name: str, profile: Profile, guess: texts.Guess) -> Decision:
     """Ask a person which of two readings of a text is the right one."""
     one, other = guess.formats
-    is_date = "%" in (one or "").rstrip("%")
+    is_date = _is_date_format(one or other or "")
     read: Any = formats.read_date if is_date else formats.read_number
     text = next(t for t in profile.counts if read(t, one) != read(t, other))
     edits = " or ".join(
-        f"`{name}: {json.dumps(form, ensure_ascii=False)}` ({text} is {_format_value(value)})"
+        f"`{name}: {json.dumps(form or PLAIN, ensure_ascii=False)}` "
+        f"({text} is {_format_value(value)})"
         for form, value in ((form, read(text, form)) for form in guess.formats)
     )
     return Decision(name, None, f"add to processed.formats: {edits}")
+
+
+def _is_date_format(form: str) -> bool:
+    """Tell a format of dates from one of numbers, which may have a percent sign."""
+    return form in formats.EPOCHS or re.search(r"%[A-Za-z]", form) is not None
 
 
 def _format_value(value: Any) -> str:
@@ -367,9 +465,9 @@ def _format_value(value: Any) -> str:
 def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> str:
     """Describe how texts are read."""
     parts = [f"written as {form}"] if form else []
-    if guess.markers:
-        cells = ", ".join(f"{shorten(text)} in {profile.counts[text]:,}" for text in guess.markers)
-        parts.append(f"missing: {cells} rows")
+    counts = {text: n for text in guess.markers if (n := profile.counts.get(text))}
+    if counts:
+        parts.append(describe_missing(counts))
     if guess.odd:
         total = sum(guess.odd.values())
         cells = ", ".join(map(shorten, list(guess.odd)[:SHOWN]))
@@ -377,9 +475,16 @@ def _describe_format(profile: Profile, guess: texts.Guess, form: str | None) -> 
     return "; ".join(parts)
 
 
+def describe_missing(counts: Mapping[str, int]) -> str:
+    """Describe which texts stand for no value; text → in how many rows."""
+    *_, last = counts.values()
+    cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in counts.items())
+    return f"missing: {cells} {'row' if last == 1 else 'rows'}"
+
+
 def _decide_categories(name: str, profile: Profile, rows: int, options: Options) -> Decision:
     """Decide a column of categories, or of texts that are none."""
-    void = tuple(sorted(texts.VOID & profile.counts.keys()))
+    void = tuple(sorted(texts.VOID & {**profile.counts, **profile.unlearned}.keys()))
     counts = {text: n for text, n in profile.counts.items() if text not in void}
     present = profile.present - _count_rows(profile, void)
     is_kept = name in options.keep
@@ -392,26 +497,42 @@ def _decide_categories(name: str, profile: Profile, rows: int, options: Options)
     is_broad = len(counts) <= options.max_categories or (
         covered >= COVERED * present or present >= SPARSE * len(counts)
     )
-    if not is_kept and (texts.are_names(len(counts), present) or not is_broad):
+    is_named = len(counts) > len(listed) and NAMES_THINGS.fullmatch(profile.header or name)
+    if not is_kept and (texts.are_names(len(counts), present) or not is_broad or is_named):
         return _leave_out_texts(name, profile, counts, present)
-    whys = [
-        f"missing: {', '.join(map(shorten, void))} in {_count_rows(profile, void):,} rows"
-    ] * bool(void)
+    marked = {text: n for text in void if (n := profile.counts.get(text))}
+    whys = [describe_missing(marked)] if marked else []
+    if profile.absent:
+        remedy = 'if it is a category, set processed.missing: [""]'
+        whys.append(f"{describe_missing(profile.absent)}; {remedy}")
     others = _drop_numbers(counts)
     is_number_like = len(counts) > texts.FEW and sum(others.values()) * 2 < present and others
     if is_number_like and not any(map(texts.is_code, counts)):
         whys.append(f"read as categories, although {_describe_mix(others, present)}")
+    unlearned = sorted(profile.unlearned.keys() - counts.keys() - {*void})
     is_cut = len(counts) > len(listed)
+    has_room = len(listed) + len(unlearned) <= options.max_categories
+    if unlearned and not is_cut:
+        whys.append(_describe_unlearned(unlearned, has_room=has_room))
+        listed += unlearned if has_room else []
     if is_cut:
         whys.append(
             f"keeps the {len(listed):,} most frequent of {count_distinct(profile)} categories "
             f"({covered:,} rows); the others ({present - covered:,} rows) become one unknown group"
         )
     column = _make_column(
-        name, profile, rows, "category", categories=tuple(sorted(listed)), unknown=is_cut,
-        missing=present < rows, markers=void,
+        name, profile, rows, "category", categories=tuple(sorted(listed)), markers=void,
+        unknown=is_cut or not has_room, missing=present < rows,
     )  # fmt: skip
     return Decision(name, column, "; ".join(whys), is_loud=is_cut or bool(is_number_like))
+
+
+def _describe_unlearned(values: Sequence[str], *, has_room: bool) -> str:
+    """Describe categories of which no row is learned from."""
+    one, rows = len(values) == 1, "only in rows without a label"
+    what = f"{len(values):,} categor{'y is' if one else 'ies are'} {rows}"
+    become = "" if has_room else f" and become{'s' if one else ''} one unknown group"
+    return f"{what}{become}, such as {', '.join(map(shorten, values[:SHOWN]))}"
 
 
 def _leave_out_texts(

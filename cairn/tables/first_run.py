@@ -19,7 +19,7 @@ from cairn.tables.infer import Proposal
 from cairn.tables.part import Part
 from cairn.tables.profile import Survey
 from cairn.tables.reader import Table
-from cairn.tables.roles import Roles
+from cairn.tables.roles import Roles, check_names
 from cairn.tables.rows import DROP_COLUMN, NO_ROWS, write_rows
 from cairn.tables.tally import Tally
 from cairn.tables.validate import ValidPart
@@ -73,7 +73,9 @@ def infer_from_first_part(table: Table, roles: Roles, path: Path, engine: Engine
         raise _AnotherRest
     try:
         survey = _make_surveyor(table.params, roles)(table.first)
-        proposal = propose(survey, roles, table.params)
+        if infer.find_mixed(survey, roles.target, table.first.dialect.delimiter):
+            raise _AnotherRest
+        proposal = propose(survey, roles, table)
     except CairnError:
         raise _AnotherRest from None
     if not all(map(is_plain, proposal.decisions)) or proposal.contract.target.rare:
@@ -105,24 +107,30 @@ def infer_from_all_rows(table: Table, roles: Roles, engine: Engine) -> tuple[Pro
     """Infer the contract from all rows."""
     survey = survey_rows(table, roles, engine, [])
     texts: list[str] = []
-    while more := [name for name in infer.find_mixed(survey, roles.target) if name not in texts]:
+    sign = table.first.dialect.delimiter
+    while more := [n for n in infer.find_mixed(survey, roles.target, sign) if n not in texts]:
         # 7 in one part, x in another: both are texts, if they are as they were typed. A row that
         # is valid only now may have a code in another column.
         texts += more
         survey = survey_rows(table, roles, engine, texts)
     if not survey.rows:
         raise CairnError(NO_ROWS)
+    check_names(table.params, {p.header or n: n for n, p in survey.columns.items()})
     if not survey.good:
         raise CairnError(
             f"{RAW}: no row is left, for each lacks a label or has an infinite number; fix the "
             "source"
         )
-    return propose(survey, roles, table.params), survey
+    return propose(survey, roles, table), survey
 
 
-def propose(survey: Survey, roles: Roles, params: Processed) -> Proposal:
+def propose(survey: Survey, roles: Roles, table: Table) -> Proposal:
     """Propose the contract that a survey suggests; raise a CairnError where it suggests none."""
-    options = Options(params.max_categories, roles.keep, roles.formats, params.decimal)
+    params = table.params
+    options = Options(
+        params.max_categories, roles.keep, roles.formats, params.decimal,
+        delimiter=table.first.dialect.delimiter,
+    )  # fmt: skip
     return infer.propose(
         survey, roles, options, min_class_rows=params.min_class_rows, missing=params.missing
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,11 +22,14 @@ from cairn.tables.decide import (
     count_distinct,
     decide,
     describe_forms,
+    describe_missing,
     find_copies,
     find_header,
+    find_mark,
     format_number,
     is_code,
     leave_out_copy,
+    may_be_thousands,
     shorten,
 )
 from cairn.tables.profile import Profile, Survey
@@ -58,13 +61,18 @@ class Proposal:
     decisions: tuple[Decision, ...] = ()
 
 
-def find_mixed(survey: Survey, target: str) -> list[str]:
-    """Find columns to read again as texts: those of mixed forms, and long codes."""
-    return [
+def find_mixed(survey: Survey, target: str, delimiter: str = ",") -> list[str]:
+    """Find columns to read again as texts: of mixed forms, long codes, and thousands in doubt."""
+    mixed = [
         name
         for name, profile in survey.columns.items()
         if profile.forms and (profile.forms not in KINDS or (is_code(profile) and name != target))
     ]
+    doubtful = [name for name, profile in survey.columns.items() if may_be_thousands(profile)]
+    if not doubtful:
+        return mixed
+    mark = find_mark(survey.columns.values(), delimiter)
+    return [*mixed, *doubtful] if mark == "," or (mark is None and delimiter == ";") else mixed
 
 
 def propose(
@@ -91,6 +99,7 @@ def propose(
     CairnError
         Where a person has to decide: each column, with the edits to paste.
     """
+    options = replace(options, mark=find_mark(survey.columns.values(), options.delimiter))
     unused = {roles.target, roles.identifier, *roles.drop}
     rest = {name: profile for name, profile in survey.columns.items() if name not in unused}
     decisions = {
@@ -128,8 +137,7 @@ def _explain_absent_labels(name: str, profile: Profile) -> list[Decision]:
     """Explain which texts of the target are read as a missing label."""
     if not profile.absent:
         return []
-    cells = ", ".join(f"{shorten(text)} in {n:,}" for text, n in profile.absent.items())
-    why = f'missing: {cells} rows; if it is a label, set processed.missing: [""]'
+    why = f'{describe_missing(profile.absent)}; if it is a label, set processed.missing: [""]'
     return [Decision(name, None, why, is_loud=True)]
 
 
@@ -284,7 +292,10 @@ def format_decisions(proposal: Proposal, survey: Survey) -> str:
     roles = {proposal.contract.target.name: "target", proposal.contract.identifier: "identifier"}
     decisions = {decision.name: decision for decision in proposal.decisions}
     left_out = {column.name: column for column in proposal.contract.left_out}
-    titles = {name: profile.header or name for name, profile in survey.columns.items()}
+    titles = {
+        name: " ".join((profile.header or "").split()) or name
+        for name, profile in survey.columns.items()
+    }
     alike = Counter(titles.values())
     rows = [
         (

@@ -61,7 +61,12 @@ class Profile:
     is_partial
         Whether distinct numbers were counted in the first rows only.
     absent
-        Of the target: texts that stand for no value, except the empty one → in how many rows.
+        Of the target, and of texts: those that stand for no value, except the empty one → in how
+        many rows.
+    unlearned
+        Texts in rows without a label → in how many of them, up to a bit over TEXTS texts.
+    is_gapped
+        Whether a row without a label has no value.
     """
 
     forms: frozenset[Form] = frozenset()
@@ -81,6 +86,8 @@ class Profile:
     digest: bytes = b""
     is_partial: bool = False
     absent: Mapping[str, int] = field(default_factory=dict)
+    unlearned: Mapping[str, int] = field(default_factory=dict)
+    is_gapped: bool = False
 
     def __add__(self, other: Profile) -> Profile:
         if not self.digest:
@@ -91,7 +98,7 @@ class Profile:
         gap = None if None in {self.last, other.first} else other.first - self.last  # type: ignore[operator]
         return Profile(
             self.forms | other.forms,
-            self.header or other.header,
+            other.header if self.header is None else self.header,
             self.unit or other.unit,
             self.is_index or other.is_index,
             self.present + other.present,
@@ -106,6 +113,8 @@ class Profile:
             self.is_rising and other.is_rising and gap is not None and gap > 0,
             _digest(self.digest, other.digest),
             absent=_add_counts(self.absent, other.absent),
+            unlearned=_add_counts(self.unlearned, other.unlearned),
+            is_gapped=self.is_gapped or other.is_gapped,
         )
 
     @property
@@ -201,10 +210,16 @@ def survey(
     table = _read(part, texts)
     rule = MissingRule(list_missing_texts(missing, is_csv=part.is_text))
     result = profile_columns(table, target, unused, rule)
-    if part.form != "csv" or result.columns[target].present == len(table):
+    gapped = [
+        name
+        for name, column in result.columns.items()
+        if column.present < result.rows and (name == target or column.forms == {"text"})
+    ]
+    if part.form != "csv" or not gapped:
         return result
-    labels = replace(result.columns[target], absent=_count_absent(part, target))
-    return replace(result, columns={**result.columns, target: labels})
+    counts = _count_absent(part, gapped)
+    columns = {name: replace(result.columns[name], absent=counts[name]) for name in gapped}
+    return replace(result, columns={**result.columns, **columns})
 
 
 def profile_columns(
@@ -213,7 +228,8 @@ def profile_columns(
     """Profile the columns of rows; parameters as of `survey`."""
     plain = {name: rule.clean(table[name]) for name in table.column_names}
     typed = pa.table(plain, schema=table.schema) if plain else table
-    is_good = _is_good(typed, target, unused)
+    is_finite, has_label = _is_finite(typed, {target, *unused}), _has_label(typed, target)
+    is_good = pc.and_(is_finite, has_label)
     kept = typed.filter(is_good) if not pc.all(is_good).as_py() else typed
     columns = {
         field.name: _profile(
@@ -221,7 +237,17 @@ def profile_columns(
         )
         for field in typed.schema
     }
+    if len(kept) < len(typed):
+        rest = typed.filter(pc.and_not(is_finite, has_label))
+        columns = {name: _add_rest(column, rest[name]) for name, column in columns.items()}
     return Survey(len(typed), len(kept), columns)
+
+
+def _add_rest(profile: Profile, values: pa.ChunkedArray) -> Profile:
+    """Add what rows without a label have in a column, since a request may have it as well."""
+    present = _drop_missing(values)
+    unlearned = _count_values(present) if types.is_string(values.type) else {}
+    return replace(profile, unlearned=unlearned, is_gapped=len(present) < len(values))
 
 
 def outline(table: pa.Table) -> Survey:
@@ -253,13 +279,16 @@ def extend(first: Survey, all_rows: Survey) -> Survey:
     return Survey(all_rows.rows, all_rows.good, columns)
 
 
-def _count_absent(part: Part, name: str) -> dict[str, int]:
-    """Count the texts of a column that stand for no value, except empty ones."""
+def _count_absent(part: Part, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count the texts of columns that stand for no value, except empty ones."""
     plain = replace(part, dialect=part.dialect._replace(missing=("",)))
-    texts = plain.read(dict.fromkeys((each.name for each in part.headings), pa.string()))[name]
-    plain_texts = pc.utf8_trim_whitespace(texts)
+    table = plain.read(dict.fromkeys((each.name for each in part.headings), pa.string()))
     absent = pa.array([text for text in part.dialect.missing if text], pa.string())
-    return _count_values(plain_texts.filter(pc.is_in(plain_texts, absent, skip_nulls=True)))
+    stripped = {name: pc.utf8_trim_whitespace(table[name]) for name in names}
+    return {
+        name: _count_values(texts.filter(pc.is_in(texts, absent, skip_nulls=True)))
+        for name, texts in stripped.items()
+    }
 
 
 def _read(part: Part, texts: Sequence[str]) -> pa.Table:
@@ -316,17 +345,22 @@ def _convert_dates(table: pa.Table, texts: Sequence[str]) -> pa.Table:
     return table
 
 
-def _is_good(table: pa.Table, target: str, unused: Collection[str]) -> pa.Array:
-    """Tell which rows have a label and no number beyond float32."""
-    is_good = pa.array(np.ones(len(table), dtype=bool))
+def _has_label(table: pa.Table, target: str) -> pa.ChunkedArray | pa.Array:
+    """Tell which rows have a label; of JSON lines, a part may have the key in none of its rows."""
+    if target not in table.column_names:
+        return pa.array(np.zeros(len(table), dtype=bool))
+    return pc.invert(pc.is_null(table[target], nan_is_null=True))
+
+
+def _is_finite(table: pa.Table, unused: Collection[str]) -> pa.Array:
+    """Tell which rows have no number beyond float32 in a column that is used."""
+    is_finite = pa.array(np.ones(len(table), dtype=bool))
     for name in table.column_names:
         values = table[name]
-        if name == target:
-            is_good = pc.and_(is_good, pc.invert(pc.is_null(values, nan_is_null=True)))
-        elif types.is_floating(values.type) and name not in unused:
+        if types.is_floating(values.type) and name not in unused:
             is_beyond = pc.greater(pc.abs(values), LARGEST)
-            is_good = pc.and_(is_good, pc.invert(pc.fill_null(is_beyond, fill_value=False)))
-    return is_good
+            is_finite = pc.and_(is_finite, pc.invert(pc.fill_null(is_beyond, fill_value=False)))
+    return is_finite
 
 
 def _profile(
@@ -334,7 +368,8 @@ def _profile(
 ) -> Profile:
     """Profile a column: its form from all rows, the rest from good ones."""
     metadata = column.metadata or {}
-    header = metadata.get(b"header", b"").decode() or None
+    header = metadata[b"header"].decode() if b"header" in metadata else None
+    header = "" if header is not None and not header.strip() else header
     unit = metadata.get(b"unit", b"").decode() or None
     is_index = b"index" in metadata
     present = _drop_missing(values)

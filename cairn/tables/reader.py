@@ -1,4 +1,4 @@
-"""A table as parts: CSV, JSON lines or Parquet, compressed or not, or a tar of such files."""
+"""A table as parts: CSV, JSON or Parquet, compressed or not, or a tar of such files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import gzip
 import lzma
 import re
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -24,12 +26,13 @@ import pyarrow.parquet as pq
 from cairn.errors import CairnError
 from cairn.params.processed import Processed
 from cairn.sources.archive import is_hidden
-from cairn.tables import delimiter, header, records
+from cairn.tables import delimiter, header, json_list, records, unzip
 from cairn.tables.columns import find_columns
 from cairn.tables.delimiter import COMMON, RARE, SEPARATOR, Layout
 from cairn.tables.encoding import suggest_encodings
 from cairn.tables.missing import list_missing_texts
 from cairn.tables.part import SHOWN, Dialect, Part
+from cairn.tables.preamble import Preamble, find_preamble
 
 BYTES = 2**25  # of text in a part
 ROWS = 2**17  # of Parquet in a part
@@ -58,7 +61,7 @@ TWICE = "compressed twice; unpack it once"
 OTHERS = {
     **dict.fromkeys(UNPACK, TWICE),
     b"PAR1": "Parquet inside a compressed file; unpack it",
-    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
+    unzip.MARK: "a zip archive inside a compressed file; unpack it",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
     b"%PDF": "a PDF document; use the table that it was made from",
     b"\x89PNG": "a PNG image; use a table",
@@ -80,6 +83,7 @@ OTHERS = {
     b"RDA": "R data; write the table with write.csv",
     b"X\n\x00\x00\x00": "R data; write the table with write.csv",
 }
+NESTED = re.compile(rb'\{\s*"[^"]*"\s*:\s*[\[{]')  # an object whose first value holds others
 ARFF = re.compile(rb"(?:\s*%[^\r\n]*[\r\n]+|\s)*@relation\b", re.IGNORECASE)
 
 
@@ -223,6 +227,8 @@ def _read_file(file: IO[bytes], where: str, params: Processed) -> Iterator[Part]
     """Read the parts of one file, whatever it is."""
     head = _peek(file)
     unpack = next((UNPACK[mark] for mark in UNPACK if head.startswith(mark)), None)
+    if head.startswith(unzip.MARK):
+        unpack = partial(unzip.open_only_file, where=where)
     if head.startswith(b"PAR1"):
         yield from _read_parquet(file, where)
     elif unpack is None:
@@ -231,7 +237,7 @@ def _read_file(file: IO[bytes], where: str, params: Processed) -> Iterator[Part]
         try:
             with closing(unpack(file)) as stream:
                 yield from _read_text(stream, where, params)
-        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        except (EOFError, OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
             raise CairnError(
                 f"{where}: the compressed file is damaged or cut short: {error}"
             ) from None
@@ -261,10 +267,14 @@ def _find_pandas_index(schema: pa.Schema) -> frozenset[int]:
 
 
 def _read_text(stream: IO[bytes], where: str, params: Processed) -> Iterator[Part]:
-    """Read the parts of a file of lines: JSON if it begins with an object, else CSV."""
+    """Read the parts of a file of lines: JSON if it begins with an object or a list, else CSV."""
     chunks = _read_utf8(stream, where, params.encoding)
     first, is_complete = _read_beginning(chunks)
     _refuse_other_formats(first, where)
+    if json_list.START.match(first):
+        chunks = json_list.to_lines(chain([first], chunks), where)
+        where = f"{where}: the list's objects as lines"
+        first, is_complete = _read_beginning(chunks)
     records.check_text(first[: records.LONGEST], where, 1)
     end = b"\n" if b"\n" in first or b"\r" not in first else b"\r"
     text = Text(where, first, chunks, end, is_complete)
@@ -293,6 +303,7 @@ class Text(NamedTuple):
 
 def _cut_json(text: Text) -> Iterator[Part]:
     """Cut a file of JSON lines into parts, which all have the names of the first lines."""
+    _refuse_columns(text)
     part = Part("jsonl", b"", text.where, names=_read_first_keys(text.first))
     size = _choose_size(text.first[:SAMPLE], len(part.names), CELLS_OF_JSON)
     notes = header.describe_names(part.headings)
@@ -300,6 +311,22 @@ def _cut_json(text: Text) -> Iterator[Part]:
     blocks = records.cut_blocks(chunks, text.where, text.end, 1)
     for number, (content, line) in enumerate(blocks):
         yield replace(part, content=content, line=line, notes=() if number else notes)
+
+
+def _refuse_columns(text: Text) -> None:
+    """Raise a CairnError where all of a file is one object, which holds the columns or the rows."""
+    line = text.first.strip()
+    if b"\n" in line or b"\r" in line:
+        return
+    holds_more = NESTED.match(line) is not None
+    with suppress(ValueError):
+        row = jiter.from_json(line)
+        holds_more = isinstance(row, dict) and any(isinstance(v, list | dict) for v in row.values())
+    if holds_more:
+        raise CairnError(
+            f"{text.where}: one JSON object for all rows, as pandas' to_json() writes it; write "
+            "one object per line (JSON lines), as to_json(orient='records', lines=True) does"
+        )
 
 
 # Polars and DuckDB parse CSV in half of Arrow's CPU time (129 MB: 0.6, 0.9 and 1.4 s), but they
@@ -313,6 +340,9 @@ def _cut_csv(text: Text, params: Processed) -> Iterator[Part]:
     separator = SEPARATOR.match(text.first)
     named = separator[1].decode() if separator else None
     body = text.first[separator.end() :] if separator else text.first
+    is_named = params.header == "auto"
+    above = find_preamble(body[:SAMPLE], params.target) if is_named else Preamble()
+    body = body[above.size :]
     sample = body[: _choose_sample(body)]
     is_complete = text.is_complete and len(sample) == len(body)
     layout = _find_layout(sample, text.where, params.delimiter or named, is_complete=is_complete)
@@ -336,7 +366,7 @@ def _cut_csv(text: Text, params: Processed) -> Iterator[Part]:
     chunks = records.split_chunks(chain([body[stop:]], text.rest), size)
     blocks = records.cut_blocks(chunks, text.where, text.end, part.line, layout.openers)
     content, line = next(blocks, (b"", part.line))  # a header and no rows are a table, too
-    notes = (*_describe_layout(layout, named), *columns.notes)
+    notes = (*filter(None, [above.note]), *_describe_layout(layout, named), *columns.notes)
     yield replace(part, content=layout.to_plain(content), line=line, notes=notes)
     for content, line in blocks:
         yield replace(part, content=layout.to_plain(content), line=line)
@@ -360,6 +390,8 @@ def _find_layout(sample: bytes, where: str, required: str | None, *, is_complete
     if len(top) >= records.LONGEST:
         raise records.explain_length(where, 1)
     layout = delimiter.find_layout(sample, is_complete=is_complete, required=required)
+    if layout:  # a quote behind a blank opens no field, unless blanks separate them
+        top = sample[: records.find_header_end(sample, layout.openers)]
     sign = layout.delimiter if layout else ","
     fields = _split_header(layout.to_plain(top) if layout else top, sign, where)
     if layout is None or (len(fields) == 1 and required):
@@ -428,10 +460,10 @@ def _refuse_other_formats(first: bytes, where: str) -> None:
         raise CairnError(f"{where}: the file is empty; it needs a header and rows")
     if ARFF.match(first):
         raise CairnError(f"{where}: an ARFF file of Weka; save it as CSV")
-    if start == b"[":
+    if start == b"[" and not json_list.START.match(first):
         raise CairnError(
-            f"{where}: a JSON list; write one object per line (JSON lines), as `jq -c '.[]'` and "
-            "pandas' to_json(orient='records', lines=True) do"
+            f"{where}: a JSON list whose first value is no object; write one object for each row, "
+            "as pandas' to_json(orient='records') does"
         )
     if start == b"<":
         text = first.lstrip()[:SHOWN].split(b"\n")[0].decode(errors="replace")
@@ -442,7 +474,7 @@ def _read_utf8(stream: IO[bytes], where: str, encoding: str) -> Iterator[bytes]:
     """Read chunks of the text as UTF-8, without a byte-order mark."""
     raw = iter(lambda: bytes(stream.read(BYTES)), b"")
     start = next(raw, b"")
-    is_json = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    is_json = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"{", b"["))
     if is_json or start.startswith(codecs.BOM_UTF8):
         encoding = "utf-8"  # JSON has no other
     raw = chain([start], raw)

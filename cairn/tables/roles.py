@@ -66,6 +66,25 @@ def read_roles(part: Part, params: Processed, *, has_contract: bool) -> Roles:
     return roles
 
 
+def check_names(params: Processed, names: Mapping[str, str]) -> None:
+    """Raise a CairnError where params.yaml names a column that no row has.
+
+    Parameters
+    ----------
+    names
+        Header → name, of all columns that any row has.
+    """
+    for key, texts in (
+        ("target", [params.target]),
+        ("identifier", [params.identifier] if params.identifier else []),
+        ("drop", params.drop),
+        ("keep", params.keep),
+        ("formats", list(params.formats)),
+    ):
+        for text in texts:
+            find_column(text, f"processed.{key}", names)
+
+
 def _check_overlaps(roles: Roles) -> None:
     """Raise a CairnError where a column has two roles."""
     if roles.identifier == roles.target:

@@ -49,6 +49,9 @@ CODE = re.compile(r"[+-]?(?:0\d+|[1-9]\d{14,})", re.ASCII)  # 07030, numbers of 
 PARTS = re.compile(
     r"\(?[+-]?\s*([^\d\s.,()+-]{0,4}\.?)\s*[+-]?[\d.,'\s_’]+?(\s*)([^\d\s.,()+-]{0,4})\)?"
 )
+BRACKETS = re.compile(r"\(.*\d.*\)", re.DOTALL)
+MINUS_BEHIND = re.compile(r"\d\s?-$")  # as SAP writes negative numbers
+SEPARATED = re.compile(r"\d[\d.,'\N{RIGHT SINGLE QUOTATION MARK}\s]*")  # the digits of a number
 GROUPS = re.compile(r"(?<!\d)[1-9]\d{0,2}[,.]\d{3}(?!\d)")  # 20,100: 20100 or 20.1
 # What stands between thousands, and before a fraction.
 WRITTEN = (
@@ -58,7 +61,8 @@ DAYS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y",
     "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%Y", "%d-%b-%y",
     "%d %b %Y", "%d %B %Y", "%d-%B-%Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
-    "%Y-%b-%d", "%a %d %b %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%d/%b/%Y",
+    "%Y-%b-%d", "%a %d %b %Y", "%a, %d %b %Y", "%A, %B %d, %Y", "%d/%b/%Y", "%d %b %y", "%B %d %Y",
+    "%d. %b %Y", "%A, %d %B %Y", "%d%b%Y", "%d%b%y",
     "%Y年%m月%d日", "%Y년 %m월 %d일",
 )  # fmt: skip
 CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
@@ -67,8 +71,9 @@ HOURS = (
     "%I:%M:%S %p", "%I:%M %p", "%I:%M%p",
 )  # fmt: skip
 OTHER_DATES = (
-    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m", "%Y/%m",
-    "%m-%Y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y", "%Y年%m月",
+    "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S GMT",
+    "%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%m/%Y", "%Y-%m", "%Y/%m", "%m-%Y", "%b-%Y",
+    "%b %Y", "%B %Y", "%B-%Y", "%Y年%m月",
 )  # fmt: skip
 DATES = (
     *DAYS,
@@ -84,6 +89,7 @@ NUMERALS = r"\d{1,2}"
 DATE_LENGTHS = range(6, 41)
 DIGITS = 3  # that a date has at least
 WORDS, LETTERS = 3, 40  # of a sentence, at least one of the two
+GROUP = 3  # digits of thousands
 SMALL = 10  # distinct texts that may be categories, however few rows have each
 
 
@@ -126,8 +132,7 @@ def guess_numbers(
     best = _find_best(likely, forms or _list_number_formats(likely, decimal), formats.read_number)
     if not best:
         return None
-    # A point stands before a fraction, unless params.yaml says otherwise.
-    others = () if best[0] is None else _find_different(likely, best, formats.read_number)
+    others = _find_different(likely, best, formats.read_number)
     return _make_guess(counts, (best[0], *others), formats.read_number)
 
 
@@ -182,14 +187,15 @@ def _list_number_formats(counts: Counts, point: str) -> list[str | None]:
         match[3] for match in matches if match and _is_unit(match[3], is_apart=bool(match[2]))
     )
     blank = " " if after and any(f" {after}" in text for text in islice(counts, SAMPLE)) else ""
-    has_brackets = any(text.startswith("(") for text in counts)
-    plain = "(1234.5)" if has_brackets else None
+    has_brackets = any(map(BRACKETS.fullmatch, counts))
+    has_minus_behind = not has_brackets and any(map(MINUS_BEHIND.search, counts))
+    plain = "(1234.5)" if has_brackets else "1234.5-" if has_minus_behind else None
     forms: list[str | None] = [plain] if point == "." else []
     for thousands, decimal in WRITTEN:
         if point == "," != decimal:
             continue
         text = f"{before}1{thousands}234{decimal}5{blank}{after}"
-        forms.append(f"({text})" if has_brackets else text)
+        forms.append(f"({text})" if has_brackets else f"{text}-" if has_minus_behind else text)
     return [form for form in dict.fromkeys(forms) if form != "1234.5"]
 
 
@@ -206,6 +212,40 @@ def _is_currency(text: str) -> bool:
 def _is_unit(text: str, *, is_apart: bool) -> bool:
     """Tell whether a text behind a number is a unit or a currency; a word behind a blank is one."""
     return _is_currency(text) or text in UNITS or (is_apart and text.isalpha())
+
+
+def find_decimal_marks(counts: Counts) -> frozenset[str]:
+    """Find what stands before a fraction in numbers that can be read in one way only.
+
+    >>> sorted(find_decimal_marks({"1.234,5 €": 1, "20,100 €": 1}))
+    [',']
+    >>> sorted(find_decimal_marks({"20,100": 1})), sorted(find_decimal_marks({"11.05.2023": 1}))
+    ([], [])
+    """
+    likely = [text for text in islice(counts, SAMPLE) if text not in MARKERS]
+    found = [SEPARATED.findall(text) for text in likely]
+    numbers = [digits[0].strip() for digits in found if len(digits) == 1]
+    marks = [_find_decimal_mark(number) for number in numbers]
+    if len(marks) - marks.count("?") < MOSTLY * len(likely):
+        return frozenset()
+    return frozenset(marks) - {"", "?"}
+
+
+def _find_decimal_mark(number: str) -> str:
+    """Find a number's mark: `,` or `.`; empty where that is in doubt, `?` where it is no number."""
+    signs = [sign for sign in number if sign in ",."]
+    if not signs:
+        return ""
+    whole, _, fraction = number.rpartition(signs[-1])
+    if len(set(signs)) > 1:
+        return signs[-1] if signs.count(signs[-1]) == 1 else "?"
+    if len(signs) == 1:
+        is_group = (
+            len(fraction) == GROUP and whole.isdigit() and 0 < len(whole.lstrip("0")) <= GROUP
+        )
+        return "" if is_group else signs[0]
+    groups = number.split(signs[0])
+    return {",": ".", ".": ","}[signs[0]] if all(len(g) == GROUP for g in groups[1:]) else "?"
 
 
 def are_thousands(counts: Counts) -> bool:

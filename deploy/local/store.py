@@ -102,10 +102,10 @@ def running_port(store: Store, process: Any, remote: Remote, keys: Keys) -> int:
     is_asked = endpoint == remote.embedded or not is_moved(remote.root)
     if is_asked and answers(s3_client(endpoint, keys)):
         return port
-    wanted = endpoint if is_asked else remote.embedded
+    url = endpoint if is_asked else remote.embedded
     raise StoreError(
         f"this checkout's store runs (process {process.pid}, port {port}) but does not answer at"
-        f" {wanted}; run `make store-down`, then `make store`"
+        f" {url}; run `make store-down`, then `make store`"
     )
 
 

@@ -18,6 +18,7 @@ from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
 from service.http.request import Request
 from service.inference.example import make_example
+from service.inference.parsing import count_byte
 from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
@@ -29,6 +30,7 @@ from service.telemetry.metrics import PredictedRows, RowCounts
 LONG = 2**16
 MANY = 256
 FEW = 32
+LIST, OBJECT = b"[{"
 # Seconds of a run that is made where the body has been read, without a turn of its own.
 LONG_RUN = 0.05
 # What the log has of an answer where it has the inputs.
@@ -46,6 +48,9 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
     encoding = parse_encoding(request.headers.get(b"content-encoding"))
+    clear = None if encoding else _answer_clear(worker, request)
+    if clear:
+        return clear
     read = None if encoding else _read_at_once(worker, request)
     if read is None or not worker.runner.is_immediate(len(read.features)):
         return _predict_aside(worker, request, read, encoding)
@@ -53,6 +58,23 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
     answer = _write(worker, request, read, predictions)
     worker.metrics.add_rows(PredictedRows(read.features, predictions))
     return Reply(200, answer)
+
+
+def _answer_clear(worker: Worker, request: Request) -> Reply | None:
+    """Answer one row of numbers that the model has no doubt about; None where there is more to do.
+
+    Most requests are such, and this takes half of the time that they would take otherwise.
+    """
+    is_plain = not request.query and not worker.settings.log_inputs
+    if not is_plain or not worker.runner.is_immediate(1):
+        return None
+    answer = worker.predictor.answer_clear(request.body, request.id)
+    if answer is None:
+        return None
+    row, body = answer
+    request.facts["rows"] = 1
+    worker.metrics.add_clear(row)
+    return Reply(200, body)
 
 
 class Read(NamedTuple):
@@ -86,11 +108,12 @@ def _read_at_once(worker: Worker, request: Request) -> Read | None:
     body = request.body
     if len(body) > LONG:
         return None
-    brackets = body.count(b"[") + body.count(b"{")
+    brackets = count_byte(body, LIST) + count_byte(body, OBJECT)
     if brackets > MANY:
         return None
-    predictor = worker.predictor
-    read = predictor.read(body) if brackets <= FEW else predictor.read_typed(body)
+    predictor, keep = worker.predictor, worker.settings.log_inputs
+    reading = predictor.read if brackets <= FEW else predictor.read_typed
+    read = reading(body, keep_values=keep)
     return read and Read(*read, _choose_echo(request, body), len(body))
 
 
@@ -133,7 +156,7 @@ def _answer_body(worker: Worker, request: Request, encoding: str | None) -> Answ
     if request.is_abandoned:
         raise Refused(499, "the client went away")
     body = unpack(request.body, encoding, worker.settings.max_body_bytes)
-    rows, features = worker.predictor.read(body)
+    rows, features = worker.predictor.read(body, keep_values=worker.settings.log_inputs)
     read = Read(rows, features, _choose_echo(request, body), len(body))
     if worker.runner.cost.of(len(features)) > LONG_RUN:
         # While it waits for the model, what only the log needs would fill the memory.

@@ -405,7 +405,7 @@ def _describe_artifacts() -> Json:
     return {
         "evaluation": {
             "type": ["object", "null"],
-            "description": "Scores with intervals of 95 %; null where the model has none.",
+            "description": "Scores with intervals of 95%; null where the model has none.",
         },
         "card": {"type": "boolean", "description": "Whether there is a model card."},
         "pictures": {

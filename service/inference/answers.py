@@ -6,7 +6,6 @@ object of each row, and reads each probability from a scalar of NumPy's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isnan
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from cairn.contract import Category, Contract
 from cairn.inference import Predictions
 from service.http.errors import Problem, Refused
+from service.inference.one_row import ClearRow
 from service.inference.problems import Problems, make_refusal
 from service.inference.request_rows import RequestRows
 
@@ -84,6 +84,19 @@ class Answers:
             parts += (b',"input":', sent)
         return b"".join((*parts, b"}"))
 
+    def encode_clear(self, row: ClearRow, request_id: bytes, *, single: bool) -> bytes:
+        """Write the answer to a request of one row that has no identifier, as `encode` does.
+
+        Parameters
+        ----------
+        request_id
+            As it stands within quotes in JSON.
+        """
+        values = _dump_values(row.probabilities)
+        template = self._one if single else self._list_of_one
+        answer = template % (self._labels[row.label], values[row.label], *values)
+        return b'%b%b"%b"}' % (answer, self._tail, request_id)
+
     def _encode_one(self, predictions: Predictions, template: bytes) -> tuple[bytes, ...]:
         code = predictions.labels[0]
         if isnan(predictions.probabilities[0, code]):
@@ -92,40 +105,42 @@ class Answers:
         return (template % (self._labels[code], values[code], *values),)
 
     def _encode_many(self, predictions: Predictions) -> tuple[bytes, ...]:
-        confidences = predictions.confidences
-        if np.isnan(confidences).any():
-            raise _refuse_unanswerable(np.flatnonzero(np.isnan(confidences)).tolist())
+        labels, probabilities = predictions
+        if np.isnan(probabilities).any():
+            unanswerable = np.flatnonzero(np.isnan(predictions.confidences)).tolist()
+            if unanswerable:
+                raise _refuse_unanswerable(unanswerable)
+        pieces = [
+            self._encode_piece(labels[at : at + PIECE], probabilities[at : at + PIECE])
+            for at in range(0, len(labels), PIECE)
+        ]
         return (
             b'{"predictions":[',
-            b",".join([self._labels[code] for code in predictions.labels.tolist()]),
+            b",".join([self._labels[code] for code in labels.tolist()]),
             b'],"confidences":[',
-            _join_pieces(confidences, lambda piece: b",".join(_dump_values(piece))),
+            b",".join([confidences for confidences, _ in pieces]),
             b'],"probabilities":[',
-            _join_pieces(predictions.probabilities, self._encode_probabilities),
+            b",".join([objects for _, objects in pieces]),
             b"]",
         )
 
-    def _encode_probabilities(self, probabilities: NDArray[np.floating[Any]]) -> bytes:
-        """Write an object a row, with commas between them: each value behind its key."""
+    def _encode_piece(
+        self, labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
+    ) -> tuple[bytes, bytes]:
+        """Write the confidences, and an object a row, each with commas between them."""
         values, classes = _dump_values(probabilities), len(self._keys)
+        chosen = (np.arange(0, len(values), classes) + labels).tolist()
         parts = [b""] * (2 * len(values))
         parts[1::2] = values
         for index, key in enumerate(self._keys):
-            parts[2 * index :: 2 * classes] = [key] * len(probabilities)
-        return b"".join(parts)[2:] + b"}"
+            parts[2 * index :: 2 * classes] = [key] * len(labels)
+        return b",".join([values[index] for index in chosen]), b"".join(parts)[2:] + b"}"
 
 
 def _dump_values(numbers: NDArray[np.floating[Any]]) -> list[bytes]:
     """Write each number of an array."""
     text = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
     return text[1:-1].split(b",")
-
-
-def _join_pieces(
-    numbers: NDArray[np.floating[Any]], encode: Callable[[NDArray[np.floating[Any]]], bytes]
-) -> bytes:
-    pieces = range(0, len(numbers), PIECE)
-    return b",".join([encode(numbers[start : start + PIECE]) for start in pieces])
 
 
 def _encode_identifiers(identifiers: list[Category | None], *, single: bool) -> tuple[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from service.inference.problems import LISTED, LONGEST
 
 # What a byte-order mark becomes where a CSV file's first header is read with it.
 MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+# Keys of columns without a header, as a CSV reader and pandas have them.
+NAMELESS = re.compile(r"\s*|Unnamed: \d+")
 # Names that an unknown key is compared with, keys of a request that are, and pairs of both: each
 # takes 10 µs.
 MAX_COMPARED, MAX_SUGGESTED, MAX_PAIRS = 300, 10, 600
@@ -79,13 +82,17 @@ class Names:
         return self._bare.get(key.strip().lstrip(MARK).strip()) if name is None else name
 
     def map_keys(self, keys: Iterable[str]) -> KeyMapping:
-        """Find what the keys of a row stand for."""
+        """Find what the keys of a row stand for.
+
+        A key of a column without a header that the contract does not have is ignored: an index,
+        or what a delimiter at the end of each line makes.
+        """
         positions, first = dict[str, int](), dict[str, str]()
         unknown, duplicates = list[str](), dict[str, str]()
         for position, key in enumerate(keys):
             name = self.resolve(key)
             if name is None:
-                unknown.append(key)
+                unknown += [] if NAMELESS.fullmatch(key) else [key]
             elif name in first:
                 duplicates[key] = first[name]
             else:

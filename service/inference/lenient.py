@@ -172,7 +172,7 @@ def _is_integral(value: float) -> bool:
 
 def _make_category_reader(column: Column, missing: frozenset[str], *, strip: bool) -> Convert:
     """Convert categories that are texts: strip blanks, write numbers as the table has them."""
-    known = frozenset(column.categories)
+    known, padded = frozenset(column.categories), column.padded
     is_open = column.unknown and not column.missing  # then "NA" is one that is not listed
 
     def convert(value: Any) -> Any:
@@ -188,6 +188,8 @@ def _make_category_reader(column: Column, missing: frozenset[str], *, strip: boo
         if type(value) is float and _is_integral(value):
             texts.append(str(int(value)))
         category = next((text for text in reversed(texts) if text in known), None)
+        if category is None and texts:
+            category = padded.get(int(value)) if value == int(value) else None
         if category is not None:
             return category
         if not missing.isdisjoint(texts) and not is_open:

@@ -14,11 +14,12 @@ from cairn.contract import Contract, read_contract
 from cairn.errors import CairnError
 from cairn.inference import Predictions
 from cairn.paths import MODEL_CONTRACT, ONNX
-from cairn.transform import Engineering, to_matrix
+from cairn.transform import Engineering, pack_row, to_matrix
 from service.inference import artifacts
 from service.inference.answers import Answers
 from service.inference.example import make_example
-from service.inference.one_row import OneRow, has_known_types
+from service.inference.matrix import MatrixReader, is_matrix
+from service.inference.one_row import ClearRow, OneRow, has_known_types
 from service.inference.request_rows import RequestRows
 from service.inference.rows import Reader
 from service.inference.runner import Cost, Features, measure_cost
@@ -64,21 +65,40 @@ class Predictor:
         self.contract = load_contract(folder / MODEL_CONTRACT.name)
         self.artifacts = artifacts.read_artifacts(folder)
         self.reader = Reader(self.contract, max_rows)
+        self._matrix = make_matrix_reader(self.reader, max_rows)
         self._answers = Answers(self.contract, version)
         self._session = inference.open_session((folder / ONNX.name).read_bytes(), threads)
         sizes = len(self.contract.inputs), len(self.contract.target.classes)
         self._one_row = OneRow(self._session, *sizes) if has_known_types(self._session) else None
+        is_packed = self.contract.plain and not self.contract.engineering
+        is_clear = is_packed and self.contract.target.decision is None
+        self._clear_reader = self.reader.typed if is_clear else None
         row = self.compute_features(self.reader.check(make_example(self.contract)))
         # A model that cannot answer must not be ready.
         self.cost: Cost = measure_cost(self.run, row)
 
-    def read(self, body: bytes) -> tuple[RequestRows, Features]:
-        """Return the rows of a request and their features; raises Refused as `Reader.read` does."""
-        rows = self.reader.read(body)
+    def read(self, body: bytes, *, keep_values: bool = True) -> tuple[RequestRows, Features]:
+        """Return the rows of a request and their features; raises Refused as `Reader.read` does.
+
+        Parameters
+        ----------
+        keep_values
+            Whether the rows must have their values: to read the features alone takes less time.
+        """
+        read = self.read_typed(body, keep_values=keep_values)
+        if read is not None:
+            return read
+        rows = self.reader.explain(body)
         return rows, self.compute_features(rows)
 
-    def read_typed(self, body: bytes) -> tuple[RequestRows, Features] | None:
+    def read_typed(
+        self, body: bytes, *, keep_values: bool = True
+    ) -> tuple[RequestRows, Features] | None:
         """Do so where the body keeps the contract as it came; None where that is to be found."""
+        if self._matrix and not keep_values:
+            features = self._matrix.read(body)
+            if features is not None:
+                return RequestRows([], single=False), features
         rows = self.reader.read_typed(body)
         return None if rows is None else (rows, self.compute_features(rows))
 
@@ -92,6 +112,25 @@ class Predictor:
         return np.concatenate(
             [to_matrix(values[at : at + PIECE], self.contract, ENGINEERING) for at in starts]
         )
+
+    def answer_clear(self, body: bytes, request_id: bytes) -> tuple[ClearRow, bytes] | None:
+        """Answer a body of one row of numbers, in half of the time that the steps below take.
+
+        None where they have to: it is another, may break the contract, or the model has doubts.
+
+        Parameters
+        ----------
+        request_id
+            As it stands within quotes in JSON.
+        """
+        if self._clear_reader is None or self._one_row is None:
+            return None
+        rows = self._clear_reader.read_numbers(body)
+        features = pack_row(rows.values[0]) if rows else None
+        row = self._one_row.run_packed(features) if features else None
+        if rows is None or row is None:
+            return None
+        return row, self._answers.encode_clear(row, request_id, single=rows.single)
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """Predict from such a matrix; `options` can end the run early."""
@@ -122,6 +161,14 @@ class Predictor:
         """Answer a parsed body at once; raises Refused as `Reader.check` does."""
         rows = self.reader.check(content)
         return self.make_answer(self.run(self.compute_features(rows)), rows, request_id)
+
+
+def make_matrix_reader(reader: Reader, max_rows: int) -> MatrixReader | None:
+    """Make the reader of rows that are lists of numbers; None where the contract wants more."""
+    typed = reader.typed
+    if typed is None or not typed.has_numbers_only or not is_matrix(reader.contract):
+        return None
+    return MatrixReader(reader.contract, max_rows)
 
 
 def load_contract(path: Path) -> Contract:

@@ -20,25 +20,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from cairn.contract import LARGEST, Category, Column, Contract
 from service.inference.lenient import DATE, list_missing_numbers, make_watch
+from service.inference.lists import Declined, ListHead, cut_rows, find_list
 from service.inference.parsing import QUOTE, count_byte
 from service.inference.request_rows import RequestRows, list_identifiers
 
 # What the answer, the log and the table hold of an integer that is a name or a code.
 INT64 = (-(2**63), 2**63 - 1)
 SECONDS = 19  # of a date and time, in characters
-# Bytes that are decoded by one call: it holds up all other threads for a quarter of a millisecond.
-PIECE = 2**16
-BLANK = rb"[ \t\n\r]*"
-# The beginning of a body with a list, up to its first value, and the end of one.
-HEAD = re.compile(rb'%b(?:\{%b"(features|records|dataframe)"%b:%b)?\[%b([\[{]?)' % ((BLANK,) * 5))
-TAILS = {
-    is_keyed: re.compile(rb"\]%b%b\Z" % (BLANK, rb"\}" + BLANK if is_keyed else b""))
-    for is_keyed in (True, False)
-}
-TAIL_BYTES = 64
 CHECKED_DATES = 1_000
-ONE_ROW = b'{"features"'
-COMMA = re.compile(rb"%b,%b" % (BLANK, BLANK))
 # The year 0 is no date; NumPy has it, the calendar has not.
 DATES = re.compile(rf"(?:(?!0000){DATE.pattern}\n)*")
 # Characters that msgspec does not take in the name of a field.
@@ -65,14 +54,19 @@ class TypedReader:
         One for which `is_typed` is true.
     max_rows
         Most rows that one request may have.
+
+    Attributes
+    ----------
+    has_numbers_only
+        Whether each column is a number, or true or false, and none of them stands for no value.
     """
 
     def __init__(self, contract: Contract, max_rows: int) -> None:
         self._max_rows = max_rows
         types = tuple(make_type(column) for column in contract.columns)
         row = make_row_type(types)
-        single: Any = msgspec.defstruct("Single", [("features", row)], forbid_unknown_fields=True)
-        self._single: msgspec.json.Decoder[Any] = msgspec.json.Decoder(single)
+        # Of one row by itself, and of a list of one.
+        self._one_row = tuple(make_features_decode(kind) for kind in (row, tuple[row]))  # type: ignore[valid-type]
         lists = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
         self._lists: tuple[Decode, ...] = (lambda piece: Decoded(lists.decode(piece), []),)
         structs = list(make_structs(contract, types))
@@ -90,73 +84,67 @@ class TypedReader:
         self._dates = [index for index, kind in enumerate(kinds) if kind == "date"]
         self._texts = [index for index, column in enumerate(contract.columns) if is_text(column)]
         self._watched = list(list_watched(contract))
-        self._has_numbers_only = not (self._texts or self._watched)
+        self.has_numbers_only = not (self._texts or self._watched)
 
     def read(self, body: bytes) -> RequestRows | None:
         """Read the body of a request; None where it must be read by the contract's own reader."""
         try:
-            if self._has_numbers_only and body.startswith(ONE_ROW) and body.count(b"[") == 1:
-                return self._read_numbers(body)
-            head = HEAD.match(body)
+            head = find_list(body)
             if head is None:
                 return self._check(decode_first(self._objects, body), body, single=True, shaped=0)
             return self._read_list(body, head)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (Declined, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
-    def _read_numbers(self, body: bytes) -> RequestRows | None:
-        """Read the values of one row, all of them numbers: most requests have no more."""
-        row = self._single.decode(body).features
-        return RequestRows([row], single=True) if body.count(b'"') == len('""') else None
+    def read_numbers(self, body: bytes) -> RequestRows | None:
+        """Read a body of one row, all of whose values are numbers: most requests have no more.
 
-    def _read_list(self, body: bytes, head: re.Match[bytes]) -> RequestRows | None:
-        """Read a list: of rows, or of the values of one."""
-        key, bracket = head.groups()
-        if not bracket:
-            if key != b"features":
-                return None
-            row = self._single.decode(body).features
-            return self._check(Decoded([row], []), body, single=True, shaped=1)
-        is_list = bracket == b"["
-        if key is not None and is_list != (key == b"features"):
-            return None
-        decoded = self._decode_pieces(body, head, self._lists if is_list else self._records)
-        return decoded and self._check(decoded, body, single=False, shaped=key is not None)
-
-    def _decode_pieces(
-        self, body: bytes, head: re.Match[bytes], decoders: tuple[Decode, ...]
-    ) -> Decoded | None:
-        """Decode a list of rows, some at a time.
-
-        It is cut behind a bracket where a comma follows. If that is within a text, neither part is
-        JSON; if each part is a list of rows, so is the whole.
+        None where it is another, or must be read by another reader.
         """
-        tail = TAILS[head[1] is not None].search(body, max(head.end(), len(body) - TAIL_BYTES))
-        if tail is None:
+        # Found, not counted: that would take as long as to decode it.
+        bracket = body.find(b"[")
+        if bracket < 0 or not self.has_numbers_only:
             return None
-        stop, start = tail.start(), head.start(2)
-        if stop - start <= PIECE:
-            return decode_first(decoders, b"[%b]" % body[start:stop])
-        closing = b"]" if head[2] == b"[" else b"}"
-        rows, decode = Decoded([], []), None
-        while start < stop:
-            end = body.find(closing, start + PIECE, stop) + 1 or stop
-            piece = b"[%b]" % body[start:end]
+        inner = body.find(b"[", bracket + 1)
+        single = inner < 0
+        if not single and body.find(b"[", inner + 1) >= 0:
+            return None
+        try:
+            features = self._one_row[not single](body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if body.find(b'"', body.find(b'"') + 1) != body.rfind(b'"'):
+            return None  # another key, or the same one twice
+        return RequestRows([features] if single else features, single)
+
+    def _read_list(self, body: bytes, head: ListHead) -> RequestRows | None:
+        """Read a list: of rows, or of the values of one."""
+        shaped = int(head.key is not None)
+        if not head.bracket:
+            if head.key != b"features":
+                return None
+            row = self._one_row[0](body)
+            return self._check(Decoded([row], []), body, single=True, shaped=shaped)
+        if head.key is not None and (head.bracket == b"[") != (head.key == b"features"):
+            return None
+        decoded = self._decode_rows(cut_rows(body, head), head)
+        return self._check(decoded, body, single=False, shaped=shaped)
+
+    def _decode_rows(self, pieces: Iterator[bytes], head: ListHead) -> Decoded:
+        """Decode a list of rows piece by piece; raises Declined where there are too many."""
+        rows = Decoded([], [])
+        decode: Decode | None = None
+        for piece in pieces:
             if decode is None:
+                decoders = self._lists if head.bracket == b"[" else self._records
                 decode, decoded = choose_decode(decoders, piece)
             else:
                 decoded = decode(piece)
             rows.values.extend(decoded.values)
             rows.identifiers.extend(decoded.identifiers)
             if len(rows.values) > self._max_rows:
-                return None
-            if end == stop:
-                return rows
-            comma = COMMA.match(body, end, stop)
-            if comma is None:
-                return None if body[end:stop].strip(b" \t\n\r") else rows
-            start = comma.end()
-        return None
+                raise Declined
+        return rows
 
     def _check(
         self, decoded: Decoded, body: bytes, *, single: bool, shaped: int
@@ -256,6 +244,13 @@ def make_structs(contract: Contract, types: Sequence[Any]) -> Iterator[type[msgs
             continue
         rename = dict(zip([field[0] for field in fields], keys, strict=True))
         yield msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def make_features_decode(kind: Any) -> Callable[[bytes], Any]:
+    """Make a function that decodes `{"features": …}` and returns what it holds."""
+    body: Any = msgspec.defstruct("Body", [("features", kind)], forbid_unknown_fields=True)
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+    return lambda text: decoder.decode(text).features
 
 
 def make_object_decode(decoder: msgspec.json.Decoder[Any], width: int, *, is_list: bool) -> Decode:

@@ -86,7 +86,7 @@ function caption({ name, header, unit }) {
 // Numbers and texts
 
 const percent = (share) =>
-  share > 0 && share < 0.001 ? "< 0.1 %" : share < 1 && share > 0.999 ? "> 99.9 %" : `${(share * 100).toFixed(1)} %`;
+  share > 0 && share < 0.001 ? "< 0.1%" : share < 1 && share > 0.999 ? "> 99.9%" : `${(share * 100).toFixed(1)}%`;
 const score = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 const interval = (one) => (one?.low === undefined || one.low === null ? "–" : `${score(one.low)} – ${score(one.high)}`);
 const formatInteger = (number) => number.toLocaleString("en");
@@ -693,7 +693,7 @@ function describeScores(result, keys) {
     .map((key) => {
       const { value, low, high } = result.test[key];
       const title = metrics(result).find((one) => one[0] === key)[1];
-      return `${title} ${score(value)}${Number.isFinite(low) ? ` (95 % interval ${score(low)} to ${score(high)})` : ""}.`;
+      return `${title} ${score(value)}${Number.isFinite(low) ? ` (95% interval ${score(low)} to ${score(high)})` : ""}.`;
     })
     .join(" ");
 }
@@ -786,7 +786,7 @@ function live() {
   };
   const [rate, rateText] = tile("Requests a second");
   const [errors, errorsText] = tile("Errors");
-  const [latency, latencyText] = tile("Latency, 95 %");
+  const [latency, latencyText] = tile("Latency, 95%");
   const [rows, rowsText] = tile("Rows answered");
   const rateChart = chart("Requests a second", "rate");
   const latencyChart = chart("Latency, milliseconds", "latency");

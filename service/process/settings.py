@@ -272,12 +272,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     ValueError
         One line for each setting that is wrong: its name, what came, what is allowed.
     """
-    given = {
+    texts = {
         name: environment[name.upper()].strip()
         for name in Settings.model_fields
         if name.upper() in environment
     }
-    values = {name: value for name, value in given.items() if value or name in KEPT_BLANK}
+    values = {name: value for name, value in texts.items() if value or name in KEPT_BLANK}
     try:
         return Settings.model_validate(values)
     except OSError as error:  # of the one setting that is a file

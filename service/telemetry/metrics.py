@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
+from service.inference.one_row import ClearRow
 from service.process import run_folder
 
 Counts = NDArray[np.float64]
@@ -181,6 +182,7 @@ class Metrics:
         self._kinds = {kind: number for number, kind in enumerate(KINDS.values())}
         self._counter = Counter(layout.features)
         self._waiting: list[PredictedRows] = []
+        self._clear: list[ClearRow] = []
         self._waits = 0
         self._step = max(1, window // STEPS // len(shared))
         self._since = 0
@@ -215,36 +217,49 @@ class Metrics:
         if self._waits >= BATCH_ROWS:
             self.settle()
 
+    def add_clear(self, row: ClearRow) -> None:
+        """Count one row that was answered."""
+        self._clear.append(row)
+        if len(self._clear) >= BATCH_ROWS:
+            self.settle()
+
     def add_dropped(self, lines: int) -> None:
         """Count the log lines that this process dropped since the last call."""
         self._mine["dropped"] += lines
 
     def settle(self) -> None:
         """Count the rows that wait for it."""
-        if not self._waiting:
-            return
         waiting, self._waiting, self._waits = self._waiting, [], 0
-        predictions = Predictions(
-            np.concatenate([rows.predictions.labels for rows in waiting]),
-            np.concatenate([rows.predictions.probabilities for rows in waiting]),
-        )
-        features = np.concatenate([rows.features for rows in waiting])
-        self.add_counts(self.count_rows(PredictedRows(features, predictions)))
+        clear, self._clear = self._clear, []
+        if clear:
+            self.add_counts(self._count(*unpack_clear(clear)))
+        if waiting:
+            features = np.concatenate([rows.features for rows in waiting])
+            predictions = Predictions(
+                np.concatenate([rows.predictions.labels for rows in waiting]),
+                np.concatenate([rows.predictions.probabilities for rows in waiting]),
+            )
+            self.add_counts(self.count_rows(PredictedRows(features, predictions)))
 
     def count_rows(self, rows: PredictedRows) -> RowCounts:
         """Count rows for `add_counts`, in any thread; of many it takes milliseconds."""
-        confidences = rows.predictions.confidences
+        return self._count(rows.features, rows.predictions.labels, rows.predictions.confidences)
+
+    def _count(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        confidences: NDArray[np.floating[Any]],
+    ) -> RowCounts:
         counts = np.bincount(
             np.searchsorted(CONFIDENCES, confidences, side="left"),
             minlength=len(CONFIDENCES) + 1,
         )
-        classes = np.bincount(
-            rows.predictions.labels, minlength=len(self.layout.contract.target.classes)
-        )
-        starts = range(0, len(rows.features), COUNTED_ROWS)
-        buckets = [self._counter.count(rows.features[at : at + COUNTED_ROWS]) for at in starts]
+        classes = np.bincount(labels, minlength=len(self.layout.contract.target.classes))
+        starts = range(0, len(features), COUNTED_ROWS)
+        buckets = [self._counter.count(features[at : at + COUNTED_ROWS]) for at in starts]
         return RowCounts(
-            len(rows.features),
+            len(features),
             counts,
             float(confidences.sum(dtype=np.float64)),
             np.concatenate([classes, sum(buckets[1:], buckets[0])]),
@@ -387,6 +402,18 @@ class CairnCollector(Collector):
         ):
             yield CounterMetricFamily(name, text, value=self.sums[part][0])
         yield GaugeMetricFamily("cairn_workers", "Workers up.", value=self.workers)
+
+
+def unpack_clear(
+    rows: Sequence[ClearRow],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Unpack the features, the labels and the confidences of n rows."""
+    features = np.frombuffer(b"".join([row.features for row in rows]), np.float32)
+    return (
+        features.reshape(len(rows), -1),
+        np.array([row.label for row in rows], np.int64),
+        np.array([row.confidence for row in rows], np.float64),
+    )
 
 
 def accumulate(ends: Iterable[float], counts: Counts) -> list[tuple[str, float]]:

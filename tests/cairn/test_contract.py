@@ -14,6 +14,7 @@ from cairn.contract import (
     Contract,
     Histogram,
     Label,
+    LeftOut,
     Target,
     read_contract,
     to_plain,
@@ -118,7 +119,7 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "message"),
     [
         ({"kind": "number", "categories": ("u",)}, "a: categories is for the kind category"),
         ({"kind": "number", "unknown": True}, "a: unknown is for the kind category"),
@@ -127,7 +128,7 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
         ({"kind": "date", "parts": ("day",), "maximum": 1.0}, "a: maximum is for the kind number"),
         ({"kind": "category"}, "a: a category needs categories"),
         ({"kind": "date"}, "a: a date needs parts"),
-        ({"kind": "date", "parts": ("day", "day")}, "a: parts names one twice"),
+        ({"kind": "date", "parts": ("day", "day")}, "a: parts has a duplicate"),
         (
             {"kind": "category", "categories": (1, "1")},
             "a: categories are all texts, or all integers",
@@ -135,19 +136,19 @@ def test_the_features_of_the_columns_are_in_their_order() -> None:
         ({"kind": "number", "minimum": 2.0, "maximum": 1.0}, "a: minimum 2 is over 1"),
     ],
 )
-def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_keys_that_a_column_cannot_have_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Column(name="a", **keys)
 
 
 @pytest.mark.parametrize(
     ("names", "identifier", "twice"),
     [
-        (("a", "a"), None, "'a' stands twice"),
-        (("a", "y"), None, "'y' stands twice"),
-        (("a", "b"), "b", "'b' stands twice"),
-        (("a", "b"), "y", "'y' stands twice"),
-        (("d_day", "d"), None, "'d_day' stands twice"),
+        (("a", "a"), None, "'a' appears twice"),
+        (("a", "y"), None, "'y' appears twice"),
+        (("a", "b"), "b", "'b' appears twice"),
+        (("a", "b"), "y", "'y' appears twice"),
+        (("d_day", "d"), None, "'d_day' appears twice"),
     ],
 )
 def test_no_name_stands_twice(names: tuple[str, str], identifier: str | None, twice: str) -> None:
@@ -219,3 +220,15 @@ def test_a_contract_that_is_nested_too_deep_is_an_error_of_one_line(
         read_contract(tmp_path / "contract.json")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_columns_without_a_header_are_known_as_csv_readers_call_them() -> None:
+    contract = Contract(
+        columns=(Column(name="column_3", header="", kind="number"),),
+        left_out=(LeftOut(name="index", header="", reason="index"),),
+        target=Target(name="y", classes=(0, 1)),
+    )
+    assert contract.aliases == {"": "column_3", "Unnamed: 2": "column_3", "Unnamed: 0": "index"}
+    assert contract.headers == {"column_3": "column_3", "y": "y", "index": "index"}
+    named = contract.left_out[0].model_copy(update={"name": "Unnamed: 0", "header": None})
+    assert "Unnamed: 0" not in contract.model_copy(update={"left_out": (named,)}).aliases

@@ -93,8 +93,8 @@ def test_a_missing_key_comes_with_an_example() -> None:
 
 
 def test_each_problem_is_listed_once() -> None:
-    found = problems(words=(1.5,), count=0)
-    assert [format_key(problem.key) for problem in found] == ["count", "words.0"]
+    lines = problems(words=(1.5,), count=0)
+    assert [format_key(problem.key) for problem in lines] == ["count", "words.0"]
 
 
 @pytest.mark.parametrize(

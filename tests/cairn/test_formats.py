@@ -57,6 +57,11 @@ from cairn.formats import EPOCH, LONGEST, read_date, read_epoch, read_number
         ("( 5 )", "(1234)", -5),
         ("($5)", "($1,234.5)", -5),
         ("1e3", "1,234.5", 1000),
+        ("3.569,79-", "1.234,5-", -3569.79),
+        ("12 -", "1234.5-", -12),
+        ("12", "1234.5-", 12),
+        ("-12", "1234.5-", -12),
+        ("5,5 €-", "1234,5 €-", -5.5),
     ],
 )
 def test_a_number_is_read_as_its_column_writes_it(

@@ -63,9 +63,9 @@ def test_a_single_row_gets_what_it_gets_among_others(
     row = np.array([[*probabilities, probabilities[0] + near]], np.float32)
 
     class Model:
-        def run(self, _outputs: None, given: dict[str, Any], _options: None) -> list[Any]:
-            found = given[inference.INPUT].copy()
-            return [found.argmax(axis=1), found]
+        def run(self, _outputs: None, feeds: dict[str, Any], _options: None) -> list[Any]:
+            probabilities = feeds[inference.INPUT].copy()
+            return [probabilities.argmax(axis=1), probabilities]
 
     model: Any = Model()
     one = inference.predict(model, row)

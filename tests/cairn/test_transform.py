@@ -38,8 +38,8 @@ def test_each_kind_becomes_its_number() -> None:
 
 
 def test_columns_that_the_contract_does_not_know_are_left_out() -> None:
-    given = {"n": [1.0], "i": [1], "b": [True], "c": ["x"], "t": [0], "other": ["?"]}
-    assert list(transform.to_features(given, FOUR, ENGINEERING)) == ["n", "i", "b", "c"]
+    values = {"n": [1.0], "i": [1], "b": [True], "c": ["x"], "t": [0], "other": ["?"]}
+    assert list(transform.to_features(values, FOUR, ENGINEERING)) == ["n", "i", "b", "c"]
 
 
 def test_a_column_that_is_not_there_is_an_error() -> None:
@@ -135,7 +135,7 @@ def test_a_table_and_its_rows_as_requests_have_the_same_features(
 
 
 @pytest.mark.parametrize(
-    ("features", "says"),
+    ("features", "message"),
     [
         ({"a": [1.0, 2.0]}, "'a' is already the name of a feature or of the target"),
         ({"y": [1.0, 2.0]}, "'y' is already the name of a feature or of the target"),
@@ -148,10 +148,10 @@ def test_a_table_and_its_rows_as_requests_have_the_same_features(
     ],
 )
 def test_what_is_not_one_number_a_row_under_a_new_name_is_refused(
-    features: Any, says: str, monkeypatch: pytest.MonkeyPatch
+    features: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engineering, "engineer", lambda _: features)
-    with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
+    with pytest.raises(CairnError, match=rf"stages/engineering\.py: {message}"):
         transform.to_matrix([[1.0], [2.0]], ONE, ENGINEERING)
 
 
@@ -161,17 +161,17 @@ def writes(columns: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("engineer", "says"),
+    ("engineer", "message"),
     [
         (writes, "ValueError: assignment destination is read-only"),
         (lambda columns: {"b": columns["c"]}, "KeyError: 'c'"),
     ],
 )
 def test_code_that_fails_or_changes_what_it_is_given_is_named(
-    engineer: Any, says: str, monkeypatch: pytest.MonkeyPatch
+    engineer: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engineering, "engineer", engineer)
-    with pytest.raises(CairnError, match=rf"stages/engineering\.py: {says}"):
+    with pytest.raises(CairnError, match=rf"stages/engineering\.py: {message}"):
         transform.to_matrix([[1.0], [2.0]], ONE, ENGINEERING)
 
 
@@ -179,13 +179,13 @@ def test_a_feature_that_looks_at_other_rows_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         engineering, "engineer", lambda columns: {"b": columns["a"] - columns["a"].mean()}
     )
-    given = {"a": np.array([1.0, 2.0, 4.0])}
+    values = {"a": np.array([1.0, 2.0, 4.0])}
     with pytest.raises(
         CairnError,
         match=r"'b' depends on other rows: in data row 1 it is 0 when .* -1\.33333 among",
     ):
         transform.check_row_wise(
-            given, transform.to_features(given, ONE, ENGINEERING), ONE, ENGINEERING
+            values, transform.to_features(values, ONE, ENGINEERING), ONE, ENGINEERING
         )
 
 

@@ -109,8 +109,8 @@ def test_compose_accepts_the_file() -> None:
     ],
 )
 def test_what_has_no_safe_default_is_asked_for(name: str, next_step: str, value: str) -> None:
-    given = {key: given for key, given in NEEDED.items() if key != name}
-    done = run("config", env=given if value is None else {**given, name: value})
+    env = {key: env for key, env in NEEDED.items() if key != name}
+    done = run("config", env=env if value is None else {**env, name: value})
     assert done.returncode != 0
     assert name in done.stderr
     assert next_step in done.stderr
@@ -137,9 +137,9 @@ def test_each_port_is_on_loopback(name: str) -> None:
 
 
 def test_the_store_and_prometheus_share_no_network() -> None:
-    given = {name: set(service["networks"]) for name, service in services().items()}
-    assert not given["store"] & given["prometheus"]
-    assert given["cairn"] == given["store"] | given["prometheus"]
+    networks = {name: set(service["networks"]) for name, service in services().items()}
+    assert not networks["store"] & networks["prometheus"]
+    assert networks["cairn"] == networks["store"] | networks["prometheus"]
 
 
 def test_the_store_is_the_one_of_make_store() -> None:
@@ -160,17 +160,17 @@ def test_prometheus_is_pinned_exactly() -> None:
 
 
 def test_the_service_has_the_time_that_it_may_take_to_stop() -> None:
-    given = services()["cairn"]
+    service = services()["cairn"]
     default = settings.read_settings({})
     needed = default.drain_seconds + LINGER_SECONDS + default.graceful_seconds + MARGIN_SECONDS
-    assert not {"DRAIN_SECONDS", "GRACEFUL_SECONDS"} & set(given["environment"])
-    assert int(given["stop_grace_period"].removesuffix("s")) >= needed
+    assert not {"DRAIN_SECONDS", "GRACEFUL_SECONDS"} & set(service["environment"])
+    assert int(service["stop_grace_period"].removesuffix("s")) >= needed
 
 
 def test_each_variable_of_the_service_is_a_setting_or_of_aws() -> None:
     known = {name.upper() for name in settings.Settings.model_fields}
-    given = set(services()["cairn"]["environment"])
-    assert {name for name in given if not name.startswith("AWS_")} <= known
+    names = set(services()["cairn"]["environment"])
+    assert {name for name in names if not name.startswith("AWS_")} <= known
 
 
 def test_prometheus_reads_the_usual_configuration_but_for_the_target() -> None:
@@ -207,8 +207,8 @@ class Stack:
 
     def run(self, *words: str, **env: str) -> str:
         """What a command of Compose prints."""
-        whole = {**self.env, **env}
-        done = run("--project-name", self.name, *words, env=whole, files=self.files, timeout=300)
+        full_env = {**self.env, **env}
+        done = run("--project-name", self.name, *words, env=full_env, files=self.files, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -230,9 +230,9 @@ class Stack:
         """What of this project the engine still has."""
         kinds = (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
         return [
-            found
+            name
             for kind in kinds
-            for found in engine(*kind, "--quiet", "--filter", self.filter).split()
+            for name in engine(*kind, "--quiet", "--filter", self.filter).split()
         ]
 
 
@@ -252,7 +252,7 @@ def binaries(folder: Path, image: str) -> Path:
     """A file for Compose that has both other services run in our image."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed
-    found = {"store": Path(weed).resolve(), "prometheus": Path(tool("prometheus", "prometheus"))}
+    paths = {"store": Path(weed).resolve(), "prometheus": Path(tool("prometheus", "prometheus"))}
     overriding = {
         name: {
             "image": image,
@@ -261,7 +261,7 @@ def binaries(folder: Path, image: str) -> Path:
             "volumes": [f"{path}:/opt/{path.name}:ro"],
             "healthcheck": {"disable": True},
         }
-        for name, path in found.items()
+        for name, path in paths.items()
     }
     file = folder / "binaries.yaml"
     file.write_text(yaml.safe_dump({"services": overriding}))
@@ -269,10 +269,10 @@ def binaries(folder: Path, image: str) -> Path:
 
 
 @contextmanager
-def made(folder: Path, image: str) -> Iterator[Stack]:
+def running_stack(folder: Path, image: str) -> Iterator[Stack]:
     """A project of its own for Compose, of which nothing is left after the block."""
     first = free_ports(len(PORTS))
-    ports = {service: first + place for place, service in enumerate(PORTS)}
+    ports = {service: first + index for index, service in enumerate(PORTS)}
     env = {**KEYS, "CAIRN_IMAGE": image, **{PORTS[name]: str(ports[name]) for name in PORTS}}
     name = f"cairn-test-{first}"
     stack = Stack(name, (FILE, binaries(folder, image)), env, ports)
@@ -284,7 +284,7 @@ def made(folder: Path, image: str) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def stack(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with made(tmp_path_factory.mktemp("compose"), image) as stack:
+    with running_stack(tmp_path_factory.mktemp("compose"), image) as stack:
         stack.run("up", "--detach")
         await_status(stack.url("cairn", "/readyz"), 200)
         await_status(stack.url("prometheus", "/-/ready"), 200)
@@ -307,8 +307,8 @@ def s3(stack: Stack) -> Any:
 @pytest.mark.slow
 def test_the_service_answers_and_is_healthy(stack: Stack) -> None:
     row = {"features": MALIGNANT}
-    asked = httpx.post(stack.url("cairn", "/predict"), json=row, timeout=PATIENCE)
-    assert asked.json()["prediction"] == 0
+    response = httpx.post(stack.url("cairn", "/predict"), json=row, timeout=PATIENCE)
+    assert response.json()["prediction"] == 0
     assert "cairn_rows_total 1" in httpx.get(stack.url("cairn", "/metrics"), timeout=PATIENCE).text
     health = "{{.State.Health.Status}}"
     name = stack.container("cairn")
@@ -321,7 +321,7 @@ def test_prometheus_scrapes_the_service_under_the_rules(stack: Stack) -> None:
 
     def up() -> list[Any]:
         result = api(server, "query", query="up")["result"]
-        return [(found["metric"]["job"], found["value"][1]) for found in result]
+        return [(sample["metric"]["job"], sample["value"][1]) for sample in result]
 
     wait_until(lambda: up() == [("cairn", "1")])
     groups = api(server, "rules")["groups"]
@@ -384,7 +384,7 @@ def test_the_service_takes_its_model_from_the_store(
 
 @pytest.mark.slow
 def test_the_service_runs_alone_and_down_leaves_nothing(image: str, tmp_path: Path) -> None:
-    with made(tmp_path, image) as composed:
+    with running_stack(tmp_path, image) as composed:
         composed.run("up", "--detach", "cairn")
         await_status(composed.url("cairn", "/readyz"), 200)
         assert status(composed.url("cairn", "/metrics")) == 200

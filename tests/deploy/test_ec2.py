@@ -183,8 +183,8 @@ def allowed(parameter: str, value: str) -> bool:
 
 
 def test_settings_takes_those_that_the_template_does_not_set_and_no_secret() -> None:
-    taken = {name for name in Settings.model_fields if allowed("Settings", f"{name.upper()}=1")}
-    assert set(Settings.model_fields) - taken == {
+    names = {name for name in Settings.model_fields if allowed("Settings", f"{name.upper()}=1")}
+    assert set(Settings.model_fields) - names == {
         "api_keys", "api_keys_file", "drain_seconds", "graceful_seconds", "keep_alive_seconds",
         "metrics_open", "model_sha256", "model_tag", "model_uri", "workers",
     }  # fmt: skip
@@ -192,7 +192,7 @@ def test_settings_takes_those_that_the_template_does_not_set_and_no_secret() -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "broken"),
+    ("parameters", "broken"),
     [
         ({}, set()),
         ({"ModelUri": "s3://b/k", "ModelSha256": "a" * 64}, set()),
@@ -202,16 +202,18 @@ def test_settings_takes_those_that_the_template_does_not_set_and_no_secret() -> 
         ({"KeyName": "people", "Shell": "none"}, {"KeyHasItsWayIn"}),
     ],
 )
-def test_parameters_that_belong_together(given: dict[str, str], broken: set[str]) -> None:
+def test_parameters_that_belong_together(parameters: dict[str, str], broken: set[str]) -> None:
     content = template()
-    values = {name: slot.get("Default") for name, slot in content["Parameters"].items()} | given
-    found = {
+    values = {
+        name: slot.get("Default") for name, slot in content["Parameters"].items()
+    } | parameters
+    errors = {
         name
         for name, rule in content["Rules"].items()
         if holds(rule["RuleCondition"], values)
         and not all(holds(item["Assert"], values) for item in rule["Assertions"])
     }
-    assert found == broken
+    assert errors == broken
 
 
 def holds(condition: dict[str, Any], values: dict[str, Any]) -> bool:
@@ -226,12 +228,16 @@ def holds(condition: dict[str, Any], values: dict[str, Any]) -> bool:
 
 def test_the_example_gives_every_parameter_that_must_be_given() -> None:
     slots = template()["Parameters"]
-    given = dict(line.split("=", 1) for line in json.loads(EXAMPLE.read_text()))
+    parameters = dict(line.split("=", 1) for line in json.loads(EXAMPLE.read_text()))
     assert (
-        {name for name, slot in slots.items() if "Default" not in slot} <= set(given) <= set(slots)
+        {name for name, slot in slots.items() if "Default" not in slot}
+        <= set(parameters)
+        <= set(slots)
     )
     assert all(
-        allowed(name, value) for name, value in given.items() if "AllowedPattern" in slots[name]
+        allowed(name, value)
+        for name, value in parameters.items()
+        if "AllowedPattern" in slots[name]
     )
 
 
@@ -302,10 +308,10 @@ class Stack:
     @property
     def launch(self) -> dict[str, Any]:
         """What the instances are launched with."""
-        found = self.aws.client("ec2").describe_launch_template_versions(
+        answer = self.aws.client("ec2").describe_launch_template_versions(
             LaunchTemplateId=self.resources["LaunchTemplate"]
         )
-        [version] = found["LaunchTemplateVersions"]
+        [version] = answer["LaunchTemplateVersions"]
         return dict(version["LaunchTemplateData"])
 
     @property
@@ -319,8 +325,8 @@ class Stack:
         return {item["OutputKey"]: item["OutputValue"] for item in stack["Outputs"]}
 
     def security_group(self, name: str) -> dict[str, Any]:
-        found = self.aws.client("ec2").describe_security_groups(GroupIds=[self.resources[name]])
-        [group] = found["SecurityGroups"]
+        answer = self.aws.client("ec2").describe_security_groups(GroupIds=[self.resources[name]])
+        [group] = answer["SecurityGroups"]
         return dict(group)
 
     def grants(self) -> set[tuple[str, str]]:
@@ -371,7 +377,7 @@ def aws() -> Iterator[Aws]:
 
 
 @contextmanager
-def created(aws: Aws, **given: str) -> Iterator[Stack]:
+def created(aws: Aws, **overrides: str) -> Iterator[Stack]:
     """A stack of the template until the block ends."""
     client = aws.client("cloudformation")
     name = f"cairn-{uuid4().hex[:8]}"
@@ -381,7 +387,7 @@ def created(aws: Aws, **given: str) -> Iterator[Stack]:
         "BalancerSubnets": aws.subnets,
         "InstanceSubnets": aws.subnets,
         "ClientCidr": "10.1.0.0/16",
-        **given,
+        **overrides,
     }
     client.create_stack(
         StackName=name,
@@ -451,9 +457,11 @@ def inventory(aws: Aws) -> dict[str, list[str]]:
         "roles": (aws.client("iam").list_roles()["Roles"], "RoleName"),
         "profiles": (aws.client("iam").list_instance_profiles()["InstanceProfiles"], "Arn"),
     }
-    found = {kind: sorted(item[key] for item in items) for kind, (items, key) in listed.items()}
-    found["roles"] = [name for name in found["roles"] if not name.startswith("AWSServiceRole")]
-    return {**found, "instances": sorted(instances)}
+    resources = {kind: sorted(item[key] for item in items) for kind, (items, key) in listed.items()}
+    resources["roles"] = [
+        name for name in resources["roles"] if not name.startswith("AWSServiceRole")
+    ]
+    return {**resources, "instances": sorted(instances)}
 
 
 def test_an_instance_may_do_what_it_needs_and_no_more(plain: Stack) -> None:
@@ -556,11 +564,11 @@ def test_a_certificate_brings_tls_of_this_age(full: Stack) -> None:
     assert len(listener["Certificates"]) == 1
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "internal"), (FULL, "internet-facing")])
+@pytest.mark.parametrize(("parameters", "expected"), [({}, "internal"), (FULL, "internet-facing")])
 def test_the_balancer_is_internal_unless_configured(
-    aws: Aws, given: dict[str, str], expected: str
+    aws: Aws, parameters: dict[str, str], expected: str
 ) -> None:
-    with created(aws, **given) as stack:
+    with created(aws, **parameters) as stack:
         [balancer] = aws.client("elbv2").describe_load_balancers(
             LoadBalancerArns=[stack.resources["Balancer"]]
         )["LoadBalancers"]
@@ -657,23 +665,23 @@ class Boot:
         [words] = [call[1:] for call in self.calls if call[0] == "cfn-signal"]
         self.signal = dict(zip(words[::2], words[1::2], strict=True))
 
-    def place(self, *start: str) -> int:
+    def index_of(self, *start: str) -> int:
         """At which place among the calls the only one is that starts with these words."""
-        [place] = [i for i, call in enumerate(self.calls) if call[: len(start)] == [*start]]
-        return place
+        [index] = [i for i, call in enumerate(self.calls) if call[: len(start)] == [*start]]
+        return index
 
     def programs(self) -> set[str]:
         return {call[0] for call in self.calls}
 
     def reported(self, stack: Stack) -> str:
         """Why it failed, as its log stream in the group of the stack has it."""
-        stream = self.calls[self.place("aws", "logs", "create-log-stream")][3:]
-        put = self.calls[self.place("aws", "logs", "put-log-events")][3:]
-        assert stream == put[:4]
+        stream = self.calls[self.index_of("aws", "logs", "create-log-stream")][3:]
+        options = self.calls[self.index_of("aws", "logs", "put-log-events")][3:]
+        assert stream == options[:4]
         group, name = stream[1::2]
         assert group == stack.outputs["LogGroup"]
         assert name == f"{INSTANCE if 'dnf' in self.programs() else 'unknown'}-start"
-        [event] = json.loads(put[5])
+        [event] = json.loads(options[5])
         begun = (self.root / "stand" / "user-data").stat().st_mtime
         assert begun - 60 < event["timestamp"] / 1000 < time.time() + 60
         return str(event["message"])
@@ -708,10 +716,10 @@ def booted(
     (stand / "user-data").chmod(0o755)
     for name in {pattern.split()[0] for pattern in STUBS}:
         # Where Amazon Linux has it, which is not on the PATH.
-        place = stand / ("cfn" if name == "cfn-signal" else "bin") / name
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(stub({**STUBS, **(changes or {})}))
-        place.chmod(0o755)
+        file = stand / ("cfn" if name == "cfn-signal" else "bin") / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(stub({**STUBS, **(changes or {})}))
+        file.chmod(0o755)
     name = docker.docker(
         "create",
         "--network=none",
@@ -790,14 +798,14 @@ def full_boot(full: Stack, tmp_path_factory: pytest.TempPathFactory) -> Boot:
 def test_an_instance_that_is_ready_and_healthy_says_so_at_the_end(boot: Boot, plain: Stack) -> None:
     assert boot.code == 0, boot.printed
     order = [
-        boot.place("dnf", "install"),
-        boot.place("systemctl", "enable", "--now", "docker"),
-        boot.place("aws", "ecr", "get-login-password"),
-        boot.place("systemctl", "daemon-reload"),
-        boot.place("systemctl", "enable", "--now", "cairn"),
+        boot.index_of("dnf", "install"),
+        boot.index_of("systemctl", "enable", "--now", "docker"),
+        boot.index_of("aws", "ecr", "get-login-password"),
+        boot.index_of("systemctl", "daemon-reload"),
+        boot.index_of("systemctl", "enable", "--now", "cairn"),
         boot.calls.index(next(call for call in boot.calls if call[-1].endswith("/readyz"))),
-        boot.place("aws", "elbv2", "wait", "target-in-service"),
-        boot.place("cfn-signal"),
+        boot.index_of("aws", "elbv2", "wait", "target-in-service"),
+        boot.index_of("cfn-signal"),
     ]
     assert order == sorted(order)
     assert order[-1] == len(boot.calls) - 1
@@ -807,7 +815,7 @@ def test_an_instance_that_is_ready_and_healthy_says_so_at_the_end(boot: Boot, pl
         "--region": REGION,
         "--exit-code": "0",
     }
-    waited = boot.calls[boot.place("aws", "elbv2", "wait", "target-in-service")]
+    waited = boot.calls[boot.index_of("aws", "elbv2", "wait", "target-in-service")]
     assert waited[4:] == [
         "--target-group-arn",
         plain.resources["TargetGroup"],
@@ -819,7 +827,7 @@ def test_an_instance_that_is_ready_and_healthy_says_so_at_the_end(boot: Boot, pl
 
 @pytest.mark.real
 def test_it_installs_what_it_calls(boot: Boot) -> None:
-    installed = boot.calls[boot.place("dnf", "install")]
+    installed = boot.calls[boot.index_of("dnf", "install")]
     assert {"docker", "awscli-2", "aws-cfn-bootstrap"} <= set(installed)
 
 
@@ -840,9 +848,9 @@ def test_the_sign_in_is_by_a_pipe_and_leaves_nothing(boot: Boot) -> None:
 def test_the_region_of_the_repository_may_be_another(aws: Aws, tmp_path: Path) -> None:
     image = "210987654321.dkr.ecr.us-east-1.amazonaws.com/cairn:1.0"
     with created(aws, Image=image) as stack:
-        found = booted(stack, tmp_path)
-    assert found.code == 0
-    assert found.calls[found.place("aws", "ecr")][-2:] == ["--region", "us-east-1"]
+        boot = booted(stack, tmp_path)
+    assert boot.code == 0
+    assert boot.calls[boot.index_of("aws", "ecr")][-2:] == ["--region", "us-east-1"]
 
 
 # What fails, with what, and what the report says about it.
@@ -921,19 +929,19 @@ def test_whatever_fails_is_signalled_and_reported_with_what_and_why(
     failure: str, plain: Stack, tmp_path: Path
 ) -> None:
     changes, step, reason = FAILURES[failure]
-    found = booted(plain, tmp_path, changes)
-    assert found.code != 0
-    assert found.signal["--exit-code"] == str(found.code)
-    assert found.place("aws", "logs", "put-log-events") < found.place("cfn-signal")
-    report = found.reported(plain)
+    boot = booted(plain, tmp_path, changes)
+    assert boot.code != 0
+    assert boot.signal["--exit-code"] == str(boot.code)
+    assert boot.index_of("aws", "logs", "put-log-events") < boot.index_of("cfn-signal")
+    report = boot.reported(plain)
     assert report.startswith(step)
     assert reason in report
 
 
 @pytest.mark.real
 def test_a_signal_goes_out_where_nothing_can_be_reported(plain: Stack, tmp_path: Path) -> None:
-    found = booted(plain, tmp_path, {"dnf *": "exit 1", "aws logs *": "exit 1"})
-    assert found.signal["--exit-code"] == "1"
+    boot = booted(plain, tmp_path, {"dnf *": "exit 1", "aws logs *": "exit 1"})
+    assert boot.signal["--exit-code"] == "1"
 
 
 @pytest.mark.real
@@ -950,30 +958,30 @@ def test_a_signal_that_nobody_waits_for_does_no_harm(plain: Stack, tmp_path: Pat
 
 @pytest.mark.real
 def test_the_settings_are_ones_that_the_service_takes(boot: Boot, full_boot: Boot) -> None:
-    for found in (boot, full_boot):
-        names = {name.lower() for name in found.settings()}
+    for each in (boot, full_boot):
+        names = {name.lower() for name in each.settings()}
         assert names - set(Settings.model_fields) == {"port", "aws_region"}
-        assert found.settings()["AWS_REGION"] == REGION
+        assert each.settings()["AWS_REGION"] == REGION
     assert boot.settings().keys() == {
         "PORT", "WORKERS", "DRAIN_SECONDS", "GRACEFUL_SECONDS", "AWS_REGION",
     }  # fmt: skip
-    given = full_boot.settings()
-    assert given["MODEL_URI"] == FULL["ModelUri"]
-    assert given["MODEL_SHA256"] == FULL["ModelSha256"]
-    assert given["API_KEYS_FILE"] == "/run/cairn/api-keys"
-    assert given["METRICS_OPEN"] == "false"
-    assert (given["LOG_LEVEL"], given["MAX_ROWS"]) == ("warning", "100")
-    assert given["WORKERS"] == FULL["Workers"]
+    values = full_boot.settings()
+    assert values["MODEL_URI"] == FULL["ModelUri"]
+    assert values["MODEL_SHA256"] == FULL["ModelSha256"]
+    assert values["API_KEYS_FILE"] == "/run/cairn/api-keys"
+    assert values["METRICS_OPEN"] == "false"
+    assert (values["LOG_LEVEL"], values["MAX_ROWS"]) == ("warning", "100")
+    assert values["WORKERS"] == FULL["Workers"]
 
 
 @pytest.mark.real
 def test_the_keys_of_clients_come_at_each_start_for_the_service_alone(full_boot: Boot) -> None:
     end = full_boot.printed.splitlines()[-3:]
     assert end == ["400 1034 1034 /run/cairn/api-keys", *KEYS]
-    asked = [call for call in full_boot.calls if call[:2] == ["aws", "ssm"]]
-    assert len(asked) == 2
-    assert asked[0][asked[0].index("--name") + 1] == FULL["ApiKeysParameter"]
-    assert "--with-decryption" in asked[0]
+    calls = [call for call in full_boot.calls if call[:2] == ["aws", "ssm"]]
+    assert len(calls) == 2
+    assert calls[0][calls[0].index("--name") + 1] == FULL["ApiKeysParameter"]
+    assert "--with-decryption" in calls[0]
     [*_, first] = full_boot.directives("ExecStartPre")[:1]
     assert first == "/usr/local/sbin/cairn-keys" == full_boot.directives("ExecReload")[0]
 
@@ -981,9 +989,9 @@ def test_the_keys_of_clients_come_at_each_start_for_the_service_alone(full_boot:
 @pytest.mark.real
 def test_without_keys_nothing_is_asked_for(plain: Stack, tmp_path: Path) -> None:
     then = "mkdir /run/cairn; /usr/local/sbin/cairn-keys && ls -A /run/cairn"
-    found = booted(plain, tmp_path, then=then)
-    assert found.printed.splitlines()[-1] == "cairn: ready"
-    assert not [call for call in found.calls if call[:2] == ["aws", "ssm"]]
+    boot = booted(plain, tmp_path, then=then)
+    assert boot.printed.splitlines()[-1] == "cairn: ready"
+    assert not [call for call in boot.calls if call[:2] == ["aws", "ssm"]]
 
 
 @pytest.mark.real
@@ -998,9 +1006,9 @@ def test_keys_that_do_not_come_leave_those_that_are_there(
         "mkdir /run/cairn; echo old >/run/cairn/api-keys;"
         "/usr/local/sbin/cairn-keys; echo code $?; cat /run/cairn/api-keys"
     )
-    found = booted(full, tmp_path, {"aws ssm *": answer}, then=then)
-    assert re.search(r"code [1-9]\d*\nold$", found.printed.strip())
-    assert message in found.printed
+    boot = booted(full, tmp_path, {"aws ssm *": answer}, then=then)
+    assert re.search(r"code [1-9]\d*\nold$", boot.printed.strip())
+    assert message in boot.printed
 
 
 @pytest.mark.real
@@ -1108,10 +1116,10 @@ def running(unit: Unit) -> Iterator[subprocess.Popen[str]]:
 
 def prepared(boot: Boot, image: str, folder: Path, **settings: str) -> Unit:
     """The unit with its settings, and its keys where there are any, in a folder of ours."""
-    given = {**boot.settings(), **settings}
+    values = {**boot.settings(), **settings}
     (folder / "run").mkdir()
     (folder / "run" / "api-keys").write_text("\n".join(KEYS))
-    (folder / "settings").write_text("".join(f"{k}={v}\n" for k, v in given.items()))
+    (folder / "settings").write_text("".join(f"{k}={v}\n" for k, v in values.items()))
     return Unit(boot, image, folder, f"cairn-ec2-{uuid4().hex[:8]}")
 
 
@@ -1168,8 +1176,8 @@ def address(unit: Unit, process: subprocess.Popen[str]) -> str:
 
 
 def check_hardened(unit: Unit) -> None:
-    [found] = json.loads(docker.docker("inspect", unit.name))
-    host, config = found["HostConfig"], found["Config"]
+    [boot] = json.loads(docker.docker("inspect", unit.name))
+    host, config = boot["HostConfig"], boot["Config"]
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert not host["CapAdd"]
@@ -1179,7 +1187,7 @@ def check_hardened(unit: Unit) -> None:
     assert host["PidsLimit"] == 4096
     assert host["NetworkMode"] != "host"
     assert host["RestartPolicy"]["Name"] in {"", "no"}  # systemd's part
-    assert [mount["RW"] for mount in found["Mounts"] if mount["Type"] == "bind"] == [False]
+    assert [mount["RW"] for mount in boot["Mounts"] if mount["Type"] == "bind"] == [False]
     assert config["User"] == "1034:1034"
     assert config["StopTimeout"] == 50
     assert docker.docker("exec", unit.name, "id", "-u") == "1034"

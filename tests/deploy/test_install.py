@@ -193,12 +193,12 @@ def empty_environment(folder: Path, pip: str) -> Path:
 @pytest.fixture
 def empty(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment: a copy of one that is made once."""
-    made = shared_by_the_run(tmp_path_factory) / "empty"
-    with FileLock(f"{made}.lock"):
-        if not made.exists():
-            subprocess.run([sys.executable, "-m", "venv", f"{made}.part"], check=True)
-            Path(f"{made}.part").rename(made)
-    shutil.copytree(made, tmp_path / "env", symlinks=True)
+    folder = shared_by_the_run(tmp_path_factory) / "empty"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            subprocess.run([sys.executable, "-m", "venv", f"{folder}.part"], check=True)
+            Path(f"{folder}.part").rename(folder)
+    shutil.copytree(folder, tmp_path / "env", symlinks=True)
     return tmp_path / "env" / "bin" / "python"
 
 
@@ -355,9 +355,9 @@ def test_every_package_has_a_wheel_for_what_the_readme_names(platform: str, tmp_
     exact = ["--require-hashes", "--only-binary", ":all:", "--target", str(tmp_path)]
     for version in PYTHONS:
         for name in (*LOCKS, *BENCH_LOCKS):
-            asked = ["--python-version", version, "--python-platform", platform, "-r", name]
+            options = ["--python-version", version, "--python-platform", platform, "-r", name]
             done = subprocess.run(
-                [*uv, *exact, *asked],
+                [*uv, *exact, *options],
                 cwd=ROOT,
                 env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"},
                 capture_output=True,

@@ -103,7 +103,7 @@ def build(folder: Path) -> Objects:
     )
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
 @cache
@@ -116,23 +116,23 @@ def built(name: str) -> Objects:
     return list(json.loads(_built(name)))
 
 
-def with_components(folder: Path, *wanted: str) -> Objects:
+def with_components(folder: Path, *names: str) -> Objects:
     """The objects of the overlay with these of its components switched on, and no other."""
     copied = folder / "k8s"
     shutil.copytree(FOLDER, copied, dirs_exist_ok=True)
     file = copied / "overlays/production/kustomization.yaml"
-    text, found = MARK.subn(
-        lambda line: f"  {'' if line[2] in wanted else '# '}- {line[1]} ", file.read_text()
+    text, count = MARK.subn(
+        lambda line: f"  {'' if line[2] in names else '# '}- {line[1]} ", file.read_text()
     )
-    assert found == len(COMPONENTS)
+    assert count == len(COMPONENTS)
     file.write_text(text)
     return build(file.parent)
 
 
 def one(objects: Objects, kind: str) -> dict[str, Any]:
     """The only object of its kind."""
-    [found] = [thing for thing in objects if thing["kind"] == kind]
-    return found
+    [match] = [thing for thing in objects if thing["kind"] == kind]
+    return match
 
 
 def pod(objects: Objects) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def stops_within(objects: Objects) -> float:
     [container] = containers(objects)
     word, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert word == "sleep"
-    given = settings.read_settings(one(objects, "ConfigMap")["data"])
-    ends = given.drain_seconds + LINGER_SECONDS + given.graceful_seconds + MARGIN_SECONDS
+    values = settings.read_settings(one(objects, "ConfigMap")["data"])
+    ends = values.drain_seconds + LINGER_SECONDS + values.graceful_seconds + MARGIN_SECONDS
     return float(seconds) + ends
 
 
@@ -336,8 +336,8 @@ def test_the_ports_lead_to_where_the_service_listens() -> None:
     objects = built("overlays/production")
     [container] = containers(objects)
     [port] = container["ports"]
-    given = one(objects, "ConfigMap")["data"]
-    assert port == {"name": "http", "containerPort": int(given.get("PORT", PORT))}
+    data = one(objects, "ConfigMap")["data"]
+    assert port == {"name": "http", "containerPort": int(data.get("PORT", PORT))}
     [outside] = one(objects, "Service")["spec"]["ports"]
     assert outside["targetPort"] == port["name"]
     [inward] = one(objects, "NetworkPolicy")["spec"]["ingress"]
@@ -400,13 +400,13 @@ def test_another_value_of_a_setting_is_a_rollout(tmp_path: Path) -> None:
 
 
 def test_each_setting_is_one_that_the_service_knows_and_takes(tmp_path: Path) -> None:
-    given = one(with_components(tmp_path, *COMPONENTS), "ConfigMap")["data"]
+    data = one(with_components(tmp_path, *COMPONENTS), "ConfigMap")["data"]
     known = {name.upper() for name in settings.Settings.model_fields} | {"PORT"} | AWS
-    assert set(given) <= known
-    assert one(built("base"), "ConfigMap")["data"].items() <= given.items()
+    assert set(data) <= known
+    assert one(built("base"), "ConfigMap")["data"].items() <= data.items()
     keys = tmp_path / "keys"
     keys.touch()
-    read = settings.read_settings({**given, "API_KEYS_FILE": str(keys)})
+    read = settings.read_settings({**data, "API_KEYS_FILE": str(keys)})
     assert read.model_uri
     assert read.model_sha256
 
@@ -422,9 +422,9 @@ def test_the_keys_are_a_file_of_a_secret_that_changes_with_it(tmp_path: Path) ->
     objects = with_components(tmp_path, "keys")
     path = Path(one(objects, "ConfigMap")["data"]["API_KEYS_FILE"])
     [container] = containers(objects)
-    [mount] = [found for found in container["volumeMounts"] if found["name"] == "keys"]
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "keys"]
     assert mount == {"name": "keys", "mountPath": str(path.parent), "readOnly": True}
-    [volume] = [found for found in pod(objects)["spec"]["volumes"] if found["name"] == "keys"]
+    [volume] = [each for each in pod(objects)["spec"]["volumes"] if each["name"] == "keys"]
     # Readable for the group, which is the pod's own, and for nobody else.
     assert volume["secret"] == {"secretName": "cairn-api-keys", "defaultMode": 0o440}
     hint = f"create secret generic cairn-api-keys --from-file={path.name}=FILE"
@@ -484,11 +484,11 @@ def test_what_the_job_prints_is_what_git_applies(tmp_path: Path) -> None:
     (origin / "dvc.lock").write_text("before\n")
     git("add", "--all", folder=origin)
     git("commit", "--quiet", "--message", "first", folder=origin)
-    given = one(built("training"), "ConfigMap")["data"]
-    assert given["GIT_URL"].startswith("https://")
-    given["GIT_URL"] = origin.as_uri()
+    data = one(built("training"), "ConfigMap")["data"]
+    assert data["GIT_URL"].startswith("https://")
+    data["GIT_URL"] = origin.as_uri()
     word, *words = (
-        re.sub(r"\$\((\w+)\)", lambda name: str(given[name[1]]), part)
+        re.sub(r"\$\((\w+)\)", lambda name: str(data[name[1]]), part)
         for part in steps()["clone"]["command"]
     )
     assert word == "git"
@@ -507,10 +507,10 @@ def test_the_image_runs_and_stops_as_the_pod_says(image: str) -> None:
     [container] = containers(objects)
     user = pod(objects)["spec"]["securityContext"]["runAsUser"]
     data = one(objects, "ConfigMap")["data"]
-    given = [f"--env={name}={value}" for name, value in data.items()]
+    options = [f"--env={name}={value}" for name, value in data.items()]
     with docker.container(
         image,
-        *given,
+        *options,
         f"--user={user}:{user}",
         "--read-only",
         "--tmpfs=/tmp",

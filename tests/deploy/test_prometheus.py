@@ -45,9 +45,9 @@ def promtool(*words: str, folder: Path = FOLDER) -> subprocess.CompletedProcess[
 def rules(kind: str) -> dict[str, dict[str, Any]]:
     """The rules of a kind, `alert` or `record`, by name."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
-    found = [rule for group in groups for rule in group["rules"] if kind in rule]
-    assert len({rule[kind] for rule in found}) == len(found)
-    return {rule[kind]: rule for rule in found}
+    matches = [rule for group in groups for rule in group["rules"] if kind in rule]
+    assert len({rule[kind] for rule in matches}) == len(matches)
+    return {rule[kind]: rule for rule in matches}
 
 
 def metrics_of_rules() -> set[str]:

@@ -42,9 +42,11 @@ def running(
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A command until the block ends, and what it prints."""
     log = tmp_path / "log"
-    whole = {"DRAIN_SECONDS": "0", **project.env, **env}
+    full_env = {"DRAIN_SECONDS": "0", **project.env, **env}
     with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=project.root, env=whole, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            command, cwd=project.root, env=full_env, stdout=file, stderr=file
+        )
     family = [psutil.Process(process.pid)]
     try:
         yield process, log
@@ -60,9 +62,9 @@ def running(
 def port_in(log: Path, process: subprocess.Popen[bytes]) -> int:
     """The port of the command that is printed last, once there is one."""
     wait_until(lambda: "bentoml serve --" in log.read_text() or process.poll() is not None, WAIT)
-    found = re.findall(r"^bentoml serve .*--port (\d+)$", log.read_text(), re.MULTILINE)
-    assert found, log.read_text()
-    return int(found[-1])
+    ports = re.findall(r"^bentoml serve .*--port (\d+)$", log.read_text(), re.MULTILINE)
+    assert ports, log.read_text()
+    return int(ports[-1])
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ LONG = "a" * 300
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         *[
             (
@@ -151,12 +153,12 @@ LONG = "a" * 300
     ],
 )
 def test_where_it_cannot_listen_is_one_line(
-    words: tuple[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["serve", "=".join(words)])
     with pytest.raises(SystemExit) as end:
         serve.main()
-    assert str(end.value).startswith(says)
+    assert str(end.value).startswith(message)
     assert "\n" not in str(end.value)
 
 

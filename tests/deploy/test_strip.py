@@ -12,7 +12,13 @@ from deploy import strip
 from tests.conftest import ROOT
 
 # Of wheels that are large for their symbols, one of Rust, and those that others link with.
-LIBRARIES = ("uvloop.loop", "zstandard.backend_c", "pydantic_core._pydantic_core", "orjson.orjson")
+LIBRARIES = (
+    "uvloop.loop",
+    "csimdjson",
+    "zstandard.backend_c",
+    "pydantic_core._pydantic_core",
+    "orjson.orjson",
+)
 
 
 def find(module: str) -> Path:

@@ -48,9 +48,9 @@ def ran(*command: str) -> subprocess.CompletedProcess[str]:
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image, as `make train-image` builds it of a clone under a strict umask."""
     docker.require()
-    made = clone(tmp_path_factory.mktemp("image"))
-    (made.root / "deploy" / "train" / "entry.sh").chmod(0o700)
-    docker.make(made, "train-image")
+    project = clone(tmp_path_factory.mktemp("image"))
+    (project.root / "deploy" / "train" / "entry.sh").chmod(0o700)
+    docker.make(project, "train-image")
     return IMAGE
 
 
@@ -65,17 +65,19 @@ def test_with_the_extras_it_has_all_that_is_optional(tmp_path: Path) -> None:
 
 def owned_clone(project: Project, folder: Path) -> Path:
     """A clean clone without data, its remote an empty part of the project's store."""
-    made = clone(folder)
-    shutil.copy2(project.root / ".dvc" / "config.local", made.root / ".dvc")
-    made.run("dvc", "remote", "modify", "--local", "storage", "url", f"remote://embedded/{folder}")
+    source = clone(folder)
+    shutil.copy2(project.root / ".dvc" / "config.local", source.root / ".dvc")
+    source.run(
+        "dvc", "remote", "modify", "--local", "storage", "url", f"remote://embedded/{folder}"
+    )
     # Of the host's environment nothing can be of use in the container; what is called fails.
-    shutil.rmtree(made.root / ".venv")
-    (made.root / ".venv" / "bin").mkdir(parents=True)
+    shutil.rmtree(source.root / ".venv")
+    (source.root / ".venv" / "bin").mkdir(parents=True)
     for name in ("python", "dvc"):
-        (made.root / ".venv" / "bin" / name).write_text("#!/bin/sh\nexit 42\n")
-        (made.root / ".venv" / "bin" / name).chmod(0o755)
-    give(made.root)
-    return made.root
+        (source.root / ".venv" / "bin" / name).write_text("#!/bin/sh\nexit 42\n")
+        (source.root / ".venv" / "bin" / name).chmod(0o755)
+    give(source.root)
+    return source.root
 
 
 def give(folder: Path) -> None:
@@ -109,8 +111,8 @@ def test_every_file_is_its_callers(trained: Mounted) -> None:
     paths = [trained.root, *trained.root.rglob("*")]
     strange = [path for path in paths if (path.lstat().st_uid, path.lstat().st_gid) != OWNER]
     assert strange == []
-    made = {path.relative_to(trained.root).parts[:2] for path in paths if path != trained.root}
-    assert {(".dvc", "cache"), ("data", "model")} <= made
+    folders = {path.relative_to(trained.root).parts[:2] for path in paths if path != trained.root}
+    assert {(".dvc", "cache"), ("data", "model")} <= folders
     assert not any(part == "__pycache__" for path in paths for part in path.parts)
 
 

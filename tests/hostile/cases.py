@@ -754,4 +754,4 @@ def list_parts() -> list[bytes]:
         head(b"GET /docs.json HTTP/1.1") * 50,
         head(POST, JSON, b"content-length: 10000000") + b"[" * 1000,
     )  # fmt: skip
-    return [part[: len(part) * share // 4] for part in requests for share in range(5)]
+    return [part[: len(part) * quarters // 4] for part in requests for quarters in range(5)]

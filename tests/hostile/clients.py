@@ -74,10 +74,10 @@ def holding(port: int, count: int, sent: bytes = b"") -> Iterator[list[socket.so
 
 def read_rest(client: socket.socket) -> list[Answer]:
     """Return all answers that come until the server closes."""
-    came = bytearray()
+    received = bytearray()
     while piece := client.recv(PIECE):
-        came += piece
-    return parse_answers(bytes(came))
+        received += piece
+    return parse_answers(bytes(received))
 
 
 def send_endlessly(port: int, name: str) -> int:

@@ -91,11 +91,11 @@ def _talk(
     half_closes: bool,
     between: Callable[[], object],
 ) -> Exchange:
-    came, is_reset = bytearray(), False
+    buffer, is_reset = bytearray(), False
     for index, packet in enumerate(packets):
         if index:
             between()
-        if not _send(client, packet, came):
+        if not _send(client, packet, buffer):
             is_reset = True
             break
     if half_closes and not is_reset:
@@ -103,13 +103,13 @@ def _talk(
             client.shutdown(socket.SHUT_WR)
     try:
         while piece := client.recv(PIECE):
-            came += piece
+            buffer += piece
     except ConnectionError:
         is_reset = True
-    return Exchange(bytes(came), is_reset)
+    return Exchange(bytes(buffer), is_reset)
 
 
-def _send(client: socket.socket, packet: bytes, came: bytearray) -> bool:
+def _send(client: socket.socket, packet: bytes, buffer: bytearray) -> bool:
     """Send all of a packet while reading what comes; return False where the server resets."""
     left, deadline = memoryview(packet), time.monotonic() + PATIENCE
     while left:
@@ -119,7 +119,7 @@ def _send(client: socket.socket, packet: bytes, came: bytearray) -> bool:
         try:
             if readable:
                 piece = client.recv(PIECE)
-                came += piece
+                buffer += piece
                 if not piece:
                     return True  # it ends its side in order; the rest is not wanted
             elif writable:
@@ -248,14 +248,14 @@ def check_prediction(answer: Answer) -> None:
 
 def read_answer(client: socket.socket) -> Answer:
     """Read one answer of a connection that stays open."""
-    came = bytearray()
+    buffer = bytearray()
     while True:
         piece = client.recv(PIECE)
         if not piece:
-            raise WireError(f"the connection ended after {bytes(came)!r}")
-        came += piece
+            raise WireError(f"the connection ended after {bytes(buffer)!r}")
+        buffer += piece
         try:
-            answers = parse_answers(bytes(came))
+            answers = parse_answers(bytes(buffer))
         except WireError:
             continue  # not all of it is there
         if answers:

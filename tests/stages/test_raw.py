@@ -146,7 +146,7 @@ def test_a_folder_is_one_tar_that_is_the_same_each_time() -> None:
 
 def test_a_folder_without_files_is_refused() -> None:
     Path("in").mkdir()
-    assert error_of("in") == "raw.source: no files in in, hidden ones aside"
+    assert error_of("in") == "raw.source: no files in in except hidden ones"
 
 
 @pytest.mark.parametrize("source", [".", "data", "data/raw"])
@@ -258,8 +258,8 @@ def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(password=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_a_variable_may_be_any_password(password: str) -> None:
     url = expand("postgresql+psycopg://user:${PW}@host/db", {"PW": password})
-    made = make_url(url)
-    assert (made.password or "", made.host, made.database) == (password, "host", "db")
+    parts = make_url(url)
+    assert (parts.password or "", parts.host, parts.database) == (password, "host", "db")
 
 
 def test_a_variable_that_is_all_of_it_is_taken_as_it_is() -> None:

@@ -59,8 +59,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     contract_file.write(small.CONTRACT, CONTRACT)
     fitted = small.fitted()
     columns = dict(zip(small.CONTRACT.names, fitted.features.T, strict=True))
-    made = pa.table({**columns, "kind": fitted.classes})
-    for path, rows in ((TRAIN, made[:60]), (TEST, made[60:])):
+    table = pa.table({**columns, "kind": fitted.classes})
+    for path, rows in ((TRAIN, table[:60]), (TEST, table[60:])):
         with parquet.Writer(path) as writer:
             writer.write(rows)
     write_params({"class_weight": "balanced"})
@@ -127,29 +127,29 @@ def run(folder: Path, **changes: Any) -> None:
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 def test_the_evaluation_says_how_good_and_how_sure(folder: Path) -> None:
     run(folder, slices=["colour"])
-    found, metrics = evaluation(), json.loads(METRICS.read_bytes())
-    assert list(found) == [
+    report, metrics = evaluation(), json.loads(METRICS.read_bytes())
+    assert list(report) == [
         "rows", "table", "duplicates", "leaks", "notes", "test", "cross_validation",
         "classes", "slices", "threshold", "search", "importance", "metrics",
     ]  # fmt: skip
-    assert found["rows"] == {"train": 60, "test": 20}
-    assert found["duplicates"] == {"copies": 0, "contradicting": 0}
-    assert found["leaks"] == found["notes"] == []
+    assert report["rows"] == {"train": 60, "test": 20}
+    assert report["duplicates"] == {"copies": 0, "contradicting": 0}
+    assert report["leaks"] == report["notes"] == []
     for part, intervals in (
-        ("test", found["test"]),
-        ("cross_validation", found["cross_validation"]["scores"]),
+        ("test", report["test"]),
+        ("cross_validation", report["cross_validation"]["scores"]),
     ):
         for name, interval in intervals.items():
             assert interval["low"] <= interval["value"] == metrics[part][name] <= interval["high"]
-    assert [each["class"] for each in found["classes"]] == ["no", "yes"]
-    assert {each["column"] for each in found["slices"]} == {"colour"}
-    assert (found["threshold"], found["search"]) == (None, None)
-    assert {each["column"] for each in found["importance"]} == set(small.CONTRACT.names)
+    assert [each["class"] for each in report["classes"]] == ["no", "yes"]
+    assert {each["column"] for each in report["slices"]} == {"colour"}
+    assert (report["threshold"], report["search"]) == (None, None)
+    assert {each["column"] for each in report["importance"]} == set(small.CONTRACT.names)
     _, rows, _ = read_rows("test", TRAIN, "kind")
     shown = to_matrix([read_contract(MODEL_CONTRACT).example], small.CONTRACT, ENGINEERING)
     assert any(np.array_equal(shown[0], row, equal_nan=True) for row in rows)
     card = CARD.read_text(encoding="utf-8")
-    assert f"{found['test']['accuracy']['value']:.3f}" in card
+    assert f"{report['test']['accuracy']['value']:.3f}" in card
     for name in PICTURES:
         assert (PLOTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -159,13 +159,13 @@ def test_a_search_is_reported_and_kept_in_the_evaluation(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(folder, search=GRID)
-    found = evaluation()
-    assert found["search"]["changes"] == {"C": 1.0}
-    assert [each["candidate"] for each in found["search"]["tried"]] == [
+    report = evaluation()
+    assert report["search"]["changes"] == {"C": 1.0}
+    assert [each["candidate"] for each in report["search"]["tried"]] == [
         "LogisticRegression C=0.001",
         "LogisticRegression C=1.0",
     ]
-    assert found["cross_validation"]["nested"] is True
+    assert report["cross_validation"]["nested"] is True
     assert "train: the best is LogisticRegression C=1.0" in capsys.readouterr().out
     assert joblib.load(PIPELINE).pipeline[-1].C == 1.0
     assert "C=1.0" in (PLOTS / "search.csv").read_text()
@@ -234,13 +234,13 @@ def test_another_evaluation_of_a_model_keeps_its_tag_and_brings_its_card(folder:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning:pathspec")
 def test_a_search_on_a_cluster_finds_what_it_finds_here(folder: Path) -> None:
-    made = []
+    models = []
     for engine in ("local", "dask"):
         write_params({}, engine, search=GRID)
         with small.store(folder / f"bentoml-{engine}"):
             run_both()
-        made.append((METRICS.read_bytes(), EVALUATION.read_bytes(), ONNX.read_bytes()))
-    assert made[0] == made[1]
+        models.append((METRICS.read_bytes(), EVALUATION.read_bytes(), ONNX.read_bytes()))
+    assert models[0] == models[1]
 
 
 @pytest.mark.real
@@ -297,16 +297,16 @@ def test_copies_a_leak_and_a_class_of_one_row_are_reported_and_end_no_run(
             writer.write(part)
     features.main()
     run(folder, cross_validation={"folds": 3, "repeats": 1, "most_rows": 1000})
-    out, card, found = capsys.readouterr().out, CARD.read_text("utf-8"), evaluation()
+    out, card, scores = capsys.readouterr().out, CARD.read_text("utf-8"), evaluation()
     assert "features: 34 of 135 rows repeat the features of another row" in out
     assert "features: class 'c' has no two rows that differ" in out
     assert (
         "train: WARNING: column 'alive' by itself predicts kind almost perfectly (AUC 1.000)" in out
     )
     assert "evaluate: cross-validation skips class 'c'" in out
-    assert found["duplicates"] == {"copies": 34, "contradicting": 0}
-    assert found["leaks"] == [{"feature": "alive", "auc": 1.0}]
-    assert found["classes"][2]["recall"] == {"value": None, "low": None, "high": None}
+    assert scores["duplicates"] == {"copies": 34, "contradicting": 0}
+    assert scores["leaks"] == [{"feature": "alive", "auc": 1.0}]
+    assert scores["classes"][2]["recall"] == {"value": None, "low": None, "high": None}
     assert "34 rows have the same features as another row" in card
     assert "**`alive` by itself predicts `kind` almost perfectly" in card
     assert "No test row is of class 'c': the scores leave it out." in card

@@ -150,7 +150,7 @@ def check_ready(release: str, version: str) -> None:
     if changes:
         names = ", ".join(changes[:5]) + (f" and {len(changes) - 5} more" if changes[5:] else "")
         raise UpgradeError(
-            f"not committed: {names}; commit them, or put them away: git stash --include-untracked"
+            f"not committed: {names}; commit or stash them: git stash --include-untracked"
         )
     for field in ("name", "email"):
         if not os.environ.get(f"GIT_COMMITTER_{field.upper()}") and not succeeds(

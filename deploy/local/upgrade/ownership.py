@@ -66,14 +66,14 @@ def find_user_paths(
     >>> find_user_paths([*base, "bench/new.py", "docs/new.md"], base, ours)
     ['README.md', 'params.yaml', 'bench/scale.py', 'bench/new.py']
     """
-    gone = _folders(base) - _folders(ours)
+    deleted = _folders(base) - _folders(ours)
     return [
         path
         for path in changed_paths
         if is_owned(path)
         or path in deleted_paths
         or (path in base and path not in ours)
-        or (path not in ours and path.partition("/")[0] in gone)
+        or (path not in ours and path.partition("/")[0] in deleted)
         or (is_adoptable(path) and base.get(path) != ours.get(path))
     ]
 

@@ -47,11 +47,11 @@ def rows(contract: Contract, number: int = 60) -> ScoredRows:
     random = np.random.default_rng(5)
     classes = len(contract.target.classes)
     truth = np.arange(number) % classes
-    shares = random.dirichlet(np.ones(classes), number) / 2 + np.eye(classes)[truth] / 2
-    shares[::6] = random.dirichlet(np.ones(classes), len(shares[::6]))
+    probabilities = random.dirichlet(np.ones(classes), number) / 2 + np.eye(classes)[truth] / 2
+    probabilities[::6] = random.dirichlet(np.ones(classes), len(probabilities[::6]))
     features = random.normal(size=(number, len(contract.own))).astype(np.float32)
     return ScoredRows(
-        features, truth, Predictions(shares.argmax(axis=1), shares.astype(np.float32))
+        features, truth, Predictions(probabilities.argmax(axis=1), probabilities.astype(np.float32))
     )
 
 

@@ -51,35 +51,35 @@ def test_the_same_model_gives_the_same_card() -> None:
 def test_classes_stand_with_their_training_rows() -> None:
     contract = small.fitted().contract
     no, yes = contract.target.counts
-    found = cells(section(card(), "What it predicts"))
-    assert found[2][:2] == ["`no`", str(no)]
-    assert found[3][:2] == ["`yes`", str(yes)]
+    rows = cells(section(card(), "What it predicts"))
+    assert rows[2][:2] == ["`no`", str(no)]
+    assert rows[3][:2] == ["`yes`", str(yes)]
 
 
 def test_columns_stand_with_kind_unit_values_and_what_is_missing() -> None:
-    found = {row[0]: row[1:] for row in cells(section(card(), "Inputs"))}
+    rows = {row[0]: row[1:] for row in cells(section(card(), "Inputs"))}
     histograms = {each.name: each.histogram for each in small.fitted().contract.features}
-    assert found["`area`"][:3] == ["number", "`cm2`", "any"]
-    assert found["`area`"][4] == "not allowed"
+    assert rows["`area`"][:3] == ["number", "`cm2`", "any"]
+    assert rows["`area`"][4] == "not allowed"
     depth = histograms["depth"]
     assert depth
-    assert found["`depth`"][3] == f"{depth.edges[0]:g} to {depth.edges[-1]:g}"
-    assert found["`depth`"][4] == f"allowed; {depth.missing} rows"
-    assert found["`colour`"][2] == "`blue`, `green`, `red`"
-    assert found["`flag`"][2] == "true, false"
+    assert rows["`depth`"][3] == f"{depth.edges[0]:g} to {depth.edges[-1]:g}"
+    assert rows["`depth`"][4] == f"allowed; {depth.missing} rows"
+    assert rows["`colour`"][2] == "`blue`, `green`, `red`"
+    assert rows["`flag`"][2] == "true, false"
 
 
 def test_ranges_dates_and_unlisted_categories_are_reported() -> None:
-    found = {row[0]: row[1:] for row in cells(section(card(small.FULL), "Inputs"))}
-    assert found["`area`"][2] == "from -9 to 9"
-    assert found["`opened`"][2] == "a date; the model uses year, month, weekday, hour"
-    assert found["`branch`"][2] == "`-7`, `30`, or any other"
+    rows = {row[0]: row[1:] for row in cells(section(card(small.FULL), "Inputs"))}
+    assert rows["`area`"][2] == "from -9 to 9"
+    assert rows["`opened`"][2] == "a date; the model uses year, month, weekday, hour"
+    assert rows["`branch`"][2] == "`-7`, `30`, or any other"
     assert "`customer` identifies a row; the model does not use it." in card(small.FULL)
 
 
 def test_a_wide_table_is_cut() -> None:
     contract = Contract(
-        columns=tuple(Column(name=f"x{place}", kind="number") for place in range(70)),
+        columns=tuple(Column(name=f"x{index}", kind="number") for index in range(70)),
         target=Target(name="y", classes=(0, 1)),
     )
     text = section(card(contract), "Inputs")
@@ -103,9 +103,9 @@ def test_scores_stand_with_their_interval_and_cross_validation() -> None:
 def test_a_score_that_is_undefined_is_a_dash() -> None:
     scores = {"accuracy": Interval(0.5, 0.1, 0.9), "roc_auc": None, "brier": Interval(0.25)}
     parts = (SliceScores("colour", "red", 3, scores),)
-    found = cells(section(card(slices=parts), "Scores by slice"))
-    assert found[0] == ["column", "value", "test rows", "accuracy", "ROC AUC", "Brier score"]
-    assert found[2] == ["`colour`", "`red`", "3", "0.500 (0.100 to 0.900)", "–", "0.250"]
+    rows = cells(section(card(slices=parts), "Scores by slice"))
+    assert rows[0] == ["column", "value", "test rows", "accuracy", "ROC AUC", "Brier score"]
+    assert rows[2] == ["`colour`", "`red`", "3", "0.500 (0.100 to 0.900)", "–", "0.250"]
 
 
 def test_each_class_has_its_scores_on_the_test_rows_and_by_cross_validation() -> None:
@@ -159,7 +159,7 @@ def test_how_it_was_made_says_search_threshold_and_preparation() -> None:
                     SliceScores("colour", "blue", 9, {"accuracy": Interval(0.25, 0.1, 0.9)}),
                 )
             },
-            "worst where `colour` is `blue`: it predicts the right class for 25.0 % of 9 test rows",
+            "worst where `colour` is `blue`: it predicts the right class for 25.0% of 9 test rows",
         ),
     ],
 )
@@ -217,9 +217,7 @@ def test_uneven_classes_are_a_limit() -> None:
     contract = small.fitted().contract
     target = contract.target.model_copy(update={"counts": (90, 10)})
     text = section(card(contract.model_copy(update={"target": target})), "Limits")
-    assert (
-        "always predicts the largest class has an accuracy of 90.0 % on the training rows" in text
-    )
+    assert "always predicts the largest class has an accuracy of 90.0% on the training rows" in text
 
 
 def test_versions_hashes_and_the_way_back_are_there() -> None:
@@ -280,7 +278,7 @@ def test_a_perfect_score_has_no_interval_and_the_card_is_written() -> None:
     contract = small.fitted().contract
     test = {**evaluated.evaluation(contract).test, "accuracy": Interval(1.0)}
     text = card(test=test, rows=RowCounts(90, 60))
-    assert "the right class for 100.0 % of 60 test rows" in text
+    assert "the right class for 100.0% of 60 test rows" in text
     assert "The test has only" not in text
 
 

@@ -41,24 +41,24 @@ def predict(pipeline: Pipeline, features: NDArray[np.float32]) -> Predictions:
     return Predictions(pipeline.predict(features), pipeline.predict_proba(features))
 
 
-def scored(made: small.Fitted) -> ScoredRows:
-    return ScoredRows(made.features, made.classes, predict(made.pipeline, made.features))
+def scored(fit: small.Fitted) -> ScoredRows:
+    return ScoredRows(fit.features, fit.classes, predict(fit.pipeline, fit.features))
 
 
-def points(made: small.Fitted, **more: Any) -> dict[str, pd.DataFrame]:
+def points(fit: small.Fitted, **more: Any) -> dict[str, pd.DataFrame]:
     return curves.measure_points(
-        made.pipeline, scored(made), made.contract, more.get("seed", 0), more.get("trials", ())
+        fit.pipeline, scored(fit), fit.contract, more.get("seed", 0), more.get("trials", ())
     )
 
 
-def learned(made: small.Fitted) -> pd.DataFrame:
-    unfitted = fitting.build_pipeline(made.features, made.contract, small.LINEAR)
-    return curves.measure_learning(unfitted, (made.features, made.classes), small.LINEAR.seed)
+def learned(fit: small.Fitted) -> pd.DataFrame:
+    unfitted = fitting.build_pipeline(fit.features, fit.contract, small.LINEAR)
+    return curves.measure_learning(unfitted, (fit.features, fit.classes), small.LINEAR.seed)
 
 
 def test_there_is_a_frame_for_each_picture_measured_or_not() -> None:
-    found = {**points(small.fitted()), "learning": curves.empty_learning()}
-    assert {name: list(frame) for name, frame in found.items()} == {
+    frames = {**points(small.fitted()), "learning": curves.empty_learning()}
+    assert {name: list(frame) for name, frame in frames.items()} == {
         "confusion": ["actual", "predicted"],
         "roc": ["false_positive_rate", "true_positive_rate", "class"],
         "precision_recall": ["recall", "precision", "class"],
@@ -68,25 +68,27 @@ def test_there_is_a_frame_for_each_picture_measured_or_not() -> None:
         "dependence": ["column", "value", "label", "class", "probability"],
         "search": ["candidate", "rows", "value", "deviation"],
     }
-    assert set(found) == set(paths.PICTURES)
-    assert {name for name, frame in found.items() if frame.empty} == {"learning", "search"}
+    assert set(frames) == set(paths.PICTURES)
+    assert {name for name, frame in frames.items() if frame.empty} == {"learning", "search"}
 
 
 def test_two_classes_are_shown_by_the_second_with_its_label() -> None:
-    made = small.fitted()
-    found, rows = points(made), scored(made)
-    assert (found["confusion"]["actual"] == np.where(made.classes, "yes", "no")).all()
-    assert (found["confusion"]["predicted"] == np.where(rows.predictions.labels, "yes", "no")).all()
+    fit = small.fitted()
+    frames, rows = points(fit), scored(fit)
+    assert (frames["confusion"]["actual"] == np.where(fit.classes, "yes", "no")).all()
+    assert (
+        frames["confusion"]["predicted"] == np.where(rows.predictions.labels, "yes", "no")
+    ).all()
     for name in ("roc", "precision_recall", "calibration"):
-        assert set(found[name]["class"]) == {"yes"}
-        values = found[name].iloc[:, :2].to_numpy()
+        assert set(frames[name]["class"]) == {"yes"}
+        values = frames[name].iloc[:, :2].to_numpy()
         assert ((values >= 0) & (values <= 1)).all()
-    assert found["roc"].iloc[0, :2].tolist() == [0, 0]
-    assert found["roc"].iloc[-1, :2].tolist() == [1, 1]
-    assert found["calibration"]["rows"].sum() == len(made.classes)
-    assert found["importance"]["column"][0] == "area"
-    assert found["importance"]["importance"].is_monotonic_decreasing
-    assert set(found["dependence"]["class"]) == {"yes"}
+    assert frames["roc"].iloc[0, :2].tolist() == [0, 0]
+    assert frames["roc"].iloc[-1, :2].tolist() == [1, 1]
+    assert frames["calibration"]["rows"].sum() == len(fit.classes)
+    assert frames["importance"]["column"][0] == "area"
+    assert frames["importance"]["importance"].is_monotonic_decreasing
+    assert set(frames["dependence"]["class"]) == {"yes"}
 
 
 def test_the_same_rows_give_the_same_points_on_one_thread_on_many_and_in_processes(
@@ -127,11 +129,11 @@ def test_three_classes_are_shown_each_against_the_rest() -> None:
 
 
 def test_the_calibration_counts_the_rows_of_each_of_its_points() -> None:
-    shares = np.array([0.0, 0.05, 0.1, 0.11, 0.55, 1.0])
-    found = curves._calibration(np.array([0, 0, 0, 1, 1, 1], dtype=bool), shares)
-    assert found["rows"].tolist() == [3, 1, 1, 1]
-    assert found["observed"].tolist() == [0, 1, 1, 1]
-    assert found["predicted"].tolist() == pytest.approx([0.05, 0.11, 0.55, 1])
+    probabilities = np.array([0.0, 0.05, 0.1, 0.11, 0.55, 1.0])
+    calibration = curves._calibration(np.array([0, 0, 0, 1, 1, 1], dtype=bool), probabilities)
+    assert calibration["rows"].tolist() == [3, 1, 1, 1]
+    assert calibration["observed"].tolist() == [0, 1, 1, 1]
+    assert calibration["predicted"].tolist() == pytest.approx([0.05, 0.11, 0.55, 1])
 
 
 def test_the_column_that_decides_is_the_important_one() -> None:
@@ -140,9 +142,9 @@ def test_the_column_that_decides_is_the_important_one() -> None:
     classes = (features[:, 1] > 0).astype(np.int64)
     pipeline = make_pipeline(LogisticRegression()).fit(features, classes)
     rows = ScoredRows(features, classes, predict(pipeline, features))
-    found = curves.importance(pipeline, rows, ("idle", "decides"), 0)
-    assert found["column"].tolist() == ["decides", "idle"]
-    assert found["importance"][0] > 0.1 > abs(found["importance"][1])
+    importance = curves.importance(pipeline, rows, ("idle", "decides"), 0)
+    assert importance["column"].tolist() == ["decides", "idle"]
+    assert importance["importance"][0] > 0.1 > abs(importance["importance"][1])
 
 
 def test_the_parts_of_a_date_are_shuffled_together_as_one_column() -> None:
@@ -160,27 +162,27 @@ def test_the_parts_of_a_date_are_shuffled_together_as_one_column() -> None:
 
 
 def test_every_feature_counts_for_its_column() -> None:
-    made = small.full()
-    found = points(made)
-    assert sorted(found["importance"]["column"]) == sorted(small.FULL.names)
-    names = {feature.name for feature in made.contract.features}
-    assert set(found["dependence"]["column"]) <= names
+    fit = small.full()
+    frames = points(fit)
+    assert sorted(frames["importance"]["column"]) == sorted(small.FULL.names)
+    names = {feature.name for feature in fit.contract.features}
+    assert set(frames["dependence"]["column"]) <= names
 
 
 def test_importance_is_that_of_scikit_learn() -> None:
     """Whose own function asks about each shuffle by itself."""
-    made = small.fitted()
-    rows = np.random.default_rng(5).permutation(len(made.classes))
+    fit = small.fitted()
+    rows = np.random.default_rng(5).permutation(len(fit.classes))
     expected = permutation_importance(
-        made.pipeline,
-        made.features[rows],
-        made.classes[rows],
+        fit.pipeline,
+        fit.features[rows],
+        fit.classes[rows],
         scoring="neg_log_loss",
         n_repeats=curves.IMPORTANCE_REPEATS,
         random_state=5,
     ).importances_mean
-    found = curves.importance(made.pipeline, scored(made), small.CONTRACT.names, 5)
-    by_name = found.set_index("column")["importance"]
+    importance = curves.importance(fit.pipeline, scored(fit), small.CONTRACT.names, 5)
+    by_name = importance.set_index("column")["importance"]
     assert by_name[list(small.CONTRACT.names)].tolist() == pytest.approx(expected, abs=2e-6)
 
 
@@ -188,20 +190,20 @@ def test_importance_is_that_of_scikit_learn() -> None:
 def test_dependence_is_that_of_scikit_learn(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many values the model is asked about at once."""
     monkeypatch.setattr(curves, "BATCH", batch)
-    made = small.fitted()
-    place = small.CONTRACT.names.index("area")
-    found = curves.dependence(made.pipeline, made.features, made.contract, ["area"], 0)
-    values = found["value"].to_numpy()
+    fit = small.fitted()
+    index = small.CONTRACT.names.index("area")
+    dependence = curves.dependence(fit.pipeline, fit.features, fit.contract, ["area"], 0)
+    values = dependence["value"].to_numpy()
     expected = partial_dependence(
-        made.pipeline,
-        made.features,
-        [place],
+        fit.pipeline,
+        fit.features,
+        [index],
         response_method="predict_proba",
-        custom_values={place: values},
+        custom_values={index: values},
         method="brute",
         kind="average",
     )["average"][0]
-    assert found["probability"].tolist() == pytest.approx(expected, abs=2e-6)
+    assert dependence["probability"].tolist() == pytest.approx(expected, abs=2e-6)
 
 
 def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:
@@ -211,13 +213,13 @@ def test_curves_of_many_rows_are_thin_and_still_the_same_curves() -> None:
         (curves._roc, "false_positive_rate", "true_positive_rate", "roc_auc"),
         (curves._precision_recall, "recall", "precision", "average_precision"),
     ):
-        whole = curve(rows.truth == 1, rows.predictions.probabilities[:, 1])
-        found = curves._by_class(curve, rows, names)
-        assert 900 < len(found) <= curves.POINTS < len(whole)
+        full = curve(rows.truth == 1, rows.predictions.probabilities[:, 1])
+        thin = curves._by_class(curve, rows, names)
+        assert 900 < len(thin) <= curves.POINTS < len(full)
         for end in (0, -1):
-            assert found[x].iloc[end] == pytest.approx(whole[x].iloc[end])
-            assert found[y].iloc[end] == pytest.approx(whole[y].iloc[end])
-        below = abs(np.trapezoid(found[y], found[x]))
+            assert thin[x].iloc[end] == pytest.approx(full[x].iloc[end])
+            assert thin[y].iloc[end] == pytest.approx(full[y].iloc[end])
+        below = abs(np.trapezoid(thin[y], thin[x]))
         assert below == pytest.approx(metrics.scores(rows, 2)[area], abs=1e-3)
 
 
@@ -229,86 +231,86 @@ def test_a_short_curve_is_whole() -> None:
 def test_the_confusion_of_many_rows_is_that_of_some_at_random() -> None:
     rows = doubtful(30_000)
     names = np.array(["no", "yes"])
-    found = curves.confusion(rows, names, 1)
-    assert len(found) == curves.CONFUSION_ROWS
-    right = float((found["actual"] == found["predicted"]).mean())
+    confusion = curves.confusion(rows, names, 1)
+    assert len(confusion) == curves.CONFUSION_ROWS
+    right = float((confusion["actual"] == confusion["predicted"]).mean())
     assert right == pytest.approx(metrics.scores(rows, 2)["accuracy"], abs=0.02)
-    pd.testing.assert_frame_equal(found, curves.confusion(rows, names, 1))
-    assert not found.equals(curves.confusion(rows, names, 2))
+    pd.testing.assert_frame_equal(confusion, curves.confusion(rows, names, 1))
+    assert not confusion.equals(curves.confusion(rows, names, 2))
 
 
 def test_a_search_is_shown_as_it_was_tried() -> None:
-    found = points(small.fitted(), trials=TRIALS)["search"]
-    assert found["candidate"].tolist() == ["C=1", "C=2"]
-    assert found["value"].tolist() == [0.123457, 0.2]
+    search = points(small.fitted(), trials=TRIALS)["search"]
+    assert search["candidate"].tolist() == ["C=1", "C=2"]
+    assert search["value"].tolist() == [0.123457, 0.2]
 
 
 def test_more_rows_to_learn_from_make_a_better_model() -> None:
-    made = small.fitted()
-    found = learned(made)
-    assert found["part"].tolist() == ["training"] * 5 + ["validation"] * 5
-    aside = found[found["part"] == "validation"]
+    fit = small.fitted()
+    learning = learned(fit)
+    assert learning["part"].tolist() == ["training"] * 5 + ["validation"] * 5
+    aside = learning[learning["part"] == "validation"]
     assert aside["rows"].is_monotonic_increasing
-    assert aside["rows"].iloc[-1] == len(made.classes) * 4 // 5
+    assert aside["rows"].iloc[-1] == len(fit.classes) * 4 // 5
     assert aside["log_loss"].iloc[-1] < aside["log_loss"].iloc[0]
-    assert (found["deviation"] >= 0).all()
+    assert (learning["deviation"] >= 0).all()
 
 
 def test_with_all_rows_the_curve_says_what_the_folds_say() -> None:
-    made = small.fitted()
+    fit = small.fitted()
     losses = []
-    for rows, aside in Folds(5, seed=0).split(made.features, made.classes):
-        model = fitting.fit(made.features[rows], made.classes[rows], small.CONTRACT, small.LINEAR)
-        shares = model.predict_proba(made.features[aside])
-        losses.append(sklearn_metrics.log_loss(made.classes[aside], shares, labels=[0, 1]))
-    last = learned(made).iloc[-1]
+    for rows, aside in Folds(5, seed=0).split(fit.features, fit.classes):
+        model = fitting.fit(fit.features[rows], fit.classes[rows], small.CONTRACT, small.LINEAR)
+        probabilities = model.predict_proba(fit.features[aside])
+        losses.append(sklearn_metrics.log_loss(fit.classes[aside], probabilities, labels=[0, 1]))
+    last = learned(fit).iloc[-1]
     assert last["log_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
     assert last["deviation"] == pytest.approx(np.std(losses), abs=1e-5)
 
 
 def test_a_class_with_fewer_rows_than_folds_has_no_learning_curve() -> None:
-    made = small.fitted()
-    few = np.flatnonzero(made.classes == 1)[:4]
-    rows = np.concatenate([np.flatnonzero(made.classes == 0), few])
-    found = learned(made._replace(features=made.features[rows], classes=made.classes[rows]))
-    pd.testing.assert_frame_equal(found, curves.empty_learning())
+    fit = small.fitted()
+    few = np.flatnonzero(fit.classes == 1)[:4]
+    rows = np.concatenate([np.flatnonzero(fit.classes == 0), few])
+    learning = learned(fit._replace(features=fit.features[rows], classes=fit.classes[rows]))
+    pd.testing.assert_frame_equal(learning, curves.empty_learning())
 
 
 def test_sizes_that_cannot_hold_each_class_twice_are_left_out() -> None:
-    made = small.fitted()
-    few = np.flatnonzero(made.classes == 1)[:5]
-    rows = np.concatenate([np.flatnonzero(made.classes == 0), few])
-    found = learned(made._replace(features=made.features[rows], classes=made.classes[rows]))
+    fit = small.fitted()
+    few = np.flatnonzero(fit.classes == 1)[:5]
+    rows = np.concatenate([np.flatnonzero(fit.classes == 0), few])
+    learning = learned(fit._replace(features=fit.features[rows], classes=fit.classes[rows]))
     # Four of the class in a fold's rows: two of them are among more than a quarter.
-    assert 0 < len(found) < 10
-    assert found["rows"].min() > len(rows) * 0.8 * 0.1
+    assert 0 < len(learning) < 10
+    assert learning["rows"].min() > len(rows) * 0.8 * 0.1
 
 
 def test_sizes_on_which_the_estimator_fails_are_left_out() -> None:
     """Calibration by five folds that do not give way wants five rows of each class."""
-    made = small.fitted()
+    fit = small.fitted()
     inside = CalibratedClassifierCV(GaussianNB(), cv=5)
-    features = np.nan_to_num(made.features)
-    rows = (features, made.classes)
-    found = curves.measure_learning(Pipeline([("model", inside)]), rows, small.LINEAR.seed)
-    assert found["rows"].nunique() == 4
-    assert np.isfinite(found["log_loss"]).all()
+    features = np.nan_to_num(fit.features)
+    rows = (features, fit.classes)
+    learning = curves.measure_learning(Pipeline([("model", inside)]), rows, small.LINEAR.seed)
+    assert learning["rows"].nunique() == 4
+    assert np.isfinite(learning["log_loss"]).all()
 
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_a_class_without_a_row_has_no_curve(number: int) -> None:
     truth, names = [0, 0, 2, 0] if number > 2 else [0] * 4, np.array(["a", "b", "c"][:number])
-    shares = np.random.default_rng(0).dirichlet(np.ones(number), 4)
-    test = evaluated.scored(truth, shares.tolist())
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(number), 4)
+    test = evaluated.scored(truth, probabilities.tolist())
     for curve, columns in (
         (curves._roc, ["false_positive_rate", "true_positive_rate", "class"]),
         (curves._precision_recall, ["recall", "precision", "class"]),
         (curves._calibration, ["predicted", "observed", "rows", "class"]),
     ):
-        found = curves._by_class(curve, test, names)
-        assert list(found) == columns
-        assert set(found["class"]) == ({"a", "c"} if number > 2 else set())
-        assert found.notna().all(axis=None)
+        frame = curves._by_class(curve, test, names)
+        assert list(frame) == columns
+        assert set(frame["class"]) == ({"a", "c"} if number > 2 else set())
+        assert frame.notna().all(axis=None)
 
 
 @pytest.mark.parametrize("classes", [[0] * 90 + [1] * 9 + [2], [0, 1] * 40])
@@ -325,8 +327,8 @@ def test_each_beginning_of_mixed_rows_has_the_classes_in_proportion(classes: lis
 
 
 def test_the_probability_follows_the_column_that_decides() -> None:
-    found = points(small.fitted())["dependence"]
-    area = found[found["column"] == "area"]
+    dependence = points(small.fitted())["dependence"]
+    area = dependence[dependence["column"] == "area"]
     assert area["value"].is_monotonic_increasing
     assert area["probability"].is_monotonic_increasing
     assert area["probability"].iloc[-1] - area["probability"].iloc[0] > 0.5
@@ -335,21 +337,21 @@ def test_the_probability_follows_the_column_that_decides() -> None:
 
 
 def test_categories_and_booleans_are_called_by_their_names() -> None:
-    found = points(small.fitted())["dependence"]
+    dependence = points(small.fitted())["dependence"]
     for column, labels in (("colour", ["blue", "green", "red"]), ("flag", ["false", "true"])):
-        own = found[found["column"] == column]
+        own = dependence[dependence["column"] == column]
         assert own["label"].tolist() == labels
         assert own["value"].tolist() == list(range(len(labels)))
 
 
 def test_dependence_is_the_mean_of_what_the_model_says() -> None:
-    made = small.fitted()
-    found = points(made)["dependence"]
-    one = found[found["column"] == "colour"].iloc[2]
-    rows = made.features.copy()
+    fit = small.fitted()
+    dependence = points(fit)["dependence"]
+    one = dependence[dependence["column"] == "colour"].iloc[2]
+    rows = fit.features.copy()
     rows[:, list(small.CONTRACT.names).index("colour")] = one["value"]
     assert one["probability"] == pytest.approx(
-        made.pipeline.predict_proba(rows)[:, 1].mean(), abs=1e-5
+        fit.pipeline.predict_proba(rows)[:, 1].mean(), abs=1e-5
     )
 
 
@@ -361,9 +363,9 @@ def test_several_classes_have_a_curve_each() -> None:
     contract = Contract(
         columns=(Column(name="x", kind="number"),), target=Target(name="y", classes=(1, 2, 3))
     )
-    found = curves.dependence(pipeline, features, contract, ["x"], 0)
-    assert list(found["class"].unique()) == ["1", "2", "3"]
-    sums = found.groupby("value")["probability"].sum()
+    dependence = curves.dependence(pipeline, features, contract, ["x"], 0)
+    assert list(dependence["class"].unique()) == ["1", "2", "3"]
+    sums = dependence.groupby("value")["probability"].sum()
     assert sums.tolist() == pytest.approx([1] * curves.DEPENDENCE_POINTS, abs=1e-5)
 
 
@@ -374,8 +376,8 @@ def test_a_column_with_one_value_has_no_curve() -> None:
         columns=(Column(name="x", kind="number"), Column(name="one", kind="number")),
         target=Target(name="y", classes=(False, True)),
     )
-    found = curves.dependence(pipeline, features, contract, ["one", "x"], 0)
-    assert list(found["column"].unique()) == ["x"]
+    dependence = curves.dependence(pipeline, features, contract, ["one", "x"], 0)
+    assert list(dependence["column"].unique()) == ["x"]
     table = curves.dependence(pipeline, features, contract, ["one"], 0)
     assert table.empty
     assert list(table) == list(curves.DEPENDENCE)
@@ -383,10 +385,10 @@ def test_a_column_with_one_value_has_no_curve() -> None:
 
 def test_small_units_keep_their_digits() -> None:
     values = np.linspace(1e-9, 2e-9, 50).astype(np.float32)
-    found, _ = curves.grid(values, None, Feature(name="tiny"))
-    assert len(found) == curves.DEPENDENCE_POINTS
-    assert min(found) > 1e-9
-    assert max(found) < 2e-9
+    grid, _ = curves.grid(values, None, Feature(name="tiny"))
+    assert len(grid) == curves.DEPENDENCE_POINTS
+    assert min(grid) > 1e-9
+    assert max(grid) < 2e-9
 
 
 def test_of_many_categories_the_commonest_are_asked() -> None:

@@ -22,9 +22,9 @@ THREE = RANDOM.integers(0, 3, ROWS)
 def find(features: Any, truth: Any) -> dict[str, float]:
     """Feature → AUC, of what is found."""
     rows = np.asarray(features, dtype=np.float32)
-    names = [f"x{place}" for place in range(rows.shape[1])]
-    found = leaks.find(rows, np.asarray(truth), names, duplicates.hash_matrix(rows), 0)
-    return {leak.feature: leak.auc for leak in found}
+    names = [f"x{index}" for index in range(rows.shape[1])]
+    columns = leaks.find(rows, np.asarray(truth), names, duplicates.hash_matrix(rows), 0)
+    return {leak.feature: leak.auc for leak in columns}
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_a_class_of_few_rows_does_not_hide_a_leak() -> None:
 
 def test_the_best_is_first_and_the_figure_is_scikit_learn_s() -> None:
     nearly = np.where(NOISE < 0.003, 1 - TRUTH, TRUTH)
-    found = find(np.column_stack([nearly, TRUTH]), TRUTH)
-    assert list(found) == ["x1", "x0"]
-    assert found["x1"] == 1
-    assert found["x0"] == pytest.approx(metrics.roc_auc_score(TRUTH, nearly), abs=0.005)
+    columns = find(np.column_stack([nearly, TRUTH]), TRUTH)
+    assert list(columns) == ["x1", "x0"]
+    assert columns["x1"] == 1
+    assert columns["x0"] == pytest.approx(metrics.roc_auc_score(TRUTH, nearly), abs=0.005)
 
 
 def test_a_large_table_is_checked_by_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,11 +69,13 @@ def test_scores_by_blocks_and_pairs_are_those_of_all_rows_at_once(
     probabilities = random.dirichlet(np.ones(classes), 100).astype(np.float32)
     labels = probabilities.argmax(axis=1)
     features: NDArray[np.float32] = np.zeros((100, 1), dtype=np.float32)
-    found = metrics.scores(ScoredRows(features, truth, Predictions(labels, probabilities)), classes)
+    scores = metrics.scores(
+        ScoredRows(features, truth, Predictions(labels, probabilities)), classes
+    )
     hot = np.eye(classes)[truth]
     kept = slice(1, 2) if classes == 2 else slice(None)
     every = np.arange(classes)
-    assert found == {
+    assert scores == {
         "rows": 100,
         "accuracy": approx(sklearn_metrics.accuracy_score(truth, labels)),
         "balanced_accuracy": approx(sklearn_metrics.balanced_accuracy_score(truth, labels)),
@@ -112,19 +114,19 @@ def test_a_model_that_knows_how_sure_it_is_has_no_calibration_error() -> None:
 def test_a_class_that_no_row_has_is_in_no_mean() -> None:
     """Rows of the first two of three classes, and of only one class."""
     rows = scored([0, 0, 1, 1], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1], [0, 1, 0]])
-    found = metrics.scores(rows, 3)
+    scores = metrics.scores(rows, 3)
     probabilities = rows.predictions.probabilities
     each = [
         float(sklearn_metrics.roc_auc_score(rows.truth == k, probabilities[:, k])) for k in (0, 1)
     ]
-    assert found["roc_auc"] == approx(sum(each) / 2)
-    assert found["f1_macro"] == approx((2 / 3 + 0.8) / 2)
+    assert scores["roc_auc"] == approx(sum(each) / 2)
+    assert scores["f1_macro"] == approx((2 / 3 + 0.8) / 2)
     absent = dict(zip(metrics.CLASS_SCORES, metrics.measure_class(rows, 2), strict=True))
     untold = [name for name, value in absent.items() if np.isnan(value)]
     assert untold == ["recall", "f1", "roc_auc", "average_precision"]
 
 
 def test_of_rows_of_one_class_the_ranking_is_not_scored() -> None:
-    found = metrics.scores(scored([0, 0], [[0.8, 0.2], [0.4, 0.6]]), 2)
-    assert not {"roc_auc", "average_precision"} & set(found)
-    assert found["accuracy"] == 0.5
+    scores = metrics.scores(scored([0, 0], [[0.8, 0.2], [0.4, 0.6]]), 2)
+    assert not {"roc_auc", "average_precision"} & set(scores)
+    assert scores["accuracy"] == 0.5

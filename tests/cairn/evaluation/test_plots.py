@@ -72,15 +72,15 @@ def words(figure: Figure) -> list[str]:
 
 def table(classes: int, columns: int = 1) -> Contract:
     return Contract(
-        columns=tuple(Column(name=f"x{place}", kind="number") for place in range(columns)),
+        columns=tuple(Column(name=f"x{index}", kind="number") for index in range(columns)),
         target=Target(name="y", classes=tuple(range(classes))),
     )
 
 
 def test_each_picture_is_a_small_png_for_a_phone(usual: dict[str, bytes]) -> None:
-    found = usual
-    assert tuple(found) == paths.PICTURES
-    for content in found.values():
+    pictures = usual
+    assert tuple(pictures) == paths.PICTURES
+    for content in pictures.values():
         assert image(content).format == "PNG"
         assert image(content).size == (800, 600)
         assert 1000 < len(content) < 60_000
@@ -134,17 +134,17 @@ def test_drawing_leaves_the_settings_as_they_were() -> None:
 
 @pytest.mark.parametrize(("classes", "columns"), [(2, 1), (3, 4), (10, 40), (40, 2)])
 def test_any_number_of_classes_and_columns_can_be_drawn(classes: int, columns: int) -> None:
-    found = drawn(table(classes, columns))
-    assert all(len(content) < 60_000 for content in found.values())
+    pictures = drawn(table(classes, columns))
+    assert all(len(content) < 60_000 for content in pictures.values())
 
 
 LONG = "the department of industrial affairs and of everything else that is long {}"
 LONG_NAMES = Contract(
     columns=tuple(
-        Column(name=f"x{place}", kind="number", header=LONG.format(place), unit="µg/m³ and more")
-        for place in range(200)
+        Column(name=f"x{index}", kind="number", header=LONG.format(index), unit="µg/m³ and more")
+        for index in range(200)
     ),
-    target=Target(name="y", classes=tuple(LONG.format(place) for place in range(50))),
+    target=Target(name="y", classes=tuple(LONG.format(index) for index in range(50))),
 )
 TWO = LONG_NAMES.target.model_copy(update={"classes": LONG_NAMES.target.classes[:2]})
 
@@ -210,7 +210,7 @@ def test_the_confusion_counts_each_pair_of_classes() -> None:
         of = int((test.truth == true).sum())
         for predicted in (0, 1):
             count = int(((test.truth == true) & (test.predictions.labels == predicted)).sum())
-            assert (f"{count}\n{100 * count / of:.1f} %" if count else "0") in shown
+            assert (f"{count}\n{100 * count / of:.1f}%" if count else "0") in shown
     assert "0" in shown, "one of the four is"
     assert "Confusion on the 60 test rows" in shown
 
@@ -234,7 +234,7 @@ def test_the_curves_say_their_score_with_its_interval() -> None:
     assert score.ends
     shown = texts("roc", small.CONTRACT)
     assert f"ROC: AUC {score.value:.3f}" in shown
-    assert f"95 % interval {score.ends[0]:.3f} to {score.ends[1]:.3f}" in shown
+    assert f"95% interval {score.ends[0]:.3f} to {score.ends[1]:.3f}" in shown
     assert {"chance", "class yes", "false positive rate", "true positive rate"} <= set(shown)
 
 
@@ -248,10 +248,10 @@ def test_the_threshold_stands_at_the_rates_of_what_was_predicted() -> None:
     test = evaluated.rows(small.CONTRACT)
     hit, predicted = test.truth == 1, test.predictions.labels == 1
     evaluation = evaluated.evaluation(small.CONTRACT, threshold=CHOSEN)
-    found = plots._rates(evaluated.points(small.CONTRACT), evaluation, small.CONTRACT)
-    assert found["recall"] == pytest.approx((hit & predicted).sum() / hit.sum())
-    assert found["precision"] == pytest.approx((hit & predicted).sum() / predicted.sum())
-    assert found["false"] == pytest.approx((predicted & ~hit).sum() / (~hit).sum())
+    rates = plots._rates(evaluated.points(small.CONTRACT), evaluation, small.CONTRACT)
+    assert rates["recall"] == pytest.approx((hit & predicted).sum() / hit.sum())
+    assert rates["precision"] == pytest.approx((hit & predicted).sum() / predicted.sum())
+    assert rates["false"] == pytest.approx((predicted & ~hit).sum() / (~hit).sum())
 
 
 def test_of_many_classes_the_worst_are_named() -> None:

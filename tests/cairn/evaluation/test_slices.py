@@ -46,29 +46,29 @@ def test_each_class_is_scored_against_the_rest() -> None:
         "calibration_error": approx((0.1 + 0.6 + 0.2 + 0.1) / 4),
     }
     own = {"precision": (1, approx(2 / 3)), "recall": (0.5, 1), "f1": (approx(2 / 3), 0.8)}
-    for place, each in enumerate((no, yes)):
-        wanted = shared | {name: both[place] for name, both in own.items()}
+    for index, each in enumerate((no, yes)):
+        wanted = shared | {name: both[index] for name, both in own.items()}
         assert {name: each[name]["value"] for name in metrics.CLASS_SCORES} == wanted
 
 
 def test_scores_of_a_class_are_those_of_scikit_learn_and_in_their_intervals() -> None:
     rows = evaluated.rows(THREE_CLASSES, 200)
-    for place, found in enumerate(by_class(rows, THREE_CLASSES, 0)):
-        truth, predicted = rows.truth == place, rows.predictions.labels == place
-        shares = rows.predictions.probabilities[:, place]
+    for index, scores in enumerate(by_class(rows, THREE_CLASSES, 0)):
+        truth, predicted = rows.truth == index, rows.predictions.labels == index
+        probabilities = rows.predictions.probabilities[:, index]
         wanted = {
             "precision": sklearn_metrics.precision_score(truth, predicted),
             "recall": sklearn_metrics.recall_score(truth, predicted),
             "f1": sklearn_metrics.f1_score(truth, predicted),
-            "roc_auc": sklearn_metrics.roc_auc_score(truth, shares),
-            "average_precision": sklearn_metrics.average_precision_score(truth, shares),
-            "log_loss": sklearn_metrics.log_loss(truth, shares),
-            "brier": sklearn_metrics.brier_score_loss(truth, shares),
+            "roc_auc": sklearn_metrics.roc_auc_score(truth, probabilities),
+            "average_precision": sklearn_metrics.average_precision_score(truth, probabilities),
+            "log_loss": sklearn_metrics.log_loss(truth, probabilities),
+            "brier": sklearn_metrics.brier_score_loss(truth, probabilities),
         }
         for name, value in wanted.items():
-            assert found[name]["value"] == approx(value)
-            assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
-            assert found[name]["low"] < found[name]["high"]
+            assert scores[name]["value"] == approx(value)
+            assert scores[name]["low"] <= scores[name]["value"] <= scores[name]["high"]
+            assert scores[name]["low"] < scores[name]["high"]
 
 
 def test_a_class_that_is_never_predicted_has_a_precision_of_0() -> None:
@@ -88,16 +88,16 @@ def sliced(*columns: str) -> list[dict[str, Any]]:
 
 
 def test_slices_are_the_values_of_a_column_or_parts_of_its_range() -> None:
-    found = sliced("colour", "flag", "area")
-    named = [(each["column"], each["value"]) for each in found]
+    groups = sliced("colour", "flag", "area")
+    named = [(each["column"], each["value"]) for each in groups]
     assert named[:7] == [
         ("colour", "blue"), ("colour", "green"), ("colour", "red"), ("colour", "missing"),
         ("flag", "false"), ("flag", "true"), ("flag", "missing"),
     ]  # fmt: skip
     assert [column for column, _ in named[7:]] == ["area"] * slices.PARTS
     for column in ("colour", "flag", "area"):
-        assert sum(each["rows"] for each in found if each["column"] == column) == small.ROWS
-    assert set(found[0]) == {"column", "value", "rows", *metrics.SCORES}
+        assert sum(each["rows"] for each in groups if each["column"] == column) == small.ROWS
+    assert set(groups[0]) == {"column", "value", "rows", *metrics.SCORES}
 
 
 def test_a_column_that_is_named_twice_is_sliced_once() -> None:
@@ -111,14 +111,14 @@ def test_a_slice_with_one_class_has_no_score_that_needs_all() -> None:
 
 
 def test_parts_of_a_date_are_slices_of_their_own() -> None:
-    made = small.full()
+    fit = small.full()
     predictions = Predictions(
-        made.pipeline.predict(made.features), made.pipeline.predict_proba(made.features)
+        fit.pipeline.predict(fit.features), fit.pipeline.predict_proba(fit.features)
     )
-    rows = ScoredRows(made.features, made.classes, predictions)
-    found = slices.score_slices(rows, small.FULL, ["born", "branch"], 0)
-    assert {each.column for each in found} == {"born_year", "born_day", "branch"}
-    assert "another" in [each.value for each in found if each.column == "branch"]
+    rows = ScoredRows(fit.features, fit.classes, predictions)
+    groups = slices.score_slices(rows, small.FULL, ["born", "branch"], 0)
+    assert {each.column for each in groups} == {"born_year", "born_day", "branch"}
+    assert "another" in [each.value for each in groups if each.column == "branch"]
 
 
 def test_a_slice_of_no_column_is_refused() -> None:
@@ -128,18 +128,18 @@ def test_a_slice_of_no_column_is_refused() -> None:
 
 
 def test_of_two_classes_the_area_is_one_number() -> None:
-    truth, shares = [0] * 20 + [1] * 3, [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
-    no, yes = by_class(scored(truth, shares), small.CONTRACT, 0)
+    truth, probabilities = [0] * 20 + [1] * 3, [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 3
+    no, yes = by_class(scored(truth, probabilities), small.CONTRACT, 0)
     assert no["roc_auc"] == yes["roc_auc"]
     assert no["recall"]["low"] > yes["recall"]["low"], "of more rows"
 
 
 def test_slices_beyond_some_have_scores_without_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = sliced("flag")
+    full = sliced("flag")
     monkeypatch.setattr(slices, "MOST", 1)
     first, *others = sliced("flag")
-    assert first == whole[0]
-    for each, before in zip(others, whole[1:], strict=True):
+    assert first == full[0]
+    for each, before in zip(others, full[1:], strict=True):
         accuracy = before["accuracy"]
         assert each["accuracy"] == {"value": accuracy["value"], "low": None, "high": None}
 
@@ -147,6 +147,6 @@ def test_slices_beyond_some_have_scores_without_intervals(monkeypatch: pytest.Mo
 def test_a_slice_says_how_sure_its_scores_are() -> None:
     slices = sliced("flag")
     for each in slices:
-        found = each["accuracy"]
-        assert found["low"] <= found["value"] <= found["high"]
-        assert found["low"] < found["high"]
+        accuracy = each["accuracy"]
+        assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+        assert accuracy["low"] < accuracy["high"]

@@ -29,11 +29,11 @@ def rule(name: str, label: Any = "yes", **params: float) -> Threshold:
 
 
 def arrays(rows: list[tuple[bool, float]]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    return np.array([hit for hit, _ in rows]), np.array([share for _, share in rows])
+    return np.array([hit for hit, _ in rows]), np.array([probability for _, probability in rows])
 
 
 @pytest.mark.parametrize(
-    ("wanted", "value"),
+    ("params", "value"),
     [
         (rule("f1"), 0.25),  # four of four, and two wrong
         (rule("recall", at_least=0.5), 0.75),
@@ -45,13 +45,13 @@ def arrays(rows: list[tuple[bool, float]]) -> tuple[NDArray[np.bool_], NDArray[n
         (rule("value", value=0.33), 0.33),
     ],
 )
-def test_each_rule_finds_its_threshold(wanted: Threshold, value: float) -> None:
-    assert threshold.choose(wanted, HITS, PROBABILITIES) == value
+def test_each_rule_finds_its_threshold(params: Threshold, value: float) -> None:
+    assert threshold.choose(params, HITS, PROBABILITIES) == value
 
 
 def test_a_class_that_is_not_worth_a_false_positive_is_never_predicted() -> None:
-    wanted = rule("cost", false_positive=100, false_negative=1)
-    value = threshold.choose(wanted, ~HITS, PROBABILITIES)
+    params = rule("cost", false_positive=100, false_negative=1)
+    value = threshold.choose(params, ~HITS, PROBABILITIES)
     assert PROBABILITIES.max() < value <= 1
 
 
@@ -66,9 +66,9 @@ def test_what_a_rule_counts_is_what_its_threshold_gives() -> None:
 
 
 def test_a_threshold_that_no_row_reaches_has_six_digits() -> None:
-    wanted = rule("cost", false_positive=100, false_negative=1)
+    params = rule("cost", false_positive=100, false_negative=1)
     for highest in (1 / 3, 0.999999, 1 - 1e-9):
-        value = threshold.choose(wanted, np.array([True, False]), np.array([0.1, highest]))
+        value = threshold.choose(params, np.array([True, False]), np.array([0.1, highest]))
         assert highest < value == round(value, 6) <= 1
 
 
@@ -78,8 +78,8 @@ def test_the_recall_that_is_asked_for_is_reached(
 ) -> None:
     hits, probabilities = arrays(rows)
     value = threshold.choose(rule("recall", at_least=at_least), hits, probabilities)
-    found = (probabilities >= value)[hits].mean()
-    assert found >= at_least or found == pytest.approx(at_least)
+    recall = (probabilities >= value)[hits].mean()
+    assert recall >= at_least or recall == pytest.approx(at_least)
     higher = probabilities[probabilities >= value].min()
     assert (probabilities > higher)[hits].mean() < at_least
 
@@ -89,13 +89,13 @@ def test_no_other_threshold_costs_less(
     rows: list[tuple[bool, float]], positive: float, negative: float
 ) -> None:
     hits, probabilities = arrays(rows)
-    wanted = rule("cost", false_positive=positive, false_negative=negative)
+    params = rule("cost", false_positive=positive, false_negative=negative)
 
     def cost(value: float) -> float:
         predicted = probabilities >= value
         return float(positive * (predicted & ~hits).sum() + negative * (~predicted & hits).sum())
 
-    value = threshold.choose(wanted, hits, probabilities)
+    value = threshold.choose(params, hits, probabilities)
     assert cost(value) <= min(map(cost, [*probabilities, 1.1])) + 1e-9 or probabilities.max() == 1
 
 

@@ -123,8 +123,8 @@ def test_splits_by_sets_of_categories_agree(
 
 def modes(node: onnx.NodeProto) -> list[int]:
     """List the comparisons of a tree ensemble; none for another node."""
-    held: Iterator[Any] = (each.t for each in node.attribute if each.name == "nodes_modes")
-    return [int(mode) for tensor in held for mode in onnx.numpy_helper.to_array(tensor)]
+    arrays: Iterator[Any] = (each.t for each in node.attribute if each.name == "nodes_modes")
+    return [int(mode) for tensor in arrays for mode in onnx.numpy_helper.to_array(tensor)]
 
 
 @pytest.mark.parametrize(("name", "arguments"), BOOSTING)

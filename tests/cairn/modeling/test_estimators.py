@@ -199,7 +199,7 @@ def test_estimators_in_lists_are_made_with_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inner", "says"),
+    ("inner", "message"),
     [
         ({"class": "sklearn.svm.Nothing"}, "train.arguments.estimator.class: got sklearn.svm.No"),
         ({"class": "os.path.join"}, "train.arguments.estimator.class: got os.path.join"),
@@ -209,10 +209,10 @@ def test_estimators_in_lists_are_made_with_their_names() -> None:
         ({**SVC, "class_weight": {"x": 1}}, "train.arguments.estimator.class_weight: no class 'x'"),
     ],
 )
-def test_what_is_wrong_inside_is_named_with_its_place(inner: dict[str, Any], says: str) -> None:
+def test_what_is_wrong_inside_is_named_with_its_place(inner: dict[str, Any], message: str) -> None:
     with pytest.raises(CairnError) as error:
         build(WRAPPER, estimator=inner)
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
@@ -261,7 +261,7 @@ def test_what_cannot_stop_early_is_refused_with_those_that_can() -> None:
     with pytest.raises(CairnError) as error:
         stopping(TREE)
     assert str(error.value) == (
-        f"train.early_stopping: {TREE} does not stop early; set null, or take one that does: "
+        f"train.early_stopping: {TREE} does not stop early; set null, or use one that does: "
         f"{', '.join(estimators.EARLY_STOPPING)}"
     )
 

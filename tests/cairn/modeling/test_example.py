@@ -37,8 +37,8 @@ def pairs(values: NDArray[np.float64], *, is_number: bool) -> NDArray[np.float64
 @given(values=NUMBERS, is_number=st.booleans())
 def test_distances_are_those_of_all_pairs(values: list[float | None], *, is_number: bool) -> None:
     array = np.array(values, dtype=np.float32)
-    found = example.distances(array, is_number=is_number)
-    assert found == pytest.approx(pairs(array.astype(float), is_number=is_number), abs=1e-6)
+    distances = example.distances(array, is_number=is_number)
+    assert distances == pytest.approx(pairs(array.astype(float), is_number=is_number), abs=1e-6)
 
 
 def test_it_is_a_row_whose_values_go_together() -> None:
@@ -53,9 +53,9 @@ def test_it_is_a_row_whose_values_go_together() -> None:
     )
     man, woman, mother = (0, 1, np.nan), (0, 0, np.nan), (1, 0, 20)
     rows = np.array([man] * 5 + [woman] * 2 + [mother] * 8, dtype=np.float32)
-    found = example.find_example(contract, rows, 0)
-    assert found == (True, "f", 20)
-    assert [type(value) for value in found] == [bool, str, int]
+    index = example.find_example(contract, rows, 0)
+    assert index == (True, "f", 20)
+    assert [type(value) for value in index] == [bool, str, int]
 
 
 def test_a_row_far_from_the_others_is_not_taken() -> None:
@@ -67,17 +67,17 @@ def test_a_row_far_from_the_others_is_not_taken() -> None:
     assert example.find_example(contract, rows, 0) == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("made", [small.fitted(), small.full()], ids=["small", "full"])
-def test_it_is_one_of_the_rows_and_a_request(made: small.Fitted, tmp_path: Path) -> None:
-    contract = made.contract
-    found = example.find_example(contract, made.features, 0)
-    write_contract(contract.model_copy(update={"example": found}), tmp_path / "contract.json")
+@pytest.mark.parametrize("fit", [small.fitted(), small.full()], ids=["small", "full"])
+def test_it_is_one_of_the_rows_and_a_request(fit: small.Fitted, tmp_path: Path) -> None:
+    contract = fit.contract
+    index = example.find_example(contract, fit.features, 0)
+    write_contract(contract.model_copy(update={"example": index}), tmp_path / "contract.json")
     read = read_contract(tmp_path / "contract.json")
-    assert read.example == found
+    assert read.example == index
     row = shown(read)
     rows = Reader(contract).check(json.loads(json.dumps(row)))
-    given = to_matrix(rows.values, contract, ENGINEERING)
-    assert any(np.array_equal(given[0], each, equal_nan=True) for each in made.features)
+    matrix = to_matrix(rows.values, contract, ENGINEERING)
+    assert any(np.array_equal(matrix[0], each, equal_nan=True) for each in fit.features)
 
 
 def test_a_row_with_a_category_that_is_not_listed_is_passed_over() -> None:
@@ -97,10 +97,10 @@ def test_a_row_with_a_category_that_is_not_listed_is_passed_over() -> None:
 
 def test_of_many_rows_some_are_drawn_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "ROWS", 16)
-    made = small.fitted()
-    first = example.find_example(made.contract, made.features, 0)
-    assert first == example.find_example(made.contract, made.features, 0)
-    others = {example.find_example(made.contract, made.features, seed) for seed in range(9)}
+    fit = small.fitted()
+    first = example.find_example(fit.contract, fit.features, 0)
+    assert first == example.find_example(fit.contract, fit.features, 0)
+    others = {example.find_example(fit.contract, fit.features, seed) for seed in range(9)}
     assert len(others) > 1
 
 
@@ -117,6 +117,6 @@ def test_a_date_is_what_the_model_sees_of_it(day: object, time: object, parts: o
     column = Column.model_validate({"name": "d", "kind": "date", "parts": parts})
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
     seen = to_matrix([[f"{day}T{time}"]], contract, ENGINEERING)
-    (found,) = example.values_of(seen[0], contract)
-    assert Reader(contract).check({"d": found}).single
-    assert np.array_equal(to_matrix([[found]], contract, ENGINEERING), seen)
+    (value,) = example.values_of(seen[0], contract)
+    assert Reader(contract).check({"d": value}).single
+    assert np.array_equal(to_matrix([[value]], contract, ENGINEERING), seen)

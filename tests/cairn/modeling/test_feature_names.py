@@ -134,7 +134,7 @@ def test_a_feature_of_your_own_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (
             {"monotonic_cst": {"agee": 1}},
@@ -150,11 +150,11 @@ def test_a_feature_of_your_own_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_name_that_is_none_is_an_error_that_lists_them(
-    arguments: dict[str, Any], says: str
+    arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(CairnError, match=r"^train\.arguments: ") as error:
         fit(HISTOGRAM, **arguments)
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_category_that_became_columns_says_what_to_do() -> None:

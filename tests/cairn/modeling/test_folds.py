@@ -58,15 +58,15 @@ def test_copies_are_in_one_fold_and_training_has_every_class(
         with pytest.raises(ValueError, match="fewer than two classes"):
             splits(folds, groups, classes)
         return
-    asked = np.zeros(len(classes), dtype=int)
+    tested = np.zeros(len(classes), dtype=int)
     for train, test in splits(folds, groups, classes):
         assert len(test)
         assert not set(groups[train]) & set(groups[test])
         assert sorted([*train, *test]) == list(range(len(classes)))
-        asked[test] += 1
+        tested[test] += 1
         if learns_all:
             assert set(classes[train]) == set(classes)
-    assert set(asked) <= ({0, 1} if learns_all else {1})
+    assert set(tested) <= ({0, 1} if learns_all else {1})
 
 
 def test_each_fold_has_its_share_within_the_largest_group() -> None:

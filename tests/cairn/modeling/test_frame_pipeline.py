@@ -140,7 +140,7 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "says"),
+    ("column", "value", "message"),
     [
         (Column(name="x", kind="number", minimum=0, maximum=9), 10, "got 10 in row 0; allowed: 0"),
         (Column(name="x", kind="integer"), 1.5, "allowed: whole numbers"),
@@ -150,13 +150,15 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
         (Column(name="x", kind="date", parts=("year",)), "31.12.2024", "allowed: dates"),
     ],
 )
-def test_what_the_contract_does_not_allow_is_refused(column: Column, value: Any, says: str) -> None:
+def test_what_the_contract_does_not_allow_is_refused(
+    column: Column, value: Any, message: str
+) -> None:
     contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
     with pytest.raises(CairnError, match=r"^x: got ") as error:
         FramePipeline(contract, small.full().pipeline, ENGINEERING).predict(
             pd.DataFrame({"x": [value]})
         )
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -199,18 +201,18 @@ def test_texts_are_read_by_the_format_of_their_column() -> None:
         "zip": "07030",
         "left": "?",
     }
-    asked: list[list[float]] = []
+    calls: list[list[float]] = []
 
     class Asked:
         def predict_proba(self, rows: Any) -> Any:
-            asked.extend(rows.tolist())
+            calls.extend(rows.tolist())
             return np.array([[0.5, 0.5]])
 
         def predict(self, rows: Any) -> Any:
             return np.zeros(len(rows), dtype=np.int64)
 
     FramePipeline(contract, Asked(), ENGINEERING).predict(pd.DataFrame([row]))
-    np.testing.assert_array_equal(asked, [[2500.5, 5, 2024, 2, 0, np.nan]])
+    np.testing.assert_array_equal(calls, [[2500.5, 5, 2024, 2, 0, np.nan]])
 
 
 def test_columns_that_stand_twice_are_refused() -> None:
@@ -254,3 +256,13 @@ def test_scikit_learn_takes_it_for_a_fitted_classifier() -> None:
     assert kept().score(frame(), truth) == 1
     assert get_scorer("neg_log_loss")(kept(), frame(), truth) > -0.7
     assert "FramePipeline" in repr(kept())
+
+
+def test_codes_that_pandas_reads_as_numbers_are_the_texts_that_they_were() -> None:
+    column = Column(name="zip", kind="category", categories=("01099", "007", "07", "12"))
+    contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
+    frame = pd.DataFrame({"zip": [1099, 12]})
+    matrix = build_matrix(frame, contract, ENGINEERING)
+    assert matrix[:, 0].tolist() == [column.code("01099"), column.code("12")]
+    with pytest.raises(CairnError, match="got 7 in row 0"):
+        build_matrix(pd.DataFrame({"zip": [7]}), contract, ENGINEERING)

@@ -35,9 +35,9 @@ def test_it_rises_slowly_and_is_never_sure(rows: list[tuple[float, int]]) -> Non
 def test_a_step_becomes_a_slope_and_the_rest_stays() -> None:
     result = isotonic.smooth(fitted([(-8, 0), (-2, 0), (2, 0), (2.0001, 1), (8, 1)]))
     width = isotonic.measure_window(np.array([-8, 2, 2.0001, 8]))
-    asked = [-9, 0, 2 - width / 2, 2.00005, 2.0001 + width / 2, 7, 99]
+    points = [-9, 0, 2 - width / 2, 2.00005, 2.0001 + width / 2, 7, 99]
     low, high = isotonic.LOWEST, 1 - isotonic.LOWEST
-    assert result.predict(asked).tolist() == pytest.approx([low, low, low, 0.5, high, high, high])
+    assert result.predict(points).tolist() == pytest.approx([low, low, low, 0.5, high, high, high])
 
 
 @given(ROWS)
@@ -46,8 +46,8 @@ def test_it_says_what_its_points_say_and_stays_level_beyond_them(
 ) -> None:
     result = isotonic.smooth(fitted(rows))
     x, y = result.X_thresholds_, result.y_thresholds_
-    asked = np.concatenate([x, (x[1:] + x[:-1]) / 2, [x[0] - 5, x[-1] + 5]])
-    np.testing.assert_allclose(result.predict(asked), np.interp(asked, x, y), atol=1e-12)
+    points = np.concatenate([x, (x[1:] + x[:-1]) / 2, [x[0] - 5, x[-1] + 5]])
+    np.testing.assert_allclose(result.predict(points), np.interp(points, x, y), atol=1e-12)
 
 
 def test_what_was_fitted_stays_as_it_is() -> None:

@@ -123,7 +123,7 @@ def test_a_service_s_answer_of_any_number_is_a_probability() -> None:
     rows, classes = small.fitted().features[:, :1], small.fitted().classes
     pipeline = Pipeline([("power", Power()), ("model", LogisticRegression())]).fit(rows, classes)
     session = inference.open_session(to_onnx(pipeline, 1))
-    asked = np.array([[-3.4e38], [-1e9], [0], [1e9], [3.4e38]], dtype=np.float32)
-    answer = inference.predict(session, asked).probabilities
+    values = np.array([[-3.4e38], [-1e9], [0], [1e9], [3.4e38]], dtype=np.float32)
+    answer = inference.predict(session, values).probabilities
     assert np.isfinite(answer).all()
-    np.testing.assert_allclose(answer, pipeline.predict_proba(asked), atol=TOLERANCE)
+    np.testing.assert_allclose(answer, pipeline.predict_proba(values), atol=TOLERANCE)

@@ -28,8 +28,8 @@ def train_params(
 ) -> Train:
     """Build params that search among these."""
     content = small.LINEAR.model_dump(by_alias=True)
-    asked = {**content["search"], "method": method, "over": list(over), **search}
-    return Train.model_validate({**content, "search": asked, **dict(train)})
+    space = {**content["search"], "method": method, "over": list(over), **search}
+    return Train.model_validate({**content, "search": space, **dict(train)})
 
 
 def best(params: Train) -> SearchResult:
@@ -204,7 +204,7 @@ def test_a_score_is_to_be_large_and_a_loss_small(metric: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "says"),
+    ("space", "message"),
     [
         (
             {"estimator": TREE, "values": {"depth": [1]}},
@@ -237,8 +237,8 @@ def test_a_score_is_to_be_large_and_a_loss_small(metric: str) -> None:
         ({"values": {"random_state": [None]}}, "null trains a different model each time"),
     ],
 )
-def test_a_search_that_cannot_be_says_why(space: dict[str, Any], says: str) -> None:
-    with pytest.raises(CairnError, match=says) as error:
+def test_a_search_that_cannot_be_says_why(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(CairnError, match=message) as error:
         best(train_params(space))
     assert len(str(error.value).splitlines()) == 1
 

@@ -55,10 +55,10 @@ def test_a_threshold_that_cannot_be_chosen_is_refused_and_one_that_is_given_is_u
 
 
 def fitted(name: str, **arguments: Any) -> Any:
-    given = small.fitted()
+    fit = small.fitted()
     own = {"estimator": name, "arguments": arguments}
     params = small.LINEAR.model_copy(update=own)
-    return fitting.fit(given.features, given.classes, small.CONTRACT, params)
+    return fitting.fit(fit.features, fit.classes, small.CONTRACT, params)
 
 
 def test_libraries_of_lightgbm_are_named_where_it_is_used() -> None:
@@ -93,7 +93,9 @@ def test_the_record_of_a_training_is_read_back_as_it_was_written(tmp_path: Path)
 def test_a_record_of_other_code_is_refused_with_what_to_do(content: str, tmp_path: Path) -> None:
     path = tmp_path / "training.json"
     path.write_text(content)
-    with pytest.raises(CairnError, match=r"training\.json is not as this code writes it; run `dvc"):
+    with pytest.raises(
+        CairnError, match=r"training\.json is not in the form that this code writes; run `dvc"
+    ):
         records.read_training(path)
 
 

@@ -251,7 +251,7 @@ def test_what_is_written_is_what_is_read(
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "message"),
     [
         ("features.test_size", 1, "got 1; allowed: less than 1"),
         ("features.test_size", 0.0, "got 0.0; allowed: greater than 0"),
@@ -301,12 +301,12 @@ def test_what_is_written_is_what_is_read(
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
-    key: str, value: Any, says: str, tmp_path: Path
+    key: str, value: Any, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CairnError) as error:
         load(changed(key, value), tmp_path)
     assert f"{key}: " in str(error.value)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -314,7 +314,7 @@ SPACE = "train.search.over.0.values"
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "message"),
     [
         (
             "threshold",
@@ -365,11 +365,11 @@ SPACE = "train.search.over.0.values"
     ],
 )
 def test_a_wrong_value_deep_inside_is_named_as_it_stands_in_the_file(
-    key: str, value: Any, says: str, tmp_path: Path
+    key: str, value: Any, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CairnError) as error:
         load(changed(f"train.{key}", value), tmp_path)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -485,7 +485,7 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "message"),
     [
         ("gates.size_mb", "a" * 300, f"gates.size_mb: got '{'a' * 199}…; allowed: "),
         ("features.seed", list(range(10_000)), "features.seed: got [0, 1, 2, "),
@@ -494,14 +494,14 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_long_or_odd_is_one_short_line(
-    key: str, value: Any, says: str, tmp_path: Path
+    key: str, value: Any, message: str, tmp_path: Path
 ) -> None:
     block, _, name = key.partition(".")
     content = {**PARAMS, block: {**PARAMS.get(block, {}), name: value}}
     with pytest.raises(CairnError) as error:
         load(content, tmp_path)
     [line] = str(error.value).splitlines()
-    assert says in line
+    assert message in line
     assert len(line) < 700 + len(str(tmp_path))
 
 

@@ -211,12 +211,12 @@ def test_arguments_of_any_kind_go_through_the_store_as_json_has_them(
     block = small.LINEAR.model_copy(update={"arguments": arguments})
     params = {"raw": {"sha256": None}, "train": block.model_dump()}
     searched = {"test": {"accuracy": 0.9}, "search": {"arguments": {"max_depth": None}}}
-    put = replace(chain(), params=params, metrics=searched)
-    tag = bento_store.register(put)
+    chain_before = replace(chain(), params=params, metrics=searched)
+    tag = bento_store.register(chain_before)
     path = Path(store.get(tag).path) / "model.yaml"
     before = path.stat().st_mtime_ns
-    assert bento_store.register(put) == tag
+    assert bento_store.register(chain_before) == tag
     assert path.stat().st_mtime_ns == before  # what is read back is what was put
-    found = read_chain(dict(bentoml.models.get(tag).info.metadata))
-    assert found == json.loads(json.dumps(put.as_dict()))
-    assert orjson.loads(orjson.dumps(found)) == found
+    chain_after = read_chain(dict(bentoml.models.get(tag).info.metadata))
+    assert chain_after == json.loads(json.dumps(chain_before.as_dict()))
+    assert orjson.loads(orjson.dumps(chain_after)) == chain_after

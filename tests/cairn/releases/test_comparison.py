@@ -128,8 +128,8 @@ def test_rows_of_the_training_are_found_by_all_that_the_model_takes(tmp_path: Pa
     train = {"b": [1.0, 0.0, NAN, 5.0], "extra": [9.0] * 4, "a": [1.0, -0.0, 2.0, 5.0]}
     columns = {name: pa.array(values, pa.float32()) for name, values in train.items()}
     path = save(tmp_path / "t.parquet", columns)
-    asked = np.array([[1, 1], [0, 0], [2, NAN], [5, 6], [NAN, 2]], dtype=np.float32)
-    result = comparison.find_unseen(asked, path, contract(number("a"), number("b")))
+    rows = np.array([[1, 1], [0, 0], [2, NAN], [5, 6], [NAN, 2]], dtype=np.float32)
+    result = comparison.find_unseen(rows, path, contract(number("a"), number("b")))
     assert result.tolist() == [False, False, False, True, True]
 
 

@@ -89,7 +89,7 @@ def test_a_failure_says_by_how_much() -> None:
         against("roc_auc", "not_worse"), ScoreDifference(0.9, 0.95, -0.08, -0.03)
     )
     assert gate.failure == (
-        "roc_auc 0.9000 against 0.9500, worse by at least 0.03 at 95 %; "
+        "roc_auc 0.9000 against 0.9500, worse by at least 0.03 at 95%; "
         "required: no significant loss"
     )
     assert gate.difference == "-0.0500 [-0.0800, -0.0300]"
@@ -97,7 +97,7 @@ def test_a_failure_says_by_how_much() -> None:
         against("brier", "better", 0.01), ScoreDifference(0.2, 0.2, -0.02, 0.02)
     )
     assert gate.failure == (
-        "brier 0.2000 against 0.2000, maybe worse by 0.02 at 95 %; "
+        "brier 0.2000 against 0.2000, maybe worse by 0.02 at 95%; "
         "required: no possible loss over 0.01"
     )
 

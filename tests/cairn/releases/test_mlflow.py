@@ -105,7 +105,7 @@ def without_server(capsys: pytest.CaptureFixture[str]) -> str:
     mlflow.track("small:tag", chain())
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("evaluate: warning: MLFLOW_TRACKING_URI: ")
-    assert line.endswith("; then log it by: python -m cairn.releases.mlflow")
+    assert line.endswith("; to log it later, run: python -m cairn.releases.mlflow")
     return str(line)
 
 
@@ -137,17 +137,17 @@ def test_a_server_that_is_not_there_costs_a_warning_without_the_password(
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("nonsense://x", "unsupported URI 'nonsense://x'"),
         ("sqlite:///here.db", "use http or https"),
     ],
 )
 def test_another_address_costs_a_warning(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str, says: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str, message: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert says in without_server(capsys)
+    assert message in without_server(capsys)
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ LONG = "a" * 300
 
 
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("command", "message"),
     [
         *[((c, "--stage", LONG), f"STAGE: got '{LONG[:63]}…'; allowed: ") for c in STAGED],
         *[((c, "--stage", "a b\nc"), "STAGE: got 'a b\\nc'; allowed: ") for c in STAGED],
@@ -168,12 +168,12 @@ LONG = "a" * 300
     ],
 )
 def test_what_nothing_can_be_called_is_one_line(
-    command: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", "one without a version")
     monkeypatch.setattr(sys, "argv", ["release", *command])
     text = refused(main)
-    assert text.startswith(says)
+    assert text.startswith(message)
     assert "\n" not in text
     assert len(text) < 300
 

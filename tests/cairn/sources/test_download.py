@@ -219,20 +219,23 @@ def test_no_note_speaks_of_the_password(site: Site, into: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "says"),
+    ("status", "message"),
     [
-        (401, "raw.source: it wants credentials, or others (401 Unauthorized)"),
-        (403, "raw.source: it is not allowed with these credentials, or not there (403 Forbidden)"),
+        (401, "raw.source: it needs credentials, or different ones (401 Unauthorized)"),
+        (
+            403,
+            "raw.source: these credentials do not allow it, or it does not exist (403 Forbidden)",
+        ),
         (404, "raw.source: there is nothing at this address (404 Not Found)"),
         (410, "raw.source: it is no longer there (410 Gone)"),
         (418, "raw.source: the server sends no file (418 I'm a Teapot)"),
     ],
 )
 def test_what_the_server_refuses_is_an_error_at_once(
-    site: Site, into: Path, status: int, says: str
+    site: Site, into: Path, status: int, message: str
 ) -> None:
     site.status = status
-    assert fails(site.url, into) == says
+    assert fails(site.url, into) == message
     assert len(site.asked) == 1
 
 
@@ -419,12 +422,12 @@ def test_a_killed_run_is_gone_on_with(
             killed.set()
     assert RAW.read_bytes() == b"the table before"
     site.pause = lambda: None
-    came = part.stat().st_size
+    size = part.stat().st_size
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True, timeout=600
     )
-    assert site.asked == [None, f"bytes={came - 1}-"]
-    assert f"raw: resuming at {came - 1:,} bytes\n" in done.stdout
+    assert site.asked == [None, f"bytes={size - 1}-"]
+    assert f"raw: resuming at {size - 1:,} bytes\n" in done.stdout
     assert RAW.read_bytes() == site.content
     assert list(RAW.parent.iterdir()) == [RAW]
 

@@ -117,9 +117,9 @@ def test_s3_goes_on_where_it_was_ended(
     bucket: Put, into: Path, url: str, count: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bucket({"half/1": BYTES, "half/2": BYTES[::-1]})
-    whole = fetch(url, into)
+    content = fetch(url, into)
     cut(url, into, count)
-    assert fetch(url, into) == whole
+    assert fetch(url, into) == content
     assert (f"resuming at {count - 1:,} bytes" in capsys.readouterr().out) == (count > 1)
 
 
@@ -129,9 +129,9 @@ def test_s3_begins_anew_where_something_changed(bucket: Put, into: Path, url: st
     bucket({"new/1": BYTES, "new/2": b"2"})
     cut(url, into, 2000)
     bucket({"new/1": BYTES[::-1]})
-    came = fetch(url, into)
-    assert BYTES[::-1] in came
-    assert BYTES[:1000] not in came.replace(BYTES[::-1], b"")
+    content = fetch(url, into)
+    assert BYTES[::-1] in content
+    assert BYTES[:1000] not in content.replace(BYTES[::-1], b"")
 
 
 @slow
@@ -153,7 +153,7 @@ def test_an_object_that_changes_between_list_and_get_is_listed_again(
 
 @slow
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "problem"),
     [
         ("s3://cairn/none.csv", "there is no such object; for all below a prefix, end it with `/`"),
         ("s3://cairn/none/", "no objects below this prefix"),
@@ -164,16 +164,16 @@ def test_an_object_that_changes_between_list_and_get_is_listed_again(
         ("s3://Bad_Bucket!/t.csv", 'Invalid bucket name "Bad_Bucket!"'),
     ],
 )
-def test_what_s3_has_not_is_an_error(bucket: Put, into: Path, url: str, says: str) -> None:
+def test_what_s3_has_not_is_an_error(bucket: Put, into: Path, url: str, problem: str) -> None:
     del bucket
     message = fails(url, into)
     assert message.startswith("raw.source: ")
-    assert says in message
+    assert problem in message
 
 
 @slow
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "problem"),
     [
         ("AWS_SECRET_ACCESS_KEY=hunter2", "not allowed with these credentials"),
         ("AWS_ACCESS_KEY_ID=hunter2", "not allowed with these credentials"),
@@ -184,12 +184,12 @@ def test_what_s3_has_not_is_an_error(bucket: Put, into: Path, url: str, says: st
     ],
 )
 def test_a_setting_that_s3_does_not_take_is_an_error(
-    bucket: Put, into: Path, monkeypatch: pytest.MonkeyPatch, setting: str, says: str
+    bucket: Put, into: Path, monkeypatch: pytest.MonkeyPatch, setting: str, problem: str
 ) -> None:
     bucket({"t.csv": BYTES})
     monkeypatch.setenv(*setting.split("=", 1))
     message = fails("s3://cairn/t.csv", into)
-    assert says in message
+    assert problem in message
     assert "hunter2" not in message
 
 

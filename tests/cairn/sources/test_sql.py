@@ -135,19 +135,22 @@ def test_an_sqlite_file_that_others_write_is_read(shop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "says"),
+    ("statement", "message"),
     [
         ("select 1 as a, 2 as b, 3 as a", "raw.query: more than one column is named 'a'"),
         ("select id, x'00' as b from sales", "raw.query: column 'b', row 1: a value of type bytes"),
-        ("select 1e999 as big", "raw.query: column 'big', row 1: infinity has no place in JSON"),
+        (
+            "select 1e999 as big",
+            "raw.query: column 'big', row 1: infinity cannot be written as JSON",
+        ),
         ("select * from sales where id > 9", "raw.query: the result has no rows"),
-        ("pragma foreign_keys = 1", "raw.query: it gives no rows; allowed: one SELECT"),
+        ("pragma foreign_keys = 1", "raw.query: it returns no rows; allowed: one SELECT"),
         ("select * from none", "raw.query: the database says: no such table: none"),
         ("selec", "raw.query: the database says: near"),
     ],
 )
-def test_what_cannot_be_kept_is_an_error(shop: Path, statement: str, says: str) -> None:
-    assert refused(shop, statement).startswith(says)
+def test_what_cannot_be_kept_is_an_error(shop: Path, statement: str, message: str) -> None:
+    assert refused(shop, statement).startswith(message)
 
 
 def test_the_row_is_counted_across_what_is_held_at_a_time(shop: Path) -> None:
@@ -163,7 +166,7 @@ def test_a_database_that_is_not_there_is_not_made(shop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("nosuch://host/db", "raw.source: SQLAlchemy knows no nosuch://"),
         ("mysql+pymysql://host/db", "needs the Python package pymysql; run `make install-extras`"),
@@ -174,8 +177,8 @@ def test_a_database_that_is_not_there_is_not_made(shop: Path) -> None:
         ),
     ],
 )
-def test_what_there_is_no_driver_for_is_an_error(shop: Path, url: str, says: str) -> None:
-    assert says in refused(shop, "select 1", url)
+def test_what_there_is_no_driver_for_is_an_error(shop: Path, url: str, message: str) -> None:
+    assert message in refused(shop, "select 1", url)
 
 
 def test_without_the_extra_it_says_how_to_get_it(
@@ -196,10 +199,10 @@ def test_json_gives_back_what_was_put_in(value: Any) -> None:
 
 @given(value=st.decimals(allow_nan=False, allow_infinity=False))
 def test_a_decimal_keeps_its_digits(value: Decimal) -> None:
-    found = json.loads(sql.format_row(["a"], [value], 1), parse_float=Decimal, parse_int=Decimal)[
+    number = json.loads(sql.format_row(["a"], [value], 1), parse_float=Decimal, parse_int=Decimal)[
         "a"
     ]
-    assert found.as_tuple() == value.as_tuple()
+    assert number.as_tuple() == value.as_tuple()
 
 
 @pytest.mark.parametrize("value", [math.nan, Decimal("NaN"), None])
@@ -258,11 +261,11 @@ def postgres() -> Iterator[str]:
 
 def programs() -> Path:
     """The folder of PostgreSQL's programs, which Debian keeps off the PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    paths = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     on_path = shutil.which("initdb")
-    if not found and not on_path:
+    if not paths and not on_path:
         missing("no initdb here; it is in Debian's package postgresql")
-    return found[-1].parent if found else Path(str(on_path)).resolve().parent
+    return paths[-1].parent if paths else Path(str(on_path)).resolve().parent
 
 
 @pytest.mark.real
@@ -290,7 +293,7 @@ def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Pat
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("statement", "says"),
+    ("statement", "message"),
     [
         ("select 1, 2", "raw.query: more than one column is named '?column?'"),
         ("select '\\x00'::bytea as raw", "raw.query: column 'raw', row 1: a value of type"),
@@ -304,10 +307,10 @@ def test_postgresql_s_types_are_json_s(postgres: str, scheme: str, tmp_path: Pat
     ],
 )
 def test_what_postgresql_or_json_refuses_is_an_error(
-    postgres: str, statement: str, says: str, tmp_path: Path
+    postgres: str, statement: str, message: str, tmp_path: Path
 ) -> None:
     url = f"postgresql+psycopg://user:p%40ss%2Fw%3Ard@{postgres}"
-    assert says in refused(tmp_path / "rows", statement, url)
+    assert message in refused(tmp_path / "rows", statement, url)
 
 
 @pytest.mark.real

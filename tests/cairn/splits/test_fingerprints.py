@@ -30,10 +30,10 @@ def test_rows_are_hashed_by_the_features_that_the_model_takes(
     request: tuple[Contract, list[dict[str, Any]]],
 ) -> None:
     contract, rows = request
-    given = [[row[name] for row in rows] for name in contract.names]
+    lists = [[row[name] for row in rows] for name in contract.names]
     typed = [
-        column_of(column, values) for column, values in zip(contract.columns, given, strict=True)
+        column_of(column, values) for column, values in zip(contract.columns, lists, strict=True)
     ]
     numbers = list(fingerprints.to_numbers(pa.table(typed, names=list(contract.names)), contract))
-    wanted = transform.to_matrix(list(zip(*given, strict=True)), contract, ENGINEERING)
+    wanted = transform.to_matrix(list(zip(*lists, strict=True)), contract, ENGINEERING)
     np.testing.assert_array_equal(np.column_stack(numbers), wanted)

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import io
-import zipfile
 
-from tests.cairn.tables.tables import ROWS, as_csv, as_parquet, as_zstd
+from tests.cairn.tables.tables import ROWS, as_csv, as_parquet, as_zip, as_zstd
 
 GOOD = "a,y\n1,0\n2,1\n"
 
 
-def _zip() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("xl/workbook.xml", "<workbook/>")
-    return file.getvalue()
-
-
-ZIPPED, PARQUET, LONG = _zip(), as_parquet(ROWS), as_csv(ROWS * 500)
+ZIPPED = as_zip(**{"xl/workbook.xml": "<workbook/>"})
+PARQUET, LONG = as_parquet(ROWS), as_csv(ROWS * 500)
 
 # What is no table: the file is named, and the line where there is one.
 FILES: dict[str, tuple[str | bytes, str]] = {
@@ -27,7 +19,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "header": ("a,y\n", "the table has a header but no rows; add rows"),
     "header without end": ("a,y", "a header but no rows"),
     "header and blank lines": ("a,y\n\n\n", "a header but no rows"),
-    "zip": (ZIPPED, "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
+    "Excel": (ZIPPED, "an Excel workbook; save the sheet as CSV"),
+    "zip of two": (as_zip(a="", b=""), "a zip archive of 2 files: a, b; unpack it"),
+    "zip of none": (as_zip(**{"a/": "", "__MACOSX/a": ""}), "a zip archive of 0 files; unpack it"),
+    "zip cut short": (as_zip(a="a,y\n1,0\n")[:-9], "the zip archive cannot be read: "),
+    "zip damaged": (as_zip(a="a,y\n1,0\n").replace(b"1,0", b"1,1"), "cut short: Bad CRC"),
+    "zip twice": (as_zip(a=ZIPPED), "a zip archive inside a compressed file; unpack it"),
     "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an Excel workbook; save"),
     "PNG": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a PNG image; use a table"),
     "JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a JPEG image; use a table"),
@@ -40,6 +37,11 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "ARFF": ("% iris\n\n@RELATION iris\n@ATTRIBUTE a REAL\n", "an ARFF file of Weka"),
     "R": (gzip.compress(b"RDX3\nX\n\x00\x00\x00"), "R data; write the table with write.csv"),
     "pickle": (b"\x80\x04\x95\x00", "a pickle; write the table as Parquet"),
+    "one object": (
+        '{"a": {"0": 1, "1": 2}, "y": {"0": 0, "1": 1}}',
+        "one JSON object for all rows, as pandas' to_json() writes it; write one object per line",
+    ),
+    "one object of lists": ('{"n": 2, "rows": [[1, 0], [2, 1]]}\n', "one JSON object for all rows"),
     "HTML": ("<!DOCTYPE html>\n<html>a,y</html>\n", "a page of HTML or XML, not a table: <!DOC"),
     "XML": ("\n<?xml version='1.0'?>\n<a/>\n", "a page of HTML or XML"),
     "program": (b"\x7fELF\x02\x01\x01" + bytes(90), "line 1 has a zero byte, which text never has"),
@@ -91,7 +93,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "one column": ("y\n0\n1\n", "only one column, 'y'; separate the columns by one of ',' ';'"),
     "other delimiter": ("a~y\n1~0\n2~1\n", "or set processed.delimiter"),
     "text": ("Dear reader\nhere is\n", "only one column, 'Dear reader'"),
-    "JSON list": ('[{"a": 1, "y": 0}]\n', "a JSON list; write one object per line (JSON lines)"),
+    "JSON list of lists": ("[[1, 0], [2, 1]]\n", "a JSON list whose first value is no object"),
+    "JSON list cut short": ('[{"a": 1, "y": 0},', "the JSON list has no end; the file"),
+    "JSON list and more": ('[{"a": 1, "y": 0}]\n 7', "goes on behind its JSON list, with '7'"),
+    "JSON list broken": ('[{"a": 1, "y": 0}, {"a": }]', "line 2 is not a JSON object: "),
+    "JSON list mixed": ('[{"a": 1, "y": 0}, 5]', "line 2 is not a JSON object but"),
+    "JSON list long": (f'[{{"a": "{"x" * 5_000_000}"}}', "begins a record of over 4,194,304"),
     "JSON over lines": ('{\n"a": 1,\n"y": 0\n}\n', "line 1 is not a JSON object: "),
     "JSON cut short": ('{"a":1,"y":0}\n{"a":', "line 2 is not a JSON object: EOF"),
     "JSON in quotes of Python": ("{'a': 1}\n", "at character 2; write one object per line"),
@@ -119,10 +126,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "endless class": ("a,y\n1,inf\n2,1\n", "target 'y' is a number: 2 different values, from 1 to"),
     "nested": (
         '{"a":{"b":1},"y":0}\n{"a":{"b":2},"y":1}\n',
-        "a: left out: it mixes values of anoth",
+        "a: left out: its values are lists, objects",
     ),
-    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: it mixes values of another ty"),
-    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: it mixes values of another type"),
+    "lists": ('{"a":[1,2],"y":0}\n{"a":[3],"y":1}\n', "a: left out: its values are lists, objects"),
+    "mixed": ('{"a":1,"y":0}\n{"a":"x","y":1}\n', "a: left out: its values are lists, objects"),
     "mixed target": (
         '{"a":1,"y":0}\n{"a":2,"y":"x"}\n',
         "target 'y' has values that cannot be cla",

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from cairn.contract import Contract
+from cairn.contract import Column, Contract, Target
 from cairn.errors import CairnError
 from cairn.tables import contract_file
 from tests import small
@@ -36,8 +36,8 @@ def test_what_is_written_is_what_is_read(
     contract_file.write(contract, path)
     again = contract_file.read(path)
     assert again == contract
-    for found, written in zip(again.columns, contract.columns, strict=True):
-        assert list(map(type, found.categories)) == list(map(type, written.categories))
+    for after, before in zip(again.columns, contract.columns, strict=True):
+        assert list(map(type, after.categories)) == list(map(type, before.categories))
     assert list(map(type, again.target.classes)) == list(map(type, contract.target.classes))
 
 
@@ -61,6 +61,19 @@ def test_each_column_is_a_line_under_words_that_say_what_may_stand_there(tmp_pat
     ]
 
 
+@pytest.mark.parametrize("missing", [(), ("",), ("", "n.v.", "null", "-")])
+def test_the_texts_for_missing_values_are_kept(missing: tuple[str, ...], tmp_path: Path) -> None:
+    contract = Contract(
+        columns=(Column(name="a", kind="number"),),
+        target=Target(name="y", classes=(0, 1)),
+        missing=missing,
+    )
+    path = tmp_path / "contract.yaml"
+    contract_file.write(contract, path)
+    assert contract_file.read(path) == contract
+    assert yaml.safe_load(path.read_text())["missing"] == list(missing)
+
+
 def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
     path = tmp_path / "contract.yaml"
     contract_file.write(small.CONTRACT, path)
@@ -68,7 +81,7 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (GOOD, "", "the file: got None; allowed: a mapping"),
         (GOOD, "[]", "the file: got []; allowed: a mapping"),
@@ -83,8 +96,8 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
         ("name: a, ", "", "column 1: name: missing; add it"),
         ("name: a", "name: 5", "column 5: name: got 5; allowed: a text"),
         ("name: a", "name: a b", "column a b: allowed in a name: letters, digits and _"),
-        ("name: a", "name: b", "'b' stands twice"),
-        ("name: a", "name: y", "'y' stands twice"),
+        ("name: a", "name: b", "'b' appears twice"),
+        ("name: a", "name: y", "'y' appears twice"),
         ("kind: number", "kind: real", "column a: kind: got 'real'; allowed: 'number', 'integer'"),
         (
             "kind: number",
@@ -117,7 +130,7 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
         ("kind: number", "kind: number, minimum: 5, maximum: 1", "a: minimum 5 is over 1"),
         ("kind: number", "kind: number, missing: maybe", "column a: missing: got 'maybe'; allowed"),
         ("[u, v]", "[]", "b: a category needs categories"),
-        ("[u, v]", "[u, u]", "b: categories names one twice"),
+        ("[u, v]", "[u, u]", "b: categories has a duplicate"),
         ("[u, v]", "[u, 1]", "b: categories are all texts, or all integers"),
         ("[u, v]", "[u, 1.5]", "column b: categories: 1: got 1.5; allowed: a text or an integer"),
         ("[0, 1]", "[0.5, 1]", "target: classes: 0: got 0.5; allowed: a text, an integer, true"),
@@ -128,12 +141,12 @@ def test_other_readers_of_yaml_see_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_contract_is_named_by_its_column(
-    old: str, new: str, says: str, tmp_path: Path
+    old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     assert old in GOOD
     with pytest.raises(CairnError) as error:
         read(GOOD.replace(old, new), tmp_path)
-    assert str(error.value).startswith(f"{tmp_path / 'contract.yaml'}: {says}")
+    assert str(error.value).startswith(f"{tmp_path / 'contract.yaml'}: {message}")
     assert len(str(error.value).splitlines()) == 1
 
 

@@ -178,6 +178,34 @@ def test_numbers_beside_many_other_texts_are_reported_as_categories() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "header", ["id", "store_id", "StoreID", "Postal Code", "zip", "nr", "fips"]
+)
+def test_numbers_under_the_header_of_a_code_are_reported(header: str) -> None:
+    decision = decided([n % 5 for n in MANY], header)
+    assert isinstance(decision.outcome, Column)
+    assert decision.outcome.kind == "integer"
+    assert decision.why.startswith("read as numbers, although the header may be that of a code;")
+    for other, cells in (("paid", MANY[:5]), ("age", MANY[:5]), ("id", [0, 1]), ("id", [0.5, 1])):
+        assert not decided([*cells] * 40, other).why
+
+
+def test_more_texts_than_categories_under_the_header_of_an_identifier_are_left_out() -> None:
+    cells = [f"p{n % 30:02}" for n in range(900)]
+    for header, most, reason in (("playerID", 9, "identifier"), ("playerID", 30, None)):
+        outcome = decided(cells, header, max_categories=most).outcome
+        assert (outcome.reason if isinstance(outcome, LeftOut) else None) == reason
+    assert isinstance(decided(cells, "player", max_categories=9).outcome, LeftOut | Column)
+
+
+def test_words_that_are_read_as_missing_among_categories_are_reported() -> None:
+    why = decided([*["None", "oil", "gas"] * 10, "NA"]).why
+    says = 'missing: "None" in 10, "NA" in 1 row; if it is a category, set processed.missing: [""]'
+    assert why == says
+    assert not decided(["oil", "gas", ""] * 10).why
+    assert not decided([*range(30), "NA"]).why, "no number is written so"
+
+
 def test_units_come_from_the_values_where_the_header_has_none() -> None:
     assert decided(["5%", "7.5%"] * 10).outcome == Column(
         name="a", kind="number", unit="%", format="1234.5%"

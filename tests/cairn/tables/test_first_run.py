@@ -27,17 +27,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", bad_rows.FILES)
 def test_what_is_no_table_is_refused_by_name(name: str) -> None:
-    content, says = bad_rows.FILES[name]
+    content, message = bad_rows.FILES[name]
     error = refused(content)
     assert error.startswith("data/raw/table: ")
-    assert says in error
+    assert message in error
     assert not CONTRACT.exists()
 
 
 @pytest.mark.parametrize("name", bad_rows.COLUMNS)
 def test_a_column_that_cannot_be_used_is_named(name: str) -> None:
-    content, says = bad_rows.COLUMNS[name]
-    assert says in refused(content)
+    content, message = bad_rows.COLUMNS[name]
+    assert message in refused(content)
     assert not CONTRACT.exists()
 
 
@@ -137,14 +137,14 @@ def test_too_many_classes_are_named_with_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("a,y\ninf,0\n1,1\n2,1\n", "target 'y' has only the label 1"),
         ("b,y\ninf,0\n,1\n,0\n", "b: left out: no row has a value"),
     ],
 )
-def test_what_the_rows_that_are_kept_lack_is_named(content: str, says: str) -> None:
-    assert says in refused(content, bad_rows="set_aside")
+def test_what_the_rows_that_are_kept_lack_is_named(content: str, message: str) -> None:
+    assert message in refused(content, bad_rows="set_aside")
 
 
 def test_a_category_and_a_gap_of_which_no_row_is_kept_are_not_allowed() -> None:
@@ -194,7 +194,9 @@ def test_a_code_that_begins_with_a_zero_is_a_text(
 
 def test_a_column_named_as_a_part_of_a_date_is_refused() -> None:
     error = refused("since,since_year,y\n2024-01-01,1,0\n2024-01-02,2,1\n")
-    assert "'since_year' stands twice among the columns, the parts of dates and the target" in error
+    assert (
+        "'since_year' appears twice among the columns, the parts of dates and the target" in error
+    )
 
 
 LATER = {
@@ -257,3 +259,103 @@ def test_a_later_run_reads_the_first_part_for_the_columns(monkeypatch: pytest.Mo
     counts = count_reads(monkeypatch)
     run_again(content)
     assert (len(counts), counts[0]) == (2, 1)
+
+
+WEIGHTS = [f"{n % 97 + 2},{n % 89 + 101}" for n in range(60)]
+
+
+def write(sign: str, **columns: list[str]) -> str:
+    """A table of these columns, in which quotes are around each cell, and a target."""
+    names = [*columns, "y"]
+    rows = zip(*columns.values(), [str(n % 2) for n in range(60)], strict=True)
+    lines = [sign.join(f'"{cell}"' for cell in row) for row in rows]
+    return "\n".join([sign.join(names), *lines, ""])
+
+
+def points(cells: list[str]) -> list[str]:
+    return [cell.replace(",", ".") for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("sign", "cells", "beside", "value"),
+    [
+        (";", WEIGHTS, "12,5", 2.101),  # a German table
+        (";", points(WEIGHTS), "12,5", 2101),
+        (";", points(WEIGHTS), "12.5678", 2.101),
+        (";", points(WEIGHTS), "1.234.567", 2101),
+        (",", WEIGHTS, "12.5", 2101),
+        (",", WEIGHTS, "red", 2101),
+        (",", points(WEIGHTS), "red", 2.101),
+        (",", [f"{cell} kg" for cell in points(WEIGHTS)], "12.5", 2.101),
+        (",", [f"{cell} kg" for cell in WEIGHTS], "red", 2101),
+        (",", [f"R$ {cell}" for cell in points(WEIGHTS)], "1.234,56", 2101),
+        (",", [f"({cell})" for cell in points(WEIGHTS)], "red", -2.101),
+    ],
+)
+def test_thousands_are_told_from_fractions_by_the_other_columns(
+    sign: str, cells: list[str], beside: str, value: float
+) -> None:
+    _, rows, _ = run(write(sign, a=cells, b=[beside, beside.replace("5", "6")] * 30))
+    assert rows["a"][0] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("sign", "cells", "edits"),
+    [
+        (";", WEIGHTS, ('a: "1234,5"', 'a: "1,234.5"')),
+        (";", points(WEIGHTS), ('a: "1234.5"', 'a: "1.234,5"')),
+        (",", [f"{cell} kg" for cell in points(WEIGHTS)], ('"1234.5 kg"', '"1.234,5 kg"')),
+        (",", [f"${cell}" for cell in points(WEIGHTS)], ('"$1234.5"', '"$1.234,5"')),
+    ],
+)
+def test_thousands_or_fractions_in_doubt_are_for_a_person(
+    sign: str, cells: list[str], edits: tuple[str, str]
+) -> None:
+    table = write(sign, a=cells, b=["red", "blue"] * 30)
+    error = refused(table)
+    assert "column 'a': add to processed.formats: " in error
+    assert all(edit in error for edit in edits)
+    for edit, value in zip(edits, [2.101, 2101], strict=True):
+        CONTRACT.unlink(missing_ok=True)
+        form = edit.partition('"')[2].rstrip('"')
+        _, rows, _ = run_again(table, formats={"a": form})
+        assert rows["a"][0] == value
+
+
+@pytest.mark.parametrize("key", ["target", "identifier", "drop", "keep", "formats"])
+def test_a_column_that_no_json_line_has_is_named(key: str) -> None:
+    one: Any = {"drop": ["z"], "keep": ["z"], "formats": {"z": "1,234"}}.get(key, "z")
+    error = refused(as_lines([{"a": 1.5, "y": 0}, {"a": 2.5, "y": 1}]), **{key: one})
+    assert error == f"processed.{key}: got 'z'; the columns are a, y"
+
+
+def test_the_nulls_of_databases_are_missing_values() -> None:
+    lines = [f"{n + 0.5}\t{'ab'[n % 2]}\t{n % 2}" for n in range(20)]
+    contract, rows, _ = run("\n".join(["a\tb\ty", *lines, "\\N\t\\N\t1", ""]))
+    assert [(column.kind, column.missing) for column in contract.columns] == [
+        ("number", True),
+        ("category", True),
+    ]
+    assert rows.isna().sum().sum() == 2
+
+
+def test_a_title_above_the_header_is_no_part_of_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    contract, rows, _ = run("Sales;2024\n\na;b;y\n1,5;x;0\n2,5;z;1\n")
+    assert (contract.names, len(rows)) == (("a", "b"), 2)
+    assert (
+        "the header is line 3; lines above it are no part of the table" in capsys.readouterr().out
+    )
+
+
+def test_a_header_with_line_breaks_is_one_line_of_the_table_of_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run('"two\r\nlines",y\n1.5,0\n2.5,1\n')
+    assert "two lines  number" in capsys.readouterr().out
+
+
+def test_a_quote_within_the_first_row_opens_no_field() -> None:
+    _, rows, _ = run('a\tsize 5" or 6"\ty\n1.5\t 6"\t0\n2.5\t "7\t1\n', header="first")
+    assert len(rows) == 2

@@ -54,21 +54,23 @@ def test_forms_are_a_kind_together(forms: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("forms", "says"),
+    ("forms", "message"),
     [
         ({"integer", "text"}, r"texts, whole numbers"),
         ({"boolean", "number"}, r"booleans, numbers"),
         ({"date", "integer"}, r"dates, whole numbers"),
-        ({"other"}, r"values of another type, or of several"),
+        ({"other"}, r"lists, objects, times of day, durations or bytes, or of several types"),
     ],
 )
-def test_forms_that_are_no_kind_are_named(forms: Any, says: str) -> None:
+def test_forms_that_are_no_kind_are_named(forms: Any, message: str) -> None:
     odd = Profile(frozenset(forms), present=2, digest=b"a")
     number = Profile(frozenset({"number"}), present=2, digest=b"b")
     survey = Survey(2, 2, {"a": odd, "b": number, "y": LABELS})
     assert infer.find_mixed(survey, "y") == ["a"]
     assert proposed(survey).contract.left_out == (LeftOut(name="a", reason="no type"),)
-    with pytest.raises(CairnError, match=f"target 'y' has values that cannot be classes .{says}"):
+    with pytest.raises(
+        CairnError, match=f"target 'y' has values that cannot be classes .{message}"
+    ):
         proposed(Survey(2, 2, {"a": number, "y": odd}))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import pickle
 import tarfile
 from dataclasses import replace
@@ -22,7 +23,7 @@ from cairn.errors import CairnError
 from cairn.tables import reader, records
 from cairn.tables.part import Part, Unconvertible, to_float
 from tests.cairn.tables import tables
-from tests.cairn.tables.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar
+from tests.cairn.tables.tables import PACK, ROWS, as_csv, as_lines, as_parquet, as_tar, as_zip
 
 TEXTS = {name: pa.string() for name in ("id", "c", "day", "time", "y")}
 
@@ -58,6 +59,10 @@ EXPECTED = [{"n" if name == "n (cm)" else name: row[name] for name in row} for r
         b"\xef\xbb\xbf" + as_lines(ROWS),
         as_lines(ROWS).replace(b"\n", b"\r\n\n"),
         as_lines(ROWS).rstrip(b"\n"),
+        json.dumps(ROWS).encode(),
+        b"\xef\xbb\xbf" + json.dumps(ROWS, indent=1, ensure_ascii=False).encode() + b"\n",
+        as_zip(**{"__MACOSX/._a.csv": b"\0", "data/": b"", "data/a.csv": as_csv(ROWS)}),
+        as_zip(a=json.dumps(ROWS)),
         as_parquet(ROWS),
         *(pack(as_csv(ROWS)) for pack in PACK.values()),
         *(pack(as_lines(ROWS)) for pack in PACK.values()),
@@ -153,7 +158,7 @@ LINK = "in the tar is a link to {}; pack only files, as `tar --dereference"
 
 
 @pytest.mark.parametrize(
-    ("members", "says"),
+    ("members", "message"),
     [
         ([FILE, ("2.csv", tarfile.SYMTYPE, "1.csv")], "'2.csv' " + LINK.format("'1.csv'")),
         ([FILE, ("2.csv", tarfile.LNKTYPE, "1.csv")], "'2.csv' " + LINK.format("'1.csv'")),
@@ -169,11 +174,11 @@ LINK = "in the tar is a link to {}; pack only files, as `tar --dereference"
     ],
 )
 def test_what_is_no_file_of_a_tar_is_named(
-    members: list[tuple[str, bytes, str]], says: str, tmp_path: Path
+    members: list[tuple[str, bytes, str]], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CairnError) as error:
         rows(tar(*members), tmp_path)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -555,7 +560,7 @@ def test_the_index_of_pandas_is_known_in_parquet(tmp_path: Path) -> None:
     for name, expected in ((None, "index_level_0"), ("customer", "customer")):
         frame.rename_axis(name).to_parquet(path)
         [part] = parts(path.read_bytes(), tmp_path)
-        kept = {column for column, says in metadata(part).items() if says.get("index") == "1"}
+        kept = {column for column, details in metadata(part).items() if details.get("index") == "1"}
         assert kept == {expected}
         assert part.read()[expected].to_pylist() == ["r1", "r2"]
     frame.reset_index(drop=True).to_parquet(path)

@@ -51,7 +51,7 @@ def test_the_target_and_the_identifier_may_be_named_as_in_the_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "says"),
+    ("params", "message"),
     [
         ({"identifier": "x"}, "processed.identifier: got 'x'; the columns are a, b, y"),
         ({"identifier": "y"}, "processed.identifier: got 'y', which is the target"),
@@ -61,12 +61,12 @@ def test_the_target_and_the_identifier_may_be_named_as_in_the_header() -> None:
         ),
     ],
 )
-def test_an_identifier_that_cannot_be_is_named(params: dict[str, Any], says: str) -> None:
-    assert says in refused("a,b,y\n1,2,0\n2,3,1\n", **params)
+def test_an_identifier_that_cannot_be_is_named(params: dict[str, Any], message: str) -> None:
+    assert message in refused("a,b,y\n1,2,0\n2,3,1\n", **params)
 
 
 @pytest.mark.parametrize(
-    ("params", "says"),
+    ("params", "message"),
     [
         ({"target": "n"}, "processed.target: got 'n', but data/processed/contract.yaml has 'y'"),
         (
@@ -81,9 +81,9 @@ def test_an_identifier_that_cannot_be_is_named(params: dict[str, Any], says: str
     ],
 )
 def test_params_that_speak_of_other_columns_than_the_contract_are_named(
-    params: dict[str, Any], says: str
+    params: dict[str, Any], message: str
 ) -> None:
     run(as_csv(ROWS), identifier="id")
     error = refused_again(as_csv(ROWS), **{"identifier": "id", **params})
-    assert says in error
+    assert message in error
     assert f"delete {CONTRACT} and run `dvc repro`" in error

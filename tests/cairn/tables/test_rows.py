@@ -80,8 +80,8 @@ def test_where_every_row_is_bad_none_is_left() -> None:
 def test_a_whole_number_is_counted_where_float32_rounds_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = [2**24, 2**24 + 1, -(2**24) - 1, 5]
-    _, _, report = run("a,y\n" + "".join(f"{n},{index % 2}\n" for index, n in enumerate(whole)))
+    integers = [2**24, 2**24 + 1, -(2**24) - 1, 5]
+    _, _, report = run("a,y\n" + "".join(f"{n},{index % 2}\n" for index, n in enumerate(integers)))
     assert report["notes"] == {"a: rounded to float32": 2}
     output = [line for line in capsys.readouterr().out.splitlines() if "float32" in line]
     assert output == ["processed: column a: rounded to float32, in 2 rows"]
@@ -205,11 +205,11 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
 def test_each_difference_from_the_contract_is_explained(name: str, write: Any) -> None:
     run(write(ROWS), identifier="id")
     edit({"n": {"minimum": -3.0}})
-    change, says = DIFFERENCES[name]
+    change, message = DIFFERENCES[name]
     rows = [{**row, **change} if index in {1, 4} else row for index, row in enumerate(ROWS)]
     error = refused_again(write(rows), identifier="id")
-    what, _, came = says.partition(": ")
-    such = f", such as {came}" if came else ""
+    what, _, got = message.partition(": ")
+    such = f", such as {got}" if got else ""
     assert error.startswith(
         f"2 bad rows: {what} in 2 rows (data rows 2, 5{such}); fix the source, or"
     )

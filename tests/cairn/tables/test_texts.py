@@ -93,6 +93,13 @@ def test_a_decimal_comma_of_the_whole_table_leaves_no_doubt() -> None:
         (["Dec-2015", "Jan-1990"], "%b-%Y"),
         (["March 2015", "June 1990"], "%B %Y"),
         (["2019年10月10日", "2020年1月2日"], "%Y年%m月%d日"),
+        (["01JAN2020", "31DEC2020"], "%d%b%Y"),
+        (["5 Jan 20", "31 Dec 20"], "%d %b %y"),
+        (["January 5 2020", "March 15 2021"], "%B %d %Y"),
+        (["5. Jan 2020", "31. Dec 2020"], "%d. %b %Y"),
+        (["Sunday, 5 January 2020"], "%A, %d %B %Y"),
+        (["Sun, 05 Jan 2020 05:30:00 GMT"], "%a, %d %b %Y %H:%M:%S GMT"),
+        (["05/Jan/2020:05:30:00 +0000"], "%d/%b/%Y:%H:%M:%S %z"),
         (["Mon Jan 04 10:00:00 2021"], "%a %b %d %H:%M:%S %Y"),
     ],
 )
@@ -163,3 +170,38 @@ def test_epochs_are_dates() -> None:
     assert day.date() == date(2016, 5, 1)
     assert formats.read_epoch(86_400_000) == formats.EPOCH + timedelta(days=1)
     assert formats.read_epoch(1e300) is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "form"),
+    [
+        (["3.569,79-", "2.374,82", "12,00-"], "1.234,5-"),
+        (["5-", "7", "1.5-"], "1234.5-"),
+        (["1,234.50-", "7.25"], "1,234.5-"),
+    ],
+)
+def test_a_minus_may_stand_behind_a_number(cells: list[str], form: str) -> None:
+    assert texts.guess_numbers(Counter(cells)) == ((form,), (), {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "marks"),
+    [
+        (["12,5", "3"], [","]),
+        (["1.234,56 €", "20,100 €"], [","]),
+        (["1,234.5"], ["."]),
+        (["1.234.567", "1.234"], [","]),
+        (["0,123"], [","]),
+        (["20,100", "20.100"], []),
+        (["1,5", "1.5"], [",", "."]),
+        (["11.05.2023"], []),
+        (["10.0.0.1"], []),
+        (["53.78, 9.78"], []),
+        (["red", "1,5"], []),
+        (["?", "1,5"], [","]),
+    ],
+)
+def test_what_stands_before_a_fraction_is_known_where_it_is_certain(
+    cells: list[str], marks: list[str]
+) -> None:
+    assert sorted(texts.find_decimal_marks(Counter(cells))) == marks

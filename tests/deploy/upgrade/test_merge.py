@@ -61,9 +61,9 @@ def expected() -> dict[str, str | None]:
     }
 
 
-def differences(folder: Path, wanted: dict[str, str | None]) -> list[str]:
+def differences(folder: Path, expected: dict[str, str | None]) -> list[str]:
     files = read_files(folder)
-    return [name for name, text in wanted.items() if files.get(name) != text]
+    return [name for name, text in expected.items() if files.get(name) != text]
 
 
 def test_a_clone_keeps_what_is_its_own_and_has_the_rest_merged(

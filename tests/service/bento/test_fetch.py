@@ -124,8 +124,8 @@ def test_what_the_client_would_not_survive_is_refused(name: str, value: str, mes
 
 
 def test_a_damaged_archive_is_reported(bucket: Bucket) -> None:
-    whole = packed(model=bytes(range(256)) * 99)
-    sha256 = bucket.put(whole[:200] + b"damaged" + whole[207:])
+    archive = packed(model=bytes(range(256)) * 99)
+    sha256 = bucket.put(archive[:200] + b"damaged" + archive[207:])
     with pytest.raises(CairnError, match=r"^MODEL_URI: this is not an export of a model: "):
         fetch.fetch_model(URI, sha256)
 

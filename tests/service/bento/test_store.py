@@ -112,13 +112,13 @@ def test_no_import_reads_registers_or_patches_anything(tmp_path: Path) -> None:
 
 def test_the_chain_is_read_back_as_it_was_registered(store: ModelStore) -> None:
     train = {"name": "small", "arguments": {"max_depth": None, "class_weight": {0: 1, 1: 2.5}}}
-    put = provenance.trace_new({"train": train})
-    stored = store.get(bento_store.register(put))
+    chain = provenance.trace_new({"train": train})
+    stored = store.get(bento_store.register(chain))
     actual = parse_chain(stored.info.metadata)
     weights = {"0": 1, "1": 2.5}  # a key of JSON is a text
     arguments = {"max_depth": None, "class_weight": weights}
     assert actual == {
-        **put.as_dict(),
+        **chain.as_dict(),
         "params": {
             "raw": {"source": "t.csv", "sha256": None},
             "train": {"name": "small", "arguments": arguments},

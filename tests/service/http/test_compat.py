@@ -52,9 +52,9 @@ def test_uvicorn_renews_its_headers_and_counts_what_is_in_work() -> None:
         assert state.total_requests == 1
         before = state.default_headers
         await until(lambda: state.default_headers is not before)
-        asked = asyncio.create_task(ask(port))
+        task = asyncio.create_task(ask(port))
         await until(lambda: len(state.tasks) == len(state.connections) == 1)
-        await asked
+        await task
         assert not state.tasks
 
     serve("uvloop", use)

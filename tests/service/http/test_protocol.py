@@ -178,13 +178,13 @@ def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         state = site.server.server_state
 
-        async def taken(request: int) -> None:
+        async def answer_later(request: int) -> None:
             """Wait until it is in work, or on a machine that paused answered."""
             await until(lambda: bool(state.tasks) or state.total_requests >= request)
 
         for number in range(2):
             writer.write(REQUEST)
-            await taken(number + 1)
+            await answer_later(number + 1)
             await asyncio.sleep(0.05)  # half of what the answer takes
             end_late(site.pool, 0.01)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -337,14 +337,14 @@ def test_an_offer_to_upgrade_is_ignored_and_the_body_read_by_its_framing(
     loop: str, offer: bytes, framing: bytes, body: bytes, method: bytes
 ) -> None:
     head = b"%s /first HTTP/1.1\r\nhost: x\r\n%s%s\r\n" % (method, offer, framing)
-    whole = head + body + LAST
+    request = head + body + LAST
 
     async def use(_: Site, port: int) -> None:
         for parts in (
-            [whole],
+            [request],
             [head, body + LAST],
             [head, body, LAST],
-            [whole[: len(head) - 30], whole[len(head) - 30 : -60], whole[-60:]],
+            [request[: len(head) - 30], request[len(head) - 30 : -60], request[-60:]],
         ):
             answer = await talk(port, *parts)
             assert answer.count(b"HTTP/1.1 ") == 2, answer

@@ -239,9 +239,9 @@ def test_more_rows_than_the_limit_are_413() -> None:
 
 def test_a_body_may_come_in_chunks() -> None:
     body = orjson.dumps(ROW)
-    whole = call("POST", "/predict", [body]).content
+    response = call("POST", "/predict", [body]).content
     parts = call("POST", "/predict", [b"", *(bytes([byte]) for byte in body), b""]).content
-    assert parts["probabilities"] == whole["probabilities"]
+    assert parts["probabilities"] == response["probabilities"]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_worker_that_is_ready_says_so(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ready", "draining", "says"),
+    ("ready", "draining", "message"),
     [
         (False, False, "not ready yet"),
         (True, True, "shutting down"),
@@ -377,12 +377,12 @@ def test_one_that_is_not_says_why_and_answers_all_the_same(
     path: str,
     ready: bool,  # noqa: FBT001
     draining: bool,  # noqa: FBT001
-    says: str,
+    message: str,
 ) -> None:
     server = worker()
     server.lifecycle.ready, server.lifecycle.draining = ready, draining
     answer = call("GET", path, headers=[], server=server)
-    assert refused(answer, 503) == says
+    assert refused(answer, 503) == message
     assert int(answer.headers[b"retry-after"]) > 0
     assert call("GET", "/livez", headers=[], server=server).status == 200
     assert predict(ROW, server=server).status == 200
@@ -727,7 +727,7 @@ def test_no_value_of_an_input_is_logged_unless_that_is_asked_for(
     def broken(_: Any) -> Any:
         raise ValueError(hidden)
 
-    monkeypatch.setattr(server.predictor.reader, "read", broken)
+    monkeypatch.setattr(server.predictor.reader, "read_typed", broken)
     assert predict(ROW, server=server).status == 500
     monkeypatch.undo()
     actual = lines(server, path)

@@ -353,21 +353,21 @@ def corpus(names: list[str]) -> list[Bad]:
 
 def exchange(port: int, sent: bytes) -> bytes:
     """Send bytes, as far as they are taken, and return all that comes back."""
-    came = bytearray()
+    data = bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=20 * SECONDS) as connection:
         # What is refused before its end resets the connection; the answer came first.
         with suppress(ConnectionError):
             connection.sendall(sent)
         with suppress(ConnectionError):
             while some := connection.recv(2**16):
-                came += some
-    return bytes(came)
+                data += some
+    return bytes(data)
 
 
-def answers(came: bytes) -> Iterator[Answer]:
+def answers(data: bytes) -> Iterator[Answer]:
     """The answers in what came, but for those that say to go on."""
-    while came:
-        head, _, came = came.partition(b"\r\n\r\n")
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
         status = int(first.split()[1])
         if status == 100:
@@ -376,13 +376,13 @@ def answers(came: bytes) -> Iterator[Answer]:
             name.lower(): value.strip() for name, _, value in (x.partition(b":") for x in lines)
         }
         length = int(headers.get(b"content-length", b"0"))  # 204 has none
-        yield Answer(status, headers, came[:length])
-        came = came[length:]
+        yield Answer(status, headers, data[:length])
+        data = data[length:]
 
 
-def complaint(bad: Bad, came: bytes) -> str:
+def complaint(bad: Bad, data: bytes) -> str:
     """What is wrong with the answers to a bad request; nothing if nothing is."""
-    actual = list(answers(came))
+    actual = list(answers(data))
     if not actual or actual[-1].status != bad.status:
         return f"{[answer.status for answer in actual]}, not {bad.status}"
     for answer in actual:
@@ -415,8 +415,8 @@ def test_no_bad_request_is_a_bug_and_each_says_what_is_wrong(project: Project) -
         port = client.base_url.port
         assert port
         with ThreadPoolExecutor(CLIENTS) as pool:
-            came = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
-        pairs = zip(sent, came, strict=True)
+            data = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
+        pairs = zip(sent, data, strict=True)
         wrong = {bad.sent[:300]: actual for bad, got in pairs if (actual := complaint(bad, got))}
         assert not wrong
         assert client.post("/predict", json={"features": MALIGNANT}).json()["prediction"] == 0
@@ -435,8 +435,8 @@ def test_no_bad_date_code_or_name_is_a_bug_and_good_ones_are_answered(complete: 
         port = client.base_url.port
         assert port
         with ThreadPoolExecutor(CLIENTS) as pool:
-            came = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
-        pairs = zip(sent, came, strict=True)
+            data = list(pool.map(lambda bad: exchange(port, bad.sent), sent))
+        pairs = zip(sent, data, strict=True)
         wrong = {bad.sent[-300:]: actual for bad, got in pairs if (actual := complaint(bad, got))}
         assert not wrong
         answer = client.post("/predict", json={"records": small.full_rows()}).json()

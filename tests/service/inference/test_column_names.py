@@ -48,6 +48,27 @@ def test_of_two_columns_with_one_header_that_is_the_first() -> None:
     assert contract.aliases == {"a b": "a_b", "a b.1": "a_b_2", "Subscribed?": "y"}
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("index", "Unnamed: 0"), ("index_2", "Unnamed: 0"), ("column_5", "Unnamed: 4"),
+        ("column_5_2", "Unnamed: 4"), ("renamed", None),
+    ],
+)  # fmt: skip
+def test_a_column_without_a_header_has_the_keys_of_pandas_and_of_a_csv_reader(
+    name: str, key: str | None
+) -> None:
+    index = LeftOut(name=name, header="", reason="index")
+    names = Names(CONTRACT.model_copy(update={"left_out": (index,)}))
+    assert [names.resolve(each) for each in ("", name)] == [name, name]
+    assert names.resolve("\ufeff") == name, "a byte-order mark before it"
+    assert names.headers[name] == name, "what people see"
+    assert key is None or names.resolve(key) == name
+    assert names.resolve("Unnamed: 9") is None
+    as_identifier = CONTRACT.model_copy(update={"identifier_header": "", "identifier": name})
+    assert Names(as_identifier).map_keys([""]).positions == {name: 0}
+
+
 def test_a_plan_orders_the_values_of_a_row() -> None:
     plan = NAMES.map_keys(["y", "age (y)", "Customer Id", "emp.var.rate", "Note!", "x"])
     assert plan.is_complete
@@ -63,6 +84,15 @@ def test_a_plan_says_what_is_wrong_with_the_keys() -> None:
         {" x": "x"},
         ["emp_var_rate"],
     )
+
+
+@pytest.mark.parametrize("key", ["", " ", "Unnamed: 0", "Unnamed: 12"])
+def test_a_key_without_a_header_that_the_contract_does_not_have_is_ignored(key: str) -> None:
+    plan = NAMES.map_keys([key, "emp_var_rate"])
+    assert plan.is_complete
+    assert plan.positions == {"emp_var_rate": 1}
+    for other in ("Unnamed", "Unnamed: x", "unnamed: 0", "_"):
+        assert NAMES.map_keys([other, "emp_var_rate"]).unknown == [other]
 
 
 @pytest.mark.parametrize(

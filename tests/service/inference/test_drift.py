@@ -113,8 +113,8 @@ def test_a_number_is_in_the_bucket_that_numpy_says(values: list[float], edges: s
     finite = [value for value in values if not math.isnan(value)]
     positions = np.searchsorted(np.array(ordered, np.float32), np.array(finite, np.float32))
     wanted = [*np.bincount(positions, minlength=len(ordered) + 1), len(values) - len(finite)]
-    given = feature(tuple(ordered), (0,) * (len(ordered) + 1))
-    assert count(values, drift.make_buckets(given, column("number"))) == wanted
+    feature_of = feature(tuple(ordered), (0,) * (len(ordered) + 1))
+    assert count(values, drift.make_buckets(feature_of, column("number"))) == wanted
 
 
 @given(counts=COUNTS, times=st.integers(1, 5))

@@ -27,10 +27,10 @@ def test_a_row_gets_what_the_session_returns(
     results = [one_row.run(row[np.newaxis]) for row in fitted.features]
     for row, (labels, probabilities) in zip(fitted.features, results, strict=True):
         expected = session.run(None, {"features": row[np.newaxis]})
-        for actual, wanted in zip((labels, probabilities), expected, strict=True):
-            assert actual.dtype == wanted.dtype
-            assert actual.tobytes() == wanted.tobytes()
-            assert actual.shape == wanted.shape
+        for actual, each in zip((labels, probabilities), expected, strict=True):
+            assert actual.dtype == each.dtype
+            assert actual.tobytes() == each.tobytes()
+            assert actual.shape == each.shape
 
 
 def test_threads_do_not_share_memory(model: tuple[small.Fitted, ort.InferenceSession]) -> None:

@@ -9,11 +9,16 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from cairn import inference
-from cairn.contract import Contract, Label, Target, write_contract
+from cairn.contract import Column, Contract, Label, Target, Threshold, write_contract
 from cairn.errors import CairnError
-from cairn.export.onnx import sklearn_predictions
+from cairn.export.onnx import sklearn_predictions, to_onnx
+from cairn.modeling.histograms import describe_rows
 from service.inference.predictor import Predictor
 from stages import engineering
 from tests import small
@@ -27,6 +32,102 @@ VERSION = "small:0123456789ab"
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     folder = small.save(tmp_path_factory.mktemp("model") / "small")
     return Predictor(folder, VERSION, {"sha256": "0"})
+
+
+NUMBERS = Contract(
+    columns=(
+        Column(name="width", kind="number", minimum=-9, maximum=9),
+        Column(name="count", kind="integer", missing=True),
+        Column(name="flag", kind="boolean"),
+    ),
+    target=Target(name="kind", classes=("no", "yes")),
+)
+
+
+def fit_numbers() -> small.Fitted:
+    """Fit a model whose columns are numbers, and true or false."""
+    rows = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    classes = (rows.sum(axis=1) > 0).astype(np.int64)
+    rows[:, 2] = rows[:, 2] > 0
+    pipeline = make_pipeline(SimpleImputer(), LogisticRegression()).fit(rows, classes)
+    contract = describe_rows(NUMBERS, rows, classes)
+    return small.Fitted(pipeline, to_onnx(pipeline, 3), contract, rows, classes)
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return Predictor(small.save(tmp_path_factory.mktemp("x") / "model", fit_numbers()), VERSION, {})
+
+
+@settings(deadline=None)
+@given(
+    row=st.tuples(st.floats(-9, 9), st.integers(-5, 10**9), st.booleans()),
+    form=st.sampled_from(['{"features":%s}', ' {"features" : [%s]}', '{"features":[\n%s] }']),
+)
+def test_a_row_that_is_answered_at_once_gets_what_the_usual_way_says(
+    numbers: Predictor, row: tuple[float, int, bool], form: str
+) -> None:
+    body = (form % json.dumps(row)).encode()
+    answer = numbers.answer_clear(body, b"some-id")
+    assert answer is not None
+    rows, features = numbers.read(body)
+    predictions = numbers.run(features)
+    assert answer[1] == numbers.encode_answer(predictions, rows, "some-id")
+    clear = answer[0]
+    assert clear.features == features.tobytes()
+    assert clear.label == predictions.labels[0]
+    assert clear.confidence == predictions.confidences[0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"features": [10, 1, true]}', b'{"features": [1, 1.5, true]}', b'{"features": [1, 1]}',
+        b'{"features": [1, null, true]}', b'{"features": [[1, 1, true], [1, 1, true]]}',
+        b'{"features": [1, 1, true], "features": [1, 1, true]}', b"[[1, 1, true]]", b"[]", b"",
+        b'{"features": [1, 1, true], "x": 1}', b'{"features": [1, 1, true]', b'{"features": 1}',
+        b'{"width": 1, "count": 1, "flag": true}', b'{"features": [[[1, 1, true]]]}', b"\xff[",
+    ],
+)  # fmt: skip
+def test_other_bodies_take_the_usual_way(numbers: Predictor, body: bytes) -> None:
+    assert numbers.answer_clear(body, b"id") is None
+
+
+def test_a_tie_takes_the_usual_way(numbers: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"features": [1, 1, true]}'
+    assert numbers.answer_clear(body, b"id")
+    monkeypatch.setattr(inference, "TIE", 1.0)
+    assert numbers.answer_clear(body, b"id") is None
+
+
+def test_a_model_with_a_threshold_takes_the_usual_way(tmp_path: Path) -> None:
+    fitted = fit_numbers()
+    target = fitted.contract.target.model_copy(
+        update={"threshold": Threshold(label="yes", value=0.9)}
+    )
+    contract = fitted.contract.model_copy(update={"target": target})
+    folder = small.save(tmp_path / "model", fitted._replace(contract=contract))
+    body = b'{"features": [1, 1, true]}'
+    assert Predictor(folder, VERSION, {}).answer_clear(body, b"id") is None
+
+
+def test_features_are_read_without_values_where_nobody_needs_those(tmp_path: Path) -> None:
+    columns = (Column(name="a", kind="number"), Column(name="b", kind="integer"))
+    contract = Contract(columns=columns, target=NUMBERS.target)
+    rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    classes = (rows.sum(axis=1) > 0).astype(np.int64)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, classes)
+    fitted = small.Fitted(pipeline, to_onnx(pipeline, 2), contract, rows, classes)
+    reading = Predictor(small.save(tmp_path / "model", fitted), VERSION, {})
+    body = b'{"features": [[1.5, 2], [0.1, 4]]}'
+    kept, features = reading.read(body)
+    assert kept.values == [(1.5, 2.0), (0.1, 4.0)]
+    rest, same = reading.read(body, keep_values=False)
+    assert same.tobytes() == features.tobytes()
+    predictions = reading.run(features)
+    assert reading.encode_answer(predictions, rest, "id") == reading.encode_answer(
+        predictions, kept, "id"
+    )
 
 
 def test_many_rows_get_what_the_graph_says_of_each(predictor: Predictor) -> None:

@@ -18,6 +18,7 @@ from service.inference import runner as runner_module
 from service.inference.runner import (
     AT_ONCE,
     HAND_OVER,
+    SHORT,
     Cost,
     Features,
     Runner,
@@ -72,7 +73,7 @@ def test_what_a_run_costs_says_how_requests_are_run(
 
 
 def test_many_rows_of_a_quick_model_go_aside_too() -> None:
-    runner = Runner(Model(), QUICK, 0.02)
+    runner = Runner(Model(), Cost(SHORT / 50, SHORT / 100), 0.02)
     assert [runner.is_immediate(rows) for rows in (1, 80, 100)] == [True, True, False]
 
 
@@ -82,7 +83,7 @@ def test_a_single_row_of_a_model_that_is_run_in_groups_goes_aside() -> None:
 
 def test_one_slow_run_does_not_change_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(runner_module, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(runner_module, "time", SimpleNamespace(thread_time=lambda: now))
     waits = [0.05, *[0.001] * 5, 0.004, 0.05, *[0.004] * 4]
 
     def run(features: Features, _: Any) -> Predictions:

@@ -12,10 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cairn.contract import Column, Contract, LeftOut, Target
+from cairn.transform import Engineering, to_matrix
 from service.http.errors import Refused
-from service.inference import typed
+from service.inference import lists, matrix
+from service.inference.matrix import MatrixReader, is_matrix
 from service.inference.request_rows import RequestRows
 from service.inference.rows import Reader
+from stages import engineering
 from tests import small
 
 TARGET = Target(name="y", header="The Y?", classes=("no", "yes"))
@@ -181,9 +184,31 @@ def explain(reader: Reader, body: bytes) -> RequestRows | None:
 
 
 def compare(reader: Reader, body: bytes) -> bool:
-    """Hold both readers' results against each other; return whether the quick one had any."""
+    """Hold all readers' results against each other; return whether the quick one had any."""
     assert reader.typed is not None
-    actual = reader.typed.read(body)
+    compare_matrix(reader, body)
+    compare_rows(reader, reader.typed.read_numbers(body), body)
+    return compare_rows(reader, reader.typed.read(body), body)
+
+
+def compare_matrix(reader: Reader, body: bytes) -> bool:
+    """Hold the features of the reader of numbers against those of the rows."""
+    if not is_matrix(reader.contract):
+        return False
+    features = MatrixReader(reader.contract, max_rows=20).read(body)
+    if features is None:
+        return False
+    expected = explain(reader, body)
+    assert expected is not None, body
+    assert not expected.single
+    assert expected.identifiers is None
+    rest = to_matrix(expected.values, reader.contract, Engineering(engineering))
+    assert features.tobytes() == rest.tobytes(), body
+    return True
+
+
+def compare_rows(reader: Reader, actual: RequestRows | None, body: bytes) -> bool:
+    """Hold what a quick reader has read against what the other one does."""
     if actual is None:
         return False
     expected = explain(reader, body)
@@ -196,11 +221,11 @@ def compare(reader: Reader, body: bytes) -> bool:
 
 
 @settings(max_examples=500)
-@given(data=st.data(), piece=st.sampled_from((1, 20, 200, typed.PIECE)))
+@given(data=st.data(), piece=st.sampled_from((1, 20, 200, lists.PIECE)))
 def test_it_reads_what_the_other_reader_does_or_declines(data: st.DataObject, piece: int) -> None:
     reader = data.draw(st.sampled_from(READERS))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typed, "PIECE", piece)
+        patch.setattr(lists, "PIECE", piece)
         compare(reader, data.draw(bodies(reader.contract)))
 
 
@@ -226,17 +251,47 @@ def test_no_value_is_read_in_two_ways(reader: Reader, token: str) -> None:
 def test_bodies_that_keep_the_contract_are_read_by_it(
     reader: Reader, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(typed, "PIECE", piece)
+    monkeypatch.setattr(lists, "PIECE", piece)
     values = [orjson.loads(list_good(column)[0]) for column in reader.contract.columns]
     row = dict(zip(reader.contract.names, values, strict=True))
     by_header = {reader.contract.headers[name]: value for name, value in row.items()}
-    lists: list[Any] = [{"features": values}, {"features": [values] * 5}, [values] * 5]
+    arrays: list[Any] = [{"features": values}, {"features": [values] * 5}, [values] * 5]
     objects: list[Any] = [{key: [row] * 5} for key in ("records", "dataframe")]
     objects += [row, [row] * 5, by_header, {"records": [by_header] * 5}]
     # Names with quotes are none that msgspec takes.
-    for content in [*lists, *(objects if reader.contract is not MARKED else [])]:
+    for content in [*arrays, *(objects if reader.contract is not MARKED else [])]:
         for indent in (None, 2):
             assert compare(reader, json.dumps(content, indent=indent).encode()), content
+
+
+@pytest.mark.parametrize("piece", [1, 50, 10**6])
+def test_lists_of_numbers_are_read_into_a_matrix(
+    piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "PIECE", piece)
+    for reader in (READERS[CONTRACTS.index(contract)] for contract in (NUMBERS, ONE, MARKED)):
+        row = [index + 0.0 for index in range(len(reader.contract.columns))]
+        for content in ([row] * 7, {"features": [row]}, {"features": [row] * 20}):
+            assert compare_matrix(reader, json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[[[5]]]", b"[[5], [[5]]]", b"[[5, 6]]", b"[[5], 6]", b"[[5], []]", b"[[5], [true]]",
+        b'{"features": [[1], [2]], "features": [[1]]}', b'{"records": [[1]]}', b"[[1e39]]",
+        b"[[5], [5]", b"[[5],, [5]]", b"[[5], [nan]]", b'[[5], ["5"]]', b"[[5] [5]]", b"[]",
+        b"[%b]" % b",".join([b"[1]"] * 21),
+    ],
+)  # fmt: skip
+def test_lists_of_anything_else_are_not(body: bytes) -> None:
+    assert not compare_matrix(READERS[CONTRACTS.index(ONE)], body)
+
+
+def test_without_simdjson_lists_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_matrix(NUMBERS)
+    monkeypatch.setattr(matrix, "simdjson", None)
+    assert not is_matrix(NUMBERS)
 
 
 DOUBLE = (
@@ -270,7 +325,7 @@ def test_a_key_that_comes_twice_is_refused(body: bytes) -> None:
 def test_what_is_no_json_is_declined(
     body: bytes, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(typed, "PIECE", piece)
+    monkeypatch.setattr(lists, "PIECE", piece)
     reader = READERS[CONTRACTS.index(NUMBERS)]
     assert not compare(reader, body)
     with pytest.raises(Refused, match="not JSON"):
@@ -280,7 +335,7 @@ def test_what_is_no_json_is_declined(
 def test_more_rows_than_allowed_are_declined_before_all_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(typed, "PIECE", 1)
+    monkeypatch.setattr(lists, "PIECE", 1)
     reader = READERS[CONTRACTS.index(NUMBERS)]
     assert not compare(reader, b'{"features": [%s]}' % b",".join([b"[1, 2, 3]"] * 21))
 

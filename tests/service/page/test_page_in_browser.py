@@ -68,7 +68,7 @@ def chromium(tmp_path: Path) -> Iterator[Browser]:
 def wide() -> small.Fitted:
     """A model of very many columns, whose names and values are made to break a page."""
     odd = tuple(Column(name=name, kind="number", missing=True) for name in HOSTILE)
-    many = tuple(Column(name=f"n{place}", kind="number") for place in range(COLUMNS - 6))
+    many = tuple(Column(name=f"n{index}", kind="number") for index in range(COLUMNS - 6))
     listed = Column(name="listed", kind="category", categories=HOSTILE, unknown=False)
     target = Target(name="<b>target", classes=tuple(sorted(HOSTILE[1:4])))
     contract = Contract(columns=(*odd, listed, *many), target=target)
@@ -100,8 +100,8 @@ def show_pictures(chromium: Browser) -> None:
 
 def field(name: str) -> str:
     """The selector of a column's field."""
-    place = [*small.FULL.names, small.FULL.identifier].index(name)
-    return f"#field-{place}"
+    index = [*small.FULL.names, small.FULL.identifier].index(name)
+    return f"#field-{index}"
 
 
 def silent(chromium: Browser, url: str) -> None:
@@ -126,7 +126,7 @@ def test_it_shows_the_model_and_asks_no_other_host(chromium: Browser, served: ht
     ):  # fmt: skip
         assert text in scores
     alts = chromium.ask("[...document.querySelectorAll('img')].map((one) => one.alt)")
-    assert "Area under the ROC curve 0.991 (95 % interval 0.970 to 1.000)" in alts[1]
+    assert "Area under the ROC curve 0.991 (95% interval 0.970 to 1.000)" in alts[1]
     origin = chromium.ask("document.querySelector('#origin').textContent")
     assert changes["sha256"] in origin
     assert all(md5 in origin for md5 in changes["dvc"]["train"]["outs"].values())
@@ -143,8 +143,8 @@ def test_the_form_predicts_what_the_service_says(chromium: Browser, served: http
     answer = served.post("/predict", json=row).json()
     assert chromium.text(".prediction") == answer["prediction"]
     shown = chromium.text("#answer")
-    for label, share in answer["probabilities"].items():
-        assert f"{label}\n{share * 100:.1f} %" in shown
+    for label, probability in answer["probabilities"].items():
+        assert f"{label}\n{probability * 100:.1f}%" in shown
     assert answer["model_version"] in shown
     assert "C-1" in shown
     silent(chromium, address(served))
@@ -367,7 +367,7 @@ def test_of_very_many_columns_some_are_shown_and_all_can_be_found(
     visible = "document.querySelectorAll('#fields .field:not([hidden])').length"
     assert chromium.ask(visible) == 12
     chromium.type("#filter", "n49")
-    actual = [place for place in range(COLUMNS - 6) if "n49" in f"n{place}"]
+    actual = [index for index in range(COLUMNS - 6) if "n49" in f"n{index}"]
     assert chromium.ask(visible) == len(actual) > 1
     chromium.type("#filter", "Very long-name")
     assert chromium.ask(visible) == 1
@@ -409,8 +409,8 @@ SEEN: dict[str, Any] = {
     "example": {"sold": 2017.0, "garden": 1, "rooms": 2, "floors": 3, WORDY: 2000,
                 "area": 0.005, "opened": "2024-01-01"},
     "evaluation": full.EVALUATION | {"importance": [
-        {"column": name, "importance": 1 / (place + 1)}
-        for place, name in enumerate(["rooms", "opened", "garden", "sold", "area", "floors"])
+        {"column": name, "importance": 1 / (index + 1)}
+        for index, name in enumerate(["rooms", "opened", "garden", "sold", "area", "floors"])
     ]},
     "pictures": ["importance"],
 }  # fmt: skip
@@ -426,9 +426,9 @@ def test_the_form_is_made_for_its_columns(chromium: Browser, served: httpx.Clien
             WORDY,
         ]  # fmt: skip
         hints = {
-            place: chromium.text(f"#field-{place}-hint")
-            for place in range(7)
-            if place not in {1, 6}
+            index: chromium.text(f"#field-{index}-hint")
+            for index in range(7)
+            if index not in {1, 6}
         }
         assert hints == {
             0: "mostly 2016.6 to 2017.5",
@@ -678,7 +678,7 @@ def violations(chromium: Browser, axe: str) -> list[Any]:
 
 
 def test_the_picture_of_the_readme_can_be_taken(served: httpx.Client, tmp_path: Path) -> None:
-    picture = screenshot.taken(address(served), tmp_path)
+    picture = screenshot.take_screenshot(address(served), tmp_path)
     assert picture.startswith(b"\x89PNG")
     assert int.from_bytes(picture[16:20]) == screenshot.WIDTH
     assert len(picture) < 300_000

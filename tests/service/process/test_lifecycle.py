@@ -277,7 +277,7 @@ def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered
     """At any moment of the end, for longer than all of the end takes."""
     monkeypatch.setattr(lifecycle, "LINGER_SECONDS", 0.25)
     monkeypatch.setattr(lifecycle, "SETTLES", 1)
-    asked, stack = [], ExitStack()
+    sockets, stack = [], ExitStack()
 
     async def use(site: lifecycle.Site, port: int) -> None:
         # uvicorn's own would send the signal on to this process.
@@ -295,15 +295,15 @@ def test_what_comes_while_the_machine_keeps_the_process_from_running_is_answered
         for client in clients:
             if not _has_ended(client):
                 client.sendall(REQUEST)
-                asked.append(client)
+                sockets.append(client)
                 time.sleep(0.12)  # noqa: ASYNC251, the loop is not to run
             await asyncio.sleep(0.001)
         await ends
 
     with stack:
         serve(loop, use)
-        assert asked
-        assert all(_received(client).endswith(b"ok") for client in asked)
+        assert sockets
+        assert all(_received(client).endswith(b"ok") for client in sockets)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")

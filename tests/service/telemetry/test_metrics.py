@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
+from service.inference.one_row import ClearRow
 from service.telemetry import metrics
 from service.telemetry.metrics import Layout, Metrics, PredictedRows, open_table
 from tests import small
@@ -122,6 +123,17 @@ def test_rows_are_counted_by_class_column_and_bucket(parts: list[int]) -> None:
             if metric == "cairn_column_values_total" and labels[0] == name
         ]  # fmt: skip
         assert sum(by_bucket) == sum(parts)
+
+
+@pytest.mark.parametrize("number", [1, 80, 600])
+def test_single_rows_are_counted_as_many_are(number: int) -> None:
+    (one,), (other,) = make(), make()
+    many = rows(number)
+    one.add_rows(many)
+    labels, probabilities = many.predictions
+    for features, label, row in zip(many.features, labels, probabilities, strict=True):
+        other.add_clear(ClearRow(features.tobytes(), int(label), float(row[label]), row))
+    assert samples(one) == samples(other)
 
 
 def test_what_is_as_in_training_has_no_drift_and_what_is_not_has() -> None:
