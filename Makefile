@@ -261,6 +261,7 @@ bench: install-dev ## the benchmarks, an hour and a quarter with a Docker engine
 	python -m bench.scale
 	python -m bench.science
 	python -m bench.serving
+	python -m bench.body
 	python -m bench.image
 
 lock: install ## resolve pyproject.toml anew into the requirements files

@@ -32,14 +32,15 @@ class Section(NamedTuple):
 
 def read_sections(folder: Path = RESULTS) -> list[Section]:
     """Read what was measured, a section each; what was not measured yet has none."""
-    serving, scale, pipeline, first_hour = (
+    serving, body, scale, pipeline, first_hour = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("serving", "scale", "pipeline", "first_hour")
+        for name in ("serving", "body", "scale", "pipeline", "first_hour")
     )
     return [
         section
         for section in [
             *describe_service(serving),
+            describe_body(body),
             describe_scale(scale),
             describe_seconds("`dvc repro` with the shipped table", "bench.pipeline", pipeline),
             describe_seconds("The first hour", "bench.first_hour", first_hour),
@@ -139,6 +140,26 @@ def tabulate_greedy(greedy: Json) -> Table:
         for name, one in loads.items()
     ]
     return Table(("the other client's bodies", "requests/s", "p50, ms", "p99, ms"), rows)
+
+
+def describe_body(result: Json) -> Section:
+    """Describe what `bench.body` measured."""
+    sizes = result["microseconds"]
+    parts = list(dict.fromkeys(part for size in sizes.values() for part in size))
+    rows = [[f"{int(number):,}", *(f"{size[part]:,.0f}" for part in parts)]
+            for number, size in sizes.items()]  # fmt: skip
+    cells = [
+        [*row, f"{bound:.2f}"] for row, bound in zip(rows, result["bound"].values(), strict=True)
+    ]
+    text = (
+        f"`python -m bench.body`, {describe_machine(result)}: processor time of each part by "
+        "itself, microseconds, without HTTP. The ceiling is a bare function of orjson, NumPy, "
+        "and ONNX Runtime that checks nothing. The bound is how many times as fast as the ceiling "
+        "a service with this model would be if it only read the body and ran the model."
+    )
+    return Section(
+        "Where the time of a long body goes", text, Table(("rows", *parts, "bound"), cells)
+    )
 
 
 def describe_scale(result: Json) -> Section:

@@ -52,7 +52,7 @@ class Served:
         actual = []
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.Error):  # it has ended
-                if "_bentoml_impl.worker.service" in child.cmdline():
+                if "service.serve" in child.cmdline():
                     actual.append(child)
         return actual
 

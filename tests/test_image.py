@@ -36,7 +36,7 @@ HARDENED = (
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
 )
-MB = 1_000_000
+MIB = 2**20
 BENTO = "home/bentoml/bento"
 # All that may be in the layers on top of the base: of what is ours, and of what goes.
 OURS = re.compile(
@@ -172,8 +172,8 @@ def test_all_code_is_compiled(served: Container) -> None:
     assert missing <= 2  # two modules of packages that are no Python 3 on purpose
 
 
-def test_it_is_at_most_200_mb_on_top_of_its_base(project: Project, image: str) -> None:
-    assert size(image) - size(base(project)) <= 200 * MB
+def test_it_is_at_most_170_mib_on_top_of_its_base(project: Project, image: str) -> None:
+    assert size(image) - size(base(project)) <= 170 * MIB
 
 
 def test_inspect_is_enough_to_find_the_commit_and_the_hashes_of_dvc_lock(

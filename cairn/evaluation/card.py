@@ -104,7 +104,7 @@ def _percent_between(score: Interval) -> str:
     """Write a fraction with its interval, as far as there are any.
 
     >>> _percent_between(Interval(0.95, 0.9, 1.0)), _percent_between(Interval(1.0))
-    ('95.0 % (90.0 % to 100.0 %)', '100.0 %')
+    ('95.0% (90.0% to 100.0%)', '100.0%')
     """
     value = percent(score.value or 0)
     return f"{value} ({' to '.join(map(percent, score.ends))})" if score.ends else value
@@ -138,7 +138,7 @@ def _columns(contract: Contract) -> str:
          _allowed(column), _range(contract, column), _missing(contract, column))
         for column in contract.columns[:MOST_COLUMNS]
     ]  # fmt: skip
-    header = ("column", "kind", "unit", "allowed", "80 % of training rows", "missing")
+    header = ("column", "kind", "unit", "allowed", "80% of training rows", "missing")
     more = len(contract.columns) - len(rows)
     engineered = sum(feature.column is None for feature in contract.features)
     texts = [
@@ -204,7 +204,7 @@ def _data(contract: Contract, evaluation: Evaluation, hashes: Mapping[str, str])
     rows = evaluation.rows
     return (
         f"The model was fitted to {rows.train:,} rows. Another {rows.test:,} rows, with each class "
-        "in the same proportion, were held out for the test. The block `features` of "
+        "in the same proportion, were held out for the test. The section `features` of "
         f"`params.yaml`, in the same commit, defines the split. {_copies(evaluation.duplicates)}"
         f"{_set_aside(evaluation.table, contract)}\n\n"
         + table(("file", "MD5"), [(code(path), code(md5)) for path, md5 in hashes.items()])

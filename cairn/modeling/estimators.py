@@ -296,7 +296,7 @@ def _suggest_weighted(unknown: list[str]) -> str:
     if "class_weight" not in unknown:
         return ""
     return (
-        "; to weight classes take one that does, such as "
+        "; to weight classes use one that does, such as "
         "sklearn.ensemble.HistGradientBoostingClassifier or sklearn.linear_model.LogisticRegression"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -38,7 +39,7 @@ READ_ONLY = {
     "sqlite": "PRAGMA query_only = ON",
 }
 # What databases call a refusal to write.
-REFUSES_TO_WRITE = ("read-only", "read only", "readonly")
+REFUSES_TO_WRITE = ("read-only", "read only", "readonly", "not authorized", "authorization denied")
 # Schemes that people know from other tools, and that are no database's.
 OTHER_TOOLS = ("abfs", "abfss", "az", "file", "ftp", "gcs", "gs", "hdfs", "s3a", "s3n", "sftp")
 
@@ -124,6 +125,14 @@ def begin_read_only(connection: Connection) -> None:
     statement = READ_ONLY.get(connection.dialect.name)
     if statement:
         connection.exec_driver_sql(statement)
+    driver = connection.connection.driver_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.set_authorizer(_refuse_other_files)
+
+
+def _refuse_other_files(action: int, *_: str | None) -> int:
+    """Have SQLite refuse to attach a file, which it would create; VACUUM INTO attaches one, too."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def send(url: URL, query: str) -> Generator[bytes, None, None]:

@@ -205,16 +205,18 @@ def _find_rare(counts: Mapping[Any, int], min_rows: int) -> list[Any]:
 
 
 def _explain_number(name: str, profile: Profile) -> str:
-    low, high = (format_number(end) for end in (profile.low, profile.high) if end is not None)
+    values = [shorten(text) for text in list(profile.counts)[:EXAMPLES] if isinstance(text, str)]
+    ends = [format_number(end) for end in (profile.low, profile.high) if end is not None]
+    shown = f"such as {', '.join(values)}" if values else f"from {' to '.join(ends)}"
     return (
-        f"target {name!r} is a number: {count_distinct(profile)} different values, from {low} to "
-        f"{high}. Cairn predicts classes, and not numbers yet; turn it into classes in the "
-        "table, such as low and high, or set processed.target to a column of classes"
+        f"target {name!r} is a number: {count_distinct(profile)} different values, {shown}. "
+        "Cairn predicts classes, and not numbers yet; turn it into classes in the table, such as "
+        "low and high, or set processed.target to a column of classes"
     )
 
 
 def _explain_many(name: str, profile: Profile, is_number: bool, most: int) -> str:  # noqa: FBT001
-    if is_number:
+    if is_number or texts.guess_numbers(profile.counts):
         return _explain_number(name, profile)
     examples = ", ".join(map(shorten, list(profile.counts)[:EXAMPLES]))
     return (

@@ -13,6 +13,7 @@ from cairn.paths import CONTRACT
 from cairn.tables.header import title
 from cairn.tables.part import Part
 
+LISTED = 100  # columns in an error
 NEW_CONTRACT = f"if this is another table, delete {CONTRACT} and run `dvc repro`, which writes one"
 
 
@@ -127,7 +128,11 @@ def find_column(text: str, key: str, names: Mapping[str, str]) -> str:
             return name
     close = get_close_matches(text, [*names, *names.values()], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise CairnError(f"{key}: got {text!r}{hint}; the columns are {', '.join(names)}")
+    listed = [header or name for header, name in names.items()]
+    more = f" and {len(listed) - LISTED:,} more" if len(listed) > LISTED else ""
+    raise CairnError(
+        f"{key}: got {text!r}{hint}; the columns are {', '.join(listed[:LISTED])}{more}"
+    )
 
 
 def check_roles(contract: Contract, roles: Roles, params: Processed) -> None:

@@ -1,7 +1,9 @@
-"""What BentoML's own client reads about `/predict`, so that it can send what its users have.
+"""What BentoML's own client reads about the service, so that it can send what its users have.
 
 The client encodes an argument by its type in `/schema.json`, and BentoML's own types for lists
-leave a NumPy array as it is, which no JSON holds, and take a DataFrame for its columns' names.
+leave a NumPy array as it is, which no JSON holds, and take a DataFrame for its columns' names. So
+`/predict` has the arguments that `service.inference.shapes` reads. All else is what BentoML says
+of the class in `service.service`, written down so that no worker has to import BentoML for it.
 """
 
 from __future__ import annotations
@@ -19,20 +21,18 @@ FEATURES = {
 RECORDS = {"title": "Records", "default": None}
 FRAME = {"title": "Dataframe", "type": "dataframe", "orient": "records", "default": None}
 ARGUMENTS = {"features": FEATURES, "records": RECORDS, "dataframe": FRAME}
-
-
-def make_client_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """BentoML's schema of the service, with the arguments that `service.inference.shapes` reads.
-
-    Parameters
-    ----------
-    schema
-        What `Service.schema()` gives.
-    """
-    routes = [
-        {**route, "input": {**route["input"], "properties": ARGUMENTS}}
-        if route["route"] == "/predict"
-        else route
-        for route in schema["routes"]
-    ]
-    return {**schema, "routes": routes}
+PREDICT = {
+    "name": "predict",
+    "route": "/predict",
+    "batchable": False,
+    "input": {"properties": ARGUMENTS, "title": "Input", "type": "object"},
+    "output": {"additionalProperties": True, "type": "object"},
+    "is_task": False,
+}
+SCHEMA: dict[str, Any] = {
+    "name": "cairn",
+    "type": "service",
+    "routes": [PREDICT],
+    "description": "Predictions of the model that dvc.lock names.",
+    "paths": {"/predict": {"mounted": False}},
+}

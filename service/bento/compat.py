@@ -20,8 +20,14 @@ from service.versions import check_version
 LOWEST, BELOW = (1, 4, 39), (1, 5)
 # In the command of a worker: the number of the listening socket, and the worker's own, from 1.
 FD, NUMBER = "{fd}", "{number}"
-# The program of a worker. BentoML has no documented way to start one without its own supervisor.
-WORKER = "_bentoml_impl.worker.service"
+WORKER = "service.serve"  # the program of a worker
+# What BentoML's own worker is given of which ours has no need: the service has settings for the
+# times, and how TLS is spoken comes always, but means something with a certificate only.
+NEEDLESS = {
+    *("--fd", "--worker-id", "--service-name", "--backlog", "--timeout"),
+    *("--timeout-keep-alive", "--timeout-graceful-shutdown"),
+    *("--ssl-version", "--ssl-cert-reqs", "--ssl-ciphers"),
+}
 
 
 class Launch(NamedTuple):
@@ -49,9 +55,28 @@ class Launch(NamedTuple):
     environment: dict[str, str]
 
 
-def worker_command(bento: str) -> tuple[str, ...]:
-    """Return the arguments of Python that start a worker of a Bento, with FD and NUMBER in them."""
-    return ("-m", WORKER, bento, "--fd", FD, "--worker-id", NUMBER)
+# The arguments of Python that start a worker.
+WORKER_COMMAND = ("-m", WORKER, "--fd", FD, "--worker-id", NUMBER)
+ROOT = Path(__file__).resolve().parents[2]  # where `-m` finds this package
+
+
+def use_own_worker(launch: Launch, environment: dict[str, str]) -> Launch:
+    """Have a launch start our own worker, unless it asks for what only BentoML's has: TLS.
+
+    Parameters
+    ----------
+    environment
+        Variables for it, beside those of the launch.
+    """
+    _, _, _, *words = launch.command  # -m PROGRAM BENTO
+    options = dict(zip(words[::2], words[1::2], strict=False))
+    if options.pop("--args", "{}") != "{}" or len(words) % 2 or not options.keys() <= NEEDLESS:
+        return launch
+    return launch._replace(
+        folder=str(ROOT),
+        command=WORKER_COMMAND,
+        environment={**launch.environment, **environment},
+    )
 
 
 def replace_arbiter(become: Callable[[Launch], Any]) -> None:
@@ -119,7 +144,7 @@ def execute(program: str, launch: Launch) -> None:
     """Become a program of this project: a module that takes a launch as its arguments."""
     arguments = (launch.host, str(launch.port), str(launch.workers), launch.folder, *launch.command)
     os.environ.update(launch.environment)
-    os.chdir(Path(__file__).parents[2])  # where `-m` finds this package
+    os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", program, *arguments])  # noqa: S606
 
 

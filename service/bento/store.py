@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bentoml
 import yaml  # what BentoML reads and writes its files with
 
 from cairn import console
@@ -22,6 +21,7 @@ REGISTER = "delete it (`bentoml models delete {tag}`) and run `make register` at
 JSON = ("metrics", "params")  # as text in the metadata; metrics once were not
 # Of a model.yaml that is read; ours have some 40 kB, 1,000 values and a depth of 6.
 LONGEST_DESCRIPTION, MOST_VALUES, DEEPEST = 2**20, 100_000, 20
+PACKED = "CAIRN_PACKED_MODEL"  # the variable by which a worker knows what `bentoml serve` found
 BENTO = Path(__file__).resolve().parents[3] / "bento.yaml"
 
 logger = logging.getLogger(NAME)
@@ -74,7 +74,7 @@ def register_packed() -> str:
     return bento_store.register(provenance.trace_locked())
 
 
-def choose_model(settings: Settings, resolve: Callable[[], bentoml.Model]) -> ServedModel:
+def choose_model(settings: Settings, resolve: Callable[[], ServedModel]) -> ServedModel:
     """Return the model that the settings name, or else the one that came with the code.
 
     Parameters
@@ -105,10 +105,22 @@ def choose_model(settings: Settings, resolve: Callable[[], bentoml.Model]) -> Se
             hint = REGISTER.format(tag=settings.model_tag)
             raise CairnError(f"MODEL_TAG: {served.folder} holds {served.tag}; {hint}")
         return check_model(served, "MODEL_TAG", REGISTER)
-    model = resolve()
-    served = ServedModel(Path(model.path), str(model.tag), parse_chain(model.info.metadata))
+    served = resolve()
     hint = "build the Bento and its image again: `make image`" if BENTO.is_file() else REGISTER
     return check_model(served, "the packed model", hint)
+
+
+def find_packed() -> ServedModel:
+    """Return the model that came with the code.
+
+    In a Bento that was unpacked, as in an image, it lies beside the code; one in BentoML's store,
+    and the project itself, have it in the store of models.
+    """
+    tag = os.environ.get(PACKED) or register_packed()
+    beside = BENTO.parent / "models" / tag.replace(":", "/")
+    if BENTO.is_file() and beside.is_dir():
+        return read_model(beside)
+    return read_model(find_entry(tag, "the packed model"))
 
 
 def check_model(served: ServedModel, source: str, hint: str) -> ServedModel:

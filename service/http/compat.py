@@ -1,9 +1,10 @@
 """What the service reads and sets of uvicorn that is not its documented interface.
 
-uvicorn takes an HTTP protocol as the setting `http`, but BentoML makes the server and its settings,
-and hands nobody a reference. So the server is found behind the handler of SIGTERM; its settings
-are read at each connection, and can still be changed then. Of the server's state our protocol uses
-what uvicorn's own use: `connections`, `tasks`, `total_requests`, `default_headers`.
+uvicorn takes an HTTP protocol as the setting `http`, but before there is a model; and BentoML's own
+worker makes the server and its settings, and hands nobody a reference. So the server is found
+behind the handler of SIGTERM; its settings are read at each connection, and can still be changed
+then. Of the server's state our protocol uses what uvicorn's own use: `connections`, `tasks`,
+`total_requests`, `default_headers`.
 Nothing happens when this module is imported. tests/service/http/test_compat.py fails where one of
 these seams moves.
 """

@@ -8,6 +8,8 @@ Like that one, this reader returns rows only where it is certain of them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sized
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +51,14 @@ class MatrixReader:
         self._max_rows = max_rows
         self._width = len(columns)
         self._integers = [index for index, one in enumerate(columns) if one.kind == "integer"]
-        self._lowest = np.array([-LARGEST if c.minimum is None else c.minimum for c in columns])
-        self._highest = np.array([LARGEST if c.maximum is None else c.maximum for c in columns])
+        ranges = [
+            (index, -LARGEST if one.minimum is None else one.minimum,
+             LARGEST if one.maximum is None else one.maximum)
+            for index, one in enumerate(columns)
+            if (one.minimum, one.maximum) != (None, None)
+        ]  # fmt: skip
+        self._ranged = [index for index, *_ in ranges]
+        self._lowest, self._highest = (np.array([ends[at] for ends in ranges]) for at in (1, 2))
 
     def read(self, body: bytes) -> NDArray[np.float32] | None:
         """Return the n × k features of a body; None where it must be read by another reader."""
@@ -80,17 +88,19 @@ class MatrixReader:
         if not isinstance(rows, simdjson.Array):
             raise Declined
         numbers = np.frombuffer(rows.as_buffer(of_type="d"), np.float64)
-        lengths = {len(row) if isinstance(row, simdjson.Array) else 0 for row in rows}
+        lengths = set(map(len, cast("Iterable[Sized]", rows)))  # TypeError for a number
         if lengths != {self._width} or count_byte(piece, LIST) != len(rows) + 1:
             raise Declined
         return numbers.reshape(-1, self._width)
 
     def _has_allowed(self, numbers: Numbers) -> bool:
         """Tell whether all numbers are within the contract's ranges, and integers where it says."""
-        if (numbers.min(axis=0) < self._lowest).any() or (
-            numbers.max(axis=0) > self._highest
-        ).any():
+        if numbers.min() < -LARGEST or numbers.max() > LARGEST:
             return False
+        if self._ranged:
+            ranged = numbers[:, self._ranged]
+            if (ranged < self._lowest).any() or (ranged > self._highest).any():
+                return False
         integers = numbers[:, self._integers]
         return not self._integers or bool((np.floor(integers) == integers).all())
 

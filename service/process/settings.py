@@ -88,34 +88,36 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(1, ge=1, le=256, description="processes that answer")
-    threads: int = Field(1, ge=1, le=256, description="threads of one run of the model")
-    max_body_bytes: int = Field(10 * MIB, ge=1024, le=1024 * MIB, description="longest body, bytes")
+    workers: int = Field(1, ge=1, le=256, description="processes that answer requests")
+    threads: int = Field(1, ge=1, le=256, description="threads for one run of the model")
+    max_body_bytes: int = Field(
+        10 * MIB, ge=1024, le=1024 * MIB, description="longest body in bytes"
+    )
     max_rows: int = Field(MAX_ROWS, ge=1, le=1_000_000, description="most rows of one request")
     max_concurrency: int = Field(
-        64, ge=1, le=100_000, description="requests in work at once in each worker"
+        64, ge=1, le=100_000, description="requests in progress at once in each worker"
     )
     timeout_seconds: float = Field(
-        30, gt=0, le=3600, description="longest time for a body to come, and then for its answer"
+        30, gt=0, le=3600, description="how long a body may take to arrive, and then its answer"
     )
     keep_alive_seconds: int = Field(
         75, ge=1, le=3600, description="how long a connection without a request stays open"
     )
     drain_seconds: float = Field(
-        5, ge=0, le=3600, description="after SIGTERM: how long it goes on taking requests"
+        5, ge=0, le=3600, description="after SIGTERM: how long it still accepts requests"
     )
     graceful_seconds: int = Field(
-        30, ge=1, le=3600, description="after that: how long requests in work may take to end"
+        30, ge=1, le=3600, description="after that: how long requests in progress may take"
     )
     batch_latency_ms: float = Field(
-        20, ge=0, le=10_000, description="longest run of rows of several requests; 0: none is made"
+        20, ge=0, le=10_000, description="longest run of rows of several requests; 0: never groups"
     )
     drift_rows: int = Field(
-        10_000, ge=100, le=10_000_000, description="rows that the drift gauges look back on"
+        10_000, ge=100, le=10_000_000, description="recent rows that the drift gauges cover"
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
-    ] = Field("info", description="what is logged: from here upwards")
+    ] = Field("info", description="the least severe level that is logged")
     log_inputs: bool = Field(default=False, description="log inputs and answers too")
     api_keys: Annotated[
         tuple[Annotated[str, AfterValidator(_check_key)], ...],
@@ -124,8 +126,8 @@ class Settings(BaseModel):
     ] = Field(
         (),
         repr=False,
-        description="keys, one of which everything but probes and pages then asks for: `KEY` or "
-        "`NAME:KEY`, of 16 characters or more, separated by commas; the log has the name",
+        description="API keys, separated by commas: `KEY` or `NAME:KEY`, of 16 characters or more; "
+        "all but probes and pages then require one, and the log has its name",
     )
     api_keys_file: (
         Annotated[
@@ -137,8 +139,8 @@ class Settings(BaseModel):
         | None
     ) = Field(
         None,
-        description="file with more keys, one a line, read again within a second of a change; "
-        "empty: nobody may ask",
+        description="file with more keys, one per line, read again within a second of a change; "
+        "while it is empty, it has no valid key",
     )
     cors_origins: Annotated[
         tuple[
@@ -152,7 +154,7 @@ class Settings(BaseModel):
         Split,
     ] = Field(
         (),
-        description="origins of other pages that browsers let ask, such as "
+        description="origins of other pages that browsers let call the service, such as "
         "`https://app.example.com`, separated by commas; `*`: all",
     )
     trusted_proxies: Annotated[
@@ -168,13 +170,13 @@ class Settings(BaseModel):
     ] = Field(
         (),
         description="networks of the proxies in front, such as `10.0.0.0/8`, separated by commas: "
-        "their `X-Forwarded-For` says who the client is that the log names",
+        "the log takes the client's address from their `X-Forwarded-For`",
     )
     heartbeat_seconds: float = Field(
         30,
         ge=0,
         le=3600,
-        description="how long a worker may hang before another takes its place; 0: for ever",
+        description="how long a worker may hang before it is replaced; 0: forever",
     )
     model_tag: (
         Annotated[
@@ -208,12 +210,12 @@ class Settings(BaseModel):
         MAX_MODEL_BYTES,
         ge=MIB,
         le=4096 * MIB,
-        description="most bytes of that export, and of what it unpacks to",
+        description="largest size in bytes of that export, and of what it unpacks to",
     )
     mlflow_tracking_uri: str | None = Field(
         None, repr=False, description="address of the MLflow server that `models:/` asks"
     )
-    metrics_open: bool = Field(default=True, description="false: `/metrics` asks for a key too")
+    metrics_open: bool = Field(default=True, description="`false`: `/metrics` requires a key, too")
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:

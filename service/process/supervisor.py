@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from service.bento.compat import FD, NUMBER, worker_command
+from service.bento.compat import FD, NUMBER, WORKER_COMMAND
 from service.process import streams
 from service.process.heartbeats import Watch, open_heartbeats
 from service.process.run_folder import (
@@ -251,7 +251,7 @@ def main() -> None:
     if not arguments:
         defaults = (("HOST", "0.0.0.0"), ("PORT", "3000"), ("WORKERS", "1"))  # noqa: S104, a container
         arguments = [os.environ.get(name, "").strip() or value for name, value in defaults]
-        arguments += [".", *worker_command(os.environ["BENTO_PATH"])]
+        arguments += [".", *WORKER_COMMAND]
     host, port, workers, folder, *command = arguments
     os.chdir(folder)
     run(

@@ -42,7 +42,7 @@ DURATIONS = (
 )  # fmt: skip
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: to count one by itself would take as long as its request.
-BATCH_ROWS = 256
+BATCH_ROWS = 1_000
 COUNTED_ROWS = 2_000  # by one call, for the sake of other threads
 # The window moves on by this share of itself.
 STEPS = 10

@@ -215,6 +215,14 @@ def test_texts_are_read_by_the_format_of_their_column() -> None:
     np.testing.assert_array_equal(calls, [[2500.5, 5, 2024, 2, 0, np.nan]])
 
 
+@pytest.mark.parametrize("values", [[7030, 1], ["07030", "001"], [7030.0, 1.0]])
+def test_codes_that_pandas_read_as_numbers_are_their_categories(values: list[Any]) -> None:
+    column = Column(name="zip", kind="category", categories=("001", "07030"))
+    contract = Contract(columns=(column,), target=Target(name="y", classes=(0, 1)))
+    matrix = build_matrix(pd.DataFrame({"zip": values}), contract, ENGINEERING)
+    assert matrix.tolist() == [[1], [0]]
+
+
 def test_columns_that_stand_twice_are_refused() -> None:
     rows = frame().assign(**{"area (m2)": 1.0})
     with pytest.raises(CairnError, match="the rows have the column 'area' twice"):

@@ -175,8 +175,8 @@ def test_what_s3_has_not_is_an_error(bucket: Put, into: Path, url: str, problem:
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
-        ("AWS_SECRET_ACCESS_KEY=hunter2", "not allowed with these credentials"),
-        ("AWS_ACCESS_KEY_ID=hunter2", "not allowed with these credentials"),
+        ("AWS_SECRET_ACCESS_KEY=hunter2", "these credentials do not allow it"),
+        ("AWS_ACCESS_KEY_ID=hunter2", "these credentials do not allow it"),
         ("AWS_SESSION_TOKEN=hunter2\nline", "look for a line break"),
         ("AWS_ENDPOINT_URL=hunter2", "a wrong address in the AWS_ variables"),
         ("AWS_ENDPOINT_URL=http://127.0.0.1:1", "no connection to S3: Could not connect to"),

@@ -97,6 +97,8 @@ def test_more_rows_than_are_held_at_a_time_all_come_in_order(shop: Path) -> None
         "replace into sales values (3, 'milk', 1)",
         "pragma user_version = 7",
         "reindex",
+        "attach database 'other.db' as other",
+        "vacuum into 'other.db'",
     ],
 )
 @pytest.mark.parametrize(
@@ -113,6 +115,7 @@ def test_sqlite_is_only_read(shop: Path, statement: str, url: str) -> None:
     assert message.startswith("raw.query: ")
     assert "allowed: one SELECT" in message
     assert Path("shop.db").read_bytes() == before
+    assert not Path("other.db").exists()
 
 
 def test_an_sqlite_file_may_have_any_name(shop: Path) -> None:
@@ -215,7 +218,9 @@ def test_no_number_is_null(value: Any) -> None:
     [math.inf, -math.inf, Decimal("Infinity"), b"", "\ud800", [math.inf], {"\udc00": 1}, object()],
 )
 def test_what_json_cannot_hold_names_its_column(value: Any) -> None:
-    with pytest.raises(CairnError, match=r"^raw\.query: column 'b', row 7: .* no place in JSON"):
+    with pytest.raises(
+        CairnError, match=r"^raw\.query: column 'b', row 7: .* cannot be written as JSON"
+    ):
         sql.format_row(["a", "b"], [1, value], 7)
 
 

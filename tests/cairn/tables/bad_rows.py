@@ -113,6 +113,8 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 COLUMNS: dict[str, tuple[str, str]] = {
     "no value": ("a,y\n,0\n,1\n", "no column is left besides the target 'y'"),
     "no target": ("a,b\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, b"),
+    "no target beside an index": (",b\n1,0\n2,1\n", "got 'y'; the columns are index, b"),
+    "no target of many": (f"{','.join(f'x{n}' for n in range(150))}\n", "x99 and 50 more"),
     "nearly a target": ("a,Y\n1,0\n2,1\n", "processed.target: got 'y'; the columns are a, Y"),
     "a target misspelled": ("a,my\n1,0\n2,1\n", "got 'y'; did you mean 'my'?"),
     "only a target": ('{"y":0}\n{"y":1}\n', "no column is left besides the target 'y'"),

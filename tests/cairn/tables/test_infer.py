@@ -74,6 +74,21 @@ def test_forms_that_are_no_kind_are_named(forms: Any, message: str) -> None:
         proposed(Survey(2, 2, {"a": number, "y": odd}))
 
 
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [("{} €", '"1000 €"'), ("{},5", '"1000,5"'), ("{} kg", '"1000 kg"')],
+)
+def test_a_target_of_numbers_is_told_as_one_in_any_format(form: str, shown: str) -> None:
+    labels = [form.format(number) for number in range(1000, 1400)]
+    profile = Profile(
+        frozenset({"text"}), present=400, counts=dict.fromkeys(labels, 1), digest=b"y"
+    )
+    number = Profile(frozenset({"number"}), present=400, digest=b"a")
+    with pytest.raises(CairnError, match="target 'y' is a number: 400 different values") as error:
+        proposed(Survey(400, 400, {"a": number, "y": profile}))
+    assert f"such as {shown}" in str(error.value)
+
+
 def test_what_is_left_out_and_what_names_a_row_are_no_columns() -> None:
     contract = infer_contract("id,a,b,y\n1,2,3,0\n2,3,4,1\n", identifier="id", drop=("a",))
     assert (contract.names, contract.identifier) == (("b",), "id")

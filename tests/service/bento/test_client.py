@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cairn.contract import Column, Contract, Target
-from service.bento.client import ARGUMENTS, make_client_schema
+from service.bento.client import ARGUMENTS, SCHEMA
 from service.http.errors import Refused
 from service.inference.rows import Reader
 
@@ -87,12 +87,11 @@ def test_nan_in_an_array_is_reported() -> None:
     assert "row 0, column 'b.c': NaN is not JSON; send null" in error.value.error
 
 
-def test_only_predict_has_other_arguments() -> None:
-    routes = [
-        {"route": "/predict", "input": {"properties": {"features": {}}}, "output": {}},
-        {"route": "/other", "input": {"properties": {"a": {}}}},
-    ]
-    actual = make_client_schema({"name": "S", "routes": routes})
-    assert actual["name"] == "S"
-    assert actual["routes"][0]["input"]["properties"] == ARGUMENTS
-    assert actual["routes"][1] == routes[1]
+def test_all_but_the_arguments_is_what_bentoml_says_of_the_service() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        expected = import_module("service.service").service.schema()
+    [route] = expected["routes"]
+    assert {*route["input"]["properties"]} == {"features", "records"}
+    route["input"]["properties"] = ARGUMENTS
+    assert expected == SCHEMA

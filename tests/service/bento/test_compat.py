@@ -86,10 +86,65 @@ def test_bentoml_says_where_a_worker_listens_in_these_words() -> None:
     )
 
 
-def test_a_worker_s_program_takes_the_arguments() -> None:
-    command: Any = import_module(compat.WORKER).main
+BENTOML_WORKER = "_bentoml_impl.worker.service"
+
+
+def make_launch(*words: str) -> compat.Launch:
+    """What `bentoml serve` starts, with these further words for its worker."""
+    known = ("--fd", compat.FD, "--service-name", "cairn", "--backlog", "2048")
+    command = ("-m", BENTOML_WORKER, ".", *known, "--worker-id", compat.NUMBER, *words)
+    return compat.Launch("127.0.0.1", 3000, 1, "/elsewhere", command, {"A": "b"})
+
+
+TLS = ("--ssl-version", "17", "--ssl-ciphers", "TLSv1")  # even without a certificate
+TIMES = ("--timeout", "9", "--timeout-keep-alive", "9", "--timeout-graceful-shutdown", "9")
+
+
+@pytest.mark.parametrize("words", [(), ("--args", "{}", *TLS), TIMES])
+def test_our_own_worker_takes_the_place_of_bentoml_s(words: tuple[str, ...]) -> None:
+    actual = compat.use_own_worker(make_launch(*words), {"C": "d"})
+    assert actual.command == ("-m", "service.serve", "--fd", "{fd}", "--worker-id", "{number}")
+    assert actual.environment == {"A": "b", "C": "d"}
+    assert actual.folder == str(ROOT)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*TLS, "--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem"),
+        ("--args", '{"a": 1}'),
+        ("--development-mode",),
+        ("--something-new", "1"),
+    ],
+)
+def test_what_only_bentoml_s_worker_has_is_left_to_it(words: tuple[str, ...]) -> None:
+    launch = make_launch(*words)
+    assert compat.use_own_worker(launch, {"C": "d"}) == launch
+
+
+def test_bentoml_gives_its_worker_such_words() -> None:
+    """Each option of it is one that our own worker has no need of, or one that it leaves to it."""
+    command: Any = import_module(BENTOML_WORKER).main
     options = {name for option in command.params for name in option.opts}
-    assert {"--fd", "--worker-id"} <= options
+    assert options >= compat.NEEDLESS | {"--args", "--ssl-certfile", "--development-mode"}
+    serving = inspect.getsource(import_module("_bentoml_impl.server.serving"))
+    assert '"-m",\n            _SERVICE_WORKER_SCRIPT,\n            bento_identifier,\n' in serving
+
+
+def test_a_worker_does_not_import_bentoml() -> None:
+    """Nor what else takes a start's time and a process's memory, and answers nothing."""
+    heavy = {
+        *("aiohttp", "attr", "bentoml", "circus", "httpx", "jinja2", "opentelemetry", "pandas"),
+        *("psutil", "pyarrow", "rich", "starlette", "zmq"),
+    }
+    code = (
+        f"import sys; from {compat.WORKER} import make_server; make_server(0).config.load();"
+        f"print(*sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", sorted(docs.SWAGGER))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,14 @@ from cairn import provenance
 from cairn.errors import CairnError
 from cairn.paths import MODEL, ONNX
 from cairn.releases import bento_store
-from service.bento.store import choose_model, parse_chain, read_model, register_packed
+from service.bento.store import (
+    PACKED,
+    choose_model,
+    find_packed,
+    parse_chain,
+    read_model,
+    register_packed,
+)
 from service.process import run_folder
 from service.process.settings import Settings
 from tests import entries, small
@@ -139,11 +147,44 @@ def test_another_model_than_dvc_lock_names_is_not_served(store: ModelStore) -> N
     assert store.list() == []
 
 
+@pytest.mark.usefixtures("store")
+def test_a_worker_serves_what_bentoml_serve_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what the folder has by the time that it is started."""
+    first = find_packed()
+    assert first.tag == register_packed()
+    other = entries.make_other(first.folder)
+    monkeypatch.setenv(PACKED, f"small:{other.name}")
+    assert find_packed() == read_model(other)
+    monkeypatch.setenv(PACKED, "small:none")
+    with pytest.raises(CairnError, match=r"the packed model: no small:none in .*; models there:"):
+        find_packed()
+
+
+@pytest.mark.parametrize("place", ["beside", "store"])
+def test_a_bento_s_model_lies_beside_its_code_or_in_the_store(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    tag = register_packed()
+    expected = Path(store.get(tag).path)
+    bento = tmp_path / "bento"
+    bento.mkdir()
+    (bento / "bento.yaml").write_text(json.dumps({"services": [{"models": [{"tag": tag}]}]}))
+    monkeypatch.setattr("service.bento.store.BENTO", bento / "bento.yaml")
+    if place == "beside":
+        beside = bento / "models" / tag.replace(":", "/")
+        beside.parent.mkdir(parents=True)
+        expected = expected.rename(beside)
+    served = find_packed()
+    assert (served.folder, served.tag) == (expected, tag)
+
+
 def test_a_tag_of_the_store_is_served_in_the_place_of_the_packed_one(store: ModelStore) -> None:
     packed = store.get(register_packed())
-    assert choose_model(Settings(), lambda: packed).tag == str(packed.tag)
+    assert choose_model(Settings(), lambda: read_model(Path(packed.path))).tag == str(packed.tag)
     other = entries.make_other(Path(packed.path))
-    served = choose_model(Settings(model_tag=f"small:{other.name}"), lambda: packed)
+    served = choose_model(
+        Settings(model_tag=f"small:{other.name}"), lambda: read_model(Path(packed.path))
+    )
     assert (served.folder, served.tag) == (other, f"small:{other.name}")
     assert served.chain["params"] == parse_chain(packed.info.metadata)["params"]
 
@@ -186,7 +227,7 @@ def test_a_changed_model_is_not_served_under_its_name(
     DAMAGES[name](folder)
     monkeypatch.setenv(run_folder.RUN, str(tmp_path / "run"))
     with pytest.raises(CairnError) as error:
-        choose_model(WAYS[way](folder), lambda: packed)
+        choose_model(WAYS[way](folder), lambda: read_model(Path(packed.path)))
     text = str(error.value)
     assert text.startswith(f"{way}: {packed.tag} is damaged: {name} in {tmp_path}")
     assert f": {provenance.hash_entry(folder)}, expected: {expected}; " in text
@@ -205,7 +246,7 @@ def test_a_model_with_a_new_hash_in_its_metadata_is_not_served_under_its_old_nam
         description.read_text().replace(str(packed.info.metadata["sha256"]), sha256)
     )
     with pytest.raises(CairnError, match=f"^MODEL_TAG: {packed.tag} is no tag of .* {sha256}: "):
-        choose_model(Settings(model_tag=str(packed.tag)), lambda: packed)
+        choose_model(Settings(model_tag=str(packed.tag)), lambda: read_model(Path(packed.path)))
 
 
 def test_an_entry_with_another_s_description_is_not_served(store: ModelStore) -> None:
@@ -214,26 +255,26 @@ def test_an_entry_with_another_s_description_is_not_served(store: ModelStore) ->
     shutil.rmtree(packed.path)
     other.rename(packed.path)
     with pytest.raises(CairnError, match=f"MODEL_TAG: .* holds small:{other.name}; delete it"):
-        choose_model(Settings(model_tag=str(packed.tag)), lambda: packed)
+        choose_model(Settings(model_tag=str(packed.tag)), lambda: read_model(Path(packed.path)))
 
 
 def test_a_model_without_its_contract_is_not_served(store: ModelStore) -> None:
     packed = store.get(register_packed())
     Path(packed.path, "contract.json").unlink()
     with pytest.raises(CairnError, match=r"is damaged: .*contract\.json is missing; delete it"):
-        choose_model(Settings(model_tag=str(packed.tag)), lambda: packed)
+        choose_model(Settings(model_tag=str(packed.tag)), lambda: read_model(Path(packed.path)))
 
 
 def test_what_the_hashes_cover_is_in_the_chain(
     store: ModelStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     packed = store.get(register_packed())
-    chosen = choose_model(Settings(), lambda: packed)
+    chosen = choose_model(Settings(), lambda: read_model(Path(packed.path)))
     covered = {"by_tag": ("contract.json", "model.onnx"), "other_files_match": True}
     assert chosen.chain["coverage"] == covered
     assert caplog.messages == []
     Path(packed.path, "card.md").write_text("the best model ever")
-    chosen = choose_model(Settings(), lambda: packed)
+    chosen = choose_model(Settings(), lambda: read_model(Path(packed.path)))
     assert chosen.chain["coverage"] == {**covered, "other_files_match": False}
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"{packed.tag}: its card, scores or plots changed")
@@ -244,7 +285,7 @@ def test_a_tag_that_the_store_lacks_is_reported_with_those_that_it_has(store: Mo
     with pytest.raises(
         CairnError, match=f"MODEL_TAG: no small:none in .*; models there: {packed.tag}$"
     ):
-        choose_model(Settings(model_tag="small:none"), lambda: packed)
+        choose_model(Settings(model_tag="small:none"), lambda: read_model(Path(packed.path)))
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "name: a", "[]"])

@@ -86,6 +86,8 @@ TEXT = Column(name="a", kind="category", categories=("x", "7", "07030", "1.5", "
 PADDED = Column(name="a", kind="category", categories=("01099", "007", "07", "12", "012"))
 SOME = Column(name="a", kind="category", categories=("x",), missing=True, markers=("-1",))
 OPEN = Column(name="a", kind="category", categories=("x", "7"), unknown=True, missing=True)
+ZIP = Column(name="a", kind="category", categories=("07030", "10001", "007"), missing=True)
+OPEN_ZIP = ZIP.model_copy(update={"unknown": True})
 SURE = Column(name="a", kind="category", categories=("x",), unknown=True)
 CODE = Column(name="a", kind="category", categories=(1, 2, -3), missing=True, markers=("0",))
 CODES = Column(name="a", kind="category", categories=(1,), unknown=True)
@@ -100,6 +102,8 @@ EPOCH = Column(name="a", kind="date", parts=("year",), format="epoch s")
     ("column", "given_value", "expected"),
     [
         (DIGITS, 1706745600000, "2024-02-01T00:00:00"),
+        (ZIP, 7030, "07030"), (ZIP, 7030.0, "07030"), (ZIP, 7, "007"), (ZIP, "07030", "07030"),
+        (OPEN_ZIP, 7030, "07030"), (OPEN_ZIP, 9, "9"),
         (NUMBER, "42", 42.0), (NUMBER, " 42 ", 42.0), (NUMBER, "-1.5e3", -1500.0),
         (NUMBER, "\N{MINUS SIGN}2", -2.0), (NUMBER, ".5", 0.5),
         (WHOLE, "42", 42.0), (WHOLE, "3.0", 3.0), (WHOLE, "", None), (WHOLE, "NA", None),
@@ -161,6 +165,7 @@ def test_a_value_is_read_as_its_table_means_it(
         (DATE, True, "wrong type"),
         (DATE, 1e300, "wrong type"), (GERMAN, "31.02.2024", "not a date"),
         (GERMAN, "", "missing value"), (DIGITS, 20241345, "wrong type"),
+        (ZIP, "7030", "unknown category"), (ZIP, 703, "unknown category"),
     ],
 )  # fmt: skip
 def test_a_value_that_its_table_does_not_have_is_named_as_it_came(

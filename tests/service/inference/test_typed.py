@@ -44,7 +44,15 @@ MARKED = Contract(
     columns=(Column(name='a"', header="b\\", kind="integer"), Column(name="c", kind="number")),
     target=TARGET,
 )
-CONTRACTS = (small.FULL, small.CONTRACT, small.FOUR, NAMED, NUMBERS, ONE, MARKED)
+RANGED = Contract(
+    columns=(
+        Column(name="p", kind="number", minimum=-1, maximum=30),
+        Column(name="q", kind="integer", minimum=0),
+        Column(name="r", kind="number", maximum=1.5),
+    ),
+    target=TARGET,
+)
+CONTRACTS = (small.FULL, small.CONTRACT, small.FOUR, NAMED, NUMBERS, ONE, MARKED, RANGED)
 READERS = [Reader(contract, max_rows=20) for contract in CONTRACTS]
 # What stands where a value is due: JSON and what is none, of every kind.
 TOKENS = (
@@ -269,8 +277,10 @@ def test_lists_of_numbers_are_read_into_a_matrix(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "PIECE", piece)
-    for reader in (READERS[CONTRACTS.index(contract)] for contract in (NUMBERS, ONE, MARKED)):
-        row = [index + 0.0 for index in range(len(reader.contract.columns))]
+    for reader in (
+        READERS[CONTRACTS.index(contract)] for contract in (NUMBERS, ONE, MARKED, RANGED)
+    ):
+        row = [1.0] * len(reader.contract.columns)
         for content in ([row] * 7, {"features": [row]}, {"features": [row] * 20}):
             assert compare_matrix(reader, json.dumps(content).encode())
 
