@@ -22,8 +22,9 @@ from cairn.errors import CairnError
 
 # Lines that wait for a stalled stdout; beyond, they are dropped.
 MOST_WAITING = 10_000
-# How long lines gather before they are written, and the end waits for the rest; seconds.
-EVERY = 0.1
+# How long lines gather before they are written, and the end waits for the rest; seconds. Those of
+# longer would be written in a millisecond, by which requests of that moment were late.
+EVERY = 0.02
 LAST = 1.0
 STDOUT = 1
 # uvicorn's own line of each request, which it writes if anybody might read it; and what has
