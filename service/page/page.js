@@ -786,7 +786,7 @@ function live() {
   };
   const [rate, rateText] = tile("Requests a second");
   const [errors, errorsText] = tile("Errors");
-  const [latency, latencyText] = tile("Latency, 95%");
+  const [latency, latencyText] = tile("Latency, 95th percentile");
   const [rows, rowsText] = tile("Rows answered");
   const rateChart = chart("Requests a second", "rate");
   const latencyChart = chart("Latency, milliseconds", "latency");
