@@ -253,7 +253,7 @@ class LongBody:
     def _add(self, content: Any, part: Part, piece: Piece, parsed: Any) -> None:
         """Add the elements of a piece to those before it."""
         if parsed is None:
-            parsed = self._parse_piece(part, piece)
+            parsed = self._parse_piece(part, piece, content)
         if part.bracket == LIST:
             content.extend(parsed)
             return
@@ -263,7 +263,7 @@ class LongBody:
             self._explain(lead, piece.start, piece.stop)
         content.update(parsed)
 
-    def _parse_piece(self, part: Part, piece: Piece) -> Any:
+    def _parse_piece(self, part: Part, piece: Piece, before: Any) -> Any:
         # As deep as in the body: the parser has a limit.
         is_inner = len(part.before) > 1
         opening = (b"[" if is_inner else b"") + bytes([part.bracket])
@@ -276,7 +276,10 @@ class LongBody:
         if parsed is not None and is_inner:
             (parsed,) = parsed
         if parsed is None or len(parsed) != piece.number:
-            self._explain(part.lead_to(piece), piece.start, piece.stop)
+            lead = part.lead_to(piece)
+            if isinstance(before, dict):  # one of its keys again may come before another problem
+                lead = part.before + b"".join([format_key(key) + b":0," for key in before])
+            self._explain(lead, piece.start, piece.stop)
         return parsed
 
     def _check_closing(self, part: Part) -> None:

@@ -174,7 +174,7 @@ def test_a_dirty_tree_is_refused(
 ) -> None:
     folder = clone(upstream, tmp_path / "shop")
     (folder / name).write_text("mine\n")
-    with pytest.raises(UpgradeError, match=f"not committed: {name}; commit them"):
+    with pytest.raises(UpgradeError, match=f"not committed: {name}; commit or stash them"):
         upgrade(folder, "v0.2.0")
     assert git(folder, "rev-parse", "HEAD") == git(upstream, "rev-parse", "v0.1.0^{}")
     assert (folder / name).read_text() == "mine\n"

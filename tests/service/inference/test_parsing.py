@@ -61,6 +61,13 @@ def test_so_are_bodies_that_are_no_json(
     assert repr(actual) == repr(parse(body, allow_inf_nan=allow_inf_nan)), body
 
 
+@pytest.mark.parametrize("piece", range(1, 40, 3))
+@pytest.mark.parametrize("end", [b"\x0c}", b",1}", b"", b"}}", b',"z":}'])
+def test_the_first_of_two_problems_is_named(end: bytes, piece: int) -> None:
+    body = b'{"y":0,"records":0,"records":0' + end
+    assert repr(parse_in_pieces(body, piece)) == repr(parse(body))
+
+
 @settings(max_examples=500)
 @given(text=st.text(st.sampled_from('{}[],:"\\a1 \n'), max_size=30), piece=st.integers(1, 20))
 def test_so_is_anything(text: str, piece: int) -> None:
