@@ -147,10 +147,14 @@ def add_licence(component: dict[str, Any], metadata: str) -> dict[str, Any]:
     """Add to a component its licence, or the reason why it has none.
 
     cyclonedx-py leaves out a `License` that is not a word of SPDX.
+    Some packages have only the text.
     """
     if component.get("licenses"):
         return component
-    declared = " ".join(str(message_from_string(metadata)["License"] or "").split())
+    fields = message_from_string(metadata)
+    declared = " ".join(str(fields["License"] or "").split())
+    if not declared and fields["License-File"]:
+        declared = f"the text in the package's file {fields['License-File']}"
     if declared and declared.upper() != "UNKNOWN" and len(declared) <= LONGEST:
         licence = {"license": {"name": declared, "acknowledgement": "declared"}}
         return {**component, "licenses": [licence]}

@@ -127,6 +127,11 @@ def test_a_licence_that_is_not_spdx_is_kept_as_the_package_says_it() -> None:
     assert licence["license"] == {"name": "Apache License 2.0", "acknowledgement": "declared"}
 
 
+def test_a_package_with_the_text_of_its_licence_only_names_the_file() -> None:
+    [licence] = sbom.add_licence(BARE, written(**{"License-File": "LICENSE"}))["licenses"]
+    assert licence["license"]["name"] == "the text in the package's file LICENSE"
+
+
 def test_what_the_tool_found_stays() -> None:
     component = {**BARE, "licenses": [{"expression": "MIT"}]}
     assert sbom.add_licence(component, written(License="something else")) == component

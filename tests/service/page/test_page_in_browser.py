@@ -239,7 +239,7 @@ def test_the_charts_move_under_traffic(chromium: Browser, served: httpx.Client) 
         " || /at most [1-9]/.test(document.querySelector('#rate').getAttribute('aria-label'))"
     )
     chromium.until("/p95 (<|\\d)/.test(document.querySelector('#latency').ariaLabel)")
-    chromium.until("/[1-9].* %/.test(document.querySelectorAll('.tile dd')[1].innerText)")
+    chromium.until("/[1-9].*%/.test(document.querySelectorAll('.tile dd')[1].innerText)")
     chromium.until("document.querySelectorAll('#classes li').length === 2")
     chromium.until("document.querySelector('#drift').innerText.includes('opened · year')")
     silent(chromium, address(served))

@@ -160,6 +160,5 @@ def test_a_disk_that_fills_up_takes_nothing_from_it(project: Project, disk: Path
         wait_until(lambda: os.path.lexists(run / f"ready-{later}"))
         assert {predict(port) for _ in range(50)} == {HTTPStatus.OK}
         assert find_workers(process) == (before | {later}) - {min(before)}
-        assert list(run.glob("bentoml-*"))
         assert end(process, port) == 0
         assert list(disk.glob("bentoml-*")) + list(disk.glob("cairn-*")) == []
