@@ -294,7 +294,9 @@ def test_the_api_reference_asks_for_a_key_and_uses_it(
     chromium.until("document.querySelector('#operations-predictions-predict')")
     assert chromium.ask("document.querySelector('#lock').hidden")
     chromium.click("#operations-predictions-predict .opblock-summary-control")
+    # Until its example is there, Swagger UI shows the button and does nothing.
     chromium.until("document.querySelector('.execute')")
+    chromium.until("document.querySelector('.body-param__text')?.value")
     chromium.click(".execute")
     status = "document.querySelector('.live-responses-table .response .response-col_status')"
     chromium.until(f"{status}?.innerText.startsWith('200')")
