@@ -351,10 +351,10 @@ def _decide_numbers(
     name: str, profile: Profile, rows: int, guess: texts.Guess, options: Options
 ) -> Decision:
     """Decide a column of numbers that are written as texts."""
-    chosen = _choose_format(guess, profile.counts, options)
-    if chosen is None:
+    choice = _choose_format(guess, profile.counts, options)
+    if choice is None:
         return _ask(name, profile, guess)
-    (form,) = chosen
+    (form,) = choice
     values = {text: formats.read_number(text, form) for text in profile.counts}
     numbers = {value for value in values.values() if value is not None}
     present = profile.present - _count_rows(profile, guess.markers)

@@ -207,9 +207,9 @@ def _find_rare(counts: Mapping[Any, int], min_rows: int) -> list[Any]:
 def _explain_number(name: str, profile: Profile) -> str:
     values = [shorten(text) for text in list(profile.counts)[:EXAMPLES] if isinstance(text, str)]
     ends = [format_number(end) for end in (profile.low, profile.high) if end is not None]
-    shown = f"such as {', '.join(values)}" if values else f"from {' to '.join(ends)}"
+    examples = f"such as {', '.join(values)}" if values else f"from {' to '.join(ends)}"
     return (
-        f"target {name!r} is a number: {count_distinct(profile)} different values, {shown}. "
+        f"target {name!r} is a number: {count_distinct(profile)} different values, {examples}. "
         "Cairn predicts classes, and not numbers yet; turn it into classes in the table, such as "
         "low and high, or set processed.target to a column of classes"
     )

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cairn.errors import CairnError
+from cairn.json_text import find_quotes
 from cairn.tables import records
 
 START = re.compile(rb"\s*\[(?=\s*\{)")
-ESCAPES = re.compile(rb'\\+"')
 SIGNS = np.zeros(256, dtype=bool)
 SIGNS[list(b"[]{},\r\n")] = True
 DEPTH = np.zeros(256, dtype=np.int64)
 DEPTH[list(b"[{")], DEPTH[list(b"]}")] = 1, -1
-QUOTE, COMMA, BLANK, NEWLINE = b'", \n'
+COMMA, BLANK, NEWLINE = b", \n"
 
 Indices = NDArray[np.int64]
 
@@ -72,22 +72,16 @@ def to_lines(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
 def _find_signs(text: bytes) -> Signs:
     """Find the signs of a part of a list that begins between two objects."""
     codes = np.frombuffer(text, dtype=np.uint8)
-    quotes = np.flatnonzero(codes == QUOTE)
-    escaped = [
-        match.end() - 1
-        for match in ESCAPES.finditer(text)
-        if (match.end() - match.start()) % 2 == 0
-    ]
-    quotes = np.setdiff1d(quotes, np.array(escaped, dtype=np.int64), assume_unique=True)
+    quotes = np.flatnonzero(find_quotes(codes, is_escaped=False)[0])
     at = np.flatnonzero(SIGNS[codes])
     at = at[np.searchsorted(quotes, at) % 2 == 0]
-    found = codes[at]
-    depth = np.cumsum(DEPTH[found])
+    signs = codes[at]
+    depth = np.cumsum(DEPTH[signs])
     ends = at[depth < 0]
     end = int(ends[0]) if len(ends) else None
     inside = at < (len(text) if end is None else end)
-    commas = at[(found == COMMA) & (depth == 0) & inside]
-    return Signs(commas, at[np.isin(found, list(b"\r\n")) & inside], end)
+    commas = at[(signs == COMMA) & (depth == 0) & inside]
+    return Signs(commas, at[np.isin(signs, list(b"\r\n")) & inside], end)
 
 
 def _lay_out(text: bytes, signs: Signs) -> bytes:

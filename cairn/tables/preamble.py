@@ -61,10 +61,10 @@ def _describe(lines: list[str], sign: str, fields: list[str], size: int) -> Prea
     is_open = "\n".join(above).count('"') % 2  # a header may have line breaks in quotes
     if not above or is_open or any(len(_split(line, sign)) >= len(fields) for line in above):
         return Preamble()
-    shown = f"{above[0].strip()[:SHOWN]!r}{', …' if len(above) > 1 else ''}"
+    excerpt = f"{above[0].strip()[:SHOWN]!r}{', …' if len(above) > 1 else ''}"
     number = len(lines) + 1
     return Preamble(
-        size, f"the header is line {number}; lines above it are no part of the table: {shown}"
+        size, f"the header is line {number}; lines above it are no part of the table: {excerpt}"
     )
 
 

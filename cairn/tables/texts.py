@@ -223,8 +223,8 @@ def find_decimal_marks(counts: Counts) -> frozenset[str]:
     ([], [])
     """
     likely = [text for text in islice(counts, SAMPLE) if text not in MARKERS]
-    found = [SEPARATED.findall(text) for text in likely]
-    numbers = [digits[0].strip() for digits in found if len(digits) == 1]
+    digits = [SEPARATED.findall(text) for text in likely]
+    numbers = [groups[0].strip() for groups in digits if len(groups) == 1]
     marks = [_find_decimal_mark(number) for number in numbers]
     if len(marks) - marks.count("?") < MOSTLY * len(likely):
         return frozenset()

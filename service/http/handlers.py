@@ -18,7 +18,7 @@ from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
 from service.http.request import Request
 from service.inference.example import make_example
-from service.inference.parsing import count_byte
+from service.inference.parsing import LIST, OBJECT, count_byte
 from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
@@ -30,7 +30,6 @@ from service.telemetry.metrics import PredictedRows, RowCounts
 LONG = 2**16
 MANY = 256
 FEW = 32
-LIST, OBJECT = b"[{"
 # Seconds of a run that is made where the body has been read, without a turn of its own.
 LONG_RUN = 0.05
 # What the log has of an answer where it has the inputs.
@@ -48,10 +47,12 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
         error = f"content type {kind.decode('latin-1')!r}; allowed: application/json"
         raise Refused(415, error, headers=(CLOSE,))
     encoding = parse_encoding(request.headers.get(b"content-encoding"))
-    clear = None if encoding else _answer_clear(worker, request)
-    if clear:
-        return clear
-    read = None if encoding else _read_at_once(worker, request)
+    read = None
+    if not encoding:
+        clear = _answer_clear(worker, request)
+        if clear:
+            return clear
+        read = _read_at_once(worker, request)
     if read is None or not worker.runner.is_immediate(len(read.features)):
         return _predict_aside(worker, request, read, encoding)
     predictions = worker.predictor.run(read.features)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from service.inference.parsing import BLANKS
+
 # Bytes that are decoded by one call: it holds up all other threads for a quarter of a millisecond.
 PIECE = 2**16
-BLANKS = b" \t\n\r"
 BLANK = rb"[ \t\n\r]*"
 # The beginning of a body with a list, up to its first value, and the end of one.
 HEAD = re.compile(rb'%b(?:\{%b"(features|records|dataframe)"%b:%b)?\[%b([\[{]?)' % ((BLANK,) * 5))

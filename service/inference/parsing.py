@@ -16,6 +16,8 @@ import jiter
 import numpy as np
 from numpy.typing import NDArray
 
+from cairn.json_text import find_quotes
+
 # Bytes up to which a body is parsed by one call, and of the pieces of a longer one.
 PIECE = 2**15
 # Bytes that are scanned at once: the arrays of the scan are some times as large.
@@ -25,9 +27,8 @@ COUNTED = 2**12  # bytes, in which NumPy is no quicker at counting
 # Values within one element, beyond which it is no row.
 MAX_VALUES = 10_000
 BLANKS = b" \t\n\r"
-QUOTE, BACKSLASH, COMMA = b'"\\,'
-LIST = ord("[")
-CLOSING = {ord("{"): b"}", LIST: b"]"}
+QUOTE, COMMA, LIST, OBJECT = b'",[{'
+CLOSING = {OBJECT: b"}", LIST: b"]"}
 POSITION = re.compile(r"at line (\d+) column (\d+)$")
 # A member of an object that stands for those before it; none has that key.
 MEMBER = b'"\\u0000cairn":'
@@ -348,7 +349,7 @@ def scan(body: bytes) -> Events:
     level, in_text, is_escaped = 0, False, False
     for offset in range(0, len(body), CHUNK):
         chunk = np.frombuffer(body, np.uint8, min(CHUNK, len(body) - offset), offset)
-        quotes, is_escaped = _find_quotes(chunk, is_escaped=is_escaped)
+        quotes, is_escaped = find_quotes(chunk, is_escaped=is_escaped)
         texts = np.logical_xor.accumulate(quotes)
         if in_text:
             texts = ~texts
@@ -362,29 +363,3 @@ def scan(body: bytes) -> Events:
         is_outer = levels <= LEVELS
         found.append((positions[is_outer] + offset, kinds[is_outer], levels[is_outer]))
     return Events(*map(np.concatenate, zip(*found, strict=True)))
-
-
-def _find_quotes(chunk: NDArray[np.uint8], *, is_escaped: bool) -> tuple[NDArray[np.bool_], bool]:
-    """Find the quotes that no backslash precedes, and whether one precedes the next chunk.
-
-    Parameters
-    ----------
-    is_escaped
-        Whether the chunk's first byte has a backslash before it.
-    """
-    quotes = chunk == QUOTE
-    backslashes = np.flatnonzero(chunk == BACKSLASH)
-    if is_escaped:
-        quotes[0] = False
-        backslashes = backslashes[backslashes > 0]
-    if not len(backslashes):
-        return quotes, False
-    # Of a run of them each second one is escaped; what follows an odd run is.
-    is_first = np.diff(backslashes, prepend=-2) > 1
-    firsts = np.flatnonzero(is_first)
-    starts = backslashes[firsts]
-    lengths = np.diff(firsts, append=len(backslashes))
-    escaped = (starts + lengths)[lengths % 2 == 1]
-    ends_escaped = bool(len(escaped)) and int(escaped[-1]) == len(chunk)
-    quotes[escaped[escaped < len(chunk)]] = False
-    return quotes, ends_escaped
