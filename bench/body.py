@@ -22,9 +22,10 @@ from bench.inputs import Inputs, make_fast_inputs
 from bench.machine import describe_machine, read_versions
 from bench.peers.onnx_bytes import open_predictor
 from cairn.paths import MODEL
+from service.inference.many_rows import PredictedRows
 from service.inference.predictor import Predictor
 from service.process.settings import MAX_ROWS
-from service.telemetry.metrics import Layout, Metrics, PredictedRows, open_table
+from service.telemetry.metrics import Layout, Metrics, open_table
 
 RESULT = Path("bench/results/body.json")
 SIZES = (100, 1000)

@@ -18,12 +18,13 @@ from service.http.encodings import parse_encoding, unpack
 from service.http.errors import Refused
 from service.http.request import Request
 from service.inference.example import make_example
+from service.inference.many_rows import AnsweredRows, PredictedRows, Steps
 from service.inference.parsing import LIST, OBJECT, count_byte
 from service.inference.request_rows import RequestRows
 from service.inference.runner import Features
 from service.page import files
 from service.process.worker import Worker
-from service.telemetry.metrics import PredictedRows, RowCounts
+from service.telemetry.metrics import RowCounts
 
 # A body that is longer, or may have more rows, takes so long to read that others must be answered
 # meanwhile; bytes, brackets. One that does not keep the contract as it came takes longer still.
@@ -49,7 +50,7 @@ def predict(worker: Worker, request: Request) -> Reply | Awaitable[Reply]:
     encoding = parse_encoding(request.headers.get(b"content-encoding"))
     read = None
     if not encoding:
-        clear = _answer_clear(worker, request)
+        clear = _answer_clear(worker, request) or _answer_many(worker, request)
         if clear:
             return clear
         read = _read_at_once(worker, request)
@@ -66,8 +67,7 @@ def _answer_clear(worker: Worker, request: Request) -> Reply | None:
 
     Most requests are such, and this takes half of the time that they would take otherwise.
     """
-    is_plain = not request.query and not worker.settings.log_inputs
-    if not is_plain or not worker.runner.is_immediate(1):
+    if not _is_plain(worker, request):
         return None
     answer = worker.predictor.answer_clear(request.body, request.id)
     if answer is None:
@@ -76,6 +76,36 @@ def _answer_clear(worker: Worker, request: Request) -> Reply | None:
     request.facts["rows"] = 1
     worker.metrics.add_clear(row)
     return Reply(200, body)
+
+
+def _answer_many(worker: Worker, request: Request) -> Reply | Awaitable[Reply] | None:
+    """Answer lists of numbers, at once if one step is enough; None where there is more to do."""
+    if not _is_plain(worker, request):
+        return None
+    steps = worker.predictor.answer_many(request.body, request.id)
+    if steps is None:
+        return None
+    if len(request.body) > LONG:
+        return _predict_aside(worker, request, None, None, steps)
+    try:
+        next(steps)
+    except StopIteration as end:
+        return end.value and _reply_many(worker, request, end.value)
+    return _predict_aside(worker, request, None, None, steps)
+
+
+def _reply_many(worker: Worker, request: Request, answer: AnsweredRows) -> Reply:
+    """Reply with an answer, and count its rows."""
+    request.facts["rows"] = sum(len(rows.features) for rows in answer.rows)
+    for rows in answer.rows:
+        worker.metrics.add_rows(rows)
+    return Reply(200, answer.body)
+
+
+def _is_plain(worker: Worker, request: Request) -> bool:
+    """Tell whether a request of rows that take microseconds wants an answer and nothing else."""
+    is_plain = not request.query and not worker.settings.log_inputs
+    return is_plain and worker.runner.is_immediate(1)
 
 
 class Read(NamedTuple):
@@ -119,17 +149,25 @@ def _read_at_once(worker: Worker, request: Request) -> Read | None:
 
 
 async def _predict_aside(
-    worker: Worker, request: Request, read: Read | None, encoding: str | None
+    worker: Worker,
+    request: Request,
+    read: Read | None,
+    encoding: str | None,
+    steps: Steps | None = None,
 ) -> Reply:
     """Answer what takes longer.
 
-    `read` has its rows where they are read already, `encoding` is that of a packed body.
+    `read` has its rows where they are read already, `encoding` is that of a packed body, and
+    `steps` may answer it.
     """
     runner, seconds = worker.runner, worker.settings.timeout_seconds
     with worker.slots.hold():
         try:
             async with asyncio.timeout(seconds):
                 with runner.budget.hold(len(request.body)):
+                    many = await runner.run_in_steps(steps) if steps else None
+                    if many:
+                        return _reply_many(worker, request, many)
                     answer = read or await runner.run_aside(_answer_body, worker, request, encoding)
                 if isinstance(answer, Read):
                     with runner.budget.hold(answer.size):

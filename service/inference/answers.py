@@ -6,8 +6,9 @@ object of each row, and reads each probability from a scalar of NumPy's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -24,6 +25,14 @@ from service.inference.request_rows import RequestRows
 PIECE = 2_000
 
 
+class RowTexts(NamedTuple):
+    """What is predicted of some rows, as JSON, with commas between the rows."""
+
+    labels: bytes
+    confidences: bytes
+    probabilities: bytes
+
+
 class Answers:
     """Writes the answers of a model.
 
@@ -37,7 +46,7 @@ class Answers:
 
     def __init__(self, contract: Contract, version: str) -> None:
         target = contract.target
-        self._labels = [orjson.dumps(label) for label in target.classes]
+        self._labels = np.array([orjson.dumps(label) for label in target.classes], object)
         keys = [orjson.dumps(key) + b":" for key in target.keys]
         self._keys = [(b"," if index else b"},{") + key for index, key in enumerate(keys)]
         self._tail = b',"model_version":%b,"request_id":' % orjson.dumps(version)
@@ -110,31 +119,48 @@ class Answers:
             unanswerable = np.flatnonzero(np.isnan(predictions.confidences)).tolist()
             if unanswerable:
                 raise _refuse_unanswerable(unanswerable)
-        pieces = [
-            self._encode_piece(labels[at : at + PIECE], probabilities[at : at + PIECE])
-            for at in range(0, len(labels), PIECE)
-        ]
-        return (
-            b'{"predictions":[',
-            b",".join([self._labels[code] for code in labels.tolist()]),
-            b'],"confidences":[',
-            b",".join([confidences for confidences, _ in pieces]),
-            b'],"probabilities":[',
-            b",".join([objects for _, objects in pieces]),
-            b"]",
+        return _join_rows(
+            [
+                self.write_rows(
+                    Predictions(labels[at : at + PIECE], probabilities[at : at + PIECE])
+                )
+                for at in range(0, len(labels), PIECE)
+            ]
         )
 
-    def _encode_piece(
-        self, labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
-    ) -> tuple[bytes, bytes]:
-        """Write the confidences, and an object a row, each with commas between them."""
-        values, classes = _dump_values(probabilities), len(self._keys)
-        chosen = (np.arange(0, len(values), classes) + labels).tolist()
+    def write_rows(self, predictions: Predictions) -> RowTexts:
+        """Write what is predicted of some rows, without NaN."""
+        values, classes = _dump_values(predictions.probabilities), len(self._keys)
+        confidences = orjson.dumps(predictions.confidences, option=orjson.OPT_SERIALIZE_NUMPY)
         parts = [b""] * (2 * len(values))
         parts[1::2] = values
         for index, key in enumerate(self._keys):
-            parts[2 * index :: 2 * classes] = [key] * len(labels)
-        return b",".join([values[index] for index in chosen]), b"".join(parts)[2:] + b"}"
+            parts[2 * index :: 2 * classes] = [key] * len(predictions.labels)
+        return RowTexts(
+            b",".join(self._labels[predictions.labels].tolist()),
+            confidences[1:-1],
+            b"".join(parts)[2:] + b"}",
+        )
+
+    def join(self, texts: Sequence[RowTexts], request_id: bytes) -> bytes:
+        """Join an answer to a request of many rows without identifiers, as `encode` does.
+
+        Parameters
+        ----------
+        request_id
+            As it stands within quotes in JSON.
+        """
+        return b'%b%b"%b"}' % (b"".join(_join_rows(texts)), self._tail, request_id)
+
+
+def _join_rows(texts: Sequence[RowTexts]) -> tuple[bytes, ...]:
+    labels, confidences, probabilities = map(b",".join, zip(*texts, strict=True))
+    return (
+        b'{"predictions":[', labels,
+        b'],"confidences":[', confidences,
+        b'],"probabilities":[', probabilities,
+        b"]",
+    )  # fmt: skip
 
 
 def _dump_values(numbers: NDArray[np.floating[Any]]) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from cairn.contract import Column, Contract, Feature
 SMOOTHING = 0.5
 MISSING = "missing"
 UNKNOWN = "unknown"
-NARROW = 256  # edges, of which a byte can count one less
+WORD = 8  # bytes
+ROWS = 255 * WORD  # as many as the bytes of a word can count
 
 
 class Buckets(NamedTuple):
@@ -95,36 +96,57 @@ class Counter:
         numbers = np.array([feature.edges is not None for feature in features])
         self._numbers, self._others = np.flatnonzero(numbers), np.flatnonzero(~numbers)
         edges = [feature.edges for feature in features if feature.edges is not None]
-        # One column for the first edges of all numbers, one for the second, and so on.
         most = max(map(len, edges), default=0)
+        # As many for each number: no value is above those that are infinite.
         padded = [[*some, *[math.inf] * (most - len(some))] for some in edges]
-        self._edges = np.array(padded, np.float32).reshape(len(edges), most).T[:, :, np.newaxis]
-        # The sums of comparisons are narrow: to add bytes takes an eighth of the time.
-        self._narrow = np.uint8 if most < NARROW else np.uint16
+        self._edges = np.array(padded, np.float32).reshape(len(edges), most, 1)
+        self._is_own = np.array([np.arange(most + 1) <= len(some) for some in edges], bool)
+        places = [
+            np.arange(first, first + len(some) + 1)
+            for first, some in zip(self._first[self._numbers], edges, strict=True)
+        ]
+        self._places = np.concatenate([np.arange(0), *places])
 
     def count(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Count the rows of an n × k matrix in each bucket, those of the first feature first."""
+        counts = np.zeros(self.size, np.int64)
+        for start in range(0, len(features), ROWS):
+            counts += self._count_some(features[start : start + ROWS])
+        return counts
+
+    def _count_some(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Count up to ROWS rows."""
         columns = np.ascontiguousarray(features.T)
-        indices = np.empty(columns.shape, np.int64)
+        is_missing = np.isnan(columns)
+        missing = is_missing.sum(axis=1) if is_missing.any() else np.zeros(len(columns), np.int64)
+        counts = np.zeros(self.size, np.int64)
         if len(self._others):
-            indices[self._others] = np.nan_to_num(columns[self._others])
+            codes = columns[self._others] + self._first[self._others, np.newaxis]
+            known = codes[~is_missing[self._others]].astype(np.int64)
+            counts += np.bincount(known, minlength=self.size)
         if len(self._numbers):
             numbers = columns[self._numbers] if len(self._others) else columns
-            indices[self._numbers] = self._find_intervals(numbers)
-        missing = np.isnan(columns)
-        if missing.any():
-            indices = np.where(missing, self._missing[:, np.newaxis], indices)
-        indices += self._first[:, np.newaxis]
-        return np.bincount(indices.ravel(), minlength=self.size)
+            rows = len(features) - missing[self._numbers, np.newaxis]
+            above = count_above(numbers, self._edges)
+            # From those above each edge to those between two: the first has all above nothing.
+            between = -np.diff(above, axis=1, prepend=rows, append=0)
+            counts[self._places] = between[self._is_own]
+        counts[self._first + self._missing] = missing
+        return counts
 
-    def _find_intervals(self, numbers: NDArray[np.float32]) -> NDArray[np.unsignedinteger[Any]]:
-        """Find the interval of each value, one row of the matrix a feature."""
-        indices = np.zeros(numbers.shape, self._narrow)
-        is_above = np.empty(numbers.shape, bool)
-        for edges in self._edges:
-            np.greater(numbers, edges, out=is_above)
-            np.add(indices, is_above.view(np.uint8), out=indices)
-        return indices
+
+def count_above(columns: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count the values of each of k columns, k × up to ROWS, above its edges, k × m × 1: k × m.
+
+    Eight comparisons are added at once, as the bytes of a word: that takes a tenth of the time.
+    """
+    rows = columns.shape[1]
+    padded = np.full((len(columns), -(-rows // WORD) * WORD), -math.inf, np.float32)
+    padded[:, :rows] = columns
+    words = (padded[:, np.newaxis, :] > edges).view(np.uint64)
+    sums = np.add.reduce(words, axis=2)
+    counts: NDArray[np.int64] = sums.view(np.uint8).reshape(*sums.shape, WORD).sum(2, np.int64)
+    return counts
 
 
 def compute_psi(expected: NDArray[np.float64], observed: NDArray[np.float64]) -> float:

@@ -8,7 +8,7 @@ Like that one, this reader returns rows only where it is certain of them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import cast
 
 import numpy as np
@@ -62,36 +62,46 @@ class MatrixReader:
 
     def read(self, body: bytes) -> NDArray[np.float32] | None:
         """Return the n × k features of a body; None where it must be read by another reader."""
+        try:
+            return join_rows(list(self.read_pieces(body)))
+        except Declined:
+            return None
+
+    def read_pieces(self, body: bytes) -> Iterator[NDArray[np.float32]]:
+        """Read the features of a body, some rows at a time; raises Declined where `read` has None.
+
+        No piece takes longer to read than a quarter of a millisecond.
+        """
         head = find_list(body)
         if head is None or not head.has_lists:
-            return None
-        parser = self._thread.parser
-        pieces: list[NDArray[np.float32]] = []
+            raise Declined
         rows = 0
-        try:
-            for piece in cut_rows(body, head):
-                numbers = self._read_piece(parser, piece)
-                rows += len(numbers)
-                if not self._has_allowed(numbers) or rows > self._max_rows:
-                    return None
-                pieces.append(numbers.astype(np.float32))
-        except (Declined, TypeError, ValueError, RuntimeError):  # all but the first are simdjson's
-            return None
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        for piece in cut_rows(body, head):
+            features = self._read_piece(piece)
+            rows += len(features)
+            if rows > self._max_rows:
+                raise Declined
+            yield features
 
-    def _read_piece(self, parser: simdjson.Parser, piece: bytes) -> Numbers:
-        """Read a list of rows; raises Declined where they are not all of the right length.
+    def _read_piece(self, piece: bytes) -> NDArray[np.float32]:
+        """Read a list of rows; raises Declined where they are not all as they have to be.
 
         The buffer has the numbers of lists within a row too: the brackets tell that there are none.
         """
-        rows = parser.parse(piece)
-        if not isinstance(rows, simdjson.Array):
-            raise Declined
-        numbers = np.frombuffer(rows.as_buffer(of_type="d"), np.float64)
-        lengths = set(map(len, cast("Iterable[Sized]", rows)))  # TypeError for a number
+        try:
+            rows = self._thread.parser.parse(piece)
+            if not isinstance(rows, simdjson.Array):
+                raise Declined
+            numbers = np.frombuffer(rows.as_buffer(of_type="d"), np.float64)
+            lengths = set(map(len, cast("Iterable[Sized]", rows)))  # TypeError for a number
+        except (TypeError, ValueError, RuntimeError):  # simdjson's
+            raise Declined from None
         if lengths != {self._width} or count_byte(piece, LIST) != len(rows) + 1:
             raise Declined
-        return numbers.reshape(-1, self._width)
+        matrix = numbers.reshape(-1, self._width)
+        if not self._has_allowed(matrix):
+            raise Declined
+        return matrix.astype(np.float32)
 
     def _has_allowed(self, numbers: Numbers) -> bool:
         """Tell whether all numbers are within the contract's ranges, and integers where it says."""
@@ -103,6 +113,11 @@ class MatrixReader:
                 return False
         integers = numbers[:, self._integers]
         return not self._integers or bool((np.floor(integers) == integers).all())
+
+
+def join_rows(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Join some rows each to one matrix."""
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def is_matrix(contract: Contract) -> bool:

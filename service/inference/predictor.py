@@ -18,6 +18,7 @@ from cairn.transform import Engineering, pack_row, to_matrix
 from service.inference import artifacts
 from service.inference.answers import Answers
 from service.inference.example import make_example
+from service.inference.many_rows import ManyRows, Steps
 from service.inference.matrix import MatrixReader, is_matrix
 from service.inference.one_row import ClearRow, OneRow, has_known_types
 from service.inference.request_rows import RequestRows
@@ -76,6 +77,12 @@ class Predictor:
         row = self.compute_features(self.reader.check(make_example(self.contract)))
         # A model that cannot answer must not be ready.
         self.cost: Cost = measure_cost(self.run, row)
+        # On several threads, more rows are quicker at once.
+        self._many_rows = (
+            ManyRows(self._matrix, self.run, self._answers, self.cost)
+            if self._matrix and self.cost.is_immediate and threads == 1
+            else None
+        )
 
     def read(self, body: bytes, *, keep_values: bool = True) -> tuple[RequestRows, Features]:
         """Return the rows of a request and their features; raises Refused as `Reader.read` does.
@@ -131,6 +138,16 @@ class Predictor:
         if rows is None or row is None:
             return None
         return row, self._answers.encode_clear(row, request_id, single=rows.single)
+
+    def answer_many(self, body: bytes, request_id: bytes) -> Steps | None:
+        """Answer a body of lists of numbers in steps; None, or at the end, where others have to.
+
+        Parameters
+        ----------
+        request_id
+            As it stands within quotes in JSON.
+        """
+        return self._many_rows.answer(body, request_id) if self._many_rows else None
 
     def run(self, features: Features, options: ort.RunOptions | None = None) -> Predictions:
         """Predict from such a matrix; `options` can end the run early."""

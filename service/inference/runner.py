@@ -12,10 +12,10 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from cairn.inference import Predictions
 from service.http.budget import TOO_MUCH, Quota
 
 Features = NDArray[np.float32]
+T = TypeVar("T")
 Run = Callable[[Features, ort.RunOptions | None], Predictions]
 
 # Seconds that a run may hold up all other requests, and what it costs to hand it to a thread: a
@@ -65,6 +66,11 @@ class Cost(NamedTuple):
     def of(self, rows: int) -> float:
         """Return the cost of a run of so many rows."""
         return self.one + (rows - 1) * self.row
+
+    def count_rows(self, seconds: float, fewest: int, most: int) -> int:
+        """Return how many rows a run of so many seconds has, between these two numbers."""
+        rows = 1 + (seconds - self.one) / self.row if self.row else most
+        return int(min(max(rows, fewest), most))
 
     @property
     def is_immediate(self) -> bool:
@@ -123,6 +129,7 @@ class Runner:
         self.budget = Quota(LONG_BYTES, TOO_MUCH)
         # One thread: ONNX Runtime's own are a setting, and two runs at once share the core.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._steps = asyncio.Lock()
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._options = ort.RunOptions()
@@ -152,6 +159,16 @@ class Runner:
     async def run_aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Do other work that takes long in the same thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def run_in_steps(self, steps: Generator[None, None, T]) -> T:
+        """Take steps until they end, each in a turn of the event loop, after those of others."""
+        async with self._steps:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return cast("T", end.value)
+                await asyncio.sleep(0)
 
     async def predict(self, features: Features) -> Predictions:
         """Run the model aside, with other requests where that pays."""

@@ -30,6 +30,7 @@ from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
 from service.inference.drift import Counter, compute_psi, make_all_buckets
+from service.inference.many_rows import PredictedRows
 from service.inference.one_row import ClearRow
 from service.process import run_folder
 
@@ -43,16 +44,8 @@ DURATIONS = (
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Rows that are counted together: to count one by itself would take as long as its request.
 BATCH_ROWS = 1_000
-COUNTED_ROWS = 2_000  # by one call, for the sake of other threads
 # The window moves on by this share of itself.
 STEPS = 10
-
-
-class PredictedRows(NamedTuple):
-    """Rows that were answered: their features, and the model's predictions."""
-
-    features: NDArray[np.float32]
-    predictions: Predictions
 
 
 class RowCounts(NamedTuple):
@@ -256,13 +249,11 @@ class Metrics:
             minlength=len(CONFIDENCES) + 1,
         )
         classes = np.bincount(labels, minlength=len(self.layout.contract.target.classes))
-        starts = range(0, len(features), COUNTED_ROWS)
-        buckets = [self._counter.count(features[at : at + COUNTED_ROWS]) for at in starts]
         return RowCounts(
             len(features),
             counts,
             float(confidences.sum(dtype=np.float64)),
-            np.concatenate([classes, sum(buckets[1:], buckets[0])]),
+            np.concatenate([classes, self._counter.count(features)]),
         )
 
     def add_counts(self, counts: RowCounts) -> None:

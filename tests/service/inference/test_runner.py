@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,3 +215,54 @@ def test_an_error_reaches_everyone_who_waits() -> None:
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(run())] == [ValueError] * 3
+
+
+def test_those_that_take_steps_do_so_one_after_the_other_and_others_between() -> None:
+    taken: list[str] = []
+
+    def steps(name: str) -> Generator[None, None, str]:
+        for _ in range(3):
+            taken.append(name)
+            yield
+        return name
+
+    async def others() -> None:
+        for _ in range(5):
+            taken.append("other")
+            await asyncio.sleep(0)
+
+    async def run() -> tuple[str, str]:
+        runner = Runner(Model(), QUICK, 0.02)
+        first, second, _ = await asyncio.gather(
+            runner.run_in_steps(steps("a")), runner.run_in_steps(steps("b")), others()
+        )
+        return first, second
+
+    assert asyncio.run(run()) == ("a", "b")
+    assert [name for name in taken if name != "other"] == ["a"] * 3 + ["b"] * 3
+    assert taken[:6] == ["a", "other"] * 3
+
+
+def test_one_that_is_cancelled_between_its_steps_leaves_the_turn_to_the_next() -> None:
+    def steps(number: int) -> Generator[None, None, int]:
+        for _ in range(number):
+            yield
+        return number
+
+    async def run() -> int:
+        runner = Runner(Model(), QUICK, 0.02)
+        endless = asyncio.create_task(runner.run_in_steps(steps(10**9)))
+        waits = asyncio.create_task(runner.run_in_steps(steps(2)))
+        await asyncio.sleep(0)
+        endless.cancel()
+        return await waits
+
+    assert asyncio.run(run()) == 2
+
+
+@pytest.mark.parametrize(
+    ("cost", "rows"),
+    [(Cost(0.1, 0.01), 91), (Cost(2.0, 0.01), 5), (Cost(0.1, 1e-9), 500), (Cost(0.1, 0.0), 500)],
+)
+def test_a_run_of_so_many_seconds_has_so_many_rows(cost: Cost, rows: int) -> None:
+    assert cost.count_rows(1.0, 5, 500) == rows

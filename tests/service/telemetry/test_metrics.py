@@ -14,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from cairn.errors import CairnError
 from cairn.inference import Predictions
 from service.http.errors import KINDS, MALFORMED
+from service.inference.many_rows import PredictedRows
 from service.inference.one_row import ClearRow
 from service.telemetry import metrics
-from service.telemetry.metrics import Layout, Metrics, PredictedRows, open_table
+from service.telemetry.metrics import Layout, Metrics, open_table
 from tests import small
 
 ROUTES = ("/predict", "/metrics", "other")
