@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,20 @@ def test_requests_have_their_turns_while_thousands_of_connections_are_ended(
     serve(loop, use)
 
 
+@asynccontextmanager
+async def stall(site: Site, port: int, request: bytes) -> AsyncIterator[tuple[socket.socket, Any]]:
+    """Ask for a long answer, and take none of it; the client, and its connection's transport."""
+    running = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.setblocking(False)  # noqa: FBT003, its own signature
+        await running.sock_connect(client, ("127.0.0.1", port))
+        await running.sock_sendall(client, request)
+        actual: Any = site.server.server_state.connections
+        await until(lambda: bool(actual) and not next(iter(actual))._can_write)
+        yield client, next(iter(actual)).transport
+
+
 SLOWLY = 4  # times that a client has taken more of an answer
 
 
@@ -335,14 +350,7 @@ def test_who_takes_a_long_answer_slowly_gets_all_of_it(
 
     async def use(site: Site, port: int) -> None:
         running = asyncio.get_running_loop()
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-            client.setblocking(False)  # noqa: FBT003, its own signature
-            await running.sock_connect(client, ("127.0.0.1", port))
-            await running.sock_sendall(client, request)
-            actual: Any = site.server.server_state.connections
-            await until(lambda: bool(actual) and not next(iter(actual))._can_write)
-            transport = next(iter(actual)).transport
+        async with stall(site, port, request) as (client, transport):
             taken = 0
             for _ in range(SLOWLY):
                 unsent = count_unsent(transport)
@@ -366,15 +374,8 @@ def test_the_kernel_holds_little_for_who_does_not_read_and_nothing_after_the_end
     """What it holds counts as the container's memory: hundreds of clients could take all of it."""
 
     async def use(site: Site, port: int) -> None:
-        running = asyncio.get_running_loop()
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-            client.setblocking(False)  # noqa: FBT003, its own signature
-            await running.sock_connect(client, ("127.0.0.1", port))
-            await running.sock_sendall(client, REQUEST)
-            actual: Any = site.server.server_state.connections
-            await until(lambda: bool(actual) and not next(iter(actual))._can_write)
-            transport = next(iter(actual)).transport
+        running, actual = asyncio.get_running_loop(), site.server.server_state.connections
+        async with stall(site, port, REQUEST) as (client, transport):
             await running.sock_recv(client, 2**15)
             assert count_unsent(transport) - transport.get_write_buffer_size() <= 2 * SEND_BUFFER
             while not transport.is_closing():
