@@ -40,9 +40,12 @@ LINGER_SECONDS = 1.0  # for the next request of a connection, once nobody can co
 LINGER_CHECK_SECONDS = 0.05
 START_CHECK_SECONDS = 0.01
 MAX_ACCEPT = 64  # connections of one turn of the loop: some milliseconds
-# Bytes of answers that the kernel holds for a client; it takes twice as many for its own accounts.
-# Otherwise it holds megabytes for each that does not read, which count as the container's memory.
+# Bytes of answers and of requests that the kernel holds for a client; it takes twice as many for
+# its own accounts. Otherwise it holds megabytes for each that does not read, or sends on while its
+# answer waits, and they count as the container's memory. With half of the second, long bodies take
+# longer.
 SEND_BUFFER = 2**17
+RECEIVE_BUFFER = 2**18
 TCP_INFO_UNACKED = 24  # where Linux has the length of a listening socket's queue in TCP_INFO
 # No more connections can be had just now.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -190,8 +193,9 @@ class Queue:
         for listener in self._listeners:
             # A process that had the socket before may have been ended while it let nobody in.
             limit_ttl(listener, 0)
-            # Each connection has it from here.
+            # Each connection has them from here.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._site.pool.accept = self.accept
 
     def close(self) -> None:

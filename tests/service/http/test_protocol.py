@@ -16,7 +16,7 @@ from service.http.asgi import CLOSE, Reply
 from service.http.framing import MAX_HEAD
 from service.http.protocol import LEAST_TAKEN, SHORT_REST, Pool, count_unsent
 from service.http.request import Request
-from service.process.lifecycle import SEND_BUFFER, Site
+from service.process.lifecycle import RECEIVE_BUFFER, SEND_BUFFER, Site
 from tests.ports import PATIENCE, free_ports, listens, until
 from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, answer_late, ask, serve
 from tests.tools import tool
@@ -389,6 +389,28 @@ def test_the_kernel_holds_little_for_who_does_not_read_and_nothing_after_the_end
             pass
 
     serve(loop, use, Answerer(lambda _: Reply(200, b"x" * 2**23)))
+
+
+@LOOPS
+def test_the_kernel_holds_little_for_who_has_sent_much(loop: str) -> None:
+    """It holds more for each that sends a long body, up to megabytes, and goes on to do so."""
+
+    async def use(site: Site, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        (connection,) = await find_connections(site)
+        for _ in range(3):
+            writer.write(HEAD + b"content-length: %d\r\n\r\n" % 2**23 + b"x" * 2**23)
+            await reader.readuntil(b"ok")
+        peer = connection.transport.get_extra_info("socket")
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVE_BUFFER
+        writer.close()
+
+    async def find_connections(site: Site) -> list[Any]:
+        actual: Any = site.server.server_state.connections
+        await until(lambda: bool(actual))
+        return list(actual)
+
+    serve(loop, use)
 
 
 def repeat(request: Request) -> Reply:
