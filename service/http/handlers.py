@@ -33,6 +33,8 @@ MANY = 256
 FEW = 32
 # Seconds of a run that is made where the body has been read, without a turn of its own.
 LONG_RUN = 0.05
+# Parameters of a query, of which one means something; thousands take longer than the model.
+MAX_QUERY = 100
 # What the log has of an answer where it has the inputs.
 LOGGED = ("identifier", "identifiers", "prediction", "confidence", "predictions", "confidences")
 
@@ -244,7 +246,12 @@ def _describe_inputs(
 
 def _wants_echo(query: bytes) -> bool:
     """Tell whether the input is to be returned as well."""
-    (value,) = parse_qs(query.decode("latin-1")).get("echo", ["false"])[-1:]
+    try:
+        fields = parse_qs(query.decode("latin-1"), max_num_fields=MAX_QUERY)
+    except ValueError:
+        error = f"the query has over {MAX_QUERY} parameters; allowed: echo=true, echo=false"
+        raise Refused(422, error) from None
+    (value,) = fields.get("echo", ["false"])[-1:]
     if value not in {"true", "false"}:
         raise Refused(422, f"echo={value[:20]!r}; allowed: true, false")
     return value == "true"

@@ -19,6 +19,7 @@ import asyncio
 import fcntl
 import os
 import socket
+import struct
 import sys
 import termios
 import time
@@ -73,6 +74,8 @@ LEAST_TAKEN = 2**14
 LONG_BODIES = 8
 LONG_ENOUGH = 2**20  # where bodies have to be shorter: heads take room, too
 BODIES = 16
+# Connections that are ended without a turn for the others: some milliseconds.
+ENDED_A_TURN = 2**8
 
 
 class Application(Protocol):
@@ -173,16 +176,22 @@ class Pool:
         lines = [b"%s: %s\r\n" % header for header in (*self._defaults, *headers)]
         return STATUS_LINES[reply.status] + b"".join(lines)
 
-    def end_idle(self) -> None:
+    async def end_idle(self) -> None:
         """Close the connections that no request is on; have the others close after their answer."""
-        for connection in list(self.state.connections):
-            connection.end_idle()
+        await self._visit(Connection.end_idle)
 
-    def end_late(self) -> None:
+    async def end_late(self) -> None:
         """End what has been waited for longer than the limits allow."""
         now = time.perf_counter()
-        for connection in list(self.state.connections):
-            connection.end_late(now)
+        await self._visit(lambda connection: connection.end_late(now))
+
+    async def _visit(self, visit: Callable[[Connection], None]) -> None:
+        """Visit each connection; requests have their turns meanwhile, as there may be thousands."""
+        for number, connection in enumerate(list(self.state.connections), start=1):
+            if connection in self.state.connections:
+                visit(connection)
+            if not number % ENDED_A_TURN:
+                await asyncio.sleep(0)
 
 
 class Connection(asyncio.Protocol):
@@ -209,7 +218,8 @@ class Connection(asyncio.Protocol):
         self._checked = 0  # how much of a head in it has been looked through
         self._request: Request | None = None
         self._body: Body | None = None
-        self._keep_alive = True
+        self._keep_alive = True  # as the client would have it
+        self._is_ending = False  # as the service would
         self._is_http_1_0 = False
         self._task: asyncio.Task[None] | None = None
         self._held = 0  # of the pool's memory
@@ -297,7 +307,7 @@ class Connection(asyncio.Protocol):
     def end_idle(self) -> None:
         """Close if no request is on the connection, or else after its answer."""
         if self._request or self.has_part():
-            self._keep_alive = False
+            self._is_ending = True
         else:
             close_unless_used(self.transport)
 
@@ -322,7 +332,7 @@ class Connection(asyncio.Protocol):
             self.since = now
             return
         if is_stuck or self.phase is Phase.LINGER:
-            self.transport.abort()  # the client does not take its answer, or its end
+            reset(self.transport)  # the client does not take its answer, or its end
         elif self.phase is Phase.IDLE:
             close_unless_used(self.transport)
         elif self._is_spared or not has_unread(self.transport):
@@ -431,7 +441,7 @@ class Connection(asyncio.Protocol):
         self._rest -= used
         if not self._rest:
             self._await(Phase.IDLE, time.perf_counter())
-            if not self._keep_alive:  # the end has begun meanwhile
+            if self._is_ending:  # since it was answered
                 self._linger()
         return used
 
@@ -513,7 +523,7 @@ class Connection(asyncio.Protocol):
         if self._request:
             self._refuse(self._request, Refused(429, TOO_MUCH, headers=(CLOSE, RETRY)))
         elif not self._can_write:
-            self.transport.abort()
+            reset(self.transport)
         else:
             self._reject(Malformed(TOO_MUCH, 429, "other"))
 
@@ -547,14 +557,17 @@ class Connection(asyncio.Protocol):
         self.phase, self.since = Phase.IDLE, request.start
         if not is_last:
             return
-        if self._is_reading:
+        # A client that has not asked for the end may send more before it sees it, and more may be
+        # there to read: to close now would take the answer back.
+        if self._is_reading and not self._keep_alive:
             self.transport.close()
-        else:  # more may be there to read, and to close now would take the answer back
+        else:
             self._linger()
 
     def _is_last(self, reply: Reply) -> bool:
         """Tell whether the connection ends with this answer."""
-        return not self._keep_alive or self.pool.is_closing or CLOSE in reply.headers
+        is_ending = self._is_ending or self.pool.is_closing
+        return is_ending or not self._keep_alive or CLOSE in reply.headers
 
     def _refuse(self, request: Request, refused: Refused) -> None:
         """Refuse a request whose body is not all there."""
@@ -639,6 +652,20 @@ def count_unsent(transport: Any) -> int:
             queue = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4))
         size += int.from_bytes(queue, sys.byteorder)
     return size
+
+
+def reset(transport: Any) -> None:
+    """End a connection at once, with what its client has not taken.
+
+    Once it is closed, the kernel would keep that for minutes, and count it as the service's memory.
+    """
+    if count_unsent(transport):
+        with (
+            suppress(OSError),  # the connection is gone
+            socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer,
+        ):
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def close_unless_used(transport: Any) -> None:

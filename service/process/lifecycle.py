@@ -40,6 +40,12 @@ LINGER_SECONDS = 1.0  # for the next request of a connection, once nobody can co
 LINGER_CHECK_SECONDS = 0.05
 START_CHECK_SECONDS = 0.01
 MAX_ACCEPT = 64  # connections of one turn of the loop: some milliseconds
+# Bytes of answers and of requests that the kernel holds for a client; it takes twice as many for
+# its own accounts. Otherwise it holds megabytes for each that does not read, or sends on while its
+# answer waits, and they count as the container's memory. With half of the second, long bodies take
+# longer.
+SEND_BUFFER = 2**17
+RECEIVE_BUFFER = 2**18
 TCP_INFO_UNACKED = 24  # where Linux has the length of a listening socket's queue in TCP_INFO
 # No more connections can be had just now.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -111,7 +117,7 @@ class Lifecycle:
         await open_queue(site)
         while not run_folder.is_orphaned():  # a process that is gone tells nobody
             await asyncio.sleep(CHECK_SECONDS)
-            site.pool.end_late()
+            await site.pool.end_late()
         if folder := run_folder.find_folder():
             shutil.rmtree(folder, ignore_errors=True)
         if not self.draining:
@@ -187,6 +193,9 @@ class Queue:
         for listener in self._listeners:
             # A process that had the socket before may have been ended while it let nobody in.
             limit_ttl(listener, 0)
+            # Each connection has them from here.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._site.pool.accept = self.accept
 
     def close(self) -> None:
@@ -258,7 +267,7 @@ async def end_connections(site: Site, linger: float) -> None:
         # No more than a pause and its usual delay: the rest of it, this process did not run.
         ran, last = ran + min(now - last, 2 * LINGER_CHECK_SECONDS), now
         if ran >= linger:
-            site.pool.end_idle()
+            await site.pool.end_idle()
 
 
 async def stop_listening(site: Site, *, is_last: bool) -> None:

@@ -238,7 +238,7 @@ def test_a_body_that_does_not_come_is_408() -> None:
         writer.write(POST % 10 + b"x")
         await until(lambda: site.pool.bodies.in_use == 1)
         site.pool.limits = site.pool.limits._replace(seconds=0)
-        site.pool.end_late()
+        await site.pool.end_late()
         assert status(await reader.read()) == 408
         writer.close()
 

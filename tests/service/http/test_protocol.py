@@ -3,18 +3,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from service.http.asgi import Reply
+from service.http import protocol
+from service.http.asgi import CLOSE, Reply
 from service.http.framing import MAX_HEAD
 from service.http.protocol import LEAST_TAKEN, SHORT_REST, Pool, count_unsent
 from service.http.request import Request
-from service.process.lifecycle import Site
+from service.process.lifecycle import RECEIVE_BUFFER, SEND_BUFFER, Site
 from tests.ports import PATIENCE, free_ports, listens, until
 from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, answer_late, ask, serve
 from tests.tools import tool
@@ -22,10 +24,10 @@ from tests.tools import tool
 REFUSED = b"HTTP/1.1 400 Bad Request\r\n"
 
 
-def end_late(pool: Pool, seconds: float) -> None:
+async def end_late(pool: Pool, seconds: float) -> None:
     """End what is late by another limit than that of the settings."""
     pool.limits = pool.limits._replace(seconds=seconds)
-    pool.end_late()
+    await pool.end_late()
 
 
 def served(use: Any) -> None:
@@ -95,9 +97,9 @@ def test_a_head_that_does_not_come_ends_the_connection(part: bytes) -> None:
         actual: Any = site.server.server_state.connections
         await until(lambda: [one.has_part() for one in actual] == [bool(part)])
         await asyncio.sleep(0.05)
-        end_late(site.pool, 60)
+        await end_late(site.pool, 60)
         assert not waits.done()
-        end_late(site.pool, 0.01)
+        await end_late(site.pool, 0.01)
         assert await waits == b""
 
     served(use)
@@ -110,7 +112,7 @@ def test_the_rest_of_a_head_that_came_while_this_process_did_not_run_is_not_late
         actual: Any = site.server.server_state.connections
         await until(lambda: any(one.has_part() for one in actual))
         writer.write(REQUEST[-2:])  # at once: the server, in this loop, has not read it
-        end_late(site.pool, 0)
+        await end_late(site.pool, 0)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.close()
 
@@ -123,12 +125,12 @@ def test_the_rest_of_a_head_that_came_while_this_process_did_not_run_is_not_late
 def test_no_connection_is_closed_as_idle_on_which_a_request_has_come(
     loop: str, before: bytes, end: str
 ) -> None:
-    def close(pool: Pool) -> None:
+    async def close(pool: Pool) -> None:
         if end == "drain":
-            pool.end_idle()
+            await pool.end_idle()
         else:
             pool.limits = pool.limits._replace(idle_seconds=0)
-            end_late(pool, 0)
+            await end_late(pool, 0)
 
     async def use(site: Site, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -138,9 +140,9 @@ def test_no_connection_is_closed_as_idle_on_which_a_request_has_come(
             writer.write(before)
             await reader.readuntil(b"ok")
         writer.write(REQUEST)  # at once: the server, in this loop, has not read it
-        close(site.pool)
+        await close(site.pool)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
-        close(site.pool)
+        await close(site.pool)
         assert await reader.read() == b""
         writer.close()
 
@@ -160,10 +162,10 @@ def test_at_the_end_a_request_that_has_begun_to_come_is_answered_with_close(
             await reader.readuntil(b"ok")
         writer.write(REQUEST[:20])
         await until(lambda: any(one.has_part() for one in state.connections))
-        site.pool.end_idle()
+        await site.pool.end_idle()
         writer.write(REQUEST[20:])
         await until(lambda: bool(state.tasks))
-        site.pool.end_idle()
+        await site.pool.end_idle()
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert answer.endswith(b"ok")
@@ -186,10 +188,10 @@ def test_one_that_waits_for_its_answer_or_its_next_request_is_not_late() -> None
             writer.write(REQUEST)
             await answer_later(number + 1)
             await asyncio.sleep(0.05)  # half of what the answer takes
-            end_late(site.pool, 0.01)
+            await end_late(site.pool, 0.01)
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
             await asyncio.sleep(0.05)
-            end_late(site.pool, 0.01)
+            await end_late(site.pool, 0.01)
         writer.close()
 
     served(use)
@@ -258,15 +260,80 @@ def test_the_rest_of_a_refused_request_is_not_awaited_for_ever(end: str) -> None
         actual: Any = site.server.server_state.connections
         await until(lambda: any(one.has_part() for one in actual))
         if end == "late":
-            end_late(site.pool, 0)
+            await end_late(site.pool, 0)
         else:
-            site.pool.end_idle()
+            await site.pool.end_idle()
             writer.write(b"6789")
         assert await reader.read() == b""
         writer.close()
         await until(lambda: not actual)
 
     served(use)
+
+
+@LOOPS
+@pytest.mark.parametrize("end", ["refusal", "drain"])
+def test_who_sends_on_gets_the_last_answer_and_no_reset(loop: str, end: str) -> None:
+    """A client that pipelines learns of the end from an answer that it may not have read yet."""
+
+    def send(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            client.sendall(REQUEST)
+            head = client.recv(4096)
+            for _ in range(3):  # a reset shows when the next one is sent
+                client.sendall(REQUEST)
+            return head + client.recv(4096)
+
+    async def use(site: Site, port: int) -> None:
+        site.pool.is_closing = end == "drain"
+        answer = await asyncio.to_thread(send, port)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"\r\nconnection: close\r\n" in answer
+        await until(lambda: not site.server.server_state.connections)
+
+    headers = (CLOSE,) if end == "refusal" else ()
+    serve(loop, use, Answerer(lambda _: Reply(415, b"{}", headers)))
+
+
+@LOOPS
+@pytest.mark.parametrize("end", ["late", "drain"])
+def test_requests_have_their_turns_while_thousands_of_connections_are_ended(
+    loop: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(site: Site, port: int) -> None:
+        site.pool.limits = site.pool.limits._replace(seconds=0)
+        state: Any = site.server.server_state
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(9)]
+        await until(lambda: len(state.connections) == len(clients))
+        idle = list(state.connections)
+        counts: list[int] = []
+
+        def count() -> None:
+            counts.append(sum(one.transport.is_closing() for one in idle))
+
+        asyncio.get_running_loop().call_soon(count)
+        await (site.pool.end_late() if end == "late" else site.pool.end_idle())
+        count()
+        assert counts == [3, 9]
+        for _, writer in clients:
+            writer.close()
+
+    monkeypatch.setattr(protocol, "ENDED_A_TURN", 3)
+    serve(loop, use)
+
+
+@asynccontextmanager
+async def stall(site: Site, port: int, request: bytes) -> AsyncIterator[tuple[socket.socket, Any]]:
+    """Ask for a long answer, and take none of it; the client, and its connection's transport."""
+    running = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.setblocking(False)  # noqa: FBT003, its own signature
+        await running.sock_connect(client, ("127.0.0.1", port))
+        await running.sock_sendall(client, request)
+        actual: Any = site.server.server_state.connections
+        await until(lambda: bool(actual) and not next(iter(actual))._can_write)
+        yield client, next(iter(actual)).transport
 
 
 SLOWLY = 4  # times that a client has taken more of an answer
@@ -283,14 +350,7 @@ def test_who_takes_a_long_answer_slowly_gets_all_of_it(
 
     async def use(site: Site, port: int) -> None:
         running = asyncio.get_running_loop()
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-            client.setblocking(False)  # noqa: FBT003, its own signature
-            await running.sock_connect(client, ("127.0.0.1", port))
-            await running.sock_sendall(client, request)
-            actual: Any = site.server.server_state.connections
-            await until(lambda: bool(actual) and not next(iter(actual))._can_write)
-            transport = next(iter(actual)).transport
+        async with stall(site, port, request) as (client, transport):
             taken = 0
             for _ in range(SLOWLY):
                 unsent = count_unsent(transport)
@@ -298,15 +358,59 @@ def test_who_takes_a_long_answer_slowly_gets_all_of_it(
                     part = await running.sock_recv(client, 4096)
                     assert part
                     taken += len(part)
-                end_late(site.pool, 0)
+                await end_late(site.pool, 0)
             if not goes_on:
-                end_late(site.pool, 0)
+                await end_late(site.pool, 0)
             with suppress(ConnectionResetError):
                 while taken < length and (part := await running.sock_recv(client, 2**20)):
                     taken += len(part)
             assert (taken >= length) == goes_on
 
     serve(loop, use, Answerer(lambda _: Reply(200, b"x" * length)))
+
+
+@LOOPS
+def test_the_kernel_holds_little_for_who_does_not_read_and_nothing_after_the_end(loop: str) -> None:
+    """What it holds counts as the container's memory: hundreds of clients could take all of it."""
+
+    async def use(site: Site, port: int) -> None:
+        running, actual = asyncio.get_running_loop(), site.server.server_state.connections
+        async with stall(site, port, REQUEST) as (client, transport):
+            await running.sock_recv(client, 2**15)
+            assert count_unsent(transport) - transport.get_write_buffer_size() <= 2 * SEND_BUFFER
+            while not transport.is_closing():
+                await end_late(site.pool, 0)
+            await until(lambda: not actual)
+            with pytest.raises(ConnectionResetError):
+                await read_all(client)
+
+    async def read_all(client: socket.socket) -> None:
+        while await asyncio.get_running_loop().sock_recv(client, 2**20):
+            pass
+
+    serve(loop, use, Answerer(lambda _: Reply(200, b"x" * 2**23)))
+
+
+@LOOPS
+def test_the_kernel_holds_little_for_who_has_sent_much(loop: str) -> None:
+    """It holds more for each that sends a long body, up to megabytes, and goes on to do so."""
+
+    async def use(site: Site, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        (connection,) = await find_connections(site)
+        for _ in range(3):
+            writer.write(HEAD + b"content-length: %d\r\n\r\n" % 2**23 + b"x" * 2**23)
+            await reader.readuntil(b"ok")
+        peer = connection.transport.get_extra_info("socket")
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVE_BUFFER
+        writer.close()
+
+    async def find_connections(site: Site) -> list[Any]:
+        actual: Any = site.server.server_state.connections
+        await until(lambda: bool(actual))
+        return list(actual)
+
+    serve(loop, use)
 
 
 def repeat(request: Request) -> Reply:

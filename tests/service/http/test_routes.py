@@ -104,6 +104,12 @@ def test_an_echo_of_another_kind_is_422(query: bytes) -> None:
     assert "allowed: true, false" in refused(predict(ROW, query=query), 422)
 
 
+def test_a_query_of_thousands_of_parameters_is_not_read() -> None:
+    """To read it took longer than the model, in the event loop."""
+    query = b"a=%41&" * 10_000
+    assert "over 100 parameters" in refused(predict(ROW, query=query), 422)
+
+
 @pytest.mark.parametrize("kind", [b"application/json; charset=utf-8", b"Application/JSON"])
 def test_json_may_say_more_of_itself(kind: bytes) -> None:
     assert predict(ROW, headers=[(b"content-type", kind)]).status == 200
