@@ -24,6 +24,8 @@ from service.inference.lists import Declined, cut_rows, find_list
 from service.inference.parsing import LIST, count_byte
 
 KINDS = {"number", "integer"}
+# The sum of squares below which no number is beyond the largest, whatever was lost in adding them.
+SUM_OF_SQUARES = LARGEST**2 / 2
 Numbers = NDArray[np.float64]
 
 
@@ -105,14 +107,16 @@ class MatrixReader:
 
     def _has_allowed(self, numbers: Numbers) -> bool:
         """Tell whether all numbers are within the contract's ranges, and integers where it says."""
-        if numbers.min() < -LARGEST or numbers.max() > LARGEST:
+        if not np.vdot(numbers, numbers) < SUM_OF_SQUARES:
             return False
         if self._ranged:
             ranged = numbers[:, self._ranged]
             if (ranged < self._lowest).any() or (ranged > self._highest).any():
                 return False
+        if not self._integers:
+            return True
         integers = numbers[:, self._integers]
-        return not self._integers or bool((np.floor(integers) == integers).all())
+        return bool((np.floor(integers) == integers).all())
 
 
 def join_rows(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
