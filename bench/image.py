@@ -338,14 +338,20 @@ def run_once(recipe: Recipe, image: str, inputs: Inputs) -> Start:
 
 @contextmanager
 def run_container(recipe: Recipe, image: str, inputs: Inputs) -> Iterator[tuple[str, Server]]:
-    """Run an image on a free port of loopback until the end of the block."""
+    """Run an image on a free port of loopback until the end of the block.
+
+    Nobody may connect before the container has started: the kernel would ask in vain for the
+    address of its network device, and only a second later again, whenever the service is ready.
+    """
     name, port = f"cairn-bench-{secrets.token_hex(4)}", find_free_port()
-    command = ["docker", "run", "--rm", "--name", name, "--publish", f"{HOST}:{port}:{recipe.port}"]
+    command = ["docker", "run", "--detach", "--name", name]
+    command += ["--publish", f"{HOST}:{port}:{recipe.port}"]
     command += [word for item in recipe.variables.items() for word in ("--env", "=".join(item))]
+    run(*command, image)
     log = inputs.folder / "container.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*command, image],
+            ["docker", "logs", "--follow", name],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
