@@ -10,6 +10,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+TRACKED = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+
 
 def describe_machine() -> dict[str, str | int | None]:
     """Processor, cores, memory in GiB, system and Python."""
@@ -31,6 +33,17 @@ def read_processor() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def is_tracking() -> bool:
+    """Tell whether the kernel tracks connections, as the rules that Docker's engine makes ask for.
+
+    Each request then takes 20 to 30 µs more. The rules stay when the engine has ended.
+    """
+    try:
+        return int(TRACKED.read_text(encoding="ascii")) > 0
+    except FileNotFoundError:
+        return False
 
 
 def read_versions(*names: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ from bench.contenders import (
 )
 from bench.inputs import GREEDY_ROWS, Inputs, make_fast_inputs, make_slow_inputs
 from bench.load import Cell, Duration, Measurement
-from bench.machine import describe_machine, read_versions
+from bench.machine import describe_machine, is_tracking, read_versions
 from bench.progress import print_progress
 from bench.server import BenchError, Server, serve, wait
 from bench.targets import (
@@ -189,6 +189,11 @@ def plan_rounds(*, quick: bool) -> Plan:
 
 def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
     """Everything that is asked for."""
+    if is_tracking():
+        print_progress(
+            "the kernel tracks connections, by which each request takes 20 to 30 µs more: stop "
+            "dockerd, and remove the rules that it left (iptables-legacy and iptables-nft -F, -X)"
+        )
     contenders = {name: one for name, one in CONTENDERS.items() if name in only}
     envs = ["cairn", *sorted({one.env for one in contenders.values()} - {"cairn"})]
     if "slow" in only and "peers" not in envs:
@@ -211,6 +216,7 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             "load_core": plan.load_core,
             "server_cores_of_two_workers": replace(plan, workers=2).server_cores,
             "load": "from the same machine",
+            "connections_are_tracked": is_tracking(),
         },
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
