@@ -43,6 +43,7 @@ OURS = re.compile(
     rf"(app/\.venv|{BENTO}/(src/(cairn|service|stages)|apis|models/cairn))(/.*)?"
     rf"|{BENTO}(/src|/models|/bento\.yaml|/README\.md)?|home(/bentoml)?|app"
     r"|usr(/local)?(/bin|/lib|/share)?|usr/(local/)?lib/python3[^/]*(/site-packages)?"
+    r"|usr/(local/)?lib/python3[^/]*(/[a-z_]+)*(/__pycache__(/[^/]+\.pyc)?)?"
     r"|(.*/)?\.wh\.[^/]+|(etc|proc|sys|dev|run|tmp)/?"
 )
 NEVER = re.compile(r"(^|/)(\.env|\.git|\.dvc|\.aws|tests?|[^/]*\.(parquet|csv|joblib|key))(/|$)")
@@ -122,6 +123,15 @@ def test_its_first_process_is_the_supervisor_which_leaves_no_zombie(served: Cont
     wait_until(lambda: served.execute("bash", "-c", gone) == "gone")
     states = "cat /proc/[0-9]*/stat 2>/dev/null | cut -d ' ' -f 3"
     wait_until(lambda: "Z" not in served.execute("bash", "-c", states).split())
+
+
+def test_no_start_compiles_what_the_image_could_have_compiled(image: str) -> None:
+    with docker.container(image, "--env=PYTHONVERBOSE=1") as running:
+        assert running.get("/health").status_code == 200
+        lines = running.logs().splitlines()
+    read = [line for line in lines if line.startswith("# code object from ")]
+    assert any("/asyncio/" in line for line in read)
+    assert [line for line in read if line.endswith(".py")] == []
 
 
 def test_it_becomes_healthy(image: str) -> None:
