@@ -42,7 +42,8 @@ ELSEWHERE = {
         "tests/test_cluster.py::test_workers_have_no_code_of_ours",
     "dask scheduler --port 8786":
         "tests/test_cluster.py::test_dvc_repro_makes_there_what_it_makes_here",
-    "dask worker tcp://PRIVATE_IP:8786 --nworkers 4 --nthreads 1 --memory-limit 4GiB":
+    "dask worker tcp://PRIVATE_IP:8786 --nworkers 4 --nthreads 1 --memory-limit 4GiB"
+    " --death-timeout 60":
         "tests/test_cluster.py::test_dvc_repro_makes_there_what_it_makes_here",
     "MLFLOW_TRACKING_URI=http://HOST:5000 make repro":
         "tests/cairn/releases/test_mlflow.py::test_dvc_repro_registers_a_version_that_says_what_dvc_lock_says",
