@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,17 +58,22 @@ def main() -> None:
         threadpool_limits(1),
         open_engine(compute) as engine,
         processes.pool() as run,
+        ThreadPoolExecutor(1, "hash") as thread,  # hashing takes one core's time, and not Python's
     ):
+        hashes = thread.submit(hash_inputs)
         model = read_model()
         target = model.contract.target.name
         result = evaluate(
-            Data(lambda part: read_rows("evaluate", PARTS[part], target), read_report()),
+            Data(
+                lambda part, only: read_rows("evaluate", PARTS[part], target, only),
+                read_report(),
+            ),
             model,
             params,
             engine,
             run,
         )
-        save(result, model, params.train, run)
+        save(result, model, params.train, hashes.result(), run)
     evaluation = result.evaluation
     say(f"evaluate: {headline(evaluation.test, evaluation.rows.test)}")
     blocks = {"train": params.train, "evaluate": params.evaluate}
@@ -96,15 +102,19 @@ def read_report() -> TableReport | None:
     )
 
 
-def save(result: Result, model: Model, train: Train, run: Run = here) -> None:
+def hash_inputs() -> dict[str, str]:
+    """Hash what the model was made of: path → MD5, as DVC has it."""
+    return {path.as_posix(): provenance.hash_file(path, "md5") for path in (CONTRACT, TRAIN, TEST)}
+
+
+def save(
+    result: Result, model: Model, train: Train, hashes: dict[str, str], run: Run = here
+) -> None:
     """Write data/evaluation."""
     PLOTS.mkdir(parents=True, exist_ok=True)
     write_json(result.metrics, METRICS)
     write_json(result.evaluation.as_json(), EVALUATION)
     versions = json.loads(ENVIRONMENT.read_bytes())
-    hashes = {
-        path.as_posix(): provenance.hash_file(path, "md5") for path in (CONTRACT, TRAIN, TEST)
-    }
     text = card.write_card(model.contract, train, result.evaluation, versions, hashes)
     CARD.write_text(text, "utf-8")
     for name, frame in result.points.items():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from cairn import inference
 from cairn.compute.engine import Engine, Local
@@ -24,7 +25,7 @@ from cairn.evaluation import cross_validation, curves, intervals, metrics, recor
 from cairn.evaluation.metric_table import METRICS
 from cairn.evaluation.metrics import ScoredRows
 from cairn.evaluation.records import Evaluation, Importance, TableReport
-from cairn.evaluation.sampling import sample_rows
+from cairn.evaluation.sampling import Indices, sample_rows
 from cairn.inference import Predictions
 from cairn.modeling import fitting
 from cairn.modeling.feature_rows import FeatureRows
@@ -55,12 +56,13 @@ class Data(NamedTuple):
     Attributes
     ----------
     read_rows
-        Reads a part, `train` or `test`; one at a time is in memory.
+        Reads a part, `train` or `test`: the rows of these indices, or all. One part at a time is in
+        memory.
     report
         What `processed` reports of the table; None: nothing.
     """
 
-    read_rows: Callable[[str], FeatureRows]
+    read_rows: Callable[[str, Indices | None], FeatureRows]
     report: TableReport | None
 
 
@@ -97,26 +99,25 @@ def evaluate(data: Data, model: Model, params: Params, engine: Engine, run: Run 
     """
     contract, training, seed = model.contract, model.training, params.train.seed
     slices.check_slices(params.evaluate.slices, contract)
-    classes = len(contract.target.classes)
-    rows = data.read_rows("train")
-    trained = TrainingRows(rows.features, rows.classes, contract)
-    with joblib.parallel_config("threading", n_jobs=-1):
-        validation = cross_validation.cross_validate(
-            trained, params.train, params.evaluate.cross_validation, engine, run
-        )
-        learning = learn(trained, training.params, params.evaluate, run)
-    if validation.note:
-        say(f"evaluate: {validation.note}")
-    sample = sample_training_rows(rows, seed)
-    train_scores = metrics.scores(score("train", sample, model), classes)
-    sampling = describe_sample(len(sample.classes), len(rows.classes))
-    del rows, trained, sample  # before the test rows come
-    test = score("test", data.read_rows("test"), model)
+    classes, count = len(contract.target.classes), training.rows.train
+    drawn = draw_training_rows(count, seed)
+    if cross_validation.is_wanted(params.evaluate.cross_validation, count):
+        rows = data.read_rows("train", None)
+        validation, learning = train_again(rows, model, params, engine, run)
+        rows = rows if drawn is None else rows.at(drawn)
+    else:  # the other rows are not even read
+        rows = data.read_rows("train", drawn)
+        validation, learning = cross_validation.Result(None), curves.empty_learning()
+    train_scores = metrics.scores(score("train", rows, model), classes)
+    sampling = describe_sample(len(rows.classes), count)
+    del rows  # before the test rows come
+    test = score("test", data.read_rows("test", None), model)
     say("evaluate: scoring")
-    with patience("evaluate: still scoring"):
+    with patience("evaluate: still scoring"), open_thread() as thread:
         trials = training.search.tried if training.search else ()
-        # In a process of its own, beside the intervals: it is one task, and takes as long as these.
-        beside = run if fits(test.features.nbytes) else here
+        # Beside the intervals: it is one task, and takes as long as these. Python takes up little
+        # of the time where rows are many.
+        beside = run if fits(test.features.nbytes) else thread.map
         measured = beside(
             partial(curves.measure_points, model.pipeline, test, contract, seed), [trials]
         )
@@ -157,12 +158,30 @@ def headline(test: records.Scores, rows: int) -> str:
     return f"{', '.join(texts)} on {rows:,} test rows"
 
 
-def sample_training_rows(rows: FeatureRows, seed: int) -> FeatureRows:
-    """Draw TRAINING_ROWS of the training rows; where there are no more, return them as they are."""
-    if len(rows.classes) <= TRAINING_ROWS:
-        return rows
-    drawn = sample_rows(len(rows.classes), TRAINING_ROWS, np.random.default_rng(seed))
-    return rows._replace(features=rows.features[drawn], classes=rows.classes[drawn])
+def open_thread() -> ThreadPoolExecutor:
+    """Open a thread that works on one core, beside this one; OpenMP keeps a limit for each."""
+    return ThreadPoolExecutor(1, "beside", threadpool_limits, (1, "openmp"))
+
+
+def train_again(
+    rows: FeatureRows, model: Model, params: Params, engine: Engine, run: Run = here
+) -> tuple[cross_validation.Result, DataFrame]:
+    """Train on parts of the training rows: cross-validate, and measure the learning curve."""
+    trained = TrainingRows(rows.features, rows.classes, model.contract)
+    settings = params.evaluate.cross_validation
+    with joblib.parallel_config("threading", n_jobs=-1):
+        validation = cross_validation.cross_validate(trained, params.train, settings, engine, run)
+        learning = learn(trained, model.training.params, params.evaluate, run)
+    if validation.note:
+        say(f"evaluate: {validation.note}")
+    return validation, learning
+
+
+def draw_training_rows(rows: int, seed: int) -> Indices | None:
+    """Draw the indices of TRAINING_ROWS of the training rows, in order; None: there are no more."""
+    if rows <= TRAINING_ROWS:
+        return None
+    return sample_rows(rows, TRAINING_ROWS, np.random.default_rng(seed))
 
 
 def describe_sample(rows: int, all_rows: int) -> str:

@@ -31,8 +31,12 @@ class FeatureRows(NamedTuple):
     features: Floats
     classes: Codes
 
+    def at(self, rows: Codes) -> FeatureRows:
+        """Return the rows of these indices."""
+        return FeatureRows(self.names, self.features[rows], self.classes[rows])
 
-def read_rows(stage: str, path: Path, target: str) -> FeatureRows:
+
+def read_rows(stage: str, path: Path, target: str, only: Codes | None = None) -> FeatureRows:
     """Read a part of data/features, a row group at a time and straight into its array.
 
     Parameters
@@ -41,18 +45,32 @@ def read_rows(stage: str, path: Path, target: str) -> FeatureRows:
         Begins the progress messages.
     target
         The column of the class codes.
+    only
+        The indices of the rows that are wanted, in order; None: all of them.
     """
-    schema, count = pq.read_schema(path), pq.read_metadata(path).num_rows
+    schema, total = pq.read_schema(path), pq.read_metadata(path).num_rows
     names = tuple(name for name in schema.names if name != target)
+    count = total if only is None else len(only)
     features: Floats = np.empty((count, len(names)), dtype=np.float32)
     classes: Codes = np.empty(count, dtype=np.int64)
-    start = 0
+    start = before = 0
     with Progress(f"{stage}: reading {path}") as progress:
         for group in parquet.groups(path):
-            end = start + len(group)
-            classes[start:end] = group[target].to_numpy()
+            wanted = group if only is None else group.take(_list_within(only, before, len(group)))
+            end = start + len(wanted)
+            classes[start:end] = wanted[target].to_numpy()
             for index, name in enumerate(names):
-                features[start:end, index] = group[name].to_numpy()
-            start = end
+                features[start:end, index] = wanted[name].to_numpy()
+            start, before = end, before + len(group)
             progress.add(len(group))
     return FeatureRows(names, features, classes)
+
+
+def _list_within(rows: Codes, first: int, count: int) -> Codes:
+    """List which of ascending rows are among `count` from `first` on, counted from there.
+
+    >>> _list_within(np.array([1, 4, 5, 9]), 4, 4).tolist()
+    [0, 1]
+    """
+    start, end = np.searchsorted(rows, [first, first + count])
+    return rows[start:end] - first
