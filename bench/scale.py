@@ -45,6 +45,7 @@ MODEL = {
 STAGE = re.compile(r"-m stages\.(\w+)|peers/scale\.py")
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 EVERY = 0.05
+LOG = "output.log"
 KIB_PER_GIB = 2**20
 
 
@@ -114,14 +115,21 @@ def measure(rows: int) -> dict[str, Any]:
         write_table(table, rows)
         print(f"bench: the script, {table.stat().st_size:,} bytes of CSV", flush=True)
         script = run_measured([sys.executable, str(SCRIPT), str(table), name], folder)
+        *_, parts = (folder / LOG).read_text(encoding="utf-8").splitlines()
         print(f"bench: the script took {script.seconds:.1f} s; dvc repro", flush=True)
         pipeline = run_measured(["dvc", "repro"], create_project(folder, table))
         return {
             "csv_bytes": table.stat().st_size,
-            "script": {"seconds": round(script.seconds, 1), "peak_gib": script.peaks["script"]},
+            "script": {
+                "seconds": round(script.seconds, 1),
+                "parts_seconds": json.loads(parts),
+                "peak_gib": script.peaks["script"],
+            },
             "pipeline": {
                 "seconds": round(pipeline.seconds, 1),
                 "stages_seconds": pipeline.stages,
+                # DVC hashes and copies what the stages write, and starts them.
+                "dvc_seconds": round(pipeline.seconds - sum(pipeline.stages.values()), 1),
                 "stages_peak_gib": pipeline.peaks,
             },
             "pipeline_over_script": round(pipeline.seconds / script.seconds, 2),
@@ -162,7 +170,7 @@ def run_measured(command: list[str], folder: Path) -> Cost:
     peaks: dict[str, int] = defaultdict(int)
     seen: dict[str, list[float]] = {}
     start = time.perf_counter()
-    with (folder / "output.log").open("wb") as log:
+    with (folder / LOG).open("wb") as log:
         child = psutil.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
         while child.poll() is None:
             for name, peak in iterate_memory(child):
@@ -171,7 +179,7 @@ def run_measured(command: list[str], folder: Path) -> Cost:
             time.sleep(EVERY)
     seconds = time.perf_counter() - start
     if child.returncode:
-        sys.exit((folder / "output.log").read_text(encoding="utf-8"))
+        sys.exit((folder / LOG).read_text(encoding="utf-8"))
     return Cost(
         seconds,
         {name: round(peak / KIB_PER_GIB, 2) for name, peak in peaks.items()},

@@ -42,6 +42,7 @@ def read_sections(folder: Path = RESULTS) -> list[Section]:
             *describe_service(serving),
             describe_body(body),
             describe_scale(scale),
+            describe_parts(scale),
             describe_seconds("`dvc repro` with the shipped table", "bench.pipeline", pipeline),
             describe_seconds("The first hour", "bench.first_hour", first_hour),
         ]
@@ -184,6 +185,28 @@ def describe_scale(result: Json) -> Section:
         "registered model of histogram boosting, beside the leanest single script."
     )
     return Section("Millions of rows", text, Table(heads, rows))
+
+
+def describe_parts(result: Json) -> Section:
+    """Describe where the time of the most rows goes; an older result does not know."""
+    number = max(result["rows"], key=int)
+    script, pipeline = result["rows"][number]["script"], result["rows"][number]["pipeline"]
+    parts, stages = script.get("parts_seconds"), pipeline["stages_seconds"]
+    rows = [
+        ["copy the table", "", f"{stages['raw']:,.1f}"],
+        ["read and check it", f"{parts['read']:,.1f}", f"{stages['processed']:,.1f}"],
+        ["split the rows", f"{parts['split']:,.1f}", f"{stages['features']:,.1f}"],
+        [
+            "fit, convert, compare every row",
+            f"{parts['fit'] + parts['compare']:,.1f}",
+            f"{stages['train']:,.1f}",
+        ],
+        ["evaluate: intervals, plots, card", "", f"{stages['evaluate']:,.1f}"],
+        ["DVC: hash and copy what stages write", "", f"{pipeline['dvc_seconds']:,.1f}"],
+    ] if parts else []  # fmt: skip
+    text = "What both do takes about as long in both; the script does not do the rest."
+    heads = ("step", "the script, s", "`dvc repro`, s")
+    return Section(f"Where the time of {int(number):,} rows goes", text, Table(heads, rows))
 
 
 def describe_seconds(title: str, module: str, result: Json) -> Section:
