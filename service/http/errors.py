@@ -24,7 +24,7 @@ KINDS = {
 }
 
 # What /metrics calls the ways in which what comes is no HTTP request.
-MALFORMED = ("syntax", "headers_too_long", "timeout", "closed", "other")
+MALFORMED = ("syntax", "headers_too_long", "timeout", "closed", "crowd", "other")
 
 
 class Problem(BaseModel):

@@ -114,6 +114,10 @@ class Front:
         """Count what came and is no request."""
         self.worker().metrics.count_malformed(reason)
 
+    def report_crowd(self, ended: int) -> None:
+        """Say that there were too many connections, and how many were ended for that."""
+        self.worker().log_crowd(ended)
+
     def _end(self, request: Request, reply: Reply) -> Reply:
         """Return the answer to a request that has ended; it is counted and logged after the turn.
 

@@ -9,14 +9,15 @@ A request that is whole when it arrives, and whose answer is there at once, is a
 `data_received`, with one write. Of each connection one request is in work; what has come behind it
 waits, with its reading paused, and is taken up in a later turn of the event loop, one request a
 turn, so that nobody who sends many keeps the others waiting. What connections hold is bounded: for
-each by the limits of a head, a body and one read, for all by the budgets of the pool. What is
-awaited from a client is bounded in time by `Pool.end_late`.
+each by the limits of a head, a body and one read, for all by the budgets of the pool, and by how
+many they may be. What is awaited from a client is bounded in time by `Pool.end_late`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import heapq
 import os
 import socket
 import struct
@@ -57,6 +58,7 @@ from service.http.framing import (
 from service.http.request import Request
 
 MAX_EMPTY_LINES = 8
+CROWDED = "too many connections; try again"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s, s.phrase.encode()) for s in HTTPStatus}
 STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
@@ -76,6 +78,11 @@ LONG_ENOUGH = 2**20  # where bodies have to be shorter: heads take room, too
 BODIES = 16
 # Connections that are ended without a turn for the others: some milliseconds.
 ENDED_A_TURN = 2**8
+# Of more connections than that the kernel holds less: these bytes, twice, in each direction.
+CROWD = 2**7
+CROWD_BUFFER = 2**14
+# The part of all connections that goes at once where one more comes, so that few look for it.
+PART_FOR_ROOM = 1 / 16
 
 
 class Application(Protocol):
@@ -93,6 +100,9 @@ class Application(Protocol):
     def count_malformed(self, reason: str) -> None:
         """Count what is no request."""
 
+    def report_crowd(self, ended: int) -> None:
+        """Say that there were too many connections, and how many were ended for that."""
+
 
 class Limits(NamedTuple):
     """What a client may take.
@@ -104,14 +114,15 @@ class Limits(NamedTuple):
     seconds, idle_seconds
         How long a request, or taking its answer, may take; and how long a connection without one
         stays open.
-    requests
-        Requests in work at once.
+    requests, connections
+        Requests in work at once, and open connections.
     """
 
     body: int
     seconds: float
     idle_seconds: float
     requests: int
+    connections: int
 
 
 class Phase(Enum):
@@ -158,6 +169,32 @@ class Pool:
     def connect_accepted(self) -> Connection:
         """Make the protocol of a connection that `accept` accepted."""
         return Connection(self)
+
+    def admit(self, connection: Connection) -> None:
+        """Take in a connection; where there are too many, end those that may go first."""
+        connections = self.state.connections
+        connections.add(connection)
+        if len(connections) > CROWD:
+            limit_buffers(connection.transport)
+        if len(connections) > self.limits.connections:
+            self._make_room(connection)
+
+    def _make_room(self, newest: Connection) -> None:
+        """End the connections that may go first, or else the newest."""
+        free = [
+            (rank, number, each)
+            for number, each in enumerate(self.state.connections)
+            if each is not newest and (rank := each.rank())
+        ]
+        count = max(1, int(self.limits.connections * PART_FOR_ROOM))
+        first = [each for _, _, each in heapq.nsmallest(count, free)]
+        for each in first:
+            each.make_room()
+            if each.transport.is_closing():  # which the loop comes to later
+                self.state.connections.discard(each)
+        if not first:
+            newest.turn_away()
+        self.application.report_crowd(len(first) or 1)
 
     def format_head(self, reply: Reply) -> bytes:
         """Return the status line and the headers of an answer, but for those of its request."""
@@ -239,7 +276,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else None
-        self.pool.state.connections.add(self)
+        self.pool.admit(self)
         if self._accept:
             self._accept()
 
@@ -314,6 +351,31 @@ class Connection(asyncio.Protocol):
     def has_part(self) -> bool:
         """Tell whether a part of a request has come."""
         return bool(self._buffer) or self.phase is Phase.BODY
+
+    def rank(self) -> tuple[int, float] | None:
+        """Rank the connection among those that may go for a new one, the lowest first.
+
+        Who waits for a request goes first, then who has had the last answer, then who does not take
+        an answer; of these who has waited longest. None: a request is in work, or comes.
+        """
+        if self._turn or self.phase is Phase.ANSWER or self._body or self.transport.is_closing():
+            return None
+        if not self._can_write:
+            return 2, self.since
+        return int(self.phase is Phase.LINGER or self._rest > 0), self.since
+
+    def make_room(self) -> None:
+        """End the connection, as others need its place."""
+        if not self._can_write or self.phase is Phase.LINGER:
+            reset(self.transport)
+        elif self.phase is Phase.IDLE and not self._buffer:
+            close_unless_used(self.transport)
+        else:
+            self.transport.close()
+
+    def turn_away(self) -> None:
+        """Refuse a connection that has just come."""
+        self._reject(Malformed(CROWDED, 503, "crowd"))
 
     def end_late(self, now: float) -> None:
         """End the connection if what it waits for should have come."""
@@ -633,6 +695,16 @@ class Connection(asyncio.Protocol):
         self._discarded += size
         if self._discarded > LINGER_BYTES:
             self.transport.close()
+
+
+def limit_buffers(transport: Any) -> None:
+    """Have the kernel hold little for a connection: there are many."""
+    with (
+        suppress(OSError),  # the connection is gone
+        socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer,
+    ):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CROWD_BUFFER)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CROWD_BUFFER)
 
 
 def has_unread(transport: Any) -> bool:

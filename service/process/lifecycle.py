@@ -154,6 +154,7 @@ def configure(server: Server, settings: Settings, application: Application) -> S
         seconds=settings.timeout_seconds,
         idle_seconds=settings.keep_alive_seconds,
         requests=settings.max_concurrency,
+        connections=settings.max_connections,
     )
     pool = Pool(application, limits, server.server_state)
     compat.configure(server, graceful_seconds=settings.graceful_seconds, connect=pool.connect)

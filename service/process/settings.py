@@ -97,6 +97,13 @@ class Settings(BaseModel):
     max_concurrency: int = Field(
         64, ge=1, le=100_000, description="requests in progress at once in each worker"
     )
+    max_connections: int = Field(
+        2048,
+        ge=16,
+        le=1_000_000,
+        description="open connections of each worker; one more takes the place of those that have "
+        "waited longest for a request",
+    )
     timeout_seconds: float = Field(
         30, gt=0, le=3600, description="how long a body may take to arrive, and then its answer"
     )

@@ -60,7 +60,7 @@ class Worker:
     keyed: frozenset[str]
     documents: Mapping[str, bytes]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _quiet_until: dict[int, float] = field(default_factory=dict)
+    _quiet_until: dict[int | str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         """Take up requests; called in the loop that will serve."""
@@ -94,13 +94,26 @@ class Worker:
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
-            if time.monotonic() < self._quiet_until.get(error.errno or 0, 0.0):
-                return
-            self._quiet_until[error.errno or 0] = time.monotonic() + QUIET_SECONDS
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             event = f"out of file descriptors: {error.strerror}; new connections have to wait"
             edit = "raise `ulimit -n`, or have the proxy in front keep fewer connections"
-            self.log.log_event(logging.ERROR, {"event": event, "limit": limit, "edit": edit})
+            fields = {"event": event, "limit": limit, "edit": edit}
+            self._log_once_in_a_while(error.errno or 0, logging.ERROR, fields)
+
+    def log_crowd(self, ended: int) -> None:
+        """Log that connections were ended as there were too many, once in a while."""
+        limit = self.settings.max_connections
+        event = f"too many connections: {ended} ended, which had waited longest"
+        edit = "raise MAX_CONNECTIONS, or have the proxy in front keep fewer connections"
+        fields = {"event": event, "limit": limit, "edit": edit}
+        self._log_once_in_a_while("crowd", logging.WARNING, fields)
+
+    def _log_once_in_a_while(self, kind: int | str, level: int, fields: dict[str, Any]) -> None:
+        """Log what would else fill the log."""
+        if time.monotonic() < self._quiet_until.get(kind, 0.0):
+            return
+        self._quiet_until[kind] = time.monotonic() + QUIET_SECONDS
+        self.log.log_event(level, fields)
 
     def close(self) -> None:
         """Write what is left: the counts, and the lines of the log that wait."""

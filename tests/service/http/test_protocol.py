@@ -5,6 +5,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,17 @@ import pytest
 from service.http import protocol
 from service.http.asgi import CLOSE, Reply
 from service.http.framing import MAX_HEAD
-from service.http.protocol import LEAST_TAKEN, SHORT_REST, Pool, count_unsent
+from service.http.protocol import (
+    CROWD_BUFFER,
+    LEAST_TAKEN,
+    SHORT_REST,
+    Phase,
+    Pool,
+    count_unsent,
+)
 from service.http.request import Request
 from service.process.lifecycle import RECEIVE_BUFFER, SEND_BUFFER, Site
+from service.process.settings import read_settings
 from tests.ports import PATIENCE, free_ports, listens, until
 from tests.service.process.test_lifecycle import LOOPS, REQUEST, Answerer, answer_late, ask, serve
 from tests.tools import tool
@@ -49,6 +58,8 @@ async def talk(port: int, *parts: bytes) -> bytes:
 
 HEAD = b"GET / HTTP/1.1\r\nhost: x\r\n"
 LONG = b"x" * (MAX_HEAD + 1)
+POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
+LONG_POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % 2**20 + b"x" * 2**20
 
 
 @pytest.mark.parametrize(
@@ -411,6 +422,121 @@ def test_the_kernel_holds_little_for_who_has_sent_much(loop: str) -> None:
         return list(actual)
 
     serve(loop, use)
+
+
+def has_more(connections: set[Any], before: set[Any]) -> bool:
+    return bool(connections - before)
+
+
+async def connect_all(
+    site: Site, port: int, count: int
+) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect so many clients, one after the other."""
+    clients = []
+    connections: Any = site.server.server_state.connections
+    for _ in range(count):
+        before = set(connections)
+        clients.append(await asyncio.open_connection("127.0.0.1", port))
+        await until(partial(has_more, connections, before))
+    return clients
+
+
+FEW = read_settings({"MAX_CONNECTIONS": "16"})
+
+
+@LOOPS
+def test_one_connection_too_many_takes_the_place_of_who_has_waited_longest(loop: str) -> None:
+    application = Answerer(answer_late)
+
+    async def use(site: Site, port: int) -> None:
+        clients = await connect_all(site, port, 16)
+        for reader, writer in clients[:2]:  # who has been answered has waited less long
+            writer.write(REQUEST)
+            await reader.readuntil(b"ok")
+        assert (await ask(port)).endswith(b"ok")
+        assert await clients[2][0].read() == b""
+        for reader, writer in [*clients[:2], *clients[3:]]:
+            writer.write(REQUEST)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+        for _, writer in clients:
+            writer.close()
+
+    serve(loop, use, application, FEW)
+    assert application.crowded_out == 1
+
+
+@LOOPS
+def test_no_answer_in_work_and_no_body_on_its_way_goes_for_a_new_connection(loop: str) -> None:
+    release = asyncio.Event()
+    application = Answerer(wait_for(release))
+
+    async def use(site: Site, port: int) -> None:
+        clients = await connect_all(site, port, 16)
+        for number, (_, writer) in enumerate(clients):
+            writer.write(POST if number % 2 else REQUEST)
+        state: Any = site.server.server_state
+        await until(lambda: len(state.tasks) == 8)
+        await until(lambda: sum(one.phase is Phase.BODY for one in state.connections) == 8)
+        head = await talk(port)
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"too many connections" in head
+        release.set()
+        for number, (reader, writer) in enumerate(clients):
+            writer.write(b"x" if number % 2 else b"")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+
+    serve(loop, use, application, FEW)
+    assert application.malformed == ["crowd"]
+
+
+def wait_for(event: asyncio.Event) -> Any:
+    async def answer(_: Request) -> Reply:
+        await event.wait()
+        return Reply(200, b"ok")
+
+    return answer
+
+
+@LOOPS
+def test_who_waits_for_a_request_goes_before_who_does_not_take_an_answer(loop: str) -> None:
+    application = Answerer(lambda _: Reply(200, b"x" * 2**23))
+
+    async def use(site: Site, port: int) -> None:
+        async with stall(site, port, REQUEST) as (_, transport):
+            clients = await connect_all(site, port, 17)
+            assert not transport.is_closing()
+            assert await clients[0][0].read() == b""
+            for _, writer in clients[1:]:
+                writer.write(b"GET")  # a part of a request is worth less than an answer
+            newer = await connect_all(site, port, 15)
+            assert not transport.is_closing()
+            for _, writer in (*clients, *newer):
+                writer.close()
+
+    serve(loop, use, application, FEW)
+
+
+@LOOPS
+def test_the_kernel_holds_less_for_each_of_many_connections(loop: str) -> None:
+    async def use(site: Site, port: int) -> None:
+        clients = await connect_all(site, port, 4)
+        connections: Any = site.server.server_state.connections
+        sizes = sorted(
+            one.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, option)
+            for one in connections
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)
+        )
+        assert sizes[:4] == [2 * CROWD_BUFFER] * 4
+        assert min(sizes[4:]) > 2 * CROWD_BUFFER
+        for reader, writer in clients:
+            writer.write(LONG_POST)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "CROWD", 2)
+        serve(loop, use)
 
 
 def repeat(request: Request) -> Reply:

@@ -409,6 +409,20 @@ def test_a_worker_that_hangs_is_replaced_and_the_metrics_tell_how_many_are_up(
         assert served.end() == 0
 
 
+def test_too_many_connections_are_in_the_log_once_and_requests_are_answered(
+    program: dict[str, Any],
+) -> None:
+    with supervising(program, MAX_CONNECTIONS="16") as served, ExitStack() as clients:
+        for _ in range(50):
+            clients.enter_context(socket.create_connection(("127.0.0.1", served.port), 60))
+        wait_until(lambda: "too many connections" in served.log.read_text())
+        assert served.predict().status_code == HTTPStatus.OK
+        assert served.end() == 0
+        (line,) = [line for line in served.log.read_text().splitlines() if "too many conn" in line]
+        assert json.loads(line)["level"] == "warning"
+        assert json.loads(line)["limit"] == 16
+
+
 @pytest.mark.long
 @pytest.mark.slow
 def test_out_of_file_descriptors_is_in_the_log_and_passes(program: dict[str, Any]) -> None:
