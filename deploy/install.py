@@ -265,7 +265,7 @@ def compile_bytecode(python: Path) -> None:
     Where PYTHONDONTWRITEBYTECODE is set no import would keep what it compiles, and each start of
     each stage would take seconds longer.
     """
-    print("install: byte code, which PYTHONDONTWRITEBYTECODE keeps Python from writing", flush=True)
+    print("install: compiling byte code", flush=True)
     run([str(python), "-c", COMPILE], os.environ)
 
 

@@ -17,7 +17,7 @@ from service.bento.store import NAME, ServedModel, choose_model, find_packed
 from service.http import routes
 from service.http.front import Front
 from service.inference.predictor import Predictor
-from service.process import lifecycle, memory, run_folder
+from service.process import lifecycle, memory, open_files, run_folder
 from service.process.settings import Settings, load_or_default, read_settings
 from service.telemetry import logs
 
@@ -55,6 +55,9 @@ class Instance:
     def start(self, index: int) -> None:
         """Start to answer requests, in the loop that will; `index` is the worker's, from 0."""
         log = self._log or start_log(self.settings)
+        asked = self.settings.max_connections
+        allowed = open_files.allow_connections(asked)
+        self.settings = self.settings.model_copy(update={"max_connections": allowed})
         try:
             self.worker = routes.build_worker(
                 self.predictor,
@@ -70,6 +73,12 @@ class Instance:
             raise
         self.worker.start()
         lifecycle.find_lifecycle().start(self.settings, Front(None, lambda: self.worker))
+        if allowed < asked:
+            self.worker.log_event(
+                f"MAX_CONNECTIONS is {allowed:,}: more files than that need may not be open",
+                asked=asked,
+                edit="raise `ulimit -n`",
+            )
         self.worker.log_event("ready", **self.worker.runner.describe())
 
     def stop(self) -> None:

@@ -28,7 +28,7 @@ def environment(folder: Path) -> Path:
     env = {**os.environ, "VIRTUAL_ENV": str(folder)}
     for command in (
         ["venv", "--python", sys.executable, str(folder)],
-        ["pip", "sync", "--require-hashes", lock],
+        ["pip", "sync", "--require-hashes", "--compile-bytecode", lock],  # as pip does
     ):
         subprocess.run([uv, *command, "--quiet"], env=env, check=True, timeout=600)
     return folder / "bin" / "dask"

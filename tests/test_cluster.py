@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,15 @@ import yaml
 
 from tests import small
 from tests.conftest import Project, clone
-from tests.dask_processes import Process, environment, spawned, started, wait_for_line, workers_of
+from tests.dask_processes import (
+    Process,
+    end,
+    environment,
+    spawned,
+    started,
+    wait_for_line,
+    workers_of,
+)
 from tests.hosts import listening, network
 from tests.pages import PAGES
 from tests.ports import free_ports, listens, wait_until
@@ -223,17 +231,23 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 def start_until_registered(start: Callable[[], Process], log: Path, tries: int = 3) -> Process:
-    """Start a worker as systemd does: again if it ends because its scheduler does not answer.
+    """Start a worker as systemd does: again if it ends, or does not come up.
 
-    Dask's handshake has no limit of its own, and has hung on a busy machine; `--death-timeout`
-    ends the worker then.
+    On a busy machine one has waited for its scheduler in silence.
     """
     for _ in range(tries):
         process = start()
-        wait_until(lambda: is_registered(log) or process.poll() is not None)  # noqa: B023, at once
+        with suppress(AssertionError):
+            wait_until(partial(is_registered_or_over, log, process))
         if is_registered(log):
             return process
+        end(process)
     raise AssertionError(log.read_text())
+
+
+def is_registered_or_over(log: Path, process: Process) -> bool:
+    """Whether there is no more to wait for."""
+    return is_registered(log) or process.poll() is not None
 
 
 def is_registered(log: Path) -> bool:

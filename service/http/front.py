@@ -114,9 +114,9 @@ class Front:
         """Count what came and is no request."""
         self.worker().metrics.count_malformed(reason)
 
-    def report_crowd(self, ended: int) -> None:
-        """Say that there were too many connections, and how many were ended for that."""
-        self.worker().log_crowd(ended)
+    def report_crowd(self, event: str) -> None:
+        """Say what was done because connections are too many, or hold too much."""
+        self.worker().log_crowd(event)
 
     def _end(self, request: Request, reply: Reply) -> Reply:
         """Return the answer to a request that has ended; it is counted and logged after the turn.

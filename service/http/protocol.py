@@ -78,11 +78,18 @@ LONG_ENOUGH = 2**20  # where bodies have to be shorter: heads take room, too
 BODIES = 16
 # Connections that are ended without a turn for the others: some milliseconds.
 ENDED_A_TURN = 2**8
-# Of more connections than that the kernel holds less: these bytes, twice, in each direction.
+# What the kernel may hold of requests and answers together. Fewer connections cannot hold it.
+KERNEL_BYTES = 96 * 2**20
 CROWD = 2**7
-CROWD_BUFFER = 2**14
-# The part of all connections that goes at once where one more comes, so that few look for it.
+SO_MEMINFO = 55  # Linux's, which the module `socket` does not know
+# The part of all connections that goes at once where one more comes, so that few look for it, and
+# how many go, or are refused, at most.
 PART_FOR_ROOM = 1 / 16
+MOST_ENDED, MOST_REFUSED = 2**7, 2**8
+FULL_SECONDS = 0.05  # where none may go: until it is looked for the next one
+# How long who has just come, or has had the last answer, or does not take one, is let alone.
+FRESH_SECONDS, QUIET_SECONDS = 0.5, 1.0
+WAITS, LINGERS, STUCK = range(3)  # why a connection may go for a new one
 
 
 class Application(Protocol):
@@ -100,8 +107,8 @@ class Application(Protocol):
     def count_malformed(self, reason: str) -> None:
         """Count what is no request."""
 
-    def report_crowd(self, ended: int) -> None:
-        """Say that there were too many connections, and how many were ended for that."""
+    def report_crowd(self, event: str) -> None:
+        """Say what was done because connections are too many, or hold too much."""
 
 
 class Limits(NamedTuple):
@@ -153,8 +160,9 @@ class Pool:
         self.limits = limits
         self.state = state
         self.memory = Budget(LONG_BODIES * max(limits.body, LONG_ENOUGH))
-        self.bodies = Budget(BODIES * limits.requests)
+        self.bodies = Budget(min(BODIES * limits.requests, limits.connections // 2))
         self.is_closing = False
+        self._full_until = 0.0
         self.accept: Callable[[], None] | None = None
         self._defaults: Sequence[Header] = ()
         self._heads: dict[int, bytes] = {}
@@ -171,30 +179,50 @@ class Pool:
         return Connection(self)
 
     def admit(self, connection: Connection) -> None:
-        """Take in a connection; where there are too many, end those that may go first."""
+        """Take in a connection; where there are too many, others go for it."""
         connections = self.state.connections
         connections.add(connection)
-        if len(connections) > CROWD:
-            limit_buffers(connection.transport)
-        if len(connections) > self.limits.connections:
-            self._make_room(connection)
+        excess = len(connections) - self.limits.connections
+        if excess <= 0:
+            return
+        now = time.perf_counter()
+        if now >= self._full_until and (ended := self._make_room(connection, now)):
+            event = f"too many connections: {ended} closed, which had waited longest"
+        else:
+            connection.turn_away(has_answer=excess <= MOST_REFUSED)
+            event = "too many connections: new ones are refused, as all others are in use"
+            if now >= self._full_until:
+                self._full_until = now + FULL_SECONDS
+        self.application.report_crowd(event)
 
-    def _make_room(self, newest: Connection) -> None:
-        """End the connections that may go first, or else the newest."""
+    def _make_room(self, newest: Connection, now: float) -> int:
+        """End some connections that wait for a request, or else one that may go; count them."""
+        ended = 0
         free = [
             (rank, number, each)
             for number, each in enumerate(self.state.connections)
-            if each is not newest and (rank := each.rank())
+            if each is not newest and (rank := each.rank(now))
         ]
-        count = max(1, int(self.limits.connections * PART_FOR_ROOM))
-        first = [each for _, _, each in heapq.nsmallest(count, free)]
-        for each in first:
-            each.make_room()
-            if each.transport.is_closing():  # which the loop comes to later
-                self.state.connections.discard(each)
-        if not first:
-            newest.turn_away()
-        self.application.report_crowd(len(first) or 1)
+        most = max(1, min(int(self.limits.connections * PART_FOR_ROOM), MOST_ENDED))
+        for (reason, _), _, connection in heapq.nsmallest(2 * most, free):
+            if ended and (reason > WAITS or ended == most):
+                break
+            if connection.make_room():
+                self.state.connections.discard(connection)  # the loop comes to its end later
+                ended += 1
+        return ended
+
+    def _end_holders(self, held: Sequence[tuple[int, Connection]]) -> None:
+        """End those of whose requests and answers the kernel holds most, where it is too much."""
+        total, ended = sum(size for size, _ in held), 0
+        for size, connection in sorted(held, key=lambda each: each[0], reverse=True):
+            if total <= KERNEL_BYTES:
+                break
+            reset(connection.transport)
+            total -= size
+            ended += 1
+        if ended:
+            self.application.report_crowd(f"clients do not take their answers: {ended} closed")
 
     def format_head(self, reply: Reply) -> bytes:
         """Return the status line and the headers of an answer, but for those of its request."""
@@ -220,7 +248,16 @@ class Pool:
     async def end_late(self) -> None:
         """End what has been waited for longer than the limits allow."""
         now = time.perf_counter()
-        await self._visit(lambda connection: connection.end_late(now))
+        held: list[tuple[int, Connection]] = []
+        is_crowd = len(self.state.connections) > CROWD
+
+        def visit(connection: Connection) -> None:
+            connection.end_late(now)
+            if is_crowd:
+                held.append((count_held(connection.transport), connection))
+
+        await self._visit(visit)
+        self._end_holders(held)
 
     async def _visit(self, visit: Callable[[Connection], None]) -> None:
         """Visit each connection; requests have their turns meanwhile, as there may be thousands."""
@@ -352,30 +389,43 @@ class Connection(asyncio.Protocol):
         """Tell whether a part of a request has come."""
         return bool(self._buffer) or self.phase is Phase.BODY
 
-    def rank(self) -> tuple[int, float] | None:
+    def rank(self, now: float) -> tuple[int, float] | None:
         """Rank the connection among those that may go for a new one, the lowest first.
 
         Who waits for a request goes first, then who has had the last answer, then who does not take
-        an answer; of these who has waited longest. None: a request is in work, or comes.
+        an answer; of these who has waited longest. None: a request is in work, or on its way, or
+        should come in this moment.
         """
         if self._turn or self.phase is Phase.ANSWER or self._body or self.transport.is_closing():
             return None
-        if not self._can_write:
-            return 2, self.since
-        return int(self.phase is Phase.LINGER or self._rest > 0), self.since
+        is_stuck = self.transport.get_write_buffer_size() > 0
+        waited = now - self.since
+        if is_stuck or self.phase is Phase.LINGER or self._rest:
+            reason = STUCK if is_stuck else LINGERS
+            return (reason, self.since) if waited > QUIET_SECONDS else None
+        if self.phase is Phase.HEAD and waited <= FRESH_SECONDS:
+            return None
+        return WAITS, self.since
 
-    def make_room(self) -> None:
-        """End the connection, as others need its place."""
-        if not self._can_write or self.phase is Phase.LINGER:
+    def make_room(self) -> bool:
+        """End the connection, as others need its place, unless a request has just come on it."""
+        if self.transport.get_write_buffer_size() or self.phase is Phase.LINGER or self._rest:
             reset(self.transport)
-        elif self.phase is Phase.IDLE and not self._buffer:
+        elif not self._buffer:
             close_unless_used(self.transport)
-        else:
+        elif not has_unread(self.transport):
+            self._buffer.clear()
+            self.pool.application.count_malformed("crowd")
             self.transport.close()
+        return bool(self.transport.is_closing())
 
-    def turn_away(self) -> None:
-        """Refuse a connection that has just come."""
-        self._reject(Malformed(CROWDED, 503, "crowd"))
+    def turn_away(self, *, has_answer: bool) -> None:
+        """Refuse a connection that has just come; without an answer, if many have just had one."""
+        if has_answer:
+            self._reject(Malformed(CROWDED, 503, "crowd"))
+        else:
+            self.pool.application.count_malformed("crowd")
+            self.transport.abort()
 
     def end_late(self, now: float) -> None:
         """End the connection if what it waits for should have come."""
@@ -395,6 +445,10 @@ class Connection(asyncio.Protocol):
             return
         if is_stuck or self.phase is Phase.LINGER:
             reset(self.transport)  # the client does not take its answer, or its end
+        elif self.transport.get_write_buffer_size() and not self._is_spared:
+            self._unsent, self.since, self._is_spared = count_unsent(self.transport), now, True
+        elif self.transport.get_write_buffer_size():
+            reset(self.transport)
         elif self.phase is Phase.IDLE:
             close_unless_used(self.transport)
         elif self._is_spared or not has_unread(self.transport):
@@ -697,20 +751,21 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-def limit_buffers(transport: Any) -> None:
-    """Have the kernel hold little for a connection: there are many."""
-    with (
-        suppress(OSError),  # the connection is gone
-        socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer,
-    ):
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CROWD_BUFFER)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CROWD_BUFFER)
+def count_held(transport: Any) -> int:
+    """Count the bytes of memory that the kernel holds of requests and answers of a connection."""
+    with suppress(OSError):  # the connection is gone, or the kernel is not Linux
+        peer = transport.get_extra_info("socket")
+        sizes = struct.unpack("9I", peer.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))
+        return int(sizes[0] + sizes[5])
+    return 0
 
 
 def has_unread(transport: Any) -> bool:
     """Tell whether bytes that came on a connection are still in the kernel."""
-    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+    with suppress(OSError, ValueError):  # the connection is gone
+        peer = transport.get_extra_info("socket").fileno()
         return any(fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))
+    return False
 
 
 def count_unsent(transport: Any) -> int:
@@ -719,10 +774,9 @@ def count_unsent(transport: Any) -> int:
     The kernel takes more from here only when it has got rid of a third of what it holds: megabytes.
     """
     size: int = transport.get_write_buffer_size()
-    with suppress(OSError):  # the connection is gone
-        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
-            queue = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4))
-        size += int.from_bytes(queue, sys.byteorder)
+    with suppress(OSError, ValueError):  # the connection is gone
+        peer = transport.get_extra_info("socket").fileno()
+        size += int.from_bytes(fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     return size
 
 

@@ -100,7 +100,7 @@ class Settings(BaseModel):
     max_connections: int = Field(
         2048,
         ge=16,
-        le=1_000_000,
+        le=10_000,
         description="open connections of each worker; one more takes the place of those that have "
         "waited longest for a request",
     )

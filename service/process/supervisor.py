@@ -306,7 +306,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        print_error(f"cannot listen at {host}, port {port}: {reason}; choose another")
+        text = f"cannot listen at {host}, port {port}: {reason}"
+        print_error(f"{text}; choose another, by --port or PORT")
         sys.exit(1)
     listener.set_inheritable(True)
     return listener

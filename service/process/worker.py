@@ -100,10 +100,9 @@ class Worker:
             fields = {"event": event, "limit": limit, "edit": edit}
             self._log_once_in_a_while(error.errno or 0, logging.ERROR, fields)
 
-    def log_crowd(self, ended: int) -> None:
-        """Log that connections were ended as there were too many, once in a while."""
+    def log_crowd(self, event: str) -> None:
+        """Log what was done because connections are too many, or hold too much, once in a while."""
         limit = self.settings.max_connections
-        event = f"too many connections: {ended} ended, which had waited longest"
         edit = "raise MAX_CONNECTIONS, or have the proxy in front keep fewer connections"
         fields = {"event": event, "limit": limit, "edit": edit}
         self._log_once_in_a_while("crowd", logging.WARNING, fields)

@@ -36,7 +36,7 @@ class Answerer:
         self.answer = answer
         self.malformed: list[str] = []
         self.refused: list[int] = []
-        self.crowded_out = 0
+        self.crowd: list[str] = []
 
     def begin(self, request: Request) -> Reply | None:
         return Reply(404, b"{}") if request.path == "/missing" else None
@@ -48,8 +48,8 @@ class Answerer:
     def count_malformed(self, reason: str) -> None:
         self.malformed.append(reason)
 
-    def report_crowd(self, ended: int) -> None:
-        self.crowded_out += ended
+    def report_crowd(self, event: str) -> None:
+        self.crowd.append(event)
 
 
 async def answer_late(_: Request) -> Reply:
