@@ -388,7 +388,8 @@ def test_the_kernel_holds_little_for_who_does_not_read_and_nothing_after_the_end
         running, actual = asyncio.get_running_loop(), site.server.server_state.connections
         async with stall(site, port, REQUEST) as (client, transport):
             await running.sock_recv(client, 2**15)
-            assert count_unsent(transport) - transport.get_write_buffer_size() <= 2 * SEND_BUFFER
+            held = count_unsent(transport) - transport.get_write_buffer_size()
+            assert held <= 3 * SEND_BUFFER  # Linux doubles it, and lets the last packet go beyond
             while not transport.is_closing():
                 await end_late(site.pool, 0)
             await until(lambda: not actual)
@@ -668,8 +669,9 @@ def test_the_kernel_holds_no_more_for_all_together(
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             writer.write(REQUEST * 4)
         await until(lambda: sum(map(count_kernel, all_of(site))) > 2**19)
-        await site.pool.end_late()
-        await until(lambda: sum(map(count_kernel, all_of(site))) <= 2**19)
+        while sum(map(count_kernel, all_of(site))) > 2**19:  # more of the answers may come to it
+            await site.pool.end_late()
+            await asyncio.sleep(0.01)
         assert len(all_of(site)) >= 3
         for reader, writer in clients[4:]:
             writer.write(REQUEST)
@@ -683,8 +685,8 @@ def test_the_kernel_holds_no_more_for_all_together(
     monkeypatch.setattr(protocol, "CROWD", 2)
     monkeypatch.setattr(protocol, "KERNEL_BYTES", 2**19)
     serve(loop, use, application)
-    (event,) = application.crowd
-    assert "do not take their answers" in event
+    assert application.crowd
+    assert all("do not take their answers" in event for event in application.crowd)
 
 
 def repeat(request: Request) -> Reply:
