@@ -492,10 +492,16 @@ def test_running_store_is_found_by_its_data_without_the_local_configuration(
     assert (project.keys, project.pid) == (keys, pid)
 
 
+def is_removed(folder: Path) -> bool:
+    """Remove a folder, in which the server may write a file meanwhile, as `rm -rf` does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
 def test_store_whose_folder_is_deleted_ends(started: Project) -> None:
     [server] = started.servers()
     keeper = server.parent()
-    shutil.rmtree(started.root)
+    wait_until(lambda: is_removed(started.root))
     server.terminate()
 
     gone, left = psutil.wait_procs([server, keeper], timeout=PATIENCE)
