@@ -40,7 +40,9 @@ def started(
 ) -> Iterator[Process]:
     """`dask ARGUMENTS` in an empty folder, ended with the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # A nanny of ours in this process may have left it: their logs would be empty.
+    away = {"PYTHONPATH", "DASK_LOGGING__DISTRIBUTED"}
+    own = {name: value for name, value in os.environ.items() if name not in away}
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [*dask, *arguments],

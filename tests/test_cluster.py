@@ -231,10 +231,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 def start_until_registered(start: Callable[[], Process], log: Path, tries: int = 3) -> Process:
-    """Start a worker as systemd does: again if it ends, or does not come up.
-
-    On a busy machine one has waited for its scheduler in silence.
-    """
+    """Start a worker as systemd does: again if it ends, or does not come up."""
     for _ in range(tries):
         process = start()
         with suppress(AssertionError):

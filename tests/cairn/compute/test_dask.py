@@ -418,7 +418,7 @@ def test_processes_on_this_machine_end_with_the_stage_that_fails() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_processes_on_this_machine_end_with_the_stage_that_is_stopped(sign: int) -> None:
-    RAW.write_bytes(as_csv(many(40_000)))
+    RAW.write_bytes(as_csv(many(200_000)))
     settings(HERE, bad_rows="set_aside")
     stage = subprocess.Popen(
         [sys.executable, "-m", "stages.processed"],
