@@ -204,7 +204,7 @@ def describe_parts(result: Json) -> Section:
         ["evaluate: intervals, plots, card", "", f"{stages['evaluate']:,.1f}"],
         ["DVC: hash and copy what stages write", "", f"{pipeline['dvc_seconds']:,.1f}"],
     ] if parts else []  # fmt: skip
-    text = "What both do takes about as long in both; the script does not do the rest."
+    text = "The script does not do the steps that have no figure."
     heads = ("step", "the script, s", "`dvc repro`, s")
     return Section(f"Where the time of {int(number):,} rows goes", text, Table(heads, rows))
 

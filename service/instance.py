@@ -75,7 +75,7 @@ class Instance:
         lifecycle.find_lifecycle().start(self.settings, Front(None, lambda: self.worker))
         if allowed < asked:
             self.worker.log_event(
-                f"MAX_CONNECTIONS is {allowed:,}: more files than that need may not be open",
+                f"MAX_CONNECTIONS is {allowed:,}: the limit of open files allows no more",
                 asked=asked,
                 edit="raise `ulimit -n`",
             )

@@ -191,8 +191,6 @@ class Pool:
         else:
             connection.turn_away(has_answer=excess <= MOST_REFUSED)
             event = "too many connections: new ones are refused, as all others are in use"
-            if now >= self._full_until:
-                self._full_until = now + FULL_SECONDS
         self.application.report_crowd(event)
 
     def _make_room(self, newest: Connection, now: float) -> int:
@@ -210,6 +208,8 @@ class Pool:
             if connection.make_room():
                 self.state.connections.discard(connection)  # the loop comes to its end later
                 ended += 1
+        if not ended:
+            self._full_until = now + FULL_SECONDS
         return ended
 
     def _end_holders(self, held: Sequence[tuple[int, Connection]]) -> None:
