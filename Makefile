@@ -77,7 +77,7 @@ run: install ## all of it, from nothing: environment, S3 store, repro, push, reg
 	@set -e; $(STORE) check >/dev/null 2>&1 || trap '$(STORE) stop' EXIT; \
 	trap 'exit 0' INT; trap 'exit 143' TERM; \
 	$(MAKE) --no-print-directory store repro push register; \
-	$(SERVE) --example & server=$$!; trap : INT; trap 'kill $$server' TERM; code=0; wait $$server || code=$$?; \
+	$(SERVE) & server=$$!; trap : INT; trap 'kill $$server' TERM; code=0; wait $$server || code=$$?; \
 	while kill -0 $$server 2>/dev/null; do code=0; wait $$server || code=$$?; done; exit $$code
 
 test: install-dev ## the tests that need nothing but the environment, on all cores

@@ -18,6 +18,8 @@ SEQUENCES = (list, tuple, set, frozenset)
 KEY_PROBLEMS = {"missing", "extra_forbidden"}
 # What pydantic reports of a default that depends on another field, where that one is wrong.
 CONSEQUENCES = {"default_factory_not_called"}
+# Problems whose words say more than the annotation: a validator of ours raised it; infinity.
+OWN_WORDS = {"value_error", "finite_number"}
 # The end of a location where the key of a dictionary is what is wrong, and not its value.
 OF_KEY = "[key]"
 # Pydantic's words → those of somebody who edits a file.
@@ -30,9 +32,12 @@ PHRASES = (
     (re.compile(r"^a valid (tuple|list)\b"), "a list"),
     (re.compile(r"^a valid string\b"), "a text"),
     (re.compile(r"^a valid boolean\b"), "true or false"),
-    (re.compile(r"^a valid (?=integer)"), "an "),
+    (re.compile(r"^a valid integer\b"), "a whole number"),
     (re.compile(r"^a valid (?=number)"), "a "),
 )
+NUMBERS = {int: "a whole number", float: "a number"}
+# The ends of a range: the attributes of an annotation's notes, and words.
+ENDS = {"ge": "at least", "gt": "over", "le": "at most", "lt": "under"}
 
 Key: TypeAlias = tuple[str | int, ...]
 
@@ -99,6 +104,11 @@ def format_key(key: Key, document: str = "the file") -> str:
     return shorten(text if text.isprintable() else repr(text)) or document
 
 
+def find_allowed(model: type[BaseModel], key: Key) -> str | None:
+    """Return what an annotation says that the value at a key may be; None where it does not."""
+    return _follow(model, key).allowed
+
+
 def report_problems(lines: Iterable[str], source: str) -> CairnError:
     """Return the error that lists problems, one a line, each after the name of its source."""
     return CairnError("\n       ".join(dict.fromkeys(f"{source}: {line}" for line in lines)))
@@ -114,8 +124,7 @@ def _translate(detail: Any, model: type[BaseModel]) -> Problem:
         )
     if kind == "missing":
         return Problem(path.key, kind, value, f"missing; add it{_example(path)}")
-    has_own_words = kind == "value_error"  # ours: a validator raised it
-    allowed = (not has_own_words and path.allowed) or _describe(detail, path.kind)
+    allowed = (kind not in OWN_WORDS and path.allowed) or _describe(detail, path.kind)
     return Problem(path.key, kind, value, allowed)
 
 
@@ -202,8 +211,11 @@ def _at(key: Key, part: str | int, annotation: Any) -> _Path:
 
 def _unwrap(annotation: Any) -> tuple[Any, str | None]:
     """Take the type out of `Annotated` and `| None`, and with it what it says is allowed."""
-    allowed = next((note.text for note in _notes(annotation) if isinstance(note, Allowed)), None)
+    notes = _notes(annotation)
     kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    allowed = next((note.text for note in notes if isinstance(note, Allowed)), None)
+    if kind in NUMBERS:
+        allowed = allowed or NUMBERS[kind] + _describe_ends(notes)
     if get_origin(kind) in (Union, UnionType):
         members = [member for member in get_args(kind) if member is not type(None)]
         if len(members) == 1:
@@ -212,8 +224,25 @@ def _unwrap(annotation: Any) -> tuple[Any, str | None]:
     return kind, allowed
 
 
+def _describe_ends(notes: Iterable[Any]) -> str:
+    """Describe the ends of a range, after a comma each."""
+    ends = [
+        f", {words} {end:,.15g}"
+        for name, words in ENDS.items()
+        for note in notes
+        if (end := getattr(note, name, None)) is not None
+    ]
+    return "".join(ends)
+
+
 def _notes(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    """List the notes of an annotation; those of a field in it are its own."""
+    notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return tuple(
+        part
+        for note in notes
+        for part in (note.metadata if isinstance(note, FieldInfo) else [note])
+    )
 
 
 def _member(union: Any, tag: str | int) -> Any:

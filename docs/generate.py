@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from cairn.contract import Column, Contract, Target
+from cairn.errors import find_allowed
 from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
 from cairn.params.file import Params
 from docs import speed
@@ -239,11 +240,10 @@ def join_lines(lines: Sequence[str], *, indented: bool) -> str:
 
 def render_settings() -> str:
     """Return the page of the environment variables."""
-    schema = Settings.model_json_schema()
     rows = (
-        [f"`{name.upper()}`", format_code(Settings.model_fields[name].default),
-         describe_type(schema, field), Settings.model_fields[name].description or ""]
-        for name, field in schema["properties"].items()
+        [f"`{name.upper()}`", format_code(field.default), describe_setting(name),
+         field.description or ""]
+        for name, field in Settings.model_fields.items()
     )  # fmt: skip
     introduction = (
         "The service reads its settings from environment variables when it starts. An empty "
@@ -257,6 +257,16 @@ def render_settings() -> str:
     )
     heads = ("setting", "default", "allowed", "what it does")
     return render_page("Settings", introduction, render_table(heads, rows), listen)
+
+
+def describe_setting(name: str) -> str:
+    """Return in words what a setting takes, the same as in its errors."""
+    each = find_allowed(Settings, (name, 0))
+    if each:
+        return f"separated by commas: {each}"
+    schema = Settings.model_json_schema()["properties"][name]
+    words = find_allowed(Settings, (name,)) or describe_type({}, schema)
+    return words.removesuffix(" or `null`")  # an empty variable is none
 
 
 # Metrics

@@ -72,9 +72,10 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 def commands(port: int, host: str = "127.0.0.1") -> list[list[str]]:
     """Return the docs' commands for a scheduler and a worker, with an address of ours."""
-    [train_params] = re.findall(r"^```console\n((?:dask .*\n)+)```$", DOCS, re.MULTILINE)
-    text = train_params.replace("PRIVATE_IP", host).replace("8786", str(port))
-    [scheduler, worker] = [shlex.split(line) for line in text.splitlines()]
+    lines = re.findall(r"^```console\n(dask .*)\n```$", DOCS, re.MULTILINE)
+    [scheduler, worker] = [
+        shlex.split(line.replace("PRIVATE_IP", host).replace("8786", str(port))) for line in lines
+    ]
     worker[worker.index("--nworkers") + 1] = "2"
     assert scheduler[0] == worker[0] == "dask"
     return [scheduler[1:], worker[1:]]

@@ -27,6 +27,7 @@ from joblib.parallel import SequentialBackend, ThreadingBackend
 from numpy.typing import NDArray
 
 import cairn
+from cairn.console import say
 from cairn.errors import CairnError
 from cairn.params.compute import Compute
 
@@ -87,6 +88,8 @@ def open_engine(params: Compute) -> Iterator[Cluster]:
     """
     with _silence_dask(), _connect(params) as client:
         wait_for_workers(client)
+        workers = len(client.nthreads())
+        say(f"compute: Dask at {client.scheduler.address}, workers so far: {workers}")
         yield Cluster(client, _send_code(client))
 
 

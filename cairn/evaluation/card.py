@@ -96,7 +96,7 @@ def _summary(contract: Contract, evaluation: Evaluation) -> str:
         f"This model predicts {code(contract.target.name)} from "
         f"{_count(len(contract.columns), 'column')}. {ranked}"
         f"It predicts the right class for {_percent_between(evaluation.test['accuracy'])} of "
-        f"{_count(rows.test, 'test row')}, none of which it has learned from."
+        f"{_count(rows.test, 'test row')}, none of which it was trained on."
     )
 
 

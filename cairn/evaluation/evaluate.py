@@ -171,7 +171,7 @@ def train_again(
     settings = params.evaluate.cross_validation
     with joblib.parallel_config("threading", n_jobs=-1):
         validation = cross_validation.cross_validate(trained, params.train, settings, engine, run)
-        learning = learn(trained, model.training.params, params.evaluate, run)
+        learning = learn(trained, model.training.params, run)
     if validation.note:
         say(f"evaluate: {validation.note}")
     return validation, learning
@@ -219,10 +219,8 @@ def predict(part: str, graph: bytes, features: NDArray[np.float32]) -> Predictio
     return Predictions(*map(np.concatenate, zip(*predictions, strict=True)))
 
 
-def learn(rows: TrainingRows, params: Train, evaluation: Evaluate, run: Run = here) -> DataFrame:
-    """Measure the learning curve where cross-validation is wanted; otherwise it has no points."""
-    if not cross_validation.is_wanted(evaluation.cross_validation, len(rows.classes)):
-        return curves.empty_learning()
+def learn(rows: TrainingRows, params: Train, run: Run = here) -> DataFrame:
+    """Measure the learning curve."""
     say("evaluate: measuring the learning curve")
     with patience("evaluate: still measuring the learning curve"):
         pipeline = fitting.build_pipeline(rows.features, rows.contract, params)

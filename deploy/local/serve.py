@@ -28,7 +28,6 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default=str(DEFAULT))
     parser.add_argument("--fixed", action="store_true", help="this port or none")
-    parser.add_argument("--example", action="store_true", help="print how to call it")
     options = parser.parse_args()
     first = parse_port(options.port)
     tries = ports_to_try(first, is_fixed=options.fixed)
@@ -37,7 +36,7 @@ def main() -> None:
             continue
         if port != first:
             print(f"serve: port {first} is taken, so it is port {port}", flush=True)
-        code, was_ready = serve(options.host, port, with_example=options.example)
+        code, was_ready = serve(options.host, port)
         # Another program may have taken it since; then BentoML's process says so and ends.
         if code == 0 or was_ready or is_free(port, options.host):
             sys.exit(code)
@@ -66,14 +65,14 @@ def is_free(port: int, host: str) -> bool:
         )
 
 
-def serve(host: str, port: int, *, with_example: bool) -> tuple[int, bool]:
+def serve(host: str, port: int) -> tuple[int, bool]:
     """Run `bentoml serve` to its end; return its exit code, and whether it was ready before."""
     command = ["bentoml", "serve", "--host", host, "--port", str(port)]
     print(" ".join(command), flush=True)
     # In a group of its own it gets each signal once, by way of this process.
     with passing_signals(subprocess.Popen(command, process_group=0)) as server:
         was_ready = await_ready(server, host, port)
-        if was_ready and with_example:
+        if was_ready:
             show_example(host, port)
         code = server.wait()
     return (128 - code if code < 0 else code), was_ready

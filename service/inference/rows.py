@@ -549,7 +549,7 @@ def describe_allowed(column: Column) -> Any:
     ]
     text = " ".join([words[column.kind], " and ".join(bounds)]).strip()
     if column.format:
-        text += f", or a text as {_format_example(column)!r}"
+        text += f", or a text like {_format_example(column)!r}"
     return f"{text}, or null" if column.missing else text
 
 

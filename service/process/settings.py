@@ -127,27 +127,33 @@ class Settings(BaseModel):
     ] = Field("info", description="the least severe level that is logged")
     log_inputs: bool = Field(default=False, description="log inputs and answers too")
     api_keys: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_key)], ...],
+        tuple[
+            Annotated[
+                str,
+                AfterValidator(_check_key),
+                Allowed("KEY or NAME:KEY, of 16 characters or more"),
+            ],
+            ...,
+        ],
         BeforeValidator(_check_filled),
         Split,
     ] = Field(
         (),
         repr=False,
-        description="API keys, separated by commas: `KEY` or `NAME:KEY`, of 16 characters or more; "
-        "all but probes and pages then require one, and the log has its name",
+        description="API keys; all but probes and pages then require one, and the log has its name",
     )
     api_keys_file: (
         Annotated[
             FilePath,
             BeforeValidator(_check_filled),
             AfterValidator(_check_file),
-            Allowed("a file that is there, with a key a line"),
+            Allowed("a file that exists, with one key per line"),
         ]
         | None
     ) = Field(
         None,
-        description="file with more keys, one per line, read again within a second of a change; "
-        "while it is empty, it has no valid key",
+        description="file with more keys, read again within a second of a change; while it is "
+        "empty, it has no valid key",
     )
     cors_origins: Annotated[
         tuple[
@@ -161,8 +167,7 @@ class Settings(BaseModel):
         Split,
     ] = Field(
         (),
-        description="origins of other pages that browsers let call the service, such as "
-        "`https://app.example.com`, separated by commas; `*`: all",
+        description="origins of other pages that browsers let call the service; `*`: all",
     )
     trusted_proxies: Annotated[
         tuple[
@@ -176,8 +181,8 @@ class Settings(BaseModel):
         Split,
     ] = Field(
         (),
-        description="networks of the proxies in front, such as `10.0.0.0/8`, separated by commas: "
-        "the log takes the client's address from their `X-Forwarded-For`",
+        description="networks of the proxies in front: the log takes the client's address from "
+        "their `X-Forwarded-For`",
     )
     heartbeat_seconds: float = Field(
         30,
@@ -202,8 +207,8 @@ class Settings(BaseModel):
         | None
     ) = Field(
         None,
-        description="another model: `s3://BUCKET/KEY`, an export of `make export`; or "
-        "`models:/NAME/VERSION`, `models:/NAME@ALIAS`, of MLflow, in the store at BENTOML_HOME",
+        description="another model: an export of `make export` on S3; or one that MLflow names, "
+        "in the store at BENTOML_HOME",
     )
     model_sha256: (
         Annotated[
@@ -212,7 +217,7 @@ class Settings(BaseModel):
             Allowed("64 lower-case hex digits, as `make export` prints them"),
         ]
         | None
-    ) = Field(None, description="SHA-256 of that export, 64 lower-case hex digits")
+    ) = Field(None, description="SHA-256 of that export")
     max_model_bytes: int = Field(
         MAX_MODEL_BYTES,
         ge=MIB,

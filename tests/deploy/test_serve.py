@@ -77,7 +77,7 @@ def port() -> int:
 def test_the_next_port_takes_the_place_of_one_that_is_taken(
     project: Project, tmp_path: Path, port: int, number: int
 ) -> None:
-    command = (*SERVE, "--port", str(port), "--example")
+    command = (*SERVE, "--port", str(port))
     with (
         socket.create_server(("127.0.0.1", port)),
         socket.create_server(("::1", port + 1), family=socket.AF_INET6),
@@ -102,7 +102,7 @@ def test_a_port_that_is_taken_after_it_was_found_free(
     project: Project, tmp_path: Path, port: int
 ) -> None:
     # What answers there meanwhile is not taken for the service.
-    command = (sys.executable, "-c", LATE, "--port", str(port), "--example")
+    command = (sys.executable, "-c", LATE, "--port", str(port))
     with ExitStack() as stack:
         other = stack.enter_context(running(project, tmp_path, *SERVE, "--port", str(port)))
         assert ready(port, WAIT), other[1].read_text()

@@ -60,7 +60,10 @@ def samples(client: httpx.Client) -> dict[str, float]:
 def test_a_wrong_setting_ends_the_start_with_one_line(project: Project) -> None:
     done = configure(project, MAX_ROWS="many").run("bentoml", "serve", check=False)
     assert done.returncode != 0
-    assert "error: MAX_ROWS: got 'many'; allowed: an integer" in done.stderr
+    assert (
+        "error: MAX_ROWS: got 'many'; allowed: a whole number, at least 1, at most 1,000,000"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr + done.stdout
 
 

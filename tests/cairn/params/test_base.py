@@ -38,4 +38,4 @@ def test_what_is_wrong_in_any_section_is_an_error_of_each_stage(path: Path) -> N
         read_params(Raw, path=path)
     first, second = str(error.value).splitlines()
     assert "train.nam: unknown key; allowed here: name, estimator" in first
-    assert "gates.size_mb: got 0; allowed: greater than 0" in second
+    assert "gates.size_mb: got 0; allowed: a number, over 0" in second

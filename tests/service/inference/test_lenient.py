@@ -285,7 +285,7 @@ def test_a_problem_of_a_list_names_its_column_by_the_header() -> None:
         READER.check({"features": ["x", *VALUES[1:]]})
     (one,) = error.value.detail
     assert (one.column, one.problem, one.got) == ("emp.var.rate", "wrong type", "x")
-    assert one.allowed == "a number (float32), or a text as '$1,234.5'"
+    assert one.allowed == "a number (float32), or a text like '$1,234.5'"
 
 
 @pytest.mark.parametrize("key", ["emp_var_rate", " emp.var.rate "])
