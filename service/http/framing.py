@@ -35,6 +35,8 @@ OPENING = 64
 # they may hold.
 MAX_LINE = 2**10
 MAX_TRAILERS = 2**13
+# Bytes from which on a part of a body is left as it is; who sends byte by byte makes no more parts.
+PART = 2**16
 # Chunks of one step: others have their turn after some milliseconds.
 CHUNKS_A_STEP = 2**10
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
@@ -245,10 +247,38 @@ def split_target(target: bytes) -> tuple[str, bytes]:
     return path.decode("latin-1"), query
 
 
+class Content:
+    """The bytes of a body as they come, in parts: what is there is not moved when more comes.
+
+    Attributes
+    ----------
+    size
+        How many there are.
+    parts
+        Where they are.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.parts: list[bytearray] = []
+
+    def add(self, data: bytes | bytearray | memoryview) -> None:
+        """Add what has come."""
+        self.size += len(data)
+        if self.parts and len(self.parts[-1]) < PART:
+            self.parts[-1] += data
+        else:
+            self.parts.append(bytearray(data))
+
+    def join(self) -> bytes:
+        """Return all bytes in one."""
+        return b"".join(self.parts)
+
+
 class Body(Protocol):
     """A body on its way."""
 
-    content: bytearray
+    content: Content
 
     @property
     def is_complete(self) -> bool:
@@ -258,8 +288,8 @@ class Body(Protocol):
     def framing(self) -> int:
         """Bytes that came beside it."""
 
-    def feed(self, data: bytes | bytearray) -> int:
-        """Take in what is there, and return how many of the bytes are used up."""
+    def feed(self, data: bytes | bytearray, start: int = 0) -> int:
+        """Take in what is there from `start` on, and return how many of the bytes are used up."""
 
 
 class SizedBody:
@@ -268,18 +298,19 @@ class SizedBody:
     framing = 0
 
     def __init__(self, length: int) -> None:
-        self.content = bytearray()
+        self.content = Content()
         self._length = length
 
     @property
     def is_complete(self) -> bool:
         """Whether all of it is there."""
-        return len(self.content) == self._length
+        return self.content.size == self._length
 
-    def feed(self, data: bytes | bytearray) -> int:
-        """Take in what is there, and return how many of the bytes are used up."""
-        used = min(self._length - len(self.content), len(data))
-        self.content += memoryview(data)[:used]
+    def feed(self, data: bytes | bytearray, start: int = 0) -> int:
+        """Take in what is there from `start` on, and return how many of the bytes are used up."""
+        used = min(self._length - self.content.size, len(data) - start)
+        with memoryview(data) as view:
+            self.content.add(view[start : start + used])
         return used
 
 
@@ -287,28 +318,29 @@ class ChunkedBody:
     """A body in chunks, whose end only they tell. Extensions and trailers are left out."""
 
     def __init__(self) -> None:
-        self.content = bytearray()
+        self.content = Content()
         self.is_complete = False
         self.framing = 0
         self._left = 0  # bytes of the chunk, then of the line break after it
         self._is_last = False
         self._trailers = 0
 
-    def feed(self, data: bytes | bytearray) -> int:
-        """Take in what is there, up to CHUNKS_A_STEP, and return how many bytes are used up.
+    def feed(self, data: bytes | bytearray, start: int = 0) -> int:
+        """Take in what is there from `start` on, up to CHUNKS_A_STEP; return how much is used up.
 
         Raises
         ------
         Malformed
             Where it is not chunked as the standard says, or its lines are too long.
         """
-        used, before = 0, len(self.content)
+        used, before = 0, self.content.size
         for _ in range(CHUNKS_A_STEP):
-            step = self._take_chunk(data, used) if self._left else self._take_line(data, used)
+            take = self._take_chunk if self._left else self._take_line
+            step = take(data, start + used)
             used += step
             if not step or self.is_complete:
                 break
-        self.framing += used - (len(self.content) - before)
+        self.framing += used - (self.content.size - before)
         return used
 
     def _take_chunk(self, data: bytes | bytearray, start: int) -> int:
@@ -316,7 +348,7 @@ class ChunkedBody:
         size = min(self._left - 2, len(data) - start)
         if size > 0:
             with memoryview(data) as view:
-                self.content += view[start : start + size]
+                self.content.add(view[start : start + size])
             self._left -= size
         else:
             size = 0

@@ -118,6 +118,10 @@ class Front:
         """Say what was done because connections are too many, or hold too much."""
         self.worker().log_crowd(event)
 
+    def report_connections(self, count: int) -> None:
+        """Say how many connections are open."""
+        self.worker().metrics.set_connections(count)
+
     def _end(self, request: Request, reply: Reply) -> Reply:
         """Return the answer to a request that has ended; it is counted and logged after the turn.
 

@@ -110,6 +110,9 @@ class Application(Protocol):
     def report_crowd(self, event: str) -> None:
         """Say what was done because connections are too many, or hold too much."""
 
+    def report_connections(self, count: int) -> None:
+        """Say how many connections are open."""
+
 
 class Limits(NamedTuple):
     """What a client may take.
@@ -246,7 +249,7 @@ class Pool:
         await self._visit(Connection.end_idle)
 
     async def end_late(self) -> None:
-        """End what has been waited for longer than the limits allow."""
+        """End what has been waited for longer than the limits allow; report how many remain."""
         now = time.perf_counter()
         held: list[tuple[int, Connection]] = []
         is_crowd = len(self.state.connections) > CROWD
@@ -258,6 +261,7 @@ class Pool:
 
         await self._visit(visit)
         self._end_holders(held)
+        self.application.report_connections(len(self.state.connections))
 
     async def _visit(self, visit: Callable[[Connection], None]) -> None:
         """Visit each connection; requests have their turns meanwhile, as there may be thousands."""
@@ -530,7 +534,7 @@ class Connection(asyncio.Protocol):
                 self._await(Phase.BODY, request.start)
             return len(data)
         self._await_body(head, request)
-        return end
+        return end + self._read_body(data, end)
 
     def _await_head(self, part: bytes | bytearray) -> None:
         """Wait for the rest of a head."""
@@ -571,20 +575,20 @@ class Connection(asyncio.Protocol):
         if head.expects_continue:
             self.transport.write(CONTINUE)
 
-    def _read_body(self, data: bytes | bytearray) -> int:
-        """Read what is there of a body; answer its request if that is all."""
+    def _read_body(self, data: bytes | bytearray, start: int = 0) -> int:
+        """Read what is there of a body from `start` on; answer its request if that is all."""
         body, request = self._body, self._request
         if body is None or request is None:
             return 0
-        used = body.feed(data)
+        used = body.feed(data, start)
         most = self.pool.limits.body
         # Chunks of a few bytes would take more time than the model.
-        if len(body.content) > most or body.framing > MAX_HEAD + most // 8:
+        if body.content.size > most or body.framing > MAX_HEAD + most // 8:
             self._refuse(request, refuse_length(self.pool.limits.body))
-            return len(data)
+            return len(data) - start
         if body.is_complete:
             self._end_body()
-            request.body = bytes(body.content)
+            request.body = body.content.join()
             self._answer(request)
         return used
 
@@ -604,9 +608,10 @@ class Connection(asyncio.Protocol):
         """
         if self.phase is Phase.LINGER or self.transport.is_closing():
             return
-        body = self._body.content if self._body else self._request.body if self._request else b""
+        body = self._request.body if self._request else b""
+        size = self._body.content.size if self._body else len(body)
         unsent = 0 if self._can_write else self.transport.get_write_buffer_size()
-        held = len(self._buffer) + len(body) + unsent
+        held = len(self._buffer) + size + unsent
         if not self._hold(held) and self.phase is not Phase.ANSWER:  # that one has its limit
             self._shed()
             return

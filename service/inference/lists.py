@@ -44,6 +44,11 @@ class ListHead(NamedTuple):
     start: int
 
     @property
+    def is_known(self) -> bool:
+        """Whether the key, if there is one, is the one of rows like these."""
+        return self.key is None or (self.bracket == b"[") == (self.key == b"features")
+
+    @property
     def has_lists(self) -> bool:
         """Whether the rows are lists, as they are to be under the key."""
         return self.bracket == b"[" and self.key in {None, b"features"}

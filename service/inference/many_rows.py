@@ -1,4 +1,4 @@
-"""Answer lists of rows of numbers in steps, none of which holds up other requests for long.
+"""Answer many rows of numbers in steps, none of which holds up other requests for long.
 
 A thread would leave the event loop free as well. But on one core the two take turns at Python's
 lock every half a millisecond, which costs a tenth of the time, and everyone waits for longer.
@@ -7,15 +7,15 @@ lock every half a millisecond, which costs a tenth of the time, and everyone wai
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from typing import NamedTuple
+from collections.abc import Generator, Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from cairn.inference import Predictions
 from service.inference.answers import Answers, RowTexts
 from service.inference.lists import Declined
-from service.inference.matrix import MatrixReader, join_rows
+from service.inference.matrix import join_rows
 from service.inference.runner import Cost, Features, Run
 
 # Seconds after which others have their turn, and the fewest and the most rows of a run.
@@ -41,8 +41,18 @@ class AnsweredRows(NamedTuple):
 Steps = Generator[None, None, AnsweredRows | None]
 
 
+class PieceReader(Protocol):
+    """Reads bodies of many rows."""
+
+    def read_pieces(self, body: bytes) -> Iterator[Features]:
+        """Read the features of a body, some rows at a time; raises Declined where another has to.
+
+        No piece may take longer to read than a fraction of STEP.
+        """
+
+
 class ManyRows:
-    """Answers the bodies that a reader of matrices reads, by a model that takes microseconds a row.
+    """Answers the bodies that such a reader reads, by a model that takes microseconds a row.
 
     Parameters
     ----------
@@ -52,7 +62,7 @@ class ManyRows:
         What a run costs.
     """
 
-    def __init__(self, reader: MatrixReader, run: Run, answers: Answers, cost: Cost) -> None:
+    def __init__(self, reader: PieceReader, run: Run, answers: Answers, cost: Cost) -> None:
         self._reader = reader
         self._run = run
         self._answers = answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cairn.transform import Engineering, pack_row, to_matrix
 from service.inference import artifacts
 from service.inference.answers import Answers
 from service.inference.example import make_example
+from service.inference.lists import Declined, find_list
 from service.inference.many_rows import ManyRows, Steps
 from service.inference.matrix import MatrixReader, is_matrix
 from service.inference.one_row import ClearRow, OneRow, has_known_types
@@ -78,9 +80,10 @@ class Predictor:
         # A model that cannot answer must not be ready.
         self.cost: Cost = measure_cost(self.run, row)
         # On several threads, more rows are quicker at once.
+        has_numbers_only = self.reader.typed is not None and self.reader.typed.has_numbers_only
         self._many_rows = (
-            ManyRows(self._matrix, self.run, self._answers, self.cost)
-            if self._matrix and self.cost.is_immediate and threads == 1
+            ManyRows(self, self.run, self._answers, self.cost)
+            if is_packed and has_numbers_only and self.cost.is_immediate and threads == 1
             else None
         )
 
@@ -108,6 +111,23 @@ class Predictor:
                 return RequestRows([], single=False), features
         rows = self.reader.read_typed(body)
         return None if rows is None else (rows, self.compute_features(rows))
+
+    def read_pieces(self, body: bytes) -> Iterator[Features]:
+        """Read the features of a body of many rows of numbers, some rows at a time.
+
+        Raises
+        ------
+        Declined
+            The body must be read by `read`.
+        """
+        head = find_list(body)
+        if head is None or self.reader.typed is None:
+            raise Declined
+        if head.has_lists and self._matrix:
+            yield from self._matrix.read_pieces(body)
+            return
+        for rows in self.reader.typed.read_pieces(body):
+            yield self.compute_features(rows)
 
     def compute_features(self, rows: RequestRows) -> Features:
         """Compute the n × k matrix that the model takes."""

@@ -125,26 +125,51 @@ class TypedReader:
                 return None
             row = self._one_row[0](body)
             return self._check(Decoded([row], []), body, single=True, shaped=shaped)
-        if head.key is not None and (head.bracket == b"[") != (head.key == b"features"):
+        if not head.is_known:
             return None
-        decoded = self._decode_rows(cut_rows(body, head), head)
-        return self._check(decoded, body, single=False, shaped=shaped)
-
-    def _decode_rows(self, pieces: Iterator[bytes], head: ListHead) -> Decoded:
-        """Decode a list of rows piece by piece; raises Declined where there are too many."""
         rows = Decoded([], [])
+        for piece in self._decode_pieces(body, head):
+            rows.values.extend(piece.values)
+            rows.identifiers.extend(piece.identifiers)
+        return self._check(rows, body, single=False, shaped=shaped)
+
+    def read_pieces(self, body: bytes) -> Iterator[RequestRows]:
+        """Read a list of rows whose values are numbers, some rows at a time.
+
+        Raises
+        ------
+        Declined
+            The body must be read by another reader, or names its rows.
+        """
+        head = find_list(body)
+        if head is None or not head.bracket or not head.is_known or not self.has_numbers_only:
+            raise Declined
+        keys = int(head.key is not None)
+        try:
+            for piece in self._decode_pieces(body, head):
+                if piece.identifiers.count(UNSET) < len(piece.identifiers):
+                    raise Declined
+                keys += self._width * len(piece.identifiers)
+                yield RequestRows(piece.values, single=False)  # type: ignore[arg-type]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Declined from None
+        if count_byte(body, QUOTE) != 2 * keys:
+            raise Declined
+
+    def _decode_pieces(self, body: bytes, head: ListHead) -> Iterator[Decoded]:
+        """Decode a list of rows piece by piece; raises Declined where there are too many."""
         decode: Decode | None = None
-        for piece in pieces:
+        count = 0
+        for piece in cut_rows(body, head):
             if decode is None:
                 decoders = self._lists if head.bracket == b"[" else self._records
-                decode, decoded = choose_decode(decoders, piece)
+                decode, rows = choose_decode(decoders, piece)
             else:
-                decoded = decode(piece)
-            rows.values.extend(decoded.values)
-            rows.identifiers.extend(decoded.identifiers)
-            if len(rows.values) > self._max_rows:
+                rows = decode(piece)
+            count += len(rows.values)
+            if count > self._max_rows:
                 raise Declined
-        return rows
+            yield rows
 
     def _check(
         self, decoded: Decoded, body: bytes, *, single: bool, shaped: int

@@ -93,6 +93,7 @@ class Layout:
             "errors": len(KINDS),
             "malformed": len(MALFORMED),
             "in_progress": 1,
+            "connections": 1,
             "dropped": 1,
             "starts": 1,
             # Of the rows: by class, then by feature and bucket; `base` is where the window begins.
@@ -179,7 +180,7 @@ class Metrics:
         self._waits = 0
         self._step = max(1, window // STEPS // len(shared))
         self._since = 0
-        self._mine["in_progress"][0] = 0
+        self._mine["in_progress"][0] = self._mine["connections"][0] = 0
         self._mine["starts"] += 1
         self._mine["base"][:] = self._mine["rows"]
         self._steps = deque([self._mine["rows"].copy()], maxlen=STEPS + 1)
@@ -202,6 +203,10 @@ class Metrics:
         """Count what came and is no HTTP request; `reason` is one of MALFORMED."""
         known = reason if reason in MALFORMED else "other"
         self._mine["malformed"][MALFORMED.index(known)] += 1
+
+    def set_connections(self, count: int) -> None:
+        """Set how many connections are open."""
+        self._mine["connections"][0] = count
 
     def add_rows(self, rows: PredictedRows) -> None:
         """Rows were answered."""
@@ -328,6 +333,11 @@ class CairnCollector(Collector):
         yield malformed
         yield GaugeMetricFamily(
             "cairn_requests_in_progress", "Requests in work.", value=sums["in_progress"][0]
+        )
+        yield GaugeMetricFamily(
+            "cairn_open_connections",
+            "Open connections, as of the last second; MAX_CONNECTIONS is for each worker.",
+            value=sums["connections"][0],
         )
 
     def _predictions(self) -> Iterator[Metric]:

@@ -6,7 +6,10 @@ from service.http.framing import (
     CHUNKS_A_STEP,
     MAX_LINE,
     MAX_TRAILERS,
+    PART,
+    Body,
     ChunkedBody,
+    Content,
     Malformed,
     SizedBody,
     parse_head,
@@ -146,16 +149,16 @@ def test_a_body_is_read_in_whatever_parts_it_comes(size: int) -> None:
             rest = rest[used:]
             if body.is_complete:
                 break
-    assert (bytes(body.content), rest, body.is_complete) == (CONTENT, b"", True)
+    assert (body.content.join(), rest, body.is_complete) == (CONTENT, b"", True)
 
 
 def test_what_comes_after_a_body_is_left() -> None:
     body = ChunkedBody()
     assert body.feed(CHUNKED + b"GET") == len(CHUNKED)
-    assert body.content == CONTENT
+    assert body.content.join() == CONTENT
     sized = SizedBody(3)
     assert (sized.feed(b"ab"), sized.is_complete) == (2, False)
-    assert (sized.feed(b"cde"), sized.is_complete, bytes(sized.content)) == (1, True, b"abc")
+    assert (sized.feed(b"cde"), sized.is_complete, sized.content.join()) == (1, True, b"abc")
 
 
 def test_many_chunks_take_more_than_one_step() -> None:
@@ -192,3 +195,18 @@ def test_what_is_not_chunked_as_the_standard_says_is_refused(data: bytes) -> Non
 
     with pytest.raises(Malformed):
         read(ChunkedBody(), data)
+
+
+@pytest.mark.parametrize(("body", "sent"), [(ChunkedBody(), CHUNKED), (SizedBody(50), CONTENT)])
+def test_a_body_is_read_from_where_its_head_ends(body: Body, sent: bytes) -> None:
+    assert body.feed(b"HEAD" + sent + b"GET", 4) == len(sent)
+    assert (body.content.join(), body.is_complete) == (CONTENT, True)
+
+
+def test_a_body_that_comes_byte_by_byte_has_few_parts() -> None:
+    content = Content()
+    for _ in range(3 * PART):
+        content.add(b"x")
+    assert content.size == 3 * PART
+    assert content.join() == b"x" * content.size
+    assert len(content.parts) == 3

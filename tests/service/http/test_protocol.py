@@ -18,6 +18,7 @@ from service.http.asgi import CLOSE, Reply
 from service.http.framing import MAX_HEAD
 from service.http.protocol import (
     LEAST_TAKEN,
+    MOST_REFUSED,
     SHORT_REST,
     Phase,
     Pool,
@@ -570,6 +571,35 @@ def answer_once(release: asyncio.Event, length: int, times: int = 1) -> Any:
         return Reply(200, b"ok")
 
     return lambda _: left.pop() if left else wait()
+
+
+@LOOPS
+def test_beyond_so_many_refusals_a_connection_is_closed_without_one(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = asyncio.Event()
+    application = Answerer(answer_once(release, 0, 0))
+
+    async def use(site: Site, port: int) -> None:
+        clients = await connect_all(site, port, 16)
+        for _, writer in clients:
+            writer.write(REQUEST)
+        await until(partial(has_phases, site, {Phase.ANSWER: 16}))
+        refused = await connect_all(site, port, MOST_REFUSED)
+        before = len(all_of(site))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        assert len(all_of(site)) == before
+        for late, _ in refused:
+            assert (await late.read(64)).startswith(b"HTTP/1.1 503 ")
+        release.set()
+        for early, _ in clients:
+            assert (await early.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
+        await close_all(site, (*clients, *refused, (reader, writer)))
+
+    monkeypatch.setattr(protocol, "QUIET_SECONDS", PATIENCE)  # the refused keep their places
+    serve(loop, use, application, FEW)
+    assert application.malformed == ["crowd"] * (MOST_REFUSED + 1)
 
 
 @LOOPS

@@ -37,6 +37,7 @@ class Answerer:
         self.malformed: list[str] = []
         self.refused: list[int] = []
         self.crowd: list[str] = []
+        self.connections = 0
 
     def begin(self, request: Request) -> Reply | None:
         return Reply(404, b"{}") if request.path == "/missing" else None
@@ -50,6 +51,9 @@ class Answerer:
 
     def report_crowd(self, event: str) -> None:
         self.crowd.append(event)
+
+    def report_connections(self, count: int) -> None:
+        self.connections = count
 
 
 async def answer_late(_: Request) -> Reply:

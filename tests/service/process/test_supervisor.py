@@ -417,10 +417,23 @@ def test_too_many_connections_are_in_the_log_once_and_requests_are_answered(
             clients.enter_context(socket.create_connection(("127.0.0.1", served.port), 60))
         wait_until(lambda: "too many connections" in served.log.read_text())
         wait_until(lambda: served.predict().status_code == HTTPStatus.OK)  # some have just come
+        gauge = re.compile(r"^cairn_open_connections 1[0-6]\.0$", re.MULTILINE)
+        wait_until(lambda: gauge.search(served.get("/metrics").text) is not None)
         assert served.end() == 0
         (line,) = [line for line in served.log.read_text().splitlines() if "too many conn" in line]
         assert json.loads(line)["level"] == "warning"
         assert json.loads(line)["limit"] == 16
+
+
+def test_fewer_connections_for_want_of_files_are_in_the_log(program: dict[str, Any]) -> None:
+    limited = ["bash", "-c", 'ulimit -n 200; exec "$@"', "bash", *program["args"]]
+    with supervising({**program, "args": limited}) as served:
+        assert served.predict().status_code == HTTPStatus.OK
+        assert served.end() == 0
+        (line,) = [line for line in served.log.read_text().splitlines() if "CONNECTIONS" in line]
+        entry = json.loads(line)
+        assert entry["event"] == "MAX_CONNECTIONS is 72: the limit of open files allows no more"
+        assert (entry["asked"], entry["edit"]) == (2048, "raise `ulimit -n`")
 
 
 @pytest.mark.long

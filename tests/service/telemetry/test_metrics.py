@@ -188,12 +188,16 @@ def test_a_worker_that_takes_another_s_place_goes_on_with_its_counts(tmp_path: P
     first.start_request()
     first.finish_request("/predict", 200, 0.001)
     first.start_request()  # killed in the midst of this one
+    first.set_connections(3)
+    second.set_connections(2)
+    assert samples(second)["cairn_open_connections", ()] == 5
     first.add_rows(rows(1700))
     again = Metrics(LAYOUT, open_table(LAYOUT, 2, tmp_path), 0, 1000, {"model_version": "m:1"}, int)
     actual = samples(second)
     assert samples(again) | {("cairn_workers", ()): 2} == actual
     assert actual["cairn_requests_total", ("/predict", "200")] == 1
     assert actual["cairn_requests_in_progress", ()] == 0
+    assert actual["cairn_open_connections", ()] == 2
     assert actual["cairn_worker_starts_total", ()] == 3
     assert actual["cairn_drift_window_rows", ()] == 0
     assert actual["cairn_rows_total", ()] == 1700
