@@ -162,9 +162,8 @@ def describe_body(result: Json) -> Section:
         "only reads the body and runs the model, and one that also writes Cairn's answer and "
         "counts the rows."
     )
-    return Section(
-        "Where the time of a long body goes", text, Table(("rows", *parts, "bound", "bound as shipped"), cells)
-    )
+    heads = ("rows", *parts, "bound", "bound as shipped")
+    return Section("Where the time of a long body goes", text, Table(heads, cells))
 
 
 def describe_scale(result: Json) -> Section:
