@@ -9,6 +9,7 @@ from cairn.errors import (
     Allowed,
     CairnError,
     Problem,
+    find_allowed,
     format_key,
     list_problems,
     report_problems,
@@ -35,6 +36,7 @@ def tag(value: Any) -> str:
 class Document(Strict):
     name: str = Field(examples=["ann"], min_length=2)
     count: Annotated[int, Field(ge=1)] | None = None
+    share: float = Field(0.5, gt=0, le=1000, allow_inf_nan=False)
     flag: Annotated[bool | Literal["auto"], Allowed("true, false or 'auto'")] = "auto"
     rule: Annotated[Fixed | Best, Field(discriminator="rule")] | None = None
     either: Annotated[
@@ -57,6 +59,8 @@ def problems(**content: Any) -> list[Problem]:
         ({"name": 5}, "name", "got 5; allowed: a text"),
         ({"count": 0}, "count", "got 0; allowed: a whole number, at least 1"),
         ({"count": "x"}, "count", "got 'x'; allowed: a whole number, at least 1"),
+        ({"share": 1001.0}, "share", "got 1001.0; allowed: a number, over 0, at most 1,000"),
+        ({"share": float("inf")}, "share", "got inf; allowed: a finite number"),
         ({"flag": 3}, "flag", "got 3; allowed: true, false or 'auto'"),
         ({"rule": {"rule": "value"}}, "rule.number", "missing; add it"),
         ({"rule": {"rule": "best", "x": 1}}, "rule.x", "unknown key; allowed here: rule"),
@@ -73,7 +77,7 @@ def problems(**content: Any) -> list[Problem]:
         ({"rules": 5}, "rules", "got 5; allowed: a mapping"),
         ({"words": ("x", 1.5)}, "words.1", "got 1.5; allowed: a word or its number"),
         ({"words": 5}, "words", "got 5; allowed: a list"),
-        ({"colour": 1}, "colour", "unknown key; allowed here: name, count, flag, rule, either,"),
+        ({"colour": 1}, "colour", "unknown key; allowed here: name, count, share, flag, rule,"),
         ({"name": ["x" * 300]}, "name", f"got ['{'x' * 198}…; allowed: a text"),
     ],
 )
@@ -90,6 +94,22 @@ def test_a_missing_key_comes_with_an_example() -> None:
         Document.model_validate({})
     (problem,) = list_problems(error.value, Document)
     assert (problem.kind, problem.text) == ("missing", "missing; add it, such as `name: ann`")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (("count",), "a whole number, at least 1"),
+        (("share",), "a number, over 0, at most 1,000"),
+        (("words", 0), "a word or its number"),
+        (("name",), None),
+        (("colour",), None),
+    ],
+)
+def test_what_is_allowed_is_known_without_a_problem(
+    key: tuple[str | int, ...], text: str | None
+) -> None:
+    assert find_allowed(Document, key) == text
 
 
 def test_each_problem_is_listed_once() -> None:

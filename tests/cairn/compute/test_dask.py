@@ -4,6 +4,7 @@ import io
 import operator
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -101,6 +102,12 @@ def test_a_cluster_makes_what_one_machine_makes_bit_by_bit(
     assert len(list(reader.read_parts(RAW, Processed.model_validate(PARAMS["processed"])))) > 5
     own = {"bad_rows": "set_aside", "duplicates": "set_aside"}
     assert build(running.params, **own) == build(LOCAL, **own)
+
+
+def test_the_cluster_is_named(running: Processes, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_engine(running.params):
+        out = capsys.readouterr().out
+    assert re.fullmatch(rf"compute: Dask at {running.params.scheduler}, workers so far: \d\n", out)
 
 
 def test_results_come_in_the_order_of_the_items_and_few_items_are_taken_ahead(
@@ -381,10 +388,10 @@ def test_the_code_of_this_run_is_what_runs(tmp_path: Path, running: Processes) -
             text=True,
             check=True,
             timeout=600,
-        ).stdout
+        ).stdout.splitlines()[1:]  # after the line that names the cluster
         for name in ("first", "second", "first")
     ]
-    assert outputs == ["0 1 2 3\n", "0 -1 -2 -3\n", "0 1 2 3\n"]
+    assert outputs == [["0 1 2 3"], ["0 -1 -2 -3"], ["0 1 2 3"]]
 
 
 def test_two_runs_of_other_code_do_not_mix(
