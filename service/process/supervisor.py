@@ -41,13 +41,6 @@ MARGIN_SECONDS = 5  # for a worker to end by itself before it is killed
 TRIES = 3
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
-# Bytes of free memory that glibc keeps, and from which on a block is the kernel's own. Left to
-# itself it gives the memory of a long body back after each request, and to get that again, page by
-# page, takes a tenth of the time of the next one.
-ALLOCATOR = {
-    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
-}
 PROGRAM = "service.process.supervisor"  # this module, which may run as `__main__`
 
 
@@ -88,8 +81,7 @@ class Supervisor:
         self.folder = folder
         self.failed = False
         # What BentoML says before the service's own log begins is no JSON.
-        own = {RUN: str(folder), "BENTOML_QUIET": "true"}
-        self._environment = {**ALLOCATOR, **environment, **own}
+        self._environment = {**environment, RUN: str(folder), "BENTOML_QUIET": "true"}
         self._workers: dict[int, int] = {}  # process id → number
         self._ready: dict[int, float] = {}  # process id → seconds that its end may take
         self._has_served = False

@@ -19,7 +19,6 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 from service.process.lifecycle import LINGER_SECONDS
-from service.process.supervisor import ALLOCATOR
 from tests.conftest import ROOT, Project, copy
 from tests.load import EARLY, REQUEST, ROWS, Load
 from tests.ports import free_ports, listens, wait_until
@@ -454,15 +453,6 @@ def test_out_of_file_descriptors_is_in_the_log_and_passes(program: dict[str, Any
         (line,) = [line for line in served.log.read_text().splitlines() if "out of file" in line]
         assert json.loads(line)["level"] == "error"
         assert json.loads(line)["limit"] == limit
-
-
-def test_workers_keep_memory_for_the_next_long_body(program: dict[str, Any]) -> None:
-    name, other = ALLOCATOR
-    with supervising(program, **{name: "65536"}) as served:
-        (worker,) = served.workers()
-        environment = worker.environ()
-    assert environment[name] == "65536"  # the user's own goes before
-    assert environment[other] == ALLOCATOR[other]
 
 
 @pytest.mark.slow
