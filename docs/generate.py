@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from cairn.contract import Column, Contract, Target
-from cairn.errors import find_allowed
+from cairn.errors import ENDS, NUMBERS, find_allowed
 from cairn.evaluation.metric_table import DECIDING, GAINS, OVERALL_LOSSES, TABLE
 from cairn.params.file import Params
 from docs import speed
@@ -138,8 +138,8 @@ def format_yaml(value: object) -> str:
 
 TYPES = {
     "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
+    "integer": NUMBERS[int],
+    "number": NUMBERS[float],
     "boolean": "`true` or `false`",
     "null": "`null`",
 }
@@ -179,16 +179,16 @@ def describe_mapping(schema: Json, field: Json) -> str:
 
 
 BOUNDS = {
-    "minimum": "at least {}",
-    "exclusiveMinimum": "over {}",
-    "maximum": "at most {}",
-    "exclusiveMaximum": "under {}",
+    "minimum": ENDS["ge"],
+    "exclusiveMinimum": ENDS["gt"],
+    "maximum": ENDS["le"],
+    "exclusiveMaximum": ENDS["lt"],
 }
 
 
 def describe_bounds(field: Json) -> str:
     """Return the ends of a range, after a comma each."""
-    ends = [text.format(f"{field[key]:,}") for key, text in BOUNDS.items() if key in field]
+    ends = [f"{words} {field[key]:,}" for key, words in BOUNDS.items() if key in field]
     return "".join(f", {end}" for end in ends)
 
 

@@ -124,9 +124,9 @@ class Predictor:
         if head is None or self.reader.typed is None:
             raise Declined
         if head.has_lists and self._matrix:
-            yield from self._matrix.read_pieces(body)
+            yield from self._matrix.read_pieces(body, head)
             return
-        for rows in self.reader.typed.read_pieces(body):
+        for rows in self.reader.typed.read_pieces(body, head):
             yield self.compute_features(rows)
 
     def compute_features(self, rows: RequestRows) -> Features:

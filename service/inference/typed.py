@@ -133,16 +133,15 @@ class TypedReader:
             rows.identifiers.extend(piece.identifiers)
         return self._check(rows, body, single=False, shaped=shaped)
 
-    def read_pieces(self, body: bytes) -> Iterator[RequestRows]:
-        """Read a list of rows whose values are numbers, some rows at a time.
+    def read_pieces(self, body: bytes, head: ListHead) -> Iterator[RequestRows]:
+        """Read the list with this head, of rows whose values are numbers, some rows at a time.
 
         Raises
         ------
         Declined
             The body must be read by another reader, or names its rows.
         """
-        head = find_list(body)
-        if head is None or not head.bracket or not head.is_known or not self.has_numbers_only:
+        if not head.bracket or not head.is_known or not self.has_numbers_only:
             raise Declined
         keys = int(head.key is not None)
         try:
