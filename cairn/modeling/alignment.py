@@ -57,6 +57,7 @@ def _align_histogram_boosting(estimator: HistGradientBoostingClassifier) -> None
     for tree in compat.iterate_histogram_trees(estimator):
         tree.nodes["num_threshold"] = floor_to_float32(tree.nodes["num_threshold"])
     compat.forget_threads(estimator)
+    estimator.__class__ = HistGradientBoostingClassifier
 
 
 def _align_calibration(estimator: Any) -> None:

@@ -8,17 +8,58 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+from sklearn import ensemble
 from sklearn.calibration import _CalibratedClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import check_random_state
 
 # The versions whose source was read for this module.
 SCIKIT_LEARN = ">=1.9,<1.10"
 LIGHTGBM = ">=4.7,<4.8"
 
+BATCH = 2**14  # rows that are binned at once: some megabytes of float64
 
-def iterate_histogram_trees(model: HistGradientBoostingClassifier) -> Iterator[Any]:
+
+class HistGradientBoostingClassifier(ensemble.HistGradientBoostingClassifier):  # type: ignore[misc]
+    """scikit-learn's histogram boosting, which bins float32 rows without a float64 copy of all.
+
+    scikit-learn copies the rows as float64 and keeps the copy while it fits, although trees see
+    only the bins, one byte each. Here a batch at a time becomes float64. The bins are the same, and
+    so is every bit of the model. It has scikit-learn's name, which the errors of a fit say.
+    """
+
+    def _preprocess_X(self, X: Any, *, reset: bool) -> Any:  # noqa: N802, N803
+        is_float32 = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == np.float32  # noqa: PLR2004
+        if not (reset and is_float32):
+            return super()._preprocess_X(X, reset=reset)
+        super()._preprocess_X(X[:1], reset=True)  # it checks the columns, not their values
+        if self.is_categorical_ is None:
+            return X, None
+        return super()._preprocess_X(X, reset=True)
+
+    def _bin_data(self, X: Any, sample_weight: Any, is_training_data: bool) -> Any:  # noqa: FBT001, N803
+        if is_training_data:
+            self._bin_mapper.fit(*self._draw_rows(X, sample_weight))
+        # Trees grow from columns, and predict from rows.
+        binned = np.empty(X.shape, dtype=np.uint8, order="F" if is_training_data else "C")
+        for start in range(0, len(X), BATCH):
+            batch = slice(start, start + BATCH)
+            binned[batch] = self._bin_mapper.transform(X[batch])
+        return binned
+
+    def _draw_rows(self, X: Any, sample_weight: Any) -> Any:  # noqa: N803
+        """Draw the rows that decide the bins as the binning step itself draws them, and weights."""
+        mapper = self._bin_mapper
+        if mapper.subsample is None or len(X) <= mapper.subsample:
+            return X, None, sample_weight
+        shares = None if sample_weight is None else sample_weight / np.sum(sample_weight)
+        random = check_random_state(mapper.random_state)
+        return X[random.choice(len(X), mapper.subsample, p=shares, replace=True)], None, None
+
+
+def iterate_histogram_trees(model: ensemble.HistGradientBoostingClassifier) -> Iterator[Any]:
     """Yield the fitted trees of histogram boosting, iteration by iteration, class by class.
 
     scikit-learn keeps them private, as its pull request 12807 decided; skl2onnx reads the same
@@ -28,7 +69,7 @@ def iterate_histogram_trees(model: HistGradientBoostingClassifier) -> Iterator[A
         yield from iteration
 
 
-def forget_threads(model: HistGradientBoostingClassifier) -> None:
+def forget_threads(model: ensemble.HistGradientBoostingClassifier) -> None:
     """Clear the number of cores that the binning step keeps, so that a pickle has none in it."""
     model._bin_mapper.n_threads = None  # noqa: SLF001
 

@@ -255,7 +255,7 @@ def _import_class(name: str, key: str) -> type[BaseEstimator]:
         raise _unknown_estimator(name, key) from None
     if not (isinstance(cls, type) and issubclass(cls, BaseEstimator)):
         raise _unknown_estimator(name, key)
-    return cls
+    return compat.HistGradientBoostingClassifier if cls is HistGradientBoostingClassifier else cls
 
 
 def _unknown_estimator(name: str, key: str) -> CairnError:

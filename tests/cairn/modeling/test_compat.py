@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from packaging.specifiers import SpecifierSet
+from sklearn import ensemble
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.isotonic import IsotonicRegression
@@ -26,6 +28,73 @@ Y = (X[:, 0] % 7 > 2).astype(np.int64)
 )
 def test_the_module_was_read_for_the_installed_version(package: str, versions: str) -> None:
     assert metadata.version(package) in SpecifierSet(versions)
+
+
+def make_rows(rows: int, columns: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Make float32 rows of whole numbers, some missing and one infinite, and classes to learn."""
+    random = np.random.default_rng(0)
+    features = random.normal(scale=3, size=(rows, columns)).round().astype(np.float32)
+    features[:, 1] += random.normal(size=rows)
+    features[::7, 0], features[1, 1] = np.nan, np.inf
+    return features, (features[:, 1] + random.normal(size=rows) > 0).astype(np.int64)
+
+
+def read_trees(model: ensemble.HistGradientBoostingClassifier) -> list[bytes]:
+    """Read every bit of the trees of histogram boosting."""
+    return [tree.nodes.tobytes() for tree in compat.iterate_histogram_trees(model)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments"),
+    [
+        (500, {}),
+        (40_000, {"early_stopping": True}),
+        (500, {"early_stopping": True, "scoring": "accuracy"}),
+        (500, {"class_weight": "balanced"}),
+        (500, {"categorical_features": [0, 2]}),
+        (500, {"max_bins": 5, "warm_start": True}),
+        (200_001, {}),  # of more than 200,000 rows a draw decides the bins
+        (200_001, {"class_weight": {0: 1.0, 1: 3.0}}),
+    ],
+    ids=str,
+)
+def test_binning_in_batches_gives_the_same_trees(rows: int, arguments: dict[str, Any]) -> None:
+    features, classes = make_rows(rows)
+    kinds = (ensemble.HistGradientBoostingClassifier, compat.HistGradientBoostingClassifier)
+    one, other = (
+        kind(max_iter=2, random_state=1, **arguments).fit(features, classes) for kind in kinds
+    )
+    assert read_trees(one) == read_trees(other)
+    assert len(read_trees(one)) >= 2
+    np.testing.assert_array_equal(one.predict_proba(features), other.predict_proba(features))
+
+
+@pytest.mark.parametrize(
+    ("features", "classes"),
+    [(np.zeros((0, 2), np.float32), []), (np.zeros((3, 2), np.float32), [0, 1])],
+    ids=["no row", "a class too few"],
+)
+def test_binning_in_batches_refuses_what_scikit_learn_refuses(features: Any, classes: Any) -> None:
+    said = []
+    for kind in (ensemble.HistGradientBoostingClassifier, compat.HistGradientBoostingClassifier):
+        with pytest.raises(ValueError, match="sample") as error:
+            kind().fit(features, classes)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+def test_binning_in_batches_saves_the_float64_copy_of_all_rows() -> None:
+    features, classes = make_rows(250_000, columns=12)
+    peaks = []
+    for kind in (ensemble.HistGradientBoostingClassifier, compat.HistGradientBoostingClassifier):
+        tracemalloc.start()
+        try:
+            kind(max_iter=1).fit(features, classes)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    saved = peaks[0] - peaks[1]
+    assert saved > features.nbytes  # of the copy, which is twice that
 
 
 def test_the_trees_of_histogram_boosting_decide_its_predictions() -> None:

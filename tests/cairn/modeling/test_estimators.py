@@ -371,7 +371,7 @@ def test_of_estimators_inside_others_the_fitted_ones_are_made_exact() -> None:
     fitted = [each.estimator for each in exact.calibrated_classifiers_]
     assert len(fitted) == 2
     for each in fitted:
-        assert isinstance(each, HistGradientBoostingClassifier)
+        assert type(each) is HistGradientBoostingClassifier  # a pickle names scikit-learn's
         assert each._bin_mapper.n_threads is None
         thresholds = each._predictors[0][0].nodes["num_threshold"]
         np.testing.assert_array_equal(thresholds, thresholds.astype(np.float32))
