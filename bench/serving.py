@@ -39,7 +39,7 @@ from bench.contenders import (
 )
 from bench.inputs import GREEDY_ROWS, Inputs, make_fast_inputs, make_slow_inputs
 from bench.load import Cell, Duration, Measurement
-from bench.machine import describe_machine, is_tracking, read_versions
+from bench.machine import describe_machine, is_tracking, measure_slow_share, read_versions
 from bench.progress import print_progress
 from bench.server import BenchError, Server, serve, wait
 from bench.targets import (
@@ -194,6 +194,8 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             "the kernel tracks connections, by which each request takes 20 to 30 µs more: stop "
             "dockerd, and remove the rules that it left (iptables-legacy and iptables-nft -F, -X)"
         )
+    slow_before = measure_slow_share(plan.server_core)
+    print_progress(f"the server's core is slowed down by others for {slow_before:.0%} of the time")
     contenders = {name: one for name, one in CONTENDERS.items() if name in only}
     envs = ["cairn", *sorted({one.env for one in contenders.values()} - {"cairn"})]
     if "slow" in only and "peers" not in envs:
@@ -217,6 +219,7 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             "server_cores_of_two_workers": replace(plan, workers=2).server_cores,
             "load": "from the same machine",
             "connections_are_tracked": is_tracking(),
+            "slow_share_before": slow_before,
         },
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -232,6 +235,7 @@ def measure(plan: Plan, only: Sequence[str]) -> dict[str, Any]:
             print_progress("another, with a model of which a single row takes long")
             inputs = make_inputs(make_slow_inputs, Path(folder, "slow"))
             result["slow"] = compare(SLOW, SLOW_CELLS, inputs, plan)
+    result["method"]["slow_share_after"] = measure_slow_share(plan.server_core)
     result["targets"] = check_targets(result)
     return result
 

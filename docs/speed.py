@@ -56,7 +56,8 @@ def describe_service(result: Json) -> Iterator[Section]:
         "What the service must reach",
         f"`python -m bench.serving`, {describe_machine(result)}. The load comes from `wrk` on the "
         "same machine. One worker has a core of its own; two workers share both cores with the "
-        "load. Cairn runs as shipped: validation, logs, metrics and drift are on.",
+        "load. Cairn runs as shipped: validation, logs, metrics and drift are on."
+        f"{describe_noise(result.get('method', {}))}",
         Table(
             ("workers", "what", "measured", "target", "reached"),
             [list_check(check) for check in result["targets"]],
@@ -85,6 +86,21 @@ def describe_service(result: Json) -> Iterator[Section]:
         "A model whose single row is slow",
         "Nearest neighbors on 20,000 rows; requests per second.",
         tabulate_rates(result.get("slow", {})),
+    )
+
+
+def describe_noise(method: Json) -> str:
+    """Describe how much others on the same host slowed the server's core down, where measured.
+
+    >>> describe_noise({"slow_share_before": 0.02, "slow_share_after": 0.2})
+    " Other users of the host slowed the server's core for 2% of the time before, and 20% after."
+    """
+    if "slow_share_before" not in method:
+        return ""
+    before, after = method["slow_share_before"], method["slow_share_after"]
+    return (
+        f" Other users of the host slowed the server's core for {before:.0%} of the time before, "
+        f"and {after:.0%} after."
     )
 
 

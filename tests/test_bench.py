@@ -3,6 +3,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import json
+import os
 import select
 import socket
 import sys
@@ -20,6 +21,7 @@ import pytest
 from bench import connections, first_hour, greedy, inputs, serving, targets
 from bench.contenders import CAIRN, CONTENDERS
 from bench.load import Cell
+from bench.machine import compute_slow_share, measure_slow_share
 from docs import speed
 
 ROOT = Path(__file__).parents[1]
@@ -202,3 +204,18 @@ def test_a_starved_connection_counts_with_all_of_its_time() -> None:
     assert result["most_answers"] == result["requests"] > 0
     assert result["most_off_mean"] == 1
     assert result["slowest_first_ms"] > 200  # of 300, less what opening it took
+
+
+@pytest.mark.parametrize(
+    ("taken", "share"), [([1, 1, 1], 0), ([2, 1, 1, 1], 0.4), ([1, 1, *[2] * 8], 0.889)]
+)
+def test_the_share_of_slow_time_is_told_by_the_quickest_turns(
+    taken: list[float], share: float
+) -> None:
+    assert compute_slow_share(taken) == share
+
+
+def test_a_core_is_watched_and_the_process_keeps_its_own() -> None:
+    cores = os.sched_getaffinity(0)
+    assert 0 <= measure_slow_share(min(cores), seconds=0.05) < 1
+    assert os.sched_getaffinity(0) == cores
