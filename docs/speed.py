@@ -72,8 +72,9 @@ def describe_service(result: Json) -> Iterator[Section]:
         )
         yield Section(
             f"{title}: each connection by itself",
-            "All connections are new. A client on epoll watches each of them; its own processor "
-            "time counts as waiting. Cairn:",
+            "All connections are new. A client on epoll watches each of them, in rounds of a "
+            "second of which these are the medians; its own processor time counts as waiting. "
+            "Cairn:",
             tabulate_fairness(section.get("fairness", {}).get("cairn", {})),
         )
         yield Section(
