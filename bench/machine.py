@@ -14,7 +14,6 @@ from packaging.utils import canonicalize_name
 TRACKED = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 TURNS = 20_000  # of a loop that takes about a millisecond
 SLOW = 1.4  # times as long as the quickest
-WATCHED_SECONDS = 3.0
 
 
 def describe_machine() -> dict[str, str | int | None]:
@@ -50,7 +49,7 @@ def is_tracking() -> bool:
         return False
 
 
-def measure_slow_share(core: int, seconds: float = WATCHED_SECONDS) -> float:
+def measure_slow_share(core: int, seconds: float = 3.0) -> float:
     """Measure for which share of the time a core is slowed down by what others do on it.
 
     The core of a virtual machine is often one of two that share a real one, with another customer
@@ -60,25 +59,25 @@ def measure_slow_share(core: int, seconds: float = WATCHED_SECONDS) -> float:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
-        end, taken = time.perf_counter() + seconds, []
+        end, durations = time.perf_counter() + seconds, []
         while time.perf_counter() < end:
             start, total = time.thread_time(), 0
             for turn in range(TURNS):
                 total += turn
-            taken.append(time.thread_time() - start)
+            durations.append(time.thread_time() - start)
     finally:
         os.sched_setaffinity(0, cores)
-    return compute_slow_share(taken)
+    return compute_slow_share(durations)
 
 
-def compute_slow_share(taken: list[float]) -> float:
-    """Compute the share of all time that went into what took longer than the quickest tenth.
+def compute_slow_share(durations: list[float]) -> float:
+    """Compute the share of all time that is in durations well above those of the quickest tenth.
 
     >>> compute_slow_share([1.0, 1.0, 1.0, 2.0])
     0.4
     """
-    quick = sorted(taken)[len(taken) // 10]
-    return round(sum(each for each in taken if each > SLOW * quick) / sum(taken), 3)
+    limit = SLOW * sorted(durations)[len(durations) // 10]
+    return round(sum(each for each in durations if each > limit) / sum(durations), 3)
 
 
 def read_versions(*names: str) -> dict[str, str]:

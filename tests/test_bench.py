@@ -207,12 +207,12 @@ def test_a_starved_connection_counts_with_all_of_its_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("taken", "share"), [([1, 1, 1], 0), ([2, 1, 1, 1], 0.4), ([1, 1, *[2] * 8], 0.889)]
+    ("durations", "share"), [([1, 1, 1], 0), ([2, 1, 1, 1], 0.4), ([1, 1, *[2] * 8], 0.889)]
 )
 def test_the_share_of_slow_time_is_told_by_the_quickest_turns(
-    taken: list[float], share: float
+    durations: list[float], share: float
 ) -> None:
-    assert compute_slow_share(taken) == share
+    assert compute_slow_share(durations) == share
 
 
 def test_a_core_is_watched_and_the_process_keeps_its_own() -> None:

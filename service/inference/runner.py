@@ -49,9 +49,9 @@ LONG_BYTES = 80 * 2**20
 # Seconds after which a thread that runs Python lets another go on; by default it is 5 ms, by which
 # each step of the event loop would be late while a long body is read.
 SWITCH_SECONDS = 0.0005
-# By how much that thread is nicer than the loop's, where single rows are answered in the loop: on
-# the one core of a container the loop would wait milliseconds for it, whatever Python's lock says.
-NICER = 5
+# What is added to that thread's niceness where single rows are answered in the loop: on the one
+# core of a container the loop would wait milliseconds for it, whatever Python's lock says.
+NICENESS = 5
 
 
 class Cost(NamedTuple):
@@ -107,11 +107,14 @@ def _time_run(run: Run, features: Features) -> float:
     return time.thread_time() - start
 
 
-def be_nice() -> None:
-    """Have this thread yield the core to others of the process; only Linux has that of a thread."""
+def lower_priority() -> None:
+    """Lower the priority of this thread; only Linux has one for each thread.
+
+    A system that refuses loses nothing but time: the loop waits longer.
+    """
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICER)
+            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 class Job(NamedTuple):
@@ -140,8 +143,11 @@ class Runner:
         self.latency = latency if cost.is_grouped else 0.0
         self.budget = Quota(LONG_BYTES, TOO_MUCH)
         # One thread: ONNX Runtime's own are a setting, and two runs at once share the core.
-        begin = be_nice if cost.is_immediate else None
-        self._thread = ThreadPoolExecutor(1, "model", begin)
+        self._thread = ThreadPoolExecutor(
+            max_workers=1,
+            thread_name_prefix="model",
+            initializer=lower_priority if cost.is_immediate else None,
+        )
         self._steps = asyncio.Lock()
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []

@@ -75,12 +75,12 @@ def test_binning_in_batches_gives_the_same_trees(rows: int, arguments: dict[str,
     ids=["no row", "a class too few"],
 )
 def test_binning_in_batches_refuses_what_scikit_learn_refuses(features: Any, classes: Any) -> None:
-    said = []
+    messages = []
     for kind in (ensemble.HistGradientBoostingClassifier, compat.HistGradientBoostingClassifier):
         with pytest.raises(ValueError, match="sample") as error:
             kind().fit(features, classes)
-        said.append(str(error.value))
-    assert said[0] == said[1]
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
 
 
 def test_binning_in_batches_saves_the_float64_copy_of_all_rows() -> None:
@@ -93,8 +93,8 @@ def test_binning_in_batches_saves_the_float64_copy_of_all_rows() -> None:
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    saved = peaks[0] - peaks[1]
-    assert saved > features.nbytes  # of the copy, which is twice that
+    difference = peaks[0] - peaks[1]
+    assert difference > features.nbytes  # of the copy, which is twice that
 
 
 def test_the_trees_of_histogram_boosting_decide_its_predictions() -> None:

@@ -110,14 +110,16 @@ def test_a_linear_model_is_quick() -> None:
     assert cost.row < cost.one
 
 
-@pytest.mark.parametrize(("cost", "nicer"), [(QUICK, runner_module.NICER), (SLOW, 0)])
-def test_the_thread_gives_way_to_a_loop_that_answers_rows_itself(cost: Cost, nicer: int) -> None:
+@pytest.mark.parametrize(("cost", "difference"), [(QUICK, runner_module.NICENESS), (SLOW, 0)])
+def test_the_thread_gives_way_to_a_loop_that_answers_rows_itself(
+    cost: Cost, difference: int
+) -> None:
     def read_nice() -> int:
         return os.getpriority(os.PRIO_PROCESS, 0)
 
     runner, before = Runner(Model(), cost, 0.0), read_nice()
     nice = asyncio.run(runner.run_aside(read_nice))
-    assert nice == min(before + nicer, 19)  # the system's highest
+    assert nice == min(before + difference, 19)  # the system's highest
     assert read_nice() == before
 
 
